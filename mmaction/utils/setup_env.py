@@ -1,0 +1,21 @@
+"""Registering every part of the package by one call."""
+
+from importlib import import_module
+
+from mmengine.registry import DefaultScope
+
+_ROOMS = ('apis', 'datasets', 'engine', 'evaluation', 'models', 'structures', 'visualization')
+
+
+def register_all_modules(init_default_scope: bool = True) -> None:
+    """Import every room, so that all classes are in the registries.
+
+    Args:
+        init_default_scope: Also make `mmaction` the scope in which a bare
+            `type='...'` is looked up. The runner does that by itself from
+            `default_scope`; scripts and notebooks call this function.
+    """
+    for room in _ROOMS:
+        import_module(f'mmaction.{room}')
+    if init_default_scope:
+        DefaultScope.get_instance('mmaction', scope_name='mmaction')

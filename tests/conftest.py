@@ -1,0 +1,36 @@
+"""Fixtures of every test: restored random state, the mmaction scope, CUDA skips."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason='no CUDA device')
+    for item in items:
+        if item.get_closest_marker('cuda'):
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _random_state():
+    """Each test starts from the same random state and leaves none behind."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    """Types in configs resolve in the registries of mmaction."""
+    init_default_scope('mmaction')
