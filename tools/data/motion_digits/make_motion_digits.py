@@ -45,15 +45,15 @@ CLASSES = (
     'shrinking',
 )
 SPLITS = ('train', 'val')
-SIDE = 72  # height and width of a frame in pixels
+SIDE = 80  # height and width of a frame in pixels
 FPS = 24
 VERSION = 1  # of the pictures: raise it when the same seed gives other clips
 
 _LENGTHS = (33, 47)  # frames, always odd: the clip has a middle frame
-_SIZES = (22.0, 36.0)  # side of the digit's box at the middle frame, in pixels
-_SHIFTS = (18.0, 26.0)  # way of a moving digit over the clip, in pixels
+_SIZES = (16.0, 34.0)  # side of the digit's box at the middle frame, in pixels
+_SHIFTS = (14.0, 20.0)  # way of a moving digit over the clip, in pixels
 _TURNS = (100.0, 200.0)  # angle of a turning digit over the clip, in degrees
-_GROWTHS = (1.8, 2.5)  # ratio of the last size to the first
+_GROWTHS = (1.6, 2.0)  # ratio of the last size to the first
 _INK = 0.47  # half a digit's extent, as a part of its box
 _TRAIN_DIGITS = 1257  # of 1797; the file is ordered by writer, so a cut keeps writers apart
 _MASK = 32  # side of the enlarged digit, without its margin
@@ -156,7 +156,7 @@ def render_clip(rng: np.random.Generator, masks: np.ndarray, label: int) -> np.n
         label: Index into `CLASSES`.
 
     Returns:
-        uint8 RGB array of shape (frames, 72, 72, 3).
+        uint8 RGB array of shape (frames, 80, 80, 3).
     """
     mask = masks[rng.integers(len(masks))]
     light, colour = _lights(rng)
@@ -263,7 +263,7 @@ def build(
     ):
         if value < least:
             raise ValueError(f'{name} must be at least {least}, not {value}')
-    asked: dict[str, Any] = {'version': VERSION, 'seed': seed}
+    asked: dict[str, Any] = {'version': VERSION, 'side': SIDE, 'seed': seed}
     asked.update(train_clips=train_clips, val_clips=val_clips)
     manifest = _read_manifest(out)
     texts = {
