@@ -1,0 +1,5 @@
+"""Backbones."""
+
+from .dualformer import DualFormer
+
+__all__ = ['DualFormer']

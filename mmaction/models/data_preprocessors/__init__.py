@@ -1,0 +1,5 @@
+"""Data preprocessors."""
+
+from .data_preprocessor import ActionDataPreprocessor
+
+__all__ = ['ActionDataPreprocessor']

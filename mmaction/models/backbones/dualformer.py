@@ -1,0 +1,730 @@
+"""DualFormer: local-window attention and global-pyramid attention in turn.
+
+Liang, Zhou, Zimmermann, Yan: "DualFormer: Local-Global Stratified Transformer
+for Efficient Video Recognition", arXiv:2112.04674.
+
+Shapes in the comments: B clips, (T, H, W) the token grid of a stage, C channels,
+L tokens in all or of one window, M tokens of the pyramid, h heads, d channels of
+a head. Tokens are channels-last, (B, T, H, W, C), from the first patch embedding
+to the last norm. Sizes and kernels are always (time, height, width).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.runner.checkpoint import CheckpointLoader
+from timm.layers import DropPath, trunc_normal_
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmaction.registry import MODELS
+
+Size3 = tuple[int, int, int]
+
+_STAGES = dict(
+    local_sizes=((8, 7, 7),) * 4,
+    fine_pysizes=((8, 7, 7), (8, 7, 7), (8, 7, 7), (16, 7, 7)),
+    coarse_pysizes=((4, 4, 4), (4, 4, 4), None, None),
+    mlp_ratios=(4, 4, 4, 4),
+)
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    'tiny': dict(
+        embed_dims=(64, 128, 256, 512), num_heads=(2, 4, 8, 16), depths=(2, 2, 10, 4), **_STAGES
+    ),
+    'small': dict(
+        embed_dims=(96, 192, 384, 768), num_heads=(3, 6, 12, 24), depths=(2, 2, 18, 2), **_STAGES
+    ),
+    'base': dict(
+        embed_dims=(128, 256, 512, 1024), num_heads=(4, 8, 16, 32), depths=(2, 2, 18, 2), **_STAGES
+    ),
+}
+
+
+# ---------------------------------------------------------------- geometry
+
+
+@dataclass(frozen=True)
+class StageGeometry:
+    """Every size that one stage works with.
+
+    Attributes:
+        patch: Kernel (= stride) of the patch embedding.
+        grid: Tokens of a clip of the model's `video_size`.
+        window: Window of the local attention.
+        fine: Pooling kernel of the fine pyramid level; None where keys and
+            values are the tokens themselves.
+        coarse: The two pooling kernels, one after the other, of the coarse
+            pyramid level; None where the stage has no such level.
+    """
+
+    patch: Size3
+    grid: Size3
+    window: Size3
+    fine: Size3 | None
+    coarse: tuple[Size3, Size3] | None
+
+
+def plan_geometry(
+    video_size: Size3,
+    patch_sizes: Sequence[Size3],
+    windows: Sequence[Size3],
+    fine_grids: Sequence[Size3],
+    coarse_grids: Sequence[Size3 | None],
+) -> tuple[StageGeometry, ...]:
+    """Work out each stage's grid and kernels from the pooled grids that it wants.
+
+    Raises:
+        ValueError: A pooled grid does not divide its stage's grid.
+    """
+    stages = []
+    grid = video_size
+    for i, patch in enumerate(patch_sizes):
+        grid = _ceil_div(grid, patch)
+        fine = _kernel_of(grid, fine_grids[i], f'fine_pysizes[{i}]', video_size)
+        if fine == (1, 1, 1):
+            # As published: a stage whose keys are its own tokens has no pyramid at all.
+            stages.append(StageGeometry(patch, grid, windows[i], None, None))
+            continue
+        coarse, pooled = None, coarse_grids[i]
+        if pooled is not None:
+            kernel = _kernel_of(grid, pooled, f'coarse_pysizes[{i}]', video_size)
+            coarse = _split_coarse(kernel, windows[i], i)
+        stages.append(StageGeometry(patch, grid, windows[i], fine, coarse))
+    return tuple(stages)
+
+
+def _ceil_div(size: Size3, by: Size3) -> Size3:
+    return tuple(-(-s // b) for s, b in zip(size, by, strict=True))  # type: ignore[return-value]
+
+
+def _kernel_of(grid: Size3, pooled: Size3, name: str, video_size: Size3) -> Size3:
+    """The kernel that pools `grid` to `pooled`; 1 along an axis that is no longer than it."""
+    for axis, n, p in zip(('time', 'height', 'width'), grid, pooled, strict=True):
+        if n > p and n % p:
+            raise ValueError(
+                f'{name}={pooled}: {p} does not divide the {n} tokens along {axis} that this '
+                f'stage has (grid {grid} at video_size={video_size}). video_size only fixes the '
+                'pooling kernels: clips of other sizes run on any model, so keep the size of '
+                'the pretrained one, or choose a pooled grid that divides.'
+            )
+    return tuple(max(n // p, 1) for n, p in zip(grid, pooled, strict=True))  # type: ignore[return-value]
+
+
+def _split_coarse(kernel: Size3, window: Size3, stage: int) -> tuple[Size3, Size3]:
+    """Split the coarse kernel in a step over one window's area and a step over the rest."""
+    first = (1, window[1], window[2])
+    if any(k % f for k, f in zip(kernel, first, strict=True)):
+        raise ValueError(
+            f'coarse_pysizes[{stage}] gives the pooling kernel {kernel}, which must be a multiple '
+            f'of the height and width of the window local_sizes[{stage}]={window}.'
+        )
+    return first, (kernel[0], kernel[1] // first[1], kernel[2] // first[2])
+
+
+def _triple(value: Any, name: str) -> Size3:
+    """Three positive integers, or a `ValueError` that names the argument."""
+    sizes = (value,) * 3 if isinstance(value, int) else tuple(value)
+    if len(sizes) != 3 or any(not isinstance(s, int) or s < 1 for s in sizes):
+        raise ValueError(f'{name} must be three positive integers (time, height, width): {value!r}')
+    return sizes
+
+
+# ---------------------------------------------------------------- layout
+
+
+def grid_of(x: Tensor) -> Size3:
+    """(T, H, W) of (B, T, H, W, C)."""
+    _, T, H, W, _ = x.shape
+    return T, H, W
+
+
+def pad_to_multiple(x: Tensor, kernel: Size3) -> Tensor:
+    """Zero-pad the grid of (B, T, H, W, C) at its ends to multiples of `kernel`."""
+    t, h, w = (-n % k for n, k in zip(grid_of(x), kernel, strict=True))
+    return F.pad(x, (0, 0, 0, w, 0, h, 0, t)) if t or h or w else x
+
+
+def window_partition(x: Tensor, window: Size3) -> Tensor:
+    """(B, T, H, W, C) -> (B * windows, L, C); the grid must be a multiple of the window."""
+    t, h, w = window
+    return rearrange(x, 'B (T t) (H h) (W w) C -> (B T H W) (t h w) C', t=t, h=h, w=w)
+
+
+def window_merge(x: Tensor, window: Size3, grid: Size3) -> Tensor:
+    """(B * windows, L, C) -> (B, *grid, C); the inverse of `window_partition`."""
+    (T, H, W), (t, h, w) = grid, window
+    sizes = dict(T=T // t, H=H // h, W=W // w, t=t, h=h, w=w)
+    return rearrange(x, '(B T H W) (t h w) C -> B (T t) (H h) (W w) C', **sizes)
+
+
+def window_mask(grid: Size3, padded: Size3, window: Size3, device: torch.device) -> Tensor | None:
+    """Which tokens of each window are real: bool (windows, L), or None if all are."""
+    if grid == padded:
+        return None
+    real = torch.zeros(1, *padded, 1, dtype=torch.bool, device=device)
+    real[:, : grid[0], : grid[1], : grid[2]] = True
+    return window_partition(real, window).squeeze(-1)
+
+
+def patch_linear(x: Tensor, conv: nn.Conv3d) -> Tensor:
+    """A convolution whose kernel equals its stride, as one matrix product.
+
+    (B, T, H, W, C) -> (B, T/kt, H/kh, W/kw, out channels).
+    """
+    t, h, w = conv.kernel_size
+    patches = rearrange(
+        pad_to_multiple(x, (t, h, w)),
+        'B (T t) (H h) (W w) C -> B T H W (t h w C)',
+        t=t,
+        h=h,
+        w=w,
+    )
+    weight = conv.weight.permute(0, 2, 3, 4, 1).flatten(1)
+    return F.linear(patches, weight, conv.bias)
+
+
+# ---------------------------------------------------------------- modules
+
+
+class DepthwisePool(nn.Conv3d):
+    """A depthwise convolution whose kernel equals its stride, as a weighted sum of each cell.
+
+    A cell at the border sums the real tokens that it has.
+    """
+
+    def __init__(self, dim: int, kernel: Size3) -> None:
+        super().__init__(dim, dim, kernel, stride=kernel, groups=dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> (B, T/kt, H/kh, W/kw, C)."""
+        t, h, w = self.kernel_size
+        x = pad_to_multiple(x, (t, h, w))
+        B, T, H, W, C = x.shape
+        cells = x.reshape(B, T // t, t, H // h, h, W // w, w, C)
+        weight = self.weight.permute(2, 3, 4, 1, 0).view(t, 1, h, 1, w, C)
+        assert self.bias is not None
+        return (cells * weight).sum((2, 4, 6)) + self.bias
+
+
+class PatchEmbed(nn.Module):
+    """Tokens from patches: linear projection, then LayerNorm.
+
+    (B, T, H, W, in) -> (B, T/kt, H/kh, W/kw, out); a grid that the kernel does not
+    divide is padded at its ends.
+    """
+
+    def __init__(self, in_chans: int, embed_dim: int, kernel: Size3) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(in_chans, embed_dim, kernel, stride=kernel)
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed a clip or the tokens of the stage before."""
+        return self.norm(patch_linear(x, self.proj))
+
+
+class PositionGenerator(nn.Module):
+    """Conditional position encoding: x + depthwise 3x3x3 convolution of x.
+
+    Source: arXiv:2102.10882, over space and time.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(nn.Conv3d(dim, dim, 3, padding=1, groups=dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> the same."""
+        position = self.proj(x.permute(0, 4, 1, 2, 3))  # a channels-last view, nothing is copied
+        return x + position.permute(0, 2, 3, 4, 1)
+
+
+class Attention(nn.Module):
+    """What both attentions share: heads, scale, dropout and output projection."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        qk_scale: float | None = None,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = qk_scale
+        self.attn_drop = attn_drop
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def split_heads(self, x: Tensor, parts: int) -> Iterator[Tensor]:
+        """(B, L, parts * C) -> `parts` tensors (B, h, L, d), views of it."""
+        return iter(x.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Softmax attention: q (B, h, L, d), k and v (B, h, M, d) -> (B, L, C)."""
+        x = F.scaled_dot_product_attention(
+            q, k, v, mask, self.attn_drop if self.training else 0.0, scale=self.scale
+        )
+        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
+
+
+class LocalWindowAttention(Attention):
+    """LW-MSA: self-attention inside non-overlapping windows over space and time."""
+
+    def __init__(self, dim: int, window: Size3, qkv_bias: bool = True, **kwargs: Any) -> None:
+        super().__init__(dim, **kwargs)
+        self.window = window
+        self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> the same."""
+        grid = grid_of(x)
+        # A window larger than the grid would only add padding, which nothing attends to.
+        window: Size3 = tuple(min(w, n) for w, n in zip(self.window, grid, strict=True))  # type: ignore[assignment]
+        x = pad_to_multiple(x, window)
+        padded = grid_of(x)
+        mask = window_mask(grid, padded, window, x.device)
+        if mask is not None:
+            mask = mask[:, None, None].repeat(len(x), 1, 1, 1)  # (B * windows, 1, 1, L)
+        q, k, v = self.split_heads(self.qkv(window_partition(x, window)), 3)
+        x = window_merge(self.attend(q, k, v, mask), window, padded)
+        return x[:, : grid[0], : grid[1], : grid[2]]
+
+
+class GlobalPyramidAttention(Attention):
+    """GP-MSA: every token attends to a pyramid of the whole clip.
+
+    The pyramid is a fine pooled grid (`sr`) and, in the early stages, a coarse one
+    (`lr`) behind it, normed together. Where `fine` is None, it is the tokens themselves.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        fine: Size3 | None,
+        coarse: tuple[Size3, Size3] | None,
+        qkv_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(dim, **kwargs)
+        self.q = nn.Linear(dim, dim, bias=qkv_bias)
+        self.kv = nn.Linear(dim, dim * 2, bias=qkv_bias)
+        self.pools = fine is not None
+        self.has_coarse = coarse is not None
+        if fine is not None:
+            self.sr = DepthwisePool(dim, fine)
+            self.norm = nn.LayerNorm(dim)
+        if coarse is not None:
+            self.lr = nn.Sequential(
+                DepthwisePool(dim, coarse[0]),
+                nn.BatchNorm3d(dim),
+                nn.ReLU(),
+                DepthwisePool(dim, coarse[1]),
+            )
+
+    def pyramid(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> (B, M, C): the fine tokens, then the coarse ones."""
+        if not self.pools:
+            return x.flatten(1, 3)
+        levels = [self.sr(x).flatten(1, 3)]
+        if self.has_coarse:
+            first, batch_norm, relu, second = self.lr
+            coarse = batch_norm(first(x).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+            levels.append(second(relu(coarse)).flatten(1, 3))
+        return self.norm(torch.cat(levels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> the same."""
+        (q,) = self.split_heads(self.q(x.flatten(1, 3)), 1)
+        k, v = self.split_heads(self.kv(self.pyramid(x)), 2)
+        return self.attend(q, k, v).view(x.shape)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between them."""
+
+    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> the same."""
+        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block around one of the two attentions."""
+
+    def __init__(
+        self,
+        dim: int,
+        attn: nn.Module,
+        norm_layer: Callable[[int], nn.Module],
+        mlp_ratio: float = 4.0,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm_layer(dim)
+        self.attn = attn
+        self.norm2 = norm_layer(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), drop)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> the same."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+@contextmanager
+def _frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep BatchNorm's running statistics as they are.
+
+    A checkpointed block runs forward twice; its statistics must move once.
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked -= 1
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+# ---------------------------------------------------------------- model
+
+
+@MODELS.register_module()
+class DualFormer(BaseModule):
+    """DualFormer backbone.
+
+    Any clip of at least one patch runs, whatever `video_size` the model was built
+    for: grids are padded to whole windows and cells, and padding is never attended to.
+
+    Args:
+        arch: 'tiny', 'small', 'base', or a dict with `embed_dims`, `num_heads` and
+            `depths` (and any of `mlp_ratios`, `local_sizes`, `fine_pysizes`,
+            `coarse_pysizes`). Arguments of these names, where given, come first.
+        pretrained: Checkpoint that `init_weights` loads: a path or URL of 3-D
+            weights, or of 2-D ones, which are inflated.
+        pretrained2d: Whether `pretrained` is 2-D; found out from its shapes if None.
+        video_size: Clip (T, H, W) that fixes the pooling kernels.
+        patch_size: Patch of the first stage. The later ones halve height and width.
+        in_chans: Channels of a clip.
+        num_classes: Accepted as in the published configs and not used: a backbone
+            has no classes.
+        embed_dims: Channels per stage.
+        num_heads: Attention heads per stage.
+        mlp_ratios: Hidden size of the MLP over its input's, per stage.
+        qkv_bias: Whether queries, keys and values have a bias.
+        qk_scale: Factor on the attention logits; d ** -0.5 if None.
+        drop_rate: Dropout of tokens, projections and MLPs.
+        attn_drop_rate: Dropout of attention weights.
+        drop_path_rate: Stochastic depth of the last block; grows linearly from 0.
+        norm_layer: Makes a norm of given channels; `nn.LayerNorm` if None.
+        depths: Blocks per stage. Even ones attend within windows, odd ones to the pyramid.
+        local_sizes: Window of the local attention, per stage.
+        fine_pysizes: Pooled grid of the fine pyramid level at `video_size`, per stage.
+        coarse_pysizes: Likewise of the coarse level; None where a stage has none.
+        temporal_pooling: Whether the later patch embeddings halve time as well.
+        use_checkpoint: Recompute each block in the backward pass: the same
+            gradients, less memory, about a third more time.
+
+    Raises:
+        ValueError: An argument does not fit; the message names it.
+    """
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Any] = 'tiny',
+        pretrained: str | None = None,
+        pretrained2d: bool | None = None,
+        video_size: Sequence[int] = (32, 224, 224),
+        patch_size: Sequence[int] = (2, 4, 4),
+        in_chans: int = 3,
+        num_classes: int | None = None,
+        embed_dims: Sequence[int] | None = None,
+        num_heads: Sequence[int] | None = None,
+        mlp_ratios: Sequence[float] | None = None,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        norm_layer: Callable[[int], nn.Module] | None = None,
+        depths: Sequence[int] | None = None,
+        local_sizes: Sequence[Sequence[int]] | None = None,
+        fine_pysizes: Sequence[Sequence[int]] | None = None,
+        coarse_pysizes: Sequence[Sequence[int] | None] | None = None,
+        temporal_pooling: bool = False,
+        use_checkpoint: bool = False,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        given = dict(
+            embed_dims=embed_dims,
+            num_heads=num_heads,
+            depths=depths,
+            mlp_ratios=mlp_ratios,
+            local_sizes=local_sizes,
+            fine_pysizes=fine_pysizes,
+            coarse_pysizes=coarse_pysizes,
+        )
+        spec = _resolve_arch(arch, given)
+        dims, all_depths = spec['embed_dims'], spec['depths']
+        later_patch = (2, 2, 2) if temporal_pooling else (1, 2, 2)
+        self.geometry = plan_geometry(
+            _triple(video_size, 'video_size'),
+            [_triple(patch_size, 'patch_size')] + [later_patch] * (len(dims) - 1),
+            spec['local_sizes'],
+            spec['fine_pysizes'],
+            spec['coarse_pysizes'],
+        )
+        self.pretrained = pretrained
+        self.pretrained2d = pretrained2d
+        self.in_chans = in_chans
+        self.use_checkpoint = use_checkpoint
+        norm_layer = norm_layer or nn.LayerNorm
+        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(all_depths)).tolist())
+
+        self.patch_embeds = nn.ModuleList()
+        self.blocks: Any = nn.ModuleList()
+        self.pos_block = nn.ModuleList()
+        self.pos_drop = nn.Dropout(drop_rate)
+        for i, (dim, geometry) in enumerate(zip(dims, self.geometry, strict=True)):
+            attention = dict(
+                num_heads=spec['num_heads'][i],
+                qkv_bias=qkv_bias,
+                qk_scale=qk_scale,
+                attn_drop=attn_drop_rate,
+                proj_drop=drop_rate,
+            )
+            blocks = [
+                Block(
+                    dim,
+                    LocalWindowAttention(dim, geometry.window, **attention)
+                    if j % 2 == 0
+                    else GlobalPyramidAttention(dim, geometry.fine, geometry.coarse, **attention),
+                    norm_layer,
+                    spec['mlp_ratios'][i],
+                    drop_rate,
+                    next(drop_paths),
+                )
+                for j in range(all_depths[i])
+            ]
+            self.patch_embeds.append(
+                PatchEmbed(dims[i - 1] if i else in_chans, dim, geometry.patch)
+            )
+            self.blocks.append(nn.ModuleList(blocks))
+            self.pos_block.append(PositionGenerator(dim))
+        self.norm = norm_layer(dims[-1])
+        self.apply(_init_module)
+
+    def init_weights(self) -> None:
+        """Load `pretrained`, where one is named; the random weights are set already.
+
+        Raises:
+            ValueError: The checkpoint does not fit the model.
+        """
+        if self.pretrained is not None:
+            load_pretrained(self, self.pretrained, self.pretrained2d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of clips.
+
+        Args:
+            x: Clips (B, in_chans, T, H, W), normalised.
+
+        Returns:
+            The last stage's map (B, C, T', H', W'), with
+            T' = T / 2, H' = H / 32, W' = W / 32 (rounded up) in the published sizes.
+
+        Raises:
+            ValueError: Wrong number of axes or channels, or a clip smaller than one patch.
+        """
+        self._check_input(x)
+        x = x.permute(0, 2, 3, 4, 1)
+        for patch_embed, blocks, position in zip(
+            self.patch_embeds, self.blocks, self.pos_block, strict=True
+        ):
+            x = self.pos_drop(patch_embed(x))
+            for j, block in enumerate(blocks):
+                x = self._run(block, x)
+                if j == 0:
+                    x = position(x)
+        return self.norm(x).permute(0, 4, 1, 2, 3)
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if not (self.use_checkpoint and self.training and torch.is_grad_enabled()):
+            return block(x)
+        if torch.compiler.is_compiling():
+            return checkpoint(block, x, use_reentrant=False)
+        return checkpoint(
+            block,
+            x,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), _frozen_batch_statistics(block)),
+        )
+
+    def _check_input(self, x: Tensor) -> None:
+        patch = self.geometry[0].patch
+        if x.ndim != 5 or x.shape[1] != self.in_chans:
+            raise ValueError(
+                f'DualFormer takes clips of shape (batch, {self.in_chans}, T, H, W), '
+                f'not {tuple(x.shape)}.'
+            )
+        if any(n < p for n, p in zip(x.shape[2:], patch, strict=True)):
+            raise ValueError(
+                f'A clip of {tuple(x.shape[2:])} (T, H, W) is smaller than one patch {patch}.'
+            )
+
+
+def _resolve_arch(arch: str | Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The per-stage settings: defaults, then `arch`, then the arguments that are given.
+
+    Raises:
+        ValueError: An unknown name, or settings of different numbers of stages.
+    """
+    if isinstance(arch, str):
+        if arch not in ARCHITECTURES:
+            raise ValueError(f'arch={arch!r} is none of {", ".join(ARCHITECTURES)}, nor a dict.')
+        spec = dict(ARCHITECTURES[arch])
+    else:
+        unknown = sorted(set(arch) - set(given))
+        if unknown:
+            raise ValueError(f'arch has unknown keys {unknown}; it takes {sorted(given)}.')
+        spec = {**_STAGES, **arch}
+    spec.update({name: value for name, value in given.items() if value is not None})
+    missing = sorted(set(given) - set(spec))
+    if missing:
+        raise ValueError(f'arch lacks {missing}.')
+    stages = len(spec['embed_dims'])
+    for name, value in spec.items():
+        if len(value) != stages:
+            raise ValueError(
+                f'{name}={value!r} is for {len(value)} stages, but embed_dims={spec["embed_dims"]} '
+                f'has {stages}.'
+            )
+    for i, (dim, heads) in enumerate(zip(spec['embed_dims'], spec['num_heads'], strict=True)):
+        if dim % heads:
+            raise ValueError(f'num_heads[{i}]={heads} does not divide embed_dims[{i}]={dim}.')
+    if min(spec['depths']) < 1:
+        raise ValueError(f'depths={spec["depths"]}: every stage needs at least one block.')
+    for name in ('local_sizes', 'fine_pysizes'):
+        spec[name] = [_triple(size, f'{name}[{i}]') for i, size in enumerate(spec[name])]
+    spec['coarse_pysizes'] = [
+        _triple(size, f'coarse_pysizes[{i}]') if size and any(size) else None
+        for i, size in enumerate(spec['coarse_pysizes'])
+    ]
+    return spec
+
+
+def _init_module(module: nn.Module) -> None:
+    """Truncated normal for linear layers, He (fan out) for convolutions, one and zero for norms."""
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Conv3d):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+    elif isinstance(module, (nn.LayerNorm, nn.BatchNorm3d)):
+        nn.init.ones_(module.weight)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+# ---------------------------------------------------------------- pretrained weights
+
+
+def bare_state_dict(loaded: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The backbone's entries of a checkpoint in any of its usual wrappings.
+
+    Takes them from under `state_dict` or `model` and strips `module.` and
+    `backbone.` from their names; a classifier's entries are left out.
+    """
+    for key in ('state_dict', 'model'):
+        if isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    state = {name.removeprefix('module.'): value for name, value in loaded.items()}
+    if any(name.startswith('backbone.') for name in state):
+        state = {
+            name.removeprefix('backbone.'): value
+            for name, value in state.items()
+            if name.startswith('backbone.')
+        }
+    return {name: v for name, v in state.items() if not name.startswith(('head.', 'cls_head.'))}
+
+
+def inflate(state_2d: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """2-D weights as 3-D ones: repeated over the temporal kernel and divided by its length.
+
+    So a clip of one repeated frame gets, from each convolution, what the 2-D model
+    gives the frame. `lr.3` has no 2-D counterpart and starts as the average of its cell.
+    """
+    state = dict(state_2d)
+    for name, target in model.state_dict().items():
+        if name.endswith('attn.lr.3.weight') and name not in state:
+            state[name] = torch.full_like(target, 1 / target[0].numel())
+        elif name.endswith('attn.lr.3.bias') and name not in state:
+            state[name] = torch.zeros_like(target)
+        elif name in state and target.ndim == 5 and state[name].ndim == 4:
+            length = target.shape[2]
+            state[name] = state[name].unsqueeze(2).repeat(1, 1, length, 1, 1) / length
+    return state
+
+
+def load_pretrained(model: DualFormer, filename: str, is_2d: bool | None = None) -> None:
+    """Load a 3-D or, inflated, a 2-D checkpoint; all of it or nothing.
+
+    Raises:
+        ValueError: Names or shapes differ (all are listed), or the file is not of
+            the dimension that `is_2d` says.
+    """
+    state = bare_state_dict(CheckpointLoader.load_checkpoint(filename, map_location='cpu'))
+    first = state.get('patch_embeds.0.proj.weight')
+    if first is None:
+        raise ValueError(
+            f'{filename} is no DualFormer checkpoint: it has no "patch_embeds.0.proj.weight" '
+            f'(its first names: {list(state)[:3]}).'
+        )
+    found_2d = first.ndim == 4
+    if is_2d is not None and is_2d != found_2d:
+        raise ValueError(
+            f'pretrained2d={is_2d}, but {filename} holds {2 if found_2d else 3}-D weights.'
+        )
+    if found_2d:
+        state = inflate(state, model)
+    own = model.state_dict()
+    problems = [f'missing: {name}' for name in own if name not in state]
+    problems += [f'unknown: {name}' for name in state if name not in own]
+    problems += [
+        f'shape of {name}: {tuple(value.shape)}, the model has {tuple(own[name].shape)}'
+        for name, value in state.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    if problems:
+        listed = '\n  '.join(problems)
+        raise ValueError(f'{filename} does not fit the model:\n  {listed}')
+    model.load_state_dict(state)
+    how = ' (2-D, inflated over time)' if found_2d else ''
+    print_log(f'Loaded {len(state)} of {len(own)} tensors from {filename}{how}', logger='current')

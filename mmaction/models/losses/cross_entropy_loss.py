@@ -1,0 +1,73 @@
+"""Cross entropy, for one label, soft labels and many labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmaction.registry import MODELS
+
+from .base import BaseWeightedLoss
+
+
+class _ClassWeightedLoss(BaseWeightedLoss):
+    """A loss that takes a weight per class."""
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self, loss_weight: float = 1.0, class_weight: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(loss_weight)
+        weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer('class_weight', weight, persistent=False)
+
+
+@MODELS.register_module()
+class CrossEntropyLoss(_ClassWeightedLoss):
+    """Softmax cross entropy, in fp32.
+
+    Args:
+        loss_weight: Factor on the loss.
+        class_weight: Weight of each class, or None for 1.
+    """
+
+    def _forward(self, cls_score: Tensor, label: Tensor, **kwargs: Any) -> Tensor:
+        """Loss of logits (N, K) against classes (N,) or distributions (N, K).
+
+        With class weights, soft labels are averaged over the weights that they
+        select, so that a one-hot label gives what its class would.
+
+        Source: the semantics of `torch.nn.functional.cross_entropy`.
+        """
+        cls_score = cls_score.float()
+        if cls_score.shape != label.shape:
+            return F.cross_entropy(cls_score, label, self.class_weight, **kwargs)
+        if kwargs:
+            raise ValueError(f'soft labels take no further arguments, got {sorted(kwargs)}')
+        log_prob = F.log_softmax(cls_score, dim=1)
+        label = label.float()
+        if self.class_weight is None:
+            return -(label * log_prob).sum(1).mean()
+        weighted = label * self.class_weight
+        return -(weighted * log_prob).sum() / weighted.sum()
+
+
+@MODELS.register_module()
+class BCELossWithLogits(_ClassWeightedLoss):
+    """Binary cross entropy of each class, in fp32, for clips with many labels.
+
+    Args:
+        loss_weight: Factor on the loss.
+        class_weight: Weight of each class, or None for 1.
+    """
+
+    def _forward(self, cls_score: Tensor, label: Tensor, **kwargs: Any) -> Tensor:
+        """Mean loss of logits (N, K) against zeros and ones (N, K)."""
+        return F.binary_cross_entropy_with_logits(
+            cls_score.float(), label.float(), self.class_weight, **kwargs
+        )

@@ -1,0 +1,135 @@
+"""What every recognizer shares: building its parts and the three modes of forward."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from typing import Any
+
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmaction.registry import MODELS
+from mmaction.utils import ConfigType, ForwardResults, OptConfigType, OptSampleList, SampleList
+
+
+class BaseRecognizer(BaseModel, metaclass=ABCMeta):
+    """Backbone, neck (optional) and head.
+
+    Args:
+        backbone: Config of the backbone.
+        cls_head: Config of the head; without one, only features can be had.
+        neck: Config of a module between the two.
+        train_cfg: No key of it is read; accepted empty.
+        test_cfg: `average_clips` (as in the head), `max_testing_views` (most views
+            that go through the backbone at once, of however many videos) and
+            `fcn_test` (forwarded to the head).
+        data_preprocessor: Config of the preprocessor; by default views are only stacked.
+
+    Raises:
+        ValueError: A key of `train_cfg` or `test_cfg` that nothing reads.
+    """
+
+    test_keys = ('average_clips', 'max_testing_views', 'fcn_test')
+
+    def __init__(
+        self,
+        backbone: ConfigType,
+        cls_head: OptConfigType = None,
+        neck: OptConfigType = None,
+        train_cfg: OptConfigType = None,
+        test_cfg: OptConfigType = None,
+        data_preprocessor: OptConfigType = None,
+    ) -> None:
+        if data_preprocessor is None:
+            data_preprocessor = dict(type='ActionDataPreprocessor')
+        super().__init__(data_preprocessor=data_preprocessor)
+        if train_cfg:
+            raise ValueError(f'train_cfg={dict(train_cfg)}: a recognizer reads no key of train_cfg')
+        unknown = sorted(set(test_cfg or {}) - set(self.test_keys))
+        if unknown:
+            raise ValueError(f'test_cfg has unknown keys {unknown}; it takes {self.test_keys}')
+        self.train_cfg = train_cfg
+        self.test_cfg = dict(test_cfg or {})
+        self.backbone = MODELS.build(backbone)
+        if neck is not None:
+            self.neck = MODELS.build(neck)
+        if cls_head is not None:
+            self.cls_head = MODELS.build(self._with_average_clips(cls_head))
+
+    def _with_average_clips(self, cls_head: ConfigType) -> ConfigType:
+        """Published configs give `average_clips` to the recognizer, later ones to the head."""
+        ours, heads = self.test_cfg.get('average_clips'), cls_head.get('average_clips')
+        if ours is not None and heads is not None and ours != heads:
+            raise ValueError(
+                f'test_cfg says average_clips={ours!r}, but cls_head says {heads!r}: set one'
+            )
+        return cls_head if ours is None else {**cls_head, 'average_clips': ours}
+
+    @property
+    def with_neck(self) -> bool:
+        """Whether there is a neck."""
+        return getattr(self, 'neck', None) is not None
+
+    @property
+    def with_cls_head(self) -> bool:
+        """Whether there is a head."""
+        return getattr(self, 'cls_head', None) is not None
+
+    def init_weights(self) -> None:
+        """Initialise each part, loading the backbone's pretrained weights if it names some."""
+        for part in self.children():
+            if hasattr(part, 'init_weights'):
+                part.init_weights()
+
+    @abstractmethod
+    def extract_feat(
+        self,
+        inputs: Tensor,
+        stage: str = 'neck',
+        data_samples: OptSampleList = None,
+        test_mode: bool = False,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Features of (N, views, ...) inputs, and further arguments for the head."""
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: OptSampleList = None,
+        mode: str = 'tensor',
+        **kwargs: Any,
+    ) -> ForwardResults:
+        """Features, losses or predictions of preprocessed clips.
+
+        Args:
+            inputs: Clips (N, views, ...).
+            data_samples: N samples; needed for 'loss' and 'predict'.
+            mode: 'tensor' gives the features after `stage` ('backbone', 'neck' or
+                'head', an argument of its own), 'loss' a dict of losses, 'predict'
+                the samples with their predictions.
+
+        Raises:
+            RuntimeError: Any other mode.
+        """
+        if mode == 'tensor':
+            kwargs.setdefault('stage', 'backbone')
+            return self.extract_feat(inputs, **kwargs)[0]
+        if mode == 'loss':
+            return self.loss(inputs, data_samples, **kwargs)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples, **kwargs)
+        raise RuntimeError(f'mode={mode!r} is none of "tensor", "loss" and "predict"')
+
+    def loss(self, inputs: Tensor, data_samples: OptSampleList, **kwargs: Any) -> dict[str, Tensor]:
+        """Losses of one batch; see `forward`."""
+        feats, head_kwargs = self.extract_feat(inputs, data_samples=data_samples, stage='neck')
+        losses = dict(head_kwargs.pop('loss_aux', {}))
+        losses.update(self.cls_head.loss(feats, data_samples, **head_kwargs))
+        return losses
+
+    def predict(self, inputs: Tensor, data_samples: OptSampleList, **kwargs: Any) -> SampleList:
+        """Predictions of one batch; see `forward`."""
+        feats, head_kwargs = self.extract_feat(
+            inputs, data_samples=data_samples, stage='neck', test_mode=True
+        )
+        head_kwargs.pop('loss_aux', None)
+        return self.cls_head.predict(feats, data_samples, **head_kwargs)

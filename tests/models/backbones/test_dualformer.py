@@ -1,0 +1,345 @@
+"""DualFormer against its golden values and against the plain path."""
+
+import copy
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import MODELS as ROOT_MODELS
+from torch import nn
+
+from mmaction.models.backbones import DualFormer
+from mmaction.models.backbones.dualformer import DepthwisePool, bare_state_dict
+from mmaction.registry import MODELS
+from tests.golden.fill import check_probe, fill, load_deterministic, make_input
+from tests.models.backbones.plain_dualformer import PlainDualFormer
+
+GOLDEN = Path(__file__).parents[2] / 'golden'
+FORWARD = json.loads((GOLDEN / 'forward_tiny.json').read_text())
+PARAMETERS = {'tiny': 21.767, 'small': 48.908, 'base': 86.838}
+# every kind of stage (fine and coarse, fine, none) at small cost
+SMALL = dict(
+    arch=dict(
+        embed_dims=(16, 24, 32),
+        num_heads=(2, 3, 4),
+        depths=(2, 3, 2),
+        mlp_ratios=(2, 2, 2),
+        local_sizes=((2, 4, 4), (2, 2, 2), (2, 2, 2)),
+        fine_pysizes=((2, 4, 4), (2, 2, 2), (4, 4, 4)),
+        coarse_pysizes=((2, 2, 2), None, None),
+    ),
+    video_size=(8, 64, 64),
+)
+
+
+def randomized(model: nn.Module) -> nn.Module:
+    """Weights large enough for every path to matter."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith('running_var'):
+            tensor.uniform_(0.5, 1.5)
+        elif tensor.is_floating_point():
+            nn.init.normal_(tensor, std=0.3 if tensor.ndim == 1 else 2 / tensor[0].numel() ** 0.5)
+    return model
+
+
+@pytest.fixture
+def model() -> DualFormer:
+    return randomized(DualFormer(**SMALL))
+
+
+@pytest.mark.parametrize('arch', PARAMETERS)
+def test_state_dict_has_the_published_names_and_shapes(arch):
+    model = DualFormer(arch)
+    golden = json.loads((GOLDEN / f'state_dict_{arch}.json').read_text())
+    assert {name: list(value.shape) for name, value in model.state_dict().items()} == golden
+    params = sum(p.numel() for p in model.parameters()) / 1e6
+    assert params == pytest.approx(PARAMETERS[arch], abs=5e-4)
+
+
+@pytest.mark.parametrize('case', FORWARD)
+def test_forward_meets_the_published_values(case):
+    case = FORWARD[case]
+    model = DualFormer(case['variant'], video_size=case['video_size'], **case['kwargs']).eval()
+    load_deterministic(model)
+    with torch.no_grad():
+        output = model(make_input((case['batch'], 3, *case['video_size']), case['input_seed']))
+    assert list(output.shape) == case['shape']
+    assert check_probe(output, case['probe'], 1e-4) < 1e-5
+
+
+@pytest.mark.parametrize(
+    'shape',
+    [(2, 3, 8, 64, 64), (1, 3, 4, 32, 32), (3, 3, 16, 64, 128), (1, 3, 2, 4, 4), (2, 3, 7, 50, 45)],
+)
+def test_any_size_equals_the_plain_path(model, shape):
+    model.eval()
+    clips = torch.randn(shape)
+    with torch.no_grad():
+        expected = PlainDualFormer(model)(clips)
+        assert torch.allclose(model(clips), expected, atol=1e-5)
+        # clips do not see each other
+        assert torch.allclose(model(clips[-1:]), expected[-1:], atol=1e-5)
+    grid = [math.ceil(n / k) for n, k in zip(shape[2:], (2, 16, 16), strict=True)]
+    assert list(expected.shape) == [shape[0], 32, *grid]
+
+
+def test_training_gradients_equal_the_plain_path(model):
+    clips = torch.randn(2, 3, 8, 64, 64)
+    plain = copy.deepcopy(model)
+    weights = torch.randn(model(clips).shape)
+    (model(clips) * weights).sum().backward()
+    (PlainDualFormer(plain)(clips) * weights).sum().backward()
+    for (name, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+        assert ours.grad is not None, f'no gradient reaches {name}'
+        scale = theirs.grad.abs().max()
+        # the bias before a BatchNorm has no gradient but rounding
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-4 * max(scale, 1)), name
+
+
+def test_published_sizes_run_on_other_clips():
+    model = DualFormer('tiny').eval()
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 8, 112, 112)).shape == (1, 512, 4, 4, 4)
+        assert model(torch.randn(2, 3, 20, 200, 180)).shape == (2, 512, 10, 7, 6)
+
+
+def test_use_checkpoint_gives_the_same_gradients_statistics_and_less_memory(model):
+    lean = copy.deepcopy(model)
+    lean.use_checkpoint = True
+    clips = torch.randn(2, 3, 8, 64, 64)
+    kept = {}
+    for name, net in (('plain', model), ('lean', lean)):
+        sizes = {}
+        hooks = torch.autograd.graph.saved_tensors_hooks(
+            lambda t, sizes=sizes: sizes.setdefault(t.data_ptr(), t.nbytes) and t, lambda t: t
+        )
+        with hooks:
+            loss = net(clips).square().mean()
+        kept[name] = sum(sizes.values())
+        loss.backward()
+    for (name, ours), theirs in zip(lean.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad), name
+    for name, value in model.state_dict().items():
+        assert torch.equal(lean.state_dict()[name], value), name
+    assert kept['lean'] < 0.5 * kept['plain']
+
+
+@pytest.mark.parametrize('use_checkpoint', [False, True])
+def test_compiles_without_graph_breaks(model, use_checkpoint):
+    torch.compiler.reset()
+    model.use_checkpoint = use_checkpoint
+    eager = copy.deepcopy(model)
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    clips = torch.randn(1, 3, 7, 50, 45)
+    for net in (eager, compiled):
+        net(clips).square().mean().backward()
+    assert torch.allclose(compiled(clips), eager(clips), atol=1e-5)
+    for ours, theirs in zip(model.parameters(), eager.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, atol=1e-4)
+    for (name, ours), theirs in zip(model.named_buffers(), eager.buffers(), strict=True):
+        assert torch.allclose(ours, theirs), name
+
+
+def test_initialisation_reaches_convolutions_and_norms():
+    model = DualFormer('tiny')
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv3d):
+            fan_out = math.prod(module.kernel_size) * module.out_channels / module.groups
+            assert module.weight.std().item() == pytest.approx(fan_out**-0.5 * 2**0.5, rel=0.15), (
+                name
+            )
+        elif isinstance(module, nn.Linear):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1), name
+        elif isinstance(module, (nn.LayerNorm, nn.BatchNorm3d)):
+            assert (module.weight == 1).all(), name
+        if getattr(module, 'bias', None) is not None:
+            assert (module.bias == 0).all(), name
+
+
+def test_output_is_finite_under_bf16_autocast():
+    model = DualFormer(**SMALL, drop_path_rate=0.1)
+    with torch.autocast('cpu', torch.bfloat16):
+        output = model(torch.randn(2, 3, 7, 50, 45) * 3)
+    assert output.isfinite().all()
+    output.float().square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_drop_path_rises_linearly_over_all_blocks():
+    model = DualFormer('tiny', drop_path_rate=0.1)
+    rates = [getattr(b.drop_path, 'drop_prob', 0.0) for stage in model.blocks for b in stage]
+    assert rates == pytest.approx([0.1 * i / 17 for i in range(18)])
+
+
+def test_any_number_of_stages_and_temporal_pooling():
+    one = DualFormer(
+        arch=dict(embed_dims=[8], num_heads=[2], depths=[2], mlp_ratios=[1]),
+        local_sizes=[[2, 2, 2]],
+        fine_pysizes=[[2, 2, 2]],
+        coarse_pysizes=[None],
+        video_size=[8, 32, 32],
+    )
+    assert one(torch.randn(1, 3, 8, 32, 32)).shape == (1, 8, 4, 8, 8)
+    halving = DualFormer(**{**SMALL, 'video_size': (16, 64, 64)}, temporal_pooling=True)
+    assert halving(torch.randn(1, 3, 16, 64, 64)).shape == (1, 32, 2, 4, 4)
+
+
+def test_builds_from_a_published_style_config():
+    config = dict(
+        type='DualFormer',
+        pretrained=None,
+        pretrained2d=True,
+        video_size=(32, 224, 224),
+        patch_size=(2, 4, 4),
+        in_chans=3,
+        num_classes=400,
+        embed_dims=[64, 128, 256, 512],
+        num_heads=[2, 4, 8, 16],
+        mlp_ratios=[4, 4, 4, 4],
+        qkv_bias=True,
+        qk_scale=None,
+        drop_rate=0.0,
+        attn_drop_rate=0.0,
+        drop_path_rate=0.1,
+        depths=[2, 2, 10, 4],
+        local_sizes=[[8, 7, 7]] * 4,
+        fine_pysizes=[[8, 7, 7], [8, 7, 7], [8, 7, 7], [16, 7, 7]],
+        coarse_pysizes=[[4, 4, 4], [4, 4, 4], None, None],
+        temporal_pooling=False,
+    )
+    built = MODELS.build(config)
+    golden = json.loads((GOLDEN / 'state_dict_tiny.json').read_text())
+    assert {name: list(value.shape) for name, value in built.state_dict().items()} == golden
+    assert MODELS.parent is ROOT_MODELS
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [
+        (dict(arch='tinny'), r"arch='tinny' is none of tiny, small, base"),
+        (dict(arch=dict(embed_dim=[8])), r"unknown keys \['embed_dim'\]"),
+        (dict(depths=(2, 2, 2)), r'depths=\(2, 2, 2\) is for 3 stages'),
+        (dict(num_heads=(3, 4, 8, 16)), r'num_heads\[0\]=3 does not divide embed_dims\[0\]=64'),
+        (dict(depths=(2, 0, 2, 2)), 'at least one block'),
+        (dict(video_size=(32, 240, 224)), r'fine_pysizes\[0\].* 7 does not divide the 60 tokens'),
+        (dict(video_size=(32, 224)), 'video_size must be three positive integers'),
+        (dict(local_sizes=((8, 7, 0),) * 4), r'local_sizes\[0\] must be three positive'),
+        (dict(local_sizes=((8, 4, 7),) * 4), r'multiple of the height and width of the window'),
+    ],
+)
+def test_wrong_geometry_says_which_number_is_wrong(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        DualFormer(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [
+        ((3, 8, 64, 64), r'takes clips of shape \(batch, 3, T, H, W\)'),
+        ((1, 4, 8, 64, 64), r'not \(1, 4, 8, 64, 64\)'),
+        ((1, 3, 8, 3, 64), r'\(8, 3, 64\) \(T, H, W\) is smaller than one patch \(2, 4, 4\)'),
+    ],
+)
+def test_wrong_input_is_refused(model, shape, message):
+    with pytest.raises(ValueError, match=message):
+        model(torch.zeros(shape))
+
+
+def test_cell_pool_is_the_convolution():
+    pool = DepthwisePool(6, (2, 3, 4))
+    x = torch.randn(2, 4, 6, 8, 6)
+    expected = nn.Conv3d.forward(pool, x.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
+    assert torch.allclose(pool(x), expected, atol=1e-5)
+
+
+class TestPretrained:
+    """Loading weights through `pretrained`."""
+
+    @staticmethod
+    def state_2d(model: DualFormer) -> dict[str, torch.Tensor]:
+        """A 2-D checkpoint: every 3-D name but `lr.3`, without the time axis."""
+        state = {}
+        for name, value in model.state_dict().items():
+            if '.lr.3.' not in name:
+                shape = tuple(value.shape)
+                flat = shape[:2] + shape[3:] if value.ndim == 5 else shape
+                state[name] = torch.as_tensor(fill(f'2d.{name}', flat))
+        return state
+
+    def test_2d_weights_are_inflated_as_published(self, tmp_path):
+        model = DualFormer('tiny')
+        torch.save({'model': self.state_2d(model)}, tmp_path / '2d.pth')
+        model.pretrained = str(tmp_path / '2d.pth')
+        model.init_weights()
+        state = model.state_dict()
+        for name, golden in json.loads((GOLDEN / 'inflate_tiny.json').read_text()).items():
+            value = state[name].double()
+            assert list(value.shape) == golden['shape']
+            assert value.norm().item() == pytest.approx(golden['norm'], rel=1e-5, abs=1e-6)
+            assert value.flatten()[0].item() == pytest.approx(golden['first'], abs=1e-7)
+            assert value.flatten()[-1].item() == pytest.approx(golden['last'], abs=1e-7)
+        assert torch.equal(
+            state['blocks.0.0.attn.qkv.weight'],
+            torch.from_numpy(fill('2d.blocks.0.0.attn.qkv.weight', (192, 64))),
+        )
+
+    @pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
+    @pytest.mark.parametrize('key', [None, 'state_dict', 'model'])
+    def test_3d_weights_load_from_every_wrapping(self, model, tmp_path, prefix, key):
+        state = {prefix + name: value for name, value in model.state_dict().items()}
+        if prefix:
+            state[prefix.replace('backbone', 'cls_head') + 'fc_cls.bias'] = torch.zeros(4)
+        torch.save({key: state, 'meta': {}} if key else state, tmp_path / 'x.pth')
+        other = DualFormer(**SMALL, pretrained=str(tmp_path / 'x.pth'), pretrained2d=False)
+        other.init_weights()
+        for name, value in model.state_dict().items():
+            assert torch.equal(other.state_dict()[name], value), name
+
+    @pytest.mark.parametrize('change', ['missing', 'unknown', 'shape'])
+    @pytest.mark.parametrize('dimension', [2, 3])
+    def test_nothing_is_loaded_by_half(self, model, tmp_path, change, dimension):
+        state = self.state_2d(model) if dimension == 2 else dict(model.state_dict())
+        if change == 'missing':
+            del state['norm.weight']
+        elif change == 'unknown':
+            state['norm.wait'] = torch.zeros(3)
+        else:
+            state['norm.weight'] = torch.zeros(3)
+        torch.save(state, tmp_path / 'bad.pth')
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        model.pretrained = str(tmp_path / 'bad.pth')
+        with pytest.raises(ValueError, match=r'bad\.pth does not fit') as error:
+            model.init_weights()
+        assert ('norm.wait' if change == 'unknown' else 'norm.weight') in str(error.value)
+        assert all(torch.equal(before[name], v) for name, v in model.state_dict().items())
+
+    def test_a_wrong_file_is_named(self, model, tmp_path):
+        model.pretrained = str(tmp_path / 'none.pth')
+        with pytest.raises(FileNotFoundError, match=r'none\.pth'):
+            model.init_weights()
+        torch.save({'conv1.weight': torch.zeros(1)}, tmp_path / 'resnet.pth')
+        model.pretrained = str(tmp_path / 'resnet.pth')
+        with pytest.raises(ValueError, match=r'no DualFormer checkpoint.*conv1\.weight'):
+            model.init_weights()
+        torch.save(model.state_dict(), tmp_path / '3d.pth')
+        model.pretrained, model.pretrained2d = str(tmp_path / '3d.pth'), True
+        with pytest.raises(ValueError, match=r'pretrained2d=True, but .* holds 3-D weights'):
+            model.init_weights()
+
+    def test_a_classifier_is_left_out(self):
+        state = {'head.weight': torch.zeros(1), 'norm.weight': torch.zeros(1)}
+        assert list(bare_state_dict({'model': state})) == ['norm.weight']
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_cuda_autocast_follows_fp32(model, dtype):
+    model.cuda().eval()
+    clips = torch.randn(2, 3, 7, 50, 45, device='cuda')
+    with torch.no_grad():
+        expected = model(clips)
+        with torch.autocast('cuda', dtype):
+            output = model(clips).float()
+    assert (output - expected).abs().mean() < 0.03 * expected.abs().mean()

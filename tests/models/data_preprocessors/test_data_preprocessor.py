@@ -1,0 +1,60 @@
+"""ActionDataPreprocessor: bytes in, normalised clips out."""
+
+import pytest
+import torch
+
+from mmaction.models.data_preprocessors import ActionDataPreprocessor
+from mmaction.structures import ActionDataSample
+
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+
+
+def batch(*shapes):
+    clips = [torch.randint(0, 256, shape, dtype=torch.uint8) for shape in shapes]
+    names = [ActionDataSample(metainfo=dict(filename=f'{i}.mp4')) for i in range(len(clips))]
+    return dict(inputs=clips, data_samples=names)
+
+
+@pytest.mark.parametrize(
+    ('format_shape', 'shape', 'axis'),
+    [('NCTHW', (2, 3, 4, 5, 6), 2), ('NCHW', (2, 3, 5, 6), 2), ('MIX2d3d', (3, 5, 6), 1)],
+)
+def test_normalises_each_channel(format_shape, shape, axis):
+    data = batch(shape, shape)
+    out = ActionDataPreprocessor(MEAN, STD, format_shape=format_shape)(data)['inputs']
+    stacked = torch.stack(data['inputs']).double()
+    for c in range(3):
+        expected = (stacked.select(axis, c) - MEAN[c]) / STD[c]
+        assert torch.allclose(out.select(axis, c).double(), expected, atol=1e-6)
+    assert out.dtype == torch.float32
+
+
+def test_casts_or_keeps_bytes_without_statistics():
+    data = batch((1, 3, 2, 4, 4))
+    assert ActionDataPreprocessor()(data)['inputs'].dtype == torch.float32
+    assert ActionDataPreprocessor(to_float32=False)(data)['inputs'].dtype == torch.uint8
+    assert not ActionDataPreprocessor(MEAN, STD).state_dict()
+
+
+def test_to_rgb_reverses_the_channels():
+    data = batch((1, 3, 2, 4, 4))
+    out = ActionDataPreprocessor(to_rgb=True, format_shape='NCTHW')(data)['inputs']
+    assert torch.equal(out[0], data['inputs'][0].float()[:, [2, 1, 0]])
+
+
+def test_takes_several_batches_at_once():
+    data = (batch((1, 3, 2, 4, 4)), batch((1, 3, 2, 4, 4)))
+    out = ActionDataPreprocessor(MEAN, STD, format_shape='NCTHW')(data)
+    assert isinstance(out, tuple)
+    assert out[1]['inputs'].shape == (1, 1, 3, 2, 4, 4)
+
+
+def test_wrong_use_is_refused():
+    with pytest.raises(ValueError, match='give both or neither'):
+        ActionDataPreprocessor(mean=MEAN)
+    with pytest.raises(ValueError, match="format_shape='NPTCHW'"):
+        ActionDataPreprocessor(MEAN, STD, format_shape='NPTCHW')
+    with pytest.raises(ValueError, match="format_shape='NPTCHW'"):
+        ActionDataPreprocessor(to_rgb=True, format_shape='NPTCHW')(batch((1, 2, 3, 4, 4)))
+    with pytest.raises(ValueError, match=r'differ in shape: .*0\.mp4.*1\.mp4'):
+        ActionDataPreprocessor()(batch((1, 3, 2, 4, 4), (1, 3, 2, 4, 5)))

@@ -1,0 +1,48 @@
+"""Losses against their formulas."""
+
+import pytest
+import torch
+
+from mmaction.models.losses import BCELossWithLogits, CrossEntropyLoss
+
+
+def test_hard_labels():
+    scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 1, 1, 2])
+    expected = -scores.log_softmax(1)[torch.arange(5), labels].mean()
+    assert torch.allclose(CrossEntropyLoss()(scores, labels), expected)
+    assert torch.allclose(CrossEntropyLoss(loss_weight=0.5)(scores, labels), 0.5 * expected)
+
+
+@pytest.mark.parametrize('weight', [None, [1.0, 2.0, 0.5, 3.0]])
+def test_a_one_hot_label_is_the_hard_label(weight):
+    scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 1, 1, 2])
+    loss = CrossEntropyLoss(class_weight=weight)
+    one_hot = torch.eye(4)[labels]
+    assert torch.allclose(loss(scores, one_hot), loss(scores, labels))
+    assert not loss.state_dict()
+
+
+def test_soft_labels_mix_linearly():
+    scores = torch.randn(3, 4)
+    a, b = torch.eye(4)[[0, 1, 2]], torch.eye(4)[[3, 3, 0]]
+    loss = CrossEntropyLoss()
+    mixed = loss(scores, 0.3 * a + 0.7 * b)
+    assert torch.allclose(mixed, 0.3 * loss(scores, a) + 0.7 * loss(scores, b))
+    with pytest.raises(ValueError, match='ignore_index'):
+        loss(scores, a, ignore_index=3)
+
+
+def test_losses_are_computed_in_fp32():
+    scores = torch.randn(4, 3).half()
+    assert CrossEntropyLoss()(scores, torch.tensor([0, 1, 2, 0])).dtype == torch.float32
+    assert BCELossWithLogits()(scores, torch.zeros(4, 3)).dtype == torch.float32
+
+
+def test_binary_cross_entropy():
+    scores, labels = torch.randn(3, 4), torch.randint(2, (3, 4))
+    p = scores.sigmoid()
+    terms = -(labels * p.log() + (1 - labels) * (1 - p).log())
+    assert torch.allclose(BCELossWithLogits()(scores, labels), terms.mean(), atol=1e-6)
+    weight = torch.tensor([1.0, 0.0, 2.0, 1.0])
+    weighted = BCELossWithLogits(class_weight=weight.tolist())(scores, labels)
+    assert torch.allclose(weighted, (terms * weight).mean(), atol=1e-6)

@@ -1,0 +1,106 @@
+"""Recognizer3D with a small DualFormer."""
+
+import pytest
+import torch
+
+from mmaction.models import Recognizer3D
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+
+BACKBONE = dict(
+    type='DualFormer',
+    arch=dict(embed_dims=[8], num_heads=[2], depths=[2], mlp_ratios=[1]),
+    local_sizes=[[2, 2, 2]],
+    fine_pysizes=[[2, 2, 2]],
+    coarse_pysizes=[None],
+    video_size=[4, 16, 16],
+)
+
+
+def build(test_cfg=None, **head):
+    return MODELS.build(
+        dict(
+            type='Recognizer3D',
+            backbone=BACKBONE,
+            cls_head=dict(type='I3DHead', num_classes=7, in_channels=8, **head),
+            data_preprocessor=dict(
+                type='ActionDataPreprocessor', mean=[100] * 3, std=[50] * 3, format_shape='NCTHW'
+            ),
+            test_cfg=test_cfg,
+        )
+    )
+
+
+def data(n=2, views=1):
+    clips = [torch.randint(0, 256, (views, 3, 4, 16, 16), dtype=torch.uint8) for _ in range(n)]
+    return dict(inputs=clips, data_samples=[ActionDataSample().set_gt_label(i) for i in range(n)])
+
+
+def test_modes():
+    model = build().eval()
+    batch = model.data_preprocessor(data(2, views=3))
+    inputs, samples = batch['inputs'], batch['data_samples']
+    features = model(inputs)
+    assert features.shape == (6, 8, 2, 4, 4)
+    assert torch.equal(model(inputs, mode='tensor', stage='head'), model.cls_head(features))
+    losses = model(inputs[:, :1], samples, mode='loss')
+    assert set(losses) == {'loss_cls', 'top1_acc', 'top5_acc'}
+    with pytest.raises(RuntimeError, match="mode='train'"):
+        model(inputs, mode='train')
+    with pytest.raises(ValueError, match="stage='hed'"):
+        model(inputs, stage='hed')
+
+
+def test_train_step_moves_every_parameter_and_test_step_predicts():
+    model = build(test_cfg=dict(average_clips='prob'))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    losses = model(**model.data_preprocessor(data(), True), mode='loss')
+    losses['loss_cls'].backward()
+    optimizer.step()
+    moved = [name for name, p in model.named_parameters() if not torch.equal(p, before[name])]
+    assert moved == list(before)
+    predictions = model.eval().test_step(data(2, views=3))
+    assert len(predictions) == 2
+    assert predictions[0].pred_score.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize('at_once', [1, 2, 4, 5, 100])
+def test_views_are_chunked_at_any_batch_size(at_once):
+    model = build(test_cfg=dict(average_clips='prob')).eval()
+    batch = model.data_preprocessor(data(3, views=4))
+    with torch.no_grad():
+        expected = [s.pred_score.clone() for s in model(**batch, mode='predict')]
+        model.test_cfg['max_testing_views'] = at_once
+        sizes = []
+        model.backbone.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+        scores = [s.pred_score for s in model(**batch, mode='predict')]
+    assert torch.allclose(torch.stack(scores), torch.stack(expected), atol=1e-6)
+    assert max(sizes) <= at_once
+    assert sum(sizes) == 12
+
+
+def test_average_clips_on_recognizer_or_head():
+    assert build(test_cfg=dict(average_clips='prob')).cls_head.average_clips == 'prob'
+    assert build(average_clips='score').cls_head.average_clips == 'score'
+    assert build(dict(average_clips='prob'), average_clips='prob').cls_head.average_clips == 'prob'
+    with pytest.raises(ValueError, match="'prob', but cls_head says 'score'"):
+        build(dict(average_clips='prob'), average_clips='score')
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(ValueError, match='max_testing_view'):
+        build(test_cfg=dict(max_testing_view=4))
+    with pytest.raises(ValueError, match='aux_info'):
+        Recognizer3D(BACKBONE, train_cfg=dict(aux_info=['x']))
+
+
+def test_init_weights_loads_the_backbone(tmp_path):
+    model = build()
+    torch.save(model.backbone.state_dict(), tmp_path / 'pre.pth')
+    other = build()
+    other.backbone.pretrained = str(tmp_path / 'pre.pth')
+    other.init_weights()
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(other.backbone.state_dict()[name], value), name
+    assert other.cls_head.fc_cls.weight.std() < 0.02

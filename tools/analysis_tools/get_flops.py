@@ -1,0 +1,73 @@
+"""Count the parameters and FLOPs of a config's backbone for one clip.
+
+    python tools/analysis_tools/get_flops.py CONFIG [--shape T H W]
+
+fvcore counts a multiply-add as one. What a published "GFLOPs" column shows is this
+figure times the number of test views.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=3,
+        metavar=('T', 'H', 'W'),
+        help="clip size; the backbone's video_size if not given",
+    )
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
+    return parser.parse_args()
+
+
+def _attention_flops(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+    """Two products, q k^T and its result times v, of (B, heads, L, d) and (B, heads, M, d)."""
+    batch, heads, length, dim = inputs[0].type().sizes()
+    keys = inputs[1].type().sizes()[2]
+    return Counter(attention=2 * batch * heads * length * keys * dim)
+
+
+def count(backbone: Any, shape: tuple[int, int, int], channels: int = 3) -> tuple[int, Any]:
+    """Parameters, and fvcore's analysis of one clip (1, channels, *shape)."""
+    import torch
+    from fvcore.nn import FlopCountAnalysis
+
+    clip = torch.zeros(1, channels, *shape)
+    flops = FlopCountAnalysis(backbone.eval(), clip)
+    # fvcore does not know the fused kernel; element-wise work it leaves out, as everywhere.
+    flops.set_op_handle('aten::scaled_dot_product_attention', _attention_flops)
+    flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return sum(p.numel() for p in backbone.parameters()), flops
+
+
+def main() -> None:
+    """Print the table."""
+    args = parse_args()
+    from mmengine.registry import init_default_scope
+
+    from mmaction.engine.config import load_config
+    from mmaction.registry import MODELS
+
+    cfg = load_config(args.config, args.cfg_options)
+    init_default_scope('mmaction')
+    config = cfg.model.backbone
+    shape = tuple(args.shape or config.get('video_size', (32, 224, 224)))
+    config.pretrained = None
+    params, flops = count(MODELS.build(config), shape, config.get('in_chans', 3))
+    print(f'clip        {shape[0]} x {shape[1]} x {shape[2]}')
+    print(f'parameters  {params / 1e6:.3f} M')
+    print(f'FLOPs       {flops.total() / 1e9:.2f} G')
+    for operator, number in sorted(flops.by_operator().items(), key=lambda item: -item[1]):
+        print(f'  {operator:<12}{number / 1e9:9.3f} G')
+
+
+if __name__ == '__main__':
+    main()
