@@ -1,0 +1,27 @@
+"""The base class of every transform."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+
+class BaseTransform(ABC):
+    """One step of a pipeline: takes the `results` dict of a clip and returns it.
+
+    `shown` names the attributes that `repr` prints, in order.
+    """
+
+    shown: tuple[str, ...] = ()
+
+    def __call__(self, results: dict[str, Any]) -> Any:
+        """Do the step, as a pipeline calls it."""
+        return self.transform(results)
+
+    @abstractmethod
+    def transform(self, results: dict[str, Any]) -> Any:
+        """Do the step. `results` may be changed in place."""
+
+    def __repr__(self) -> str:
+        arguments = ', '.join(f'{name}={getattr(self, name)}' for name in self.shown)
+        return f'{type(self).__name__}({arguments})'

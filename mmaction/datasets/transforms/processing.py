@@ -1,0 +1,282 @@
+"""Transforms of size and orientation, and the one that carries out lazy ones.
+
+Crops are in `crops.py`, colour and erasing in `colour.py`; they are exported
+here too, where mmaction2 keeps them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmaction.registry import TRANSFORMS
+
+from .base import BaseTransform
+from .crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
+from .frames import (
+    Frames,
+    begin,
+    check_interpolation,
+    clip_name,
+    crop_frames,
+    flip_frames,
+    pending,
+    resize_frames,
+)
+
+__all__ = [
+    'CenterCrop',
+    'Flip',
+    'Fuse',
+    'MultiScaleCrop',
+    'RandomCrop',
+    'RandomRescale',
+    'RandomResizedCrop',
+    'Resize',
+    'TenCrop',
+    'ThreeCrop',
+]
+
+
+def rescale_size(size: tuple[int, int], scale: float | tuple[float, float]) -> tuple[int, int]:
+    """The size (w, h) after scaling, with the aspect ratio kept.
+
+    Args:
+        size: (w, h) in pixels.
+        scale: A factor, or two bounds: the larger one for the longer side, the
+            smaller one for the shorter; the result is the largest that keeps both.
+
+    Returns:
+        (w, h), rounded half up. Source: `rescale_size` of mmcv.
+    """
+    if isinstance(scale, tuple):
+        factor = min(max(scale) / max(size), min(scale) / min(size))
+    else:
+        factor = float(scale)
+    return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
+
+
+@TRANSFORMS.register_module()
+class Resize(BaseTransform):
+    """Resize all frames.
+
+    Reads imgs, img_shape; writes imgs, img_shape, keep_ratio, scale_factor
+    (float32 (w, h), over all resizes so far), lazy.
+
+    Args:
+        scale: A factor (float), or (w, h). With `keep_ratio`, the larger number
+            bounds the longer side and the smaller one the shorter; (-1, s) makes
+            the shorter side s.
+        keep_ratio: Keep the aspect ratio; if not, the size is `scale` exactly.
+        interpolation: 'nearest', 'bilinear', 'bicubic', 'area' or 'lanczos'.
+        lazy: Only record the resize for `Fuse`.
+
+    Raises:
+        TypeError: `scale` is neither a float nor two integers.
+        ValueError: `scale` is not positive, or `interpolation` is unknown.
+    """
+
+    shown = ('scale', 'keep_ratio', 'interpolation', 'lazy')
+
+    def __init__(
+        self,
+        scale: float | Sequence[int],
+        keep_ratio: bool = True,
+        interpolation: str = 'bilinear',
+        lazy: bool = False,
+    ) -> None:
+        self.scale = self._check_scale(scale, keep_ratio)
+        self.keep_ratio = keep_ratio
+        self.interpolation = check_interpolation(interpolation)
+        self.lazy = lazy
+
+    @staticmethod
+    def _check_scale(scale: float | Sequence[int], keep_ratio: bool) -> float | tuple[float, float]:
+        hint = 'give a float, or (width, height), or (-1, short side) with keep_ratio=True'
+        if isinstance(scale, float):
+            if scale <= 0 or not keep_ratio:
+                raise ValueError(f'scale={scale}, keep_ratio={keep_ratio}: {hint}, all positive')
+            return scale
+        if (
+            not isinstance(scale, (tuple, list))
+            or len(scale) != 2
+            or not all(isinstance(side, int) for side in scale)
+        ):
+            raise TypeError(f'scale={scale!r}: {hint}')
+        if min(scale) == -1 and max(scale) > 0 and keep_ratio:
+            return math.inf, max(scale)
+        if min(scale) <= 0:
+            raise ValueError(f'scale={tuple(scale)}, keep_ratio={keep_ratio}: {hint}')
+        return scale[0], scale[1]
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Resize the frames of `results`."""
+        height, width = begin(results, self.lazy)
+        if self.keep_ratio:
+            new_w, new_h = rescale_size((width, height), self.scale)
+        else:
+            new_w, new_h = self.scale  # type: ignore[misc,assignment]
+        if min(new_w, new_h) < 1:
+            raise ValueError(
+                f'Resize with scale={self.scale} leaves nothing of the {width}x{height} frames '
+                f'of {clip_name(results)}'
+            )
+        factor = np.array([new_w / width, new_h / height], np.float32)
+        results['scale_factor'] = results.get('scale_factor', np.ones(2, np.float32)) * factor
+        results['img_shape'] = (new_h, new_w)
+        results['keep_ratio'] = self.keep_ratio
+        if self.lazy:
+            pending(results)['interpolation'] = self.interpolation
+        else:
+            results['imgs'] = resize_frames(results['imgs'], (new_w, new_h), self.interpolation)
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomRescale(BaseTransform):
+    """Resize all frames so that the shorter side has a random length.
+
+    Reads imgs, img_shape; writes imgs, img_shape, keep_ratio, scale_factor, short_edge.
+
+    Args:
+        scale_range: Least and greatest length of the shorter side in pixels, both
+            possible.
+        interpolation: As for `Resize`.
+
+    Raises:
+        TypeError, ValueError: `scale_range` is not two positive integers in order.
+    """
+
+    shown = ('scale_range', 'interpolation')
+
+    def __init__(self, scale_range: Sequence[int], interpolation: str = 'bilinear') -> None:
+        if (
+            not isinstance(scale_range, (tuple, list))
+            or len(scale_range) != 2
+            or not all(isinstance(side, int) for side in scale_range)
+        ):
+            raise TypeError(f'scale_range={scale_range!r} must be two integers')
+        if not 0 < scale_range[0] <= scale_range[1]:
+            raise ValueError(f'scale_range={scale_range} must be positive and in order')
+        self.scale_range = scale_range
+        self.interpolation = check_interpolation(interpolation)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Resize the frames of `results`."""
+        short_edge = int(np.random.randint(self.scale_range[0], self.scale_range[1] + 1))
+        results = Resize((-1, short_edge), interpolation=self.interpolation).transform(results)
+        results['short_edge'] = short_edge
+        return results
+
+
+@TRANSFORMS.register_module()
+class Flip(BaseTransform):
+    """Mirror all frames of the clip, or none.
+
+    One array of frames is mirrored as a view. Frames of optical flow
+    (`modality='Flow'`) are mirrored horizontally only, and their x component is
+    inverted (255 - x): channel 0 of frames (H, W, 2), or every other frame, from
+    the first, of frames (H, W) that hold x and y in turn.
+    Reads imgs, img_shape, modality, label; writes imgs, flip, flip_direction,
+    label, lazy.
+
+    Args:
+        flip_ratio: Probability of a flip.
+        direction: 'horizontal' or 'vertical'.
+        flip_label_map: Label of a clip -> label of the mirrored clip, for those
+            that change ("left to right").
+        left_kp: Taken for old configs; must be None, key points are not handled.
+        right_kp: As `left_kp`.
+        lazy: Only record the flip for `Fuse`.
+
+    Raises:
+        ValueError: `direction` is unknown, or a key point index is given, or flow
+            is to be flipped vertically or lazily.
+        TypeError: `flip_label_map` meets a clip with several labels.
+    """
+
+    shown = ('flip_ratio', 'direction', 'flip_label_map', 'lazy')
+
+    def __init__(
+        self,
+        flip_ratio: float = 0.5,
+        direction: str = 'horizontal',
+        flip_label_map: Mapping[int, int] | None = None,
+        left_kp: Sequence[int] | None = None,
+        right_kp: Sequence[int] | None = None,
+        lazy: bool = False,
+    ) -> None:
+        if direction not in ('horizontal', 'vertical'):
+            raise ValueError(f"direction={direction!r} must be 'horizontal' or 'vertical'")
+        if left_kp is not None or right_kp is not None:
+            raise ValueError('left_kp and right_kp must be None: key points are not handled')
+        self.flip_ratio = flip_ratio
+        self.direction = direction
+        self.flip_label_map = flip_label_map
+        self.lazy = lazy
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Flip the frames of `results`, with the probability asked for."""
+        begin(results, self.lazy)
+        flow = results.get('modality', 'RGB') == 'Flow'
+        if flow and (self.direction == 'vertical' or self.lazy):
+            raise ValueError('optical flow can be flipped horizontally and at once (lazy=False)')
+        flip = bool(np.random.rand() < self.flip_ratio)
+        results['flip'] = flip
+        results['flip_direction'] = self.direction
+        if flip and self.flip_label_map is not None:
+            results['label'] = self._mapped(results['label'])
+        if self.lazy:
+            record = pending(results)
+            record['flip'] = flip
+            record['flip_direction'] = self.direction
+        elif flip:
+            imgs = flip_frames(results['imgs'], self.direction)
+            results['imgs'] = _invert_x(imgs) if flow else imgs
+        return results
+
+    def _mapped(self, label: Any) -> Any:
+        assert self.flip_label_map is not None
+        if not isinstance(label, (int, np.integer)):
+            raise TypeError(f'flip_label_map needs one integer label per clip, not {label!r}')
+        return self.flip_label_map.get(int(label), label)
+
+
+def _invert_x(imgs: Frames) -> Frames:
+    """Flow frames with the x component negated, as a copy; 255 - x in bytes."""
+    out = imgs.copy() if isinstance(imgs, np.ndarray) else [img.copy() for img in imgs]
+    stacked = out[0].ndim == 3 and out[0].shape[-1] == 2
+    for img in out if stacked else out[::2]:
+        x = img[..., 0] if stacked else img
+        np.subtract(255, x, out=x)
+    return out
+
+
+@TRANSFORMS.register_module()
+class Fuse(BaseTransform):
+    """Carry out the lazy crops, resize and flip: one crop, one resize, one flip.
+
+    Only the pixels that are kept are ever resized. The crop, in pixels of the
+    frames as decoded, is rounded.
+    Reads imgs, img_shape, lazy; writes imgs; removes lazy.
+
+    Raises:
+        ValueError: No lazy transform came before.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Carry out what is pending in `results`."""
+        if 'lazy' not in results:
+            raise ValueError('Fuse has nothing to do: no transform before it has lazy=True')
+        record = results.pop('lazy')
+        left, top, right, bottom = record['crop_bbox'].round().astype(int).tolist()
+        imgs = crop_frames(results['imgs'], (left, top, right, bottom))
+        height, width = results['img_shape']
+        imgs = resize_frames(imgs, (width, height), record['interpolation'] or 'bilinear')
+        if record['flip']:
+            imgs = flip_frames(imgs, record['flip_direction'])
+        results['imgs'] = imgs
+        return results
