@@ -1,0 +1,165 @@
+"""Samplers whose order and keys depend on seed and epoch alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sized
+from typing import Any
+
+import numpy as np
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from mmaction.registry import DATA_SAMPLERS
+
+from .randomness import sample_generator
+
+__all__ = ['EpochSampler', 'SampleKey']
+
+
+class SampleKey(int):
+    """The index of a sample that also says from which seed its draws come.
+
+    It is an `int`, so it indexes any dataset. `-` and `%`, with which
+    mmengine's `ConcatDataset` and `RepeatDataset` find the inner index, keep
+    seed, epoch and stream.
+
+    Args:
+        index: Position in the dataset.
+        epoch: Epoch in which the sample is drawn.
+        seed: Seed of the run.
+        stream: What tells the draws of this sample from those of others in the
+            epoch: the index in the outermost dataset, by default `index`.
+    """
+
+    epoch: int
+    seed: int
+    stream: int
+
+    def __new__(  # noqa: D102
+        cls, index: int, epoch: int = 0, seed: int = 0, stream: int | None = None
+    ) -> SampleKey:
+        key = super().__new__(cls, index)
+        key.epoch = int(epoch)
+        key.seed = int(seed)
+        key.stream = int(index if stream is None else stream)
+        return key
+
+    @property
+    def index(self) -> int:
+        """The position as a plain `int`."""
+        return int(self)
+
+    @property
+    def entropy(self) -> tuple[int, int, int]:
+        """The integers from which the draws of this sample are seeded."""
+        return self.seed, self.epoch, self.stream
+
+    def _at(self, index: int) -> SampleKey:
+        return SampleKey(index, self.epoch, self.seed, self.stream)
+
+    def __sub__(self, other: int) -> SampleKey:
+        return self._at(int(self) - int(other))
+
+    def __mod__(self, other: int) -> SampleKey:
+        return self._at(int(self) % int(other))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SampleKey, (int(self), self.epoch, self.seed, self.stream)
+
+    def __repr__(self) -> str:
+        return f'SampleKey(index={int(self)}, epoch={self.epoch}, seed={self.seed})'
+
+
+@DATA_SAMPLERS.register_module()
+class EpochSampler(Sampler[SampleKey]):
+    """All samples of a dataset once per epoch, shared out over the processes.
+
+    The order depends on (seed, epoch) only: the batches of all processes at
+    one step, taken together, are one stretch of one global order. Process r
+    of w takes the positions r, r + w, r + 2w, ...
+
+    Args:
+        dataset: The dataset.
+        shuffle: Draw a new order each epoch.
+        seed: Seed of order and samples, the same in all processes; None draws
+            one and shares it.
+        round_up: Repeat samples from the start of the order so that every
+            process gets equally many, which training needs. False leaves out
+            and repeats nothing, which testing needs; processes then differ by
+            at most one sample.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        shuffle: bool = True,
+        seed: int | None = None,
+        round_up: bool = True,
+    ) -> None:
+        self.rank, self.world_size = get_dist_info()
+        self.dataset = dataset
+        self.shuffle = shuffle
+        self.seed = sync_random_seed() if seed is None else int(seed)
+        self.round_up = round_up
+        self.epoch = 0
+        self._skipped = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next pass takes.
+
+        A pending `skip` holds as long as the epoch stays the same.
+        """
+        if epoch != self.epoch:
+            self._skipped = 0
+        self.epoch = epoch
+
+    def skip(self, num_samples: int) -> None:
+        """Let the next pass start after samples that are used already.
+
+        Nothing is decoded for them. The count is that of all processes
+        together (steps x batch size x processes), so a run may go on with
+        another number of processes. `len` stays that of the whole epoch.
+
+        Raises:
+            ValueError: The epoch does not hold that many samples.
+        """
+        total = self._num_positions()
+        if not 0 <= num_samples <= total:
+            raise ValueError(
+                f'cannot skip {num_samples} samples of an epoch of {total}: has the list changed?'
+            )
+        self._skipped = num_samples
+
+    def state_dict(self) -> dict[str, int]:
+        """Seed, epoch and pending skip; the loop adds what it has used itself."""
+        return dict(seed=self.seed, epoch=self.epoch, skipped=self._skipped)
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.seed = state['seed']
+        self.epoch = state['epoch']
+        self.skip(state['skipped'])
+
+    def _num_positions(self) -> int:
+        size = len(self.dataset)
+        return math.ceil(size / self.world_size) * self.world_size if self.round_up else size
+
+    def _order(self) -> np.ndarray:
+        """Sample indices of the whole epoch over all processes."""
+        size = len(self.dataset)
+        if self.shuffle:
+            order = sample_generator(self.seed, self.epoch).permutation(size)
+        else:
+            order = np.arange(size)
+        # np.resize repeats from the start, also where there are more processes than samples.
+        return np.resize(order, self._num_positions())
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        mine = self._order()[self._skipped :][self.rank :: self.world_size]
+        self._skipped = 0
+        return (SampleKey(index, self.epoch, self.seed) for index in mine.tolist())
+
+    def __len__(self) -> int:
+        """Samples of this process in a whole epoch."""
+        return math.ceil((self._num_positions() - self.rank) / self.world_size)

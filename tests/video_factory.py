@@ -1,0 +1,128 @@
+"""Video files with known content, written with PyAV.
+
+The content of frame i is a function of i alone (`frame_pixels`), so a test can
+tell from decoded pixels which frame it got: `frame_number` reads the number
+that the grey blocks of the top row spell in binary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+BITS = 10
+
+
+def frame_pixels(index: int, width: int = 128, height: int = 96) -> np.ndarray:
+    """Frame `index`, (height, width, 3) uint8 RGB: the number, a gradient, a moving square."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    image = np.empty((height, width, 3), np.uint8)
+    image[..., 0] = 64 + 96 * columns // width
+    image[..., 1] = 64 + 96 * rows // height
+    image[..., 2] = 128
+    side = max(height // 5, 4)
+    left = (3 * index) % max(width - side, 1)
+    image[height // 2 : height // 2 + side, left : left + side] = (220, 60, 40)
+    block = width // BITS
+    for bit in range(BITS):
+        value = 235 if index >> bit & 1 else 20
+        image[: height // 4, bit * block : (bit + 1) * block] = value
+    return image
+
+
+def frame_number(image: np.ndarray) -> int:
+    """The number of a decoded frame of `frame_pixels`."""
+    height, width = image.shape[:2]
+    block = width // BITS
+    row = image[: height // 4].astype(float).mean(axis=(0, 2))
+    means = [row[bit * block : (bit + 1) * block].mean() for bit in range(BITS)]
+    return sum(1 << bit for bit, mean in enumerate(means) if mean > 128)
+
+
+def write_video(
+    path: str | Path,
+    num_frames: int = 40,
+    width: int = 128,
+    height: int = 96,
+    fps: int = 25,
+    codec: str = 'libx264',
+    pix_fmt: str = 'yuv420p',
+    key_interval: int = 12,
+    b_frames: int = 0,
+    rotation: int = 0,
+    durations: Sequence[int] | None = None,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write a video of the frames `frame_pixels(0), frame_pixels(1), ...`.
+
+    Args:
+        path: File to write; its extension chooses the container.
+        num_frames: Number of frames.
+        width: Width in pixels, as stored.
+        height: Height in pixels, as stored.
+        fps: Frames per second.
+        codec: Name of FFmpeg's encoder.
+        pix_fmt: Pixel format of the stream.
+        key_interval: Frames from one key frame to the next.
+        b_frames: B-frames in a row.
+        rotation: Degrees, counter-clockwise, by which a player has to turn the
+            picture; written to the container only.
+        durations: How long each frame is shown, in frames of `fps`: a variable
+            rate. Cycled.
+        options: Further options of the encoder.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    rate = Fraction(fps)
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.time_base = stream.codec_context.time_base = 1 / rate
+        stream.codec_context.gop_size = key_interval
+        stream.codec_context.max_b_frames = b_frames
+        stream.codec_context.thread_count = 1
+        stream.options = {**_fast(codec, key_interval), **(options or {})}
+        stamp = 0
+        for index in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(frame_pixels(index, width, height), format='rgb24')
+            frame.pts = stamp
+            frame.time_base = 1 / rate
+            container.mux(stream.encode(frame))
+            stamp += 1 if durations is None else durations[index % len(durations)]
+        container.mux(stream.encode())
+    if rotation:
+        _set_rotation(path, rotation)
+    return path
+
+
+def _fast(codec: str, key_interval: int) -> dict[str, str]:
+    """Options that make an encoder quick and its key frames regular."""
+    return {
+        'libx264': {'preset': 'ultrafast', 'sc_threshold': '0', 'keyint_min': str(key_interval)},
+        'libvpx-vp9': {'deadline': 'realtime', 'cpu-used': '8'},
+        'libsvtav1': {'preset': '12', 'svtav1-params': 'lp=1'},
+    }.get(codec, {})
+
+
+def _set_rotation(path: Path, degrees: int) -> None:
+    """Write the display matrix of an MP4 file, which PyAV cannot do while muxing."""
+    content = bytearray(path.read_bytes())
+    one = 1 << 16
+    matrices = {
+        90: (0, -one, one, 0),
+        180: (-one, 0, 0, -one),
+        270: (0, one, -one, 0),
+    }
+    a, b, c, d = matrices[degrees % 360]
+    header = content.index(b'tkhd') + 4
+    # Version 0: flags 4, times and track 20, reserved 8, layer to reserved 8, then the matrix.
+    start = header + 4 + 20 + 8 + 8
+    values = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    content[start : start + 36] = b''.join(v.to_bytes(4, 'big', signed=True) for v in values)
+    path.write_bytes(content)
