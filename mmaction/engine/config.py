@@ -1,0 +1,204 @@
+"""Reading a config file, with the changes that the command line asks for."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from .config_check import RUNNER_KEYS, check_config
+from .errors import ConfigError
+
+__all__ = ['load_config', 'parse_options', 'parse_value']
+
+Options = Iterable[str] | dict[str, Any] | None
+
+
+def load_config(path: str | Path, options: Options = None, *, check: bool = True) -> Config:
+    """Read a config, apply options to it and check every key.
+
+    Args:
+        path: A config file of mmengine's kind (`_base_`, `{{$ENV:default}}`).
+        options: `key=value` strings as `--cfg-options` takes them, or the
+            parsed dict. Keys are dotted paths; list items go by their index.
+            An option that changes a variable of the config (`data_root=...`)
+            also changes what was made of it: an equal value in the model, the
+            datasets and so on.
+        check: Whether unknown keys and types are errors.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ConfigError: A key, type or option is unknown, or the file fails to run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(_missing_file(path))
+    try:
+        cfg = Config.fromfile(str(path))
+    except (FileNotFoundError, ConfigError):
+        raise
+    except Exception as error:
+        raise ConfigError(f'{path} cannot be read as a config: {error}') from error
+    changes = options if isinstance(options, dict) else parse_options(options or ())
+    if changes:
+        _apply_options(cfg, changes)
+    if check:
+        check_config(cfg)
+    return cfg
+
+
+def parse_options(options: Iterable[str]) -> dict[str, Any]:
+    """Turn `['a.b=1', 'c=x,y']` into `{'a.b': 1, 'c': ['x', 'y']}`.
+
+    Raises:
+        ConfigError: An option has no `=`.
+    """
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition('=')
+        if not equals or not key.strip():
+            raise ConfigError(f'--cfg-options takes KEY=VALUE pairs, and "{option}" is none')
+        parsed[key.strip()] = parse_value(value)
+    return parsed
+
+
+def parse_value(text: str) -> Any:
+    """The value that a text stands for: number, bool, None, list, tuple or string.
+
+    As in mmengine a comma makes a list (`1,2,3`), brackets nest
+    (`[(1,2),(3,4)]`) and strings need no quotes. Spaces within a string stay.
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':
+        return text[1:-1]
+    if text.startswith('(') and text.endswith(')'):
+        return tuple(parse_value(item) for item in _split_commas(text[1:-1]))
+    if text.startswith('[') and text.endswith(']'):
+        return [parse_value(item) for item in _split_commas(text[1:-1])]
+    items = _split_commas(text)
+    if len(items) > 1:
+        return [parse_value(item) for item in items]
+    if text.lower() in ('true', 'false'):
+        return text.lower() == 'true'
+    if text == 'None':
+        return None
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _split_commas(text: str) -> list[str]:
+    """Split at the commas outside brackets; an empty last item is dropped."""
+    items, depth, start = [], 0, 0
+    for position, letter in enumerate(text):
+        depth += (letter in '([') - (letter in ')]')
+        if letter == ',' and depth == 0:
+            items.append(text[start:position])
+            start = position + 1
+    items.append(text[start:])
+    return items if items[-1].strip() else items[:-1]
+
+
+def _missing_file(path: Path) -> str:
+    message = f'there is no config file {path}'
+    if path.parent.is_dir():
+        names = [p.name for p in path.parent.glob('*.py')]
+        near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+        if near:
+            message += f'; did you mean {path.parent / near[0]}?'
+    else:
+        message += f': the folder {path.parent} does not exist'
+    return message
+
+
+def _apply_options(cfg: Config, options: dict[str, Any]) -> None:
+    for key in options:
+        _check_option(cfg, key)
+    variables = {key.split('.')[0] for key in options} - RUNNER_KEYS
+    before = {name: copy.deepcopy(cfg[name]) for name in variables}
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, ValueError, IndexError, AssertionError) as error:
+        raise ConfigError(f'--cfg-options: {error}') from error
+    for name, old in before.items():
+        if old != cfg[name] and not _replace(cfg, name, old, cfg[name]):
+            print(
+                f'warning: --cfg-options {name}=... changes a variable that nothing in the '
+                'config holds any more; set the key that was made of it',
+                file=sys.stderr,
+            )
+
+
+def _check_option(cfg: Config, key: str) -> None:
+    """Refuse an option whose way leads nowhere, naming the nearest key."""
+    node: Any = cfg._cfg_dict
+    parts = key.split('.')
+    for depth, part in enumerate(parts):
+        where = '.'.join(parts[:depth]) or 'the config'
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ConfigError(
+                    f'--cfg-options {key}: {where} is a list of {len(node)} items, so "{part}" '
+                    f'must be an index from 0 to {len(node) - 1}'
+                )
+            node = node[int(part)]
+        elif isinstance(node, dict):
+            known = set(node) | (RUNNER_KEYS if depth == 0 else set())
+            if part not in known:
+                if depth == 0:
+                    raise ConfigError(
+                        f'--cfg-options {key}: {where} has no key "{part}"' + nearest(part, known)
+                    )
+                return  # check_config knows what may be added here
+            if part not in node:
+                return
+            node = node[part]
+        else:
+            if node is None and depth:
+                return
+            raise ConfigError(
+                f'--cfg-options {key}: {where} is {node!r}, which has no key "{part}"'
+            )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`'; did you mean "x"?'` for the known name nearest to `name`, or nothing."""
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else ''
+
+
+def _replace(cfg: Config, name: str, old: Any, new: Any) -> int:
+    """Put `new` where the config holds what was made of variable `name`.
+
+    A container or a text counts wherever it is equal to `old`; a number, flag
+    or None only under the key `name` itself, since an equal one elsewhere may
+    mean another thing.
+
+    Returns:
+        How many values were replaced.
+    """
+    anywhere = isinstance(old, (dict, list, tuple, str)) and bool(old)
+    count = 0
+    for holder, key in _places(cfg._cfg_dict, skip=name):
+        if holder[key] == old and (anywhere or key == name):
+            holder[key] = copy.deepcopy(new)
+            count += 1
+    return count
+
+
+def _places(node: ConfigDict | list, skip: str | None = None) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) of a nested config; `skip` is left out at the top."""
+    for key in list(node) if isinstance(node, dict) else range(len(node)):
+        if skip is not None and key == skip:
+            continue
+        yield node, key
+        if isinstance(node[key], (dict, list)):
+            yield from _places(node[key])

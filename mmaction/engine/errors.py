@@ -1,0 +1,66 @@
+"""Errors that are the user's to mend, and how a command line shows them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ['CheckpointError', 'ConfigError', 'TrainingError', 'user_errors']
+
+_USER_TYPES = (ValueError, TypeError, OSError, ImportError, LookupError)
+
+
+class ConfigError(ValueError):
+    """A config or an option on the command line that cannot be meant."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read, trusted, written or matched with the model."""
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on, though the config was in order."""
+
+
+def _is_main() -> bool:
+    return os.environ.get('RANK', '0') == '0'
+
+
+@contextmanager
+def user_errors(*, setup: bool) -> Iterator[None]:
+    """Show an error that the user can mend as one `error: ...` line and exit.
+
+    The process ends with status 2 for a `ConfigError` and with 1 otherwise. Of
+    several processes only the first prints. With `MMACTION_TRACEBACK=1` in the
+    environment nothing is caught.
+
+    Args:
+        setup: True around the steps before the first batch, where any
+            `ValueError`, `TypeError`, `OSError`, ... comes from what the user
+            gave. False while training or testing, where only the errors of
+            this module do and everything else keeps its traceback.
+    """
+    own = (ConfigError, CheckpointError, TrainingError)
+    caught = (*own, *_USER_TYPES) if setup else own
+    try:
+        yield
+    except caught as error:
+        if os.environ.get('MMACTION_TRACEBACK') == '1':
+            raise
+        if _is_main():
+            print(f'error: {describe(error)}', file=sys.stderr, flush=True)
+            if not isinstance(error, own):
+                print('(MMACTION_TRACEBACK=1 shows where it was raised)', file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def describe(error: BaseException) -> str:
+    """The message of an error on one line."""
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])
+    else:
+        text = str(error) or traceback.format_exception_only(error)[-1]
+    return ' '.join(text.split())

@@ -1,0 +1,138 @@
+"""Training loops that can start at any step of any epoch.
+
+They take the names of mmengine's loops in the registry of mmaction, so configs
+need not know of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dataset import InfiniteSampler
+from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
+from torch.utils.data import DataLoader
+
+from mmaction.registry import LOOPS
+
+__all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'batches_from']
+
+
+def batches_from(loader: DataLoader, epoch: int, done: int) -> Iterator[tuple[int, Any]]:
+    """The batches of an epoch after the first `done`, with their index.
+
+    A sampler with `skip` (`EpochSampler`) passes over what was used without
+    reading it; with any other the batches are read again and dropped.
+    """
+    sampler: Any = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if hasattr(sampler, 'set_epoch'):
+        sampler.set_epoch(epoch)
+    if done >= len(loader):
+        return
+    skipped = 0
+    if done and hasattr(sampler, 'skip') and loader.batch_size is not None:
+        # The sampler counts over all processes; the last batch may be short.
+        world_size = getattr(sampler, 'world_size', 1)
+        sampler.skip(min(done * loader.batch_size, len(sampler)) * world_size)
+        skipped = done
+    for index, batch in enumerate(loader, start=skipped):
+        if index >= done:
+            yield index, batch
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(_EpochBasedTrainLoop):
+    """mmengine's loop over epochs, which also resumes within an epoch.
+
+    A validation that was due when the run ended is made up for.
+    """
+
+    def run(self) -> torch.nn.Module:
+        """Train until the last epoch or until a hook sets `stop_training`."""
+        self.runner.call_hook('before_train')
+        self.runner.continue_random_state()
+        if self._epoch and self._iter == self._epoch * len(self.dataloader):
+            self._validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            if self._iter == self._epoch_start(self._epoch + 1):
+                self._epoch += 1
+            if not self.stop_training:
+                self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Run what is left of the epoch, and its end unless training stops before."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch_start(self._epoch)
+        for index, batch in batches_from(self.dataloader, self._epoch, done):
+            self.run_iter(index, batch)
+            self.runner.call_hook('after_train_step')
+            if self.stop_training:
+                break
+        if self._iter == self._epoch_start(self._epoch + 1):
+            self.runner.call_hook('after_train_epoch')
+
+    def _epoch_start(self, epoch: int) -> int:
+        return epoch * len(self.dataloader)
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        due = (
+            self.runner.val_loop is not None
+            and self._epoch >= self.val_begin
+            and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)
+        )
+        if due and self.runner.message_hub.get_info('last_validated_iter') != self._iter:
+            self.runner.message_hub.update_info('last_validated_iter', self._iter)
+            self.runner.val_loop.run()
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(_IterBasedTrainLoop):
+    """mmengine's loop over steps; epochs of the sampler follow one another without a pause."""
+
+    def run(self) -> torch.nn.Module:
+        """Train until the last step or until a hook sets `stop_training`."""
+        self.runner.call_hook('before_train')
+        self.runner.continue_random_state()
+        self.runner.call_hook('before_train_epoch')
+        self._validate_if_due()
+        batches = self._batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(batches))
+            self.runner.call_hook('after_train_step')
+            if not self.stop_training:
+                self._validate_if_due()
+        if self._iter >= self._max_iters:
+            self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _batches(self) -> Iterator[Any]:
+        sampler = self.dataloader.sampler
+        if isinstance(sampler, InfiniteSampler):
+            sampler.skip(self._iter * self.dataloader.batch_size)
+            yield from self.dataloader
+        length = len(self.dataloader)
+        epoch, done = divmod(self._iter, length)
+        while True:
+            for _, batch in batches_from(self.dataloader, epoch, done):
+                yield batch
+            epoch, done = epoch + 1, 0
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        due = (
+            self.runner.val_loop is not None
+            and self._iter >= max(self.val_begin, 1)
+            and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
+        )
+        if due and self.runner.message_hub.get_info('last_validated_iter') != self._iter:
+            self.runner.message_hub.update_info('last_validated_iter', self._iter)
+            self.runner.val_loop.run()

@@ -1,0 +1,92 @@
+"""Test a checkpoint: `python tools/test.py CONFIG CHECKPOINT [options]`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+METRICS = (
+    'top_k_accuracy',
+    'mean_class_accuracy',
+    'mean_average_precision',
+    'mmit_mean_average_precision',
+)
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description='Test a checkpoint.')
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    add('--work-dir', help='folder for metrics.json and logs (default: ./work_dirs/CONFIG_NAME)')
+    add('--out', metavar='FILE', help='write the scores of each clip (.pkl, .json or .yaml)')
+    add('--dump', metavar='FILE', help='write predictions and labels of each clip (.pkl)')
+    add('--eval', nargs='+', choices=METRICS, help='metrics (default: those of the config)')
+    add(
+        '--eval-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='options of the metric: metric_options.top_k_accuracy.topk=(1,3)',
+    )
+    add('--average-clips', choices=('prob', 'score'), help='how the views of a clip are averaged')
+    add(
+        '--cfg-options',
+        '--options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the config: test_dataloader.batch_size=4 data_root="a folder"',
+    )
+    add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    add('--tmpdir', help='accepted; results travel between the processes without files')
+    add('--gpu-collect', action='store_true', help='accepted; see --tmpdir')
+    return parser.parse_args(arguments)
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Put what the command line asks for into the config."""
+    from mmaction.engine.settings import set_average_clips, set_metrics, set_work_dir
+
+    set_work_dir(cfg, args.work_dir)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    set_metrics(cfg, args.eval, args.eval_options)
+    if args.average_clips:
+        set_average_clips(cfg, args.average_clips)
+    cfg.custom_hooks = [
+        *(cfg.get('custom_hooks') or []),
+        dict(type='TestResultsHook', out=args.out, dump=args.dump),
+    ]
+
+
+def main() -> None:
+    """Parse, merge, run."""
+    args = parse_args()
+
+    from mmaction.engine.config import load_config
+    from mmaction.engine.errors import user_errors
+    from mmaction.engine.launch import close_processes, init_processes
+    from mmaction.engine.runner import ActionRunner
+
+    with user_errors(setup=True):
+        cfg = load_config(args.config, args.cfg_options)
+        merge_args(cfg, args)
+        processes = init_processes(args.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
+        cfg.launcher = processes.launcher
+        runner = ActionRunner.from_cfg(cfg)
+        runner.prepare('test')
+        runner.load_or_resume()
+    with user_errors(setup=False):
+        runner.test()
+    close_processes()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,155 @@
+"""Train a recognizer: `python tools/train.py CONFIG [options]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from mmaction.engine.runner import ActionRunner
+
+PRECISIONS = ('bf16', 'fp16', 'off', 'apex')
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description='Train a recognizer.')
+    add = parser.add_argument
+    add('config', help='config file')
+    add('--work-dir', help='folder for checkpoints and logs (default: ./work_dirs/CONFIG_NAME)')
+    add(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CKPT',
+        help='go on with the run of CKPT, or without CKPT of the last checkpoint in the work dir',
+    )
+    add('--resume-from', metavar='CKPT', help='the same as --resume CKPT')
+    add('--validate', action='store_true', help='validate while training (the default)')
+    add('--no-validate', action='store_true', help='do not validate while training')
+    add('--test-last', action='store_true', help='test the last checkpoint after training')
+    add('--test-best', action='store_true', help='test the best checkpoint after training')
+    add('--seed', type=int, help='seed of weights, order and augmentation (default: drawn)')
+    add('--diff-rank-seed', action='store_true', help='accepted; processes always draw apart')
+    add('--deterministic', action='store_true', help='deterministic operations, a little slower')
+    add(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=('auto', *PRECISIONS),
+        help='mixed precision; without a value bf16, or fp16 on GPUs that have no bf16',
+    )
+    add('--compile', action='store_true', help='compile the backbone with torch.compile')
+    add('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
+    add('--tensorboard', action='store_true', help='also log to TensorBoard, in the work dir')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the config: model.backbone.pretrained=FILE data_root="a folder" lr=[1,2]',
+    )
+    add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    add('--gpus', '--gpu-ids', nargs='*', help=argparse.SUPPRESS)
+    args = parser.parse_args(_own_values(sys.argv[1:] if arguments is None else arguments))
+    if args.gpus is not None:
+        parser.error(
+            '--gpus and --gpu-ids are gone: use "bash tools/dist_train.sh CONFIG N" for N GPUs, '
+            'and CUDA_VISIBLE_DEVICES=0,3 to choose which'
+        )
+    if args.validate and args.no_validate:
+        parser.error('--validate and --no-validate exclude each other')
+    if args.resume and args.resume_from:
+        parser.error('--resume and --resume-from exclude each other')
+    return args
+
+
+def _own_values(arguments: list[str]) -> list[str]:
+    """Let `--amp CONFIG`, which 1.x takes, not read the config as the precision."""
+    result = []
+    for position, argument in enumerate(arguments):
+        following = arguments[position + 1 : position + 2]
+        bare = argument == '--amp' and (not following or following[0] not in PRECISIONS)
+        result.append('--amp=auto' if bare else argument)
+    return result
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> None:
+    """Put what the command line asks for into the config."""
+    from mmaction.engine.optim.precision import set_precision
+    from mmaction.engine.settings import add_tensorboard, set_resume, set_work_dir
+
+    set_work_dir(cfg, args.work_dir)
+    set_resume(cfg, args.resume_from or args.resume)
+    if args.amp:
+        set_precision(cfg, args.amp)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    randomness = dict(cfg.get('randomness') or {})
+    if args.seed is not None:
+        randomness['seed'] = args.seed
+    if args.deterministic:
+        randomness['deterministic'] = True
+    cfg.randomness = {'seed': None, **randomness}
+    if args.compile:
+        cfg.compile = cfg.get('compile') or True
+    if args.tensorboard:
+        add_tensorboard(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ValueError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config'
+            )
+        cfg.auto_scale_lr.enable = True
+
+
+def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
+    """Test the last and the best checkpoint, as asked."""
+    from mmaction.engine.results import published_names
+
+    wanted: list[tuple[str, Any]] = []
+    if args.test_last:
+        wanted.append(('last', runner.message_hub.get_info('last_ckpt')))
+    if args.test_best:
+        wanted.append(('best', runner.message_hub.get_info('best_ckpt')))
+    for name, checkpoint in wanted:
+        if checkpoint is None:
+            raise ValueError(f'--test-{name}: the run has no {name} checkpoint')
+        runner.load_checkpoint(checkpoint, strict=True)
+        metrics = published_names(runner.test())
+        shown = ', '.join(f'{key}: {value:.4f}' for key, value in metrics.items())
+        runner.logger.info(f'test of the {name} checkpoint ({Path(checkpoint).name}): {shown}')
+
+
+def main() -> None:
+    """Parse, merge, run."""
+    args = parse_args()
+
+    from mmaction.engine.config import load_config
+    from mmaction.engine.errors import user_errors
+    from mmaction.engine.launch import close_processes, init_processes
+    from mmaction.engine.runner import ActionRunner
+
+    with user_errors(setup=True):
+        cfg = load_config(args.config, args.cfg_options)
+        merge_args(cfg, args)
+        processes = init_processes(args.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
+        cfg.launcher = processes.launcher
+        runner = ActionRunner.from_cfg(cfg)
+        runner.prepare('train')
+        if args.test_last or args.test_best:
+            runner.prepare('test')
+    with user_errors(setup=False):
+        runner.train()
+        test_after(runner, args)
+    close_processes()
+
+
+if __name__ == '__main__':
+    main()
