@@ -1,30 +1,55 @@
 """The steps of a pipeline, by the names and keys of mmaction2 1.x."""
 
 from .base import BaseTransform
+from .colour import ColorJitter, RandomErasing
 from .crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from .formatting import FormatShape, PackActionInputs, Transpose
-from .loading import DecordDecode, DecordInit
+from .images import ArrayDecode, BuildPseudoClip, ImageDecode, RawFrameDecode
+from .loading import (
+    DecordDecode,
+    DecordInit,
+    OpenCVDecode,
+    OpenCVInit,
+    PyAVDecode,
+    PyAVInit,
+    TorchCodecDecode,
+    TorchCodecInit,
+)
 from .processing import Flip, Fuse, RandomRescale, Resize
 from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames
+from .wrappers import TorchVisionWrapper
 
 __all__ = [
+    'ArrayDecode',
     'BaseTransform',
+    'BuildPseudoClip',
     'CenterCrop',
+    'ColorJitter',
     'DecordDecode',
     'DecordInit',
     'DenseSampleFrames',
     'Flip',
     'FormatShape',
     'Fuse',
+    'ImageDecode',
     'MultiScaleCrop',
+    'OpenCVDecode',
+    'OpenCVInit',
     'PackActionInputs',
+    'PyAVDecode',
+    'PyAVInit',
     'RandomCrop',
+    'RandomErasing',
     'RandomRescale',
     'RandomResizedCrop',
+    'RawFrameDecode',
     'Resize',
     'SampleFrames',
     'TenCrop',
     'ThreeCrop',
+    'TorchCodecDecode',
+    'TorchCodecInit',
+    'TorchVisionWrapper',
     'Transpose',
     'UniformSample',
     'UntrimmedSampleFrames',

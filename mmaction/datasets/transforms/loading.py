@@ -3,24 +3,54 @@
 An `...Init` transform opens the file in the worker and writes `video_reader`,
 `total_frames`, `avg_fps`; the `...Decode` transform of the same decoder reads
 `frame_inds` and writes `imgs`, one uint8 RGB array (T, H, W, 3), with
-`original_shape` and `img_shape` (h, w).
+`original_shape` and `img_shape` (h, w). Where `blank` is set, black frames
+stand for the file.
+
+Frame sampling is in `sampling.py`, image files in `images.py`; they can be
+imported from here too, where mmaction2 keeps them.
 """
 
 from __future__ import annotations
 
+import os
 import os.path as osp
+import tempfile
 from typing import Any
 
 import numpy as np
-from mmengine.fileio import FileClient
 
 from mmaction.registry import TRANSFORMS
 
-from ..decoders import BlankReader, DecordReader, PyAVReader, VideoReader
-from ..errors import UnreadableVideoError
+from ..decoders import (
+    BlankReader,
+    FallbackReader,
+    OpenCVReader,
+    PyAVReader,
+    TorchCodecReader,
+    VideoReader,
+)
 from .base import BaseTransform
+from .images import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
+from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames
 
-__all__ = ['DecordDecode', 'DecordInit']
+__all__ = [
+    'ArrayDecode',
+    'BuildPseudoClip',
+    'DecordDecode',
+    'DecordInit',
+    'DenseSampleFrames',
+    'ImageDecode',
+    'OpenCVDecode',
+    'OpenCVInit',
+    'PyAVDecode',
+    'PyAVInit',
+    'RawFrameDecode',
+    'SampleFrames',
+    'TorchCodecDecode',
+    'TorchCodecInit',
+    'UniformSample',
+    'UntrimmedSampleFrames',
+]
 
 
 class _VideoInit(BaseTransform):
@@ -35,13 +65,11 @@ class _VideoInit(BaseTransform):
 
     def __init__(self, io_backend: str = 'disk', **kwargs: Any) -> None:
         self.io_backend = io_backend
-        self.kwargs = kwargs
+        self.source = FileSource(io_backend, **kwargs)
 
     def _content(self, filename: str) -> bytes | None:
         """The bytes of the file; None if decoders may open the path themselves."""
-        if self.io_backend == 'disk':
-            return None
-        return FileClient(self.io_backend, **self.kwargs).get(filename)
+        return None if self.io_backend == 'disk' else self.source.read(filename)
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
@@ -56,10 +84,8 @@ class _VideoInit(BaseTransform):
         filename = results['filename']
         if not osp.splitext(filename)[1]:
             filename = f'{filename}.mp4'
-        if results.get('blank'):
-            reader: VideoReader = BlankReader(filename)
-        else:
-            reader = self.open(filename, results)
+        blank = results.get('blank')
+        reader = BlankReader(filename) if blank else self.open(filename, results)
         results['video_reader'] = reader
         results['total_frames'] = len(reader)
         results['avg_fps'] = reader.get_avg_fps()
@@ -67,11 +93,19 @@ class _VideoInit(BaseTransform):
 
 
 class _VideoDecode(BaseTransform):
-    """Decode the frames `frame_inds` of `video_reader`, then close it."""
+    """Decode the frames `frame_inds` of `video_reader`, then close it.
 
-    def read(self, reader: VideoReader, frame_inds: np.ndarray, results: dict[str, Any]) -> Any:
-        """The frames."""
-        return reader.get_batch(frame_inds)
+    Args:
+        mode: 'accurate' gives the very frames; 'efficient' the key frames at or
+            before them, which is faster and may repeat frames.
+    """
+
+    shown: tuple[str, ...] = ('mode',)
+
+    def __init__(self, mode: str = 'accurate') -> None:
+        if mode not in ('accurate', 'efficient'):
+            raise ValueError(f"mode must be 'accurate' or 'efficient', found {mode!r}")
+        self.mode = mode
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Decode the frames chosen in `results`.
@@ -79,20 +113,27 @@ class _VideoDecode(BaseTransform):
         Raises:
             UnreadableVideoError: A frame cannot be decoded.
         """
-        results['frame_inds'] = np.asarray(results['frame_inds']).reshape(-1)
-        reader = results['video_reader']
-        results['imgs'] = self.read(reader, results['frame_inds'], results)
+        reader: Any = results['video_reader']
+        frame_inds = results['frame_inds'] = np.asarray(results['frame_inds']).reshape(-1)
+        if self.mode == 'efficient' and not isinstance(reader, BlankReader):
+            imgs = reader.get_key_frames(frame_inds)
+        else:
+            imgs = reader.get_batch(frame_inds)
         reader.close()
         results['video_reader'] = None
-        results['original_shape'] = results['img_shape'] = results['imgs'].shape[1:3]
+        if isinstance(reader, FallbackReader) and reader.fallback is not None:
+            results['decoder_fallback'] = reader.fallback
+        results['imgs'] = imgs
+        results['original_shape'] = results['img_shape'] = imgs.shape[1:3]
         return results
 
 
 @TRANSFORMS.register_module()
 class DecordInit(_VideoInit):
-    """Open a video with decord, or with PyAV where decord cannot.
+    """Open a video with decord, or with PyAV where decord fails.
 
-    In the second case the reason is written to `decoder_fallback`.
+    In the second case DecordDecode writes what decord said to
+    `decoder_fallback`.
 
     Args:
         io_backend: Where files are: 'disk' or another of mmengine's file clients.
@@ -110,18 +151,12 @@ class DecordInit(_VideoInit):
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
-        content = self._content(filename)
-        try:
-            return DecordReader(filename, content, self.num_threads)
-        except UnreadableVideoError as error:
-            reader = PyAVReader(filename, content, self.num_threads)
-            results['decoder_fallback'] = error.reason
-            return reader
+        return FallbackReader(filename, self._content(filename), self.num_threads)
 
 
 @TRANSFORMS.register_module()
 class DecordDecode(_VideoDecode):
-    """Decode frames with decord, or with PyAV where decord cannot.
+    """Decode frames with decord, or with PyAV where decord fails.
 
     Args:
         mode: 'accurate' gives the very frames; 'efficient' the key frames at or
@@ -130,15 +165,125 @@ class DecordDecode(_VideoDecode):
     Source: the transform of this name in mmaction2 1.2.
     """
 
-    shown = ('mode',)
 
-    def __init__(self, mode: str = 'accurate') -> None:
-        if mode not in ('accurate', 'efficient'):
-            raise ValueError(f"mode must be 'accurate' or 'efficient', found {mode!r}")
-        self.mode = mode
+@TRANSFORMS.register_module()
+class PyAVInit(_VideoInit):
+    """Open a video with PyAV.
 
-    def read(self, reader: VideoReader, frame_inds: np.ndarray, results: dict[str, Any]) -> Any:
-        """The frames."""
-        if self.mode == 'efficient' and isinstance(reader, DecordReader):
-            return reader.get_key_frames(frame_inds)
-        return reader.get_batch(frame_inds)
+    Args:
+        io_backend: Where files are: 'disk' or another of mmengine's file clients.
+        kwargs: Arguments of the file client.
+
+    Source: the transform of this name in mmaction2 1.2.
+    """
+
+    def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
+        """The reader of a file."""
+        return PyAVReader(filename, self._content(filename))
+
+
+@TRANSFORMS.register_module()
+class PyAVDecode(_VideoDecode):
+    """Decode frames with PyAV.
+
+    Args:
+        multi_thread: Decode with as many threads as FFmpeg likes.
+        mode: 'accurate' gives the very frames; 'efficient' the key frames at or
+            before them, which is faster and may repeat frames.
+
+    Source: the transform of this name in mmaction2 1.2.
+    """
+
+    shown = ('multi_thread', 'mode')
+
+    def __init__(self, multi_thread: bool = False, mode: str = 'accurate') -> None:
+        super().__init__(mode)
+        self.multi_thread = multi_thread
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Decode the frames chosen in `results`."""
+        reader = results['video_reader']
+        if self.multi_thread and isinstance(reader, PyAVReader):
+            reader.use_threads(0)
+        return super().transform(results)
+
+
+@TRANSFORMS.register_module()
+class OpenCVInit(_VideoInit):
+    """Open a video with OpenCV; `new_path` is the path that OpenCV reads.
+
+    Args:
+        io_backend: Where files are: 'disk' or another of mmengine's file
+            clients, from which the file is copied to a temporary one first.
+        kwargs: Arguments of the file client.
+
+    Source: the transform of this name in mmaction2 1.2.
+    """
+
+    def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
+        """The reader of a file."""
+        content = self._content(filename)
+        if content is None:
+            results['new_path'] = filename
+            return OpenCVReader(filename)
+        handle, path = tempfile.mkstemp(suffix=osp.splitext(filename)[1])
+        results['new_path'] = path
+        try:
+            with os.fdopen(handle, 'wb') as file:
+                file.write(content)
+            # The file stays readable to OpenCV after its name is gone.
+            return OpenCVReader(path)
+        finally:
+            os.unlink(path)
+
+
+@TRANSFORMS.register_module()
+class OpenCVDecode(_VideoDecode):
+    """Decode frames with OpenCV.
+
+    Source: the transform of this name in mmaction2 1.2, which puts the frame
+    before in the place of one that cannot be decoded; here that is an error.
+    """
+
+    shown = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+@TRANSFORMS.register_module()
+class TorchCodecInit(_VideoInit):
+    """Open a video with torchcodec, an optional extra.
+
+    Args:
+        io_backend: Where files are: 'disk' or another of mmengine's file clients.
+        num_threads: Decoding threads on the CPU; 0 leaves the number to FFmpeg.
+        device: 'cpu', or a GPU such as 'cuda:0' that decodes. A worker that was
+            forked cannot use a GPU: set `multiprocessing_context='spawn'` in the
+            loader, or `num_workers=0`.
+        kwargs: Arguments of the file client.
+    """
+
+    shown = ('io_backend', 'num_threads', 'device')
+
+    def __init__(
+        self, io_backend: str = 'disk', num_threads: int = 1, device: str = 'cpu', **kwargs: Any
+    ) -> None:
+        super().__init__(io_backend, **kwargs)
+        self.num_threads = num_threads
+        self.device = device
+
+    def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
+        """The reader of a file."""
+        content = self._content(filename)
+        return TorchCodecReader(filename, content, self.num_threads, self.device)
+
+
+@TRANSFORMS.register_module()
+class TorchCodecDecode(_VideoDecode):
+    """Decode frames with torchcodec."""
+
+    shown = ()
+
+    def __init__(self) -> None:
+        super().__init__()

@@ -113,10 +113,10 @@ class SampleFrames(BaseTransform):
         window = self._window(results.get('avg_fps'))
         starts = self._test_starts(total, window) if self.test_mode else self._starts(total, window)
         if self.target_fps is not None:
-            steps = np.linspace(0, window - 1, self.clip_len).astype(np.int32)
+            steps: np.ndarray = np.linspace(0, window - 1, self.clip_len).astype(np.int32)
         else:
             steps = np.arange(self.clip_len) * self.frame_interval
-        frames = starts[:, None] + steps[None, :]
+        frames = np.add.outer(starts, steps)
         if self.temporal_jitter:
             jitter = np.random.randint(self.frame_interval, size=frames.size)
             frames = frames + jitter.reshape(frames.shape)

@@ -1,0 +1,23 @@
+"""Readers of video files: decord, PyAV, OpenCV, torchcodec, and a blank stand-in.
+
+A reader knows its number of frames and its rate, and decodes any frames of it.
+Frame i is the i-th frame in order of presentation, counted from 0; pixels are
+uint8 RGB with the rotation of the file applied. Whatever is wrong with a file
+ends in `UnreadableVideoError`.
+"""
+
+from .decord_reader import DecordReader, FallbackReader
+from .opencv_reader import OpenCVReader
+from .pyav_reader import PyAVReader
+from .reader import BlankReader, VideoReader
+from .torchcodec_reader import TorchCodecReader
+
+__all__ = [
+    'BlankReader',
+    'DecordReader',
+    'FallbackReader',
+    'OpenCVReader',
+    'PyAVReader',
+    'TorchCodecReader',
+    'VideoReader',
+]

@@ -1,0 +1,94 @@
+"""What all readers of video files share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+
+from ..errors import UnreadableVideoError
+
+Indices = Sequence[int] | np.ndarray
+
+
+class VideoReader(Protocol):
+    """What the decoding transforms need of a reader."""
+
+    filename: str
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        ...
+
+    def get_avg_fps(self) -> float:
+        """Frames per second; 0 if the file does not say."""
+        ...
+
+    def get_batch(self, indices: Indices) -> np.ndarray:
+        """Frames (N, H, W, 3), uint8 RGB, of N indices in any order.
+
+        Each frame is decoded once, however often it is asked for.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+@contextmanager
+def unreadable(filename: str, *errors: type[BaseException]) -> Iterator[None]:
+    """Turn errors of a decoder into `UnreadableVideoError`."""
+    try:
+        yield
+    except errors as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        raise UnreadableVideoError(filename, reason) from None
+
+
+def read_once(indices: Indices, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Frames at any indices by a function that takes increasing ones."""
+    wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if (np.diff(wanted) > 0).all():
+        return read(wanted)
+    unique, inverse = np.unique(wanted, return_inverse=True)
+    return read(unique)[inverse]
+
+
+def key_before(keys: np.ndarray, indices: Indices) -> np.ndarray:
+    """The last of the sorted indices of key frames that is not after each index."""
+    return keys[np.maximum(np.searchsorted(keys, indices, side='right') - 1, 0)]
+
+
+class BlankReader:
+    """Black frames in the place of a file that cannot be read.
+
+    Args:
+        filename: The file it stands for.
+        num_frames: Number of frames.
+        height: Height in pixels.
+        width: Width in pixels.
+    """
+
+    def __init__(
+        self, filename: str, num_frames: int = 300, height: int = 256, width: int = 340
+    ) -> None:
+        self.filename = filename
+        self._shape = (num_frames, height, width)
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def get_avg_fps(self) -> float:
+        """Frames per second."""
+        return 30.0
+
+    def get_batch(self, indices: Indices) -> np.ndarray:
+        """Black frames (N, H, W, 3)."""
+        return np.zeros((len(indices), *self._shape[1:], 3), np.uint8)
+
+    def close(self) -> None:
+        """Nothing is open."""
