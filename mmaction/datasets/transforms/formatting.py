@@ -12,7 +12,7 @@ from mmaction.registry import TRANSFORMS
 from mmaction.structures import ActionDataSample
 
 from .base import BaseTransform
-from .frames import clip_name
+from .frames import clip_name, split_channels
 
 _INPUT_KEYS = ('imgs', 'heatmap_imgs', 'keypoint', 'audios', 'text')
 
@@ -51,8 +51,8 @@ class FormatShape(BaseTransform):
         collapse: Drop the first axis, which must have length 1.
 
     Raises:
-        ValueError: The format is unknown, the number of frames is not a multiple
-            of num_clips * clip_len, or `collapse` meets more than one view.
+        ValueError: The format is unknown, the frames differ in shape, their number is
+            not a multiple of num_clips * clip_len, or `collapse` meets several views.
     """
 
     formats = ('NCHW', 'NCTHW', 'NPTCHW')
@@ -65,45 +65,46 @@ class FormatShape(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Reshape the frames of `results`."""
-        imgs = np.asarray(results['imgs'])
-        if imgs.ndim == 3:
-            imgs = imgs[..., None]
-        clip_len = results['clip_len'] if 'clip_len' in results else len(imgs)
+        imgs = results['imgs']
+        shapes = {img.shape for img in imgs}
+        if len(shapes) != 1:
+            raise ValueError(f'frames of {clip_name(results)} differ in shape: {sorted(shapes)}')
+        height, width, *rest = shapes.pop()
+        channels = rest[0] if rest else 1
         if self.input_format == 'NCTHW':
-            imgs = self._grouped(imgs, results['num_clips'], clip_len, results)
-        elif self.input_format == 'NPTCHW':
-            imgs = self._grouped(imgs, results['num_proposals'], None, results)
-        elif results.get('modality') == 'Flow':
-            imgs = self._grouped(imgs, 1, clip_len, results)
-        if self.input_format == 'NCTHW':
-            imgs = imgs.transpose(0, 4, 1, 2, 3)
+            length = results['clip_len']
+            views = self._count(results, results['num_clips'] * length) * results['num_clips']
+            out = np.empty((views, channels, length, height, width), imgs[0].dtype)
+            for view, planes in enumerate(out):
+                split_channels(imgs[view * length : (view + 1) * length], planes.swapaxes(0, 1))
         else:
-            imgs = np.moveaxis(imgs, -1, -3)
-        imgs = np.ascontiguousarray(imgs)
-        if self.input_format == 'NCHW' and imgs.ndim == 5:
-            imgs = imgs.reshape(imgs.shape[0], -1, *imgs.shape[3:])
+            out = np.empty((len(imgs), channels, height, width), imgs[0].dtype)
+            split_channels(imgs, out)
+            if self.input_format == 'NPTCHW':
+                self._count(results, results['num_proposals'])
+                out = out.reshape(results['num_proposals'], -1, channels, height, width)
+            elif results.get('modality') == 'Flow':
+                clips = self._count(results, results['clip_len'])
+                out = out.reshape(clips, -1, height, width)
         if self.collapse:
-            if len(imgs) != 1:
+            if len(out) != 1:
                 raise ValueError(
-                    f'collapse=True needs one view, but {clip_name(results)} has {len(imgs)}'
+                    f'collapse=True needs one view, but {clip_name(results)} has {len(out)}'
                 )
-            imgs = imgs[0]
-        results['imgs'] = imgs
-        results['input_shape'] = imgs.shape
+            out = out[0]
+        results['imgs'] = out
+        results['input_shape'] = out.shape
         return results
 
-    @staticmethod
-    def _grouped(
-        imgs: np.ndarray, groups: int, length: int | None, results: dict[str, Any]
-    ) -> np.ndarray:
-        """(M, H, W, C) -> (views, length, H, W, C); `groups` must divide the views."""
-        unit = groups * (length or 1)
-        if unit < 1 or len(imgs) % unit:
+    def _count(self, results: dict[str, Any], unit: int) -> int:
+        """How many times `unit` frames there are."""
+        count, rest = divmod(len(results['imgs']), unit)
+        if rest:
             raise ValueError(
-                f'{clip_name(results)} has {len(imgs)} frames, which is not a multiple of '
-                f'{groups} x {length or 1} (clips x frames per clip, or proposals)'
+                f'{clip_name(results)} has {len(results["imgs"])} frames, not a multiple of the '
+                f'{unit} that {self.input_format} groups together'
             )
-        return imgs.reshape(-1, length or len(imgs) // groups, *imgs.shape[1:])
+        return count
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(input_format='{self.input_format}')"
@@ -183,7 +184,7 @@ class PackActionInputs(BaseTransform):
     def _inputs(self, results: Mapping[str, Any]) -> torch.Tensor | dict[str, torch.Tensor]:
         wanted = self.collect_keys
         if wanted is None:
-            wanted = [key for key in _INPUT_KEYS if key in results][:1]
+            wanted = [key for key in _INPUT_KEYS if key in results]
         missing = [key for key in wanted if key not in results]
         if missing or not wanted:
             raise ValueError(

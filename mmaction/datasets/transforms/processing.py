@@ -1,7 +1,7 @@
 """Transforms of size and orientation, and the one that carries out lazy ones.
 
-Crops are in `crops.py`, colour and erasing in `colour.py`; they are exported
-here too, where mmaction2 keeps them.
+Crops are in `crops.py`, colour and erasing in `colour.py`; they can be imported
+from here too, where mmaction2 keeps them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from mmaction.registry import TRANSFORMS
 
 from .base import BaseTransform
+from .colour import ColorJitter, RandomErasing
 from .crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from .frames import (
     Frames,
@@ -29,10 +30,12 @@ from .frames import (
 
 __all__ = [
     'CenterCrop',
+    'ColorJitter',
     'Flip',
     'Fuse',
     'MultiScaleCrop',
     'RandomCrop',
+    'RandomErasing',
     'RandomRescale',
     'RandomResizedCrop',
     'Resize',
@@ -176,7 +179,7 @@ class RandomRescale(BaseTransform):
 class Flip(BaseTransform):
     """Mirror all frames of the clip, or none.
 
-    One array of frames is mirrored as a view. Frames of optical flow
+    The frames given are not changed. Frames of optical flow
     (`modality='Flow'`) are mirrored horizontally only, and their x component is
     inverted (255 - x): channel 0 of frames (H, W, 2), or every other frame, from
     the first, of frames (H, W) that hold x and y in turn.
@@ -234,8 +237,9 @@ class Flip(BaseTransform):
             record['flip'] = flip
             record['flip_direction'] = self.direction
         elif flip:
-            imgs = flip_frames(results['imgs'], self.direction)
-            results['imgs'] = _invert_x(imgs) if flow else imgs
+            results['imgs'] = flip_frames(results['imgs'], self.direction)
+            if flow:
+                _invert_x(results['imgs'])
         return results
 
     def _mapped(self, label: Any) -> Any:
@@ -245,14 +249,12 @@ class Flip(BaseTransform):
         return self.flip_label_map.get(int(label), label)
 
 
-def _invert_x(imgs: Frames) -> Frames:
-    """Flow frames with the x component negated, as a copy; 255 - x in bytes."""
-    out = imgs.copy() if isinstance(imgs, np.ndarray) else [img.copy() for img in imgs]
-    stacked = out[0].ndim == 3 and out[0].shape[-1] == 2
-    for img in out if stacked else out[::2]:
+def _invert_x(imgs: Frames) -> None:
+    """Negate the x component of flow frames in place; in bytes that is 255 - x."""
+    stacked = imgs[0].ndim == 3 and imgs[0].shape[-1] == 2
+    for img in imgs if stacked else imgs[::2]:
         x = img[..., 0] if stacked else img
         np.subtract(255, x, out=x)
-    return out
 
 
 @TRANSFORMS.register_module()

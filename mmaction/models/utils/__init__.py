@@ -1,0 +1,5 @@
+"""Parts that several models share."""
+
+from .blending import CutmixBlending, MixupBlending, RandomBatchAugment
+
+__all__ = ['CutmixBlending', 'MixupBlending', 'RandomBatchAugment']

@@ -111,8 +111,16 @@ def test_collapse(make_clip):
 def test_wrong_shapes(make_clip):
     with pytest.raises(ValueError, match="input_format='NTCHW' must be one of"):
         FormatShape('NTCHW')
-    with pytest.raises(ValueError, match=r'a\.mp4 has 5 frames, .* multiple of 1 x 4'):
+    with pytest.raises(ValueError, match=r'a\.mp4 has 5 frames, .* multiple of the 4 '):
         FormatShape('NCTHW')(make_clip(5, num_clips=1, clip_len=4, filename='a.mp4'))
+
+
+@pytest.mark.parametrize('input_format', ['NCHW', 'NCTHW'])
+def test_frames_of_several_sizes(input_format):
+    imgs = [np.zeros((5, 6, 3), np.uint8), np.zeros((5, 7, 3), np.uint8)]
+    results = dict(imgs=imgs, num_clips=1, clip_len=2, filename='a.mp4')
+    with pytest.raises(ValueError, match=r'frames of a\.mp4 differ in shape: \[\(5, 6, 3\), '):
+        FormatShape(input_format)(results)
 
 
 def test_transpose():

@@ -282,6 +282,16 @@ def test_fuse_of_a_crop_after_a_resize_cuts_before_it_resizes(make_clip):
     assert np.array_equal(got, resized(before[:, 10:20, 10:30], 40, 20))
 
 
+def test_lazy_crops_of_crops(make_clip):
+    results = make_clip(height=30, width=40)
+    before = np.array(results['imgs'])
+    for step in (CenterCrop((20, 18), lazy=True), Resize((40, 36)), CenterCrop((20, 12))):
+        step.lazy = True
+        results = step(results)
+    got = np.array(Fuse()(results)['imgs'])
+    assert np.array_equal(got, resized(before[:, 12:18, 15:25], 20, 12))
+
+
 def test_lazy_steps_touch_no_pixel(make_clip):
     results = make_clip()
     imgs = results['imgs']
