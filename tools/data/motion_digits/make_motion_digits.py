@@ -23,7 +23,6 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -34,6 +33,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+NAME = 'Motion Digits'
 CLASSES = (
     'moving left',
     'moving right',
@@ -47,7 +47,7 @@ CLASSES = (
 SPLITS = ('train', 'val')
 SIDE = 80  # height and width of a frame in pixels
 FPS = 24
-VERSION = 2  # of the pictures: raise it when the same seed gives other clips
+VERSION = 1  # of the pictures: raise it when the same seed gives other clips
 
 _LENGTHS = (33, 47)  # frames, always odd: the clip has a middle frame
 _SIZES = (22.0, 38.0)  # side of the digit's box at the middle frame, in pixels
@@ -184,8 +184,9 @@ def write_video(path: Path, frames: np.ndarray) -> None:
     """Write uint8 RGB frames (T, H, W, 3) as H.264 in an MP4 file, atomically."""
     part = path.with_suffix('.part')
     with av.open(str(part), 'w', format='mp4') as container:
-        # One thread: with more, the bytes would depend on the machine.
-        options = {'crf': '18', 'preset': 'veryfast', 'threads': '1'}
+        # One thread and a constant quantiser: under rate control (crf), x264 now and then
+        # chose differently for the very same frames.
+        options = {'qp': '20', 'preset': 'veryfast', 'threads': '1'}
         stream: Any = container.add_stream('libx264', rate=FPS, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = 'yuv420p'
@@ -206,14 +207,11 @@ def _videos(split: str, clips: int) -> list[str]:
     return [f'videos/{split}/{index:05d}.mp4' for index in range(clips)]
 
 
-def _digest(out: Path, names: list[str]) -> str | None:
-    """SHA-256 over the named files in order, or None where one is missing."""
+def _digest(out: Path, videos: list[str]) -> str:
+    """SHA-256 over the videos in order."""
     total = hashlib.sha256()
-    for name in names:
-        try:
-            total.update(hashlib.sha256((out / name).read_bytes()).digest())
-        except FileNotFoundError:
-            return None
+    for path in videos:
+        total.update(hashlib.sha256((out / path).read_bytes()).digest())
     return total.hexdigest()
 
 
@@ -226,15 +224,17 @@ def _read_manifest(out: Path) -> dict[str, Any]:
     path = out / 'manifest.json'
     if path.is_file():
         try:
-            return dict(json.loads(path.read_text(encoding='utf-8')))
+            manifest = dict(json.loads(path.read_text(encoding='utf-8')))
         except (ValueError, TypeError):
             raise ValueError(f'{path} is damaged: remove the folder and run again') from None
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(
-            f'{out} exists and was not made by this script (it has no manifest.json): '
-            'give an empty or a new folder as --out'
-        )
-    return {}
+        if manifest.get('dataset') == NAME:
+            return manifest
+    elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return {}
+    raise ValueError(
+        f'{out} exists and was not made by this script (no manifest.json names {NAME}): '
+        'remove it, or give a new folder as --out'
+    )
 
 
 def build(
@@ -263,58 +263,66 @@ def build(
     ):
         if value < least:
             raise ValueError(f'{name} must be at least {least}, not {value}')
-    asked: dict[str, Any] = {'version': VERSION, 'side': SIDE, 'seed': seed}
-    asked.update(train_clips=train_clips, val_clips=val_clips)
+    clips = dict(zip(SPLITS, (train_clips, val_clips), strict=True))
+    asked = {'dataset': NAME, 'version': VERSION, 'side': SIDE, 'seed': seed, 'clips': clips}
     manifest = _read_manifest(out)
-    texts = {
-        'classes.txt': ''.join(f'{name}\n' for name in CLASSES),
-        **{
-            f'{split}.txt': ''.join(
-                f'{path} {index % len(CLASSES)}\n'
-                for index, path in enumerate(_videos(split, asked[f'{split}_clips']))
-            )
-            for split in SPLITS
-        },
-    }
-    names = [*texts, *_videos('train', train_clips), *_videos('val', val_clips)]
+    found = {key: manifest.get(key) for key in asked}
+    videos = [path for split in SPLITS for path in _videos(split, clips[split])]
 
-    same = all(manifest.get(key) == value for key, value in asked.items())
-    if same and manifest.get('digest') and manifest['digest'] == _digest(out, names):
-        return {**manifest, 'made': 0}
-    # Clips of an interrupted run are whole and are kept; in a finished dataset a
-    # clip may also be missing, but where one was changed, nothing there is trusted.
-    missing = [name for name in names if not (out / name).is_file()]
-    if manifest and (not same or (manifest.get('digest') and not missing)):
+    # A digest is written last: without one the run was interrupted, and the clips that
+    # are there are whole. With one a clip may be lost, but if one was changed, all go.
+    missing = {path for path in videos if not (out / path).is_file()}
+    changed = not missing and manifest.get('digest') not in (None, _digest(out, videos))
+    if manifest and (found != asked or changed):
         shutil.rmtree(out / 'videos', ignore_errors=True)
-    for split in SPLITS:
-        (out / 'videos' / split).mkdir(parents=True, exist_ok=True)
-    _write_text(out / 'manifest.json', json.dumps(asked, indent=2) + '\n')
+        missing = set(videos)
+    if missing or 'digest' not in manifest:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_text(out / 'manifest.json', json.dumps(asked, indent=2) + '\n')
+        for split in SPLITS:
+            (out / 'videos' / split).mkdir(parents=True, exist_ok=True)
+        _make_videos(out, seed, clips, missing, workers)
+        digest = _digest(out, videos)
+        if (
+            found == asked
+            and manifest.get('digest', digest) != digest
+            and len(missing) < len(videos)
+        ):
+            shutil.rmtree(out / 'videos')  # beside the lost clips, others were changed
+            return build(out, train_clips, val_clips, seed, workers)
+        manifest = {**asked, 'digest': digest}
+        _write_text(out / 'manifest.json', json.dumps(manifest, indent=2) + '\n')
+    _write_lists(out, clips)
+    return {**manifest, 'made': len(missing)}
+
+
+def _write_lists(out: Path, clips: dict[str, int]) -> None:
+    _write_text(out / 'classes.txt', ''.join(f'{name}\n' for name in CLASSES))
+    for split, count in clips.items():
+        lines = (f'{path} {i % len(CLASSES)}\n' for i, path in enumerate(_videos(split, count)))
+        _write_text(out / f'{split}.txt', ''.join(lines))
+
+
+def _make_videos(
+    out: Path, seed: int, clips: dict[str, int], missing: set[str], workers: int
+) -> None:
+    """Write the missing clips in threads: OpenCV and the encoder let go of the GIL."""
+
+    def make(job: tuple[str, int, str]) -> None:
+        split, index, path = job
+        write_video(out / path, make_clip(seed, split, index)[0])
+
     jobs = [
-        (split, index)
-        for split in SPLITS
-        for index, path in enumerate(_videos(split, asked[f'{split}_clips']))
-        if not (out / path).is_file()
+        (split, index, path)
+        for split, count in clips.items()
+        for index, path in enumerate(_videos(split, count))
+        if path in missing
     ]
-
-    def make(job: tuple[str, int]) -> None:
-        split, index = job
-        write_video(out / _videos(split, index + 1)[index], make_clip(seed, split, index)[0])
-
-    _in_parallel(make, jobs, workers)
-    for name, text in texts.items():
-        _write_text(out / name, text)
-    manifest = {**asked, 'digest': _digest(out, names)}
-    _write_text(out / 'manifest.json', json.dumps(manifest, indent=2) + '\n')
-    return {**manifest, 'made': len(jobs)}
-
-
-def _in_parallel(make: Callable[[Any], None], jobs: list[Any], workers: int) -> None:
-    """Run `make` on each job in threads: OpenCV and the encoder let go of the GIL."""
     for split in SPLITS:
         digit_masks(split)  # once, before the threads ask for it
     with ThreadPoolExecutor(workers) as pool:
         done = pool.map(make, jobs)
-        for _ in tqdm(done, total=len(jobs), desc='Motion Digits', unit='clip', mininterval=0.5):
+        for _ in tqdm(done, total=len(jobs), desc=NAME, unit='clip', mininterval=0.5):
             pass
 
 
@@ -325,8 +333,6 @@ def save_preview(path: Path, seed: int = 0, columns: int = 8) -> None:
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
 
-    if path.suffix.lower() != '.png':
-        raise ValueError(f'--preview writes a PNG file, so its name must end in .png: {path}')
     rows = len(CLASSES)
     figure, axes = plt.subplots(
         rows, columns, figsize=(columns + 1.9, rows + 0.5), dpi=110, squeeze=False
@@ -372,6 +378,8 @@ def main(argv: list[str] | None = None) -> int:
     """Make the dataset as the command line says."""
     args = parse_args(argv)
     try:
+        if args.preview and args.preview.suffix.lower() != '.png':
+            raise ValueError(f'--preview writes a PNG: {args.preview} must end in .png')
         manifest = build(args.out, args.train_clips, args.val_clips, args.seed, args.workers)
         if args.preview:
             save_preview(args.preview, args.seed)
