@@ -17,7 +17,7 @@ import numpy as np
 BITS = 10
 
 
-def frame_pixels(index: int, width: int = 128, height: int = 96) -> np.ndarray:
+def frame_pixels(index: int, width: int = 128, height: int = 80) -> np.ndarray:
     """Frame `index`, (height, width, 3) uint8 RGB: the number, a gradient, a moving square."""
     rows, columns = np.mgrid[0:height, 0:width]
     image = np.empty((height, width, 3), np.uint8)
@@ -47,7 +47,7 @@ def write_video(
     path: str | Path,
     num_frames: int = 40,
     width: int = 128,
-    height: int = 96,
+    height: int = 80,
     fps: int = 25,
     codec: str = 'libx264',
     pix_fmt: str = 'yuv420p',

@@ -3,6 +3,9 @@
 from . import transforms
 from .base import BaseActionDataset
 from .errors import UnreadableVideoError
+from .rawframe_dataset import RawframeDataset
+from .repeat_aug_dataset import RepeatAugDataset, repeat_pseudo_collate
+from .reports import ReadingReport, reading_report
 from .samplers import EpochSampler, SampleKey
 from .transforms import *  # noqa: F403
 from .video_dataset import VideoDataset
@@ -11,7 +14,12 @@ __all__ = [
     *transforms.__all__,
     'BaseActionDataset',
     'EpochSampler',
+    'RawframeDataset',
+    'ReadingReport',
+    'RepeatAugDataset',
     'SampleKey',
     'UnreadableVideoError',
     'VideoDataset',
+    'reading_report',
+    'repeat_pseudo_collate',
 ]

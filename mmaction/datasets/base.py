@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import os.path as osp
 from collections.abc import Callable
 from typing import Any
@@ -14,15 +15,17 @@ from mmengine.fileio import exists
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from mmengine.utils import is_abs
+from torch.utils.data import get_worker_info
 
 from mmaction.registry import TRANSFORMS
 
 from .annotations import ListFormat, read_classes, read_list
 from .errors import UnreadableVideoError
+from .isolation import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
 from .randomness import sample_generator, sample_randomness
 from .samplers import SampleKey
 
-__all__ = ['BaseActionDataset']
+__all__ = ['BaseActionDataset', 'note']
 
 
 class BaseActionDataset(BaseDataset):
@@ -52,6 +55,10 @@ class BaseActionDataset(BaseDataset):
         start_index: Index of the first frame: 0 for videos, mostly 1 for frames.
         modality: 'RGB' or 'Flow'.
         max_refetch: Replacements in a row before training stops.
+        decode_timeout: Seconds that reading one clip may take; None for ever.
+            In a worker of a loader, clips are read in a child process, which
+            is killed when it takes longer or crashes; the clip then counts as
+            unreadable. Without workers, the run is ended with a message.
         kwargs: `metainfo`, `data_root`, `filter_cfg`, `indices`,
             `serialize_data`, `lazy_init` of mmengine's `BaseDataset`.
 
@@ -72,6 +79,7 @@ class BaseActionDataset(BaseDataset):
         start_index: int = 0,
         modality: str = 'RGB',
         max_refetch: int = 10,
+        decode_timeout: float | None = 60.0,
         lazy_init: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -81,6 +89,9 @@ class BaseActionDataset(BaseDataset):
         self.num_classes = num_classes
         self.start_index = start_index
         self.modality = modality
+        self.decode_timeout = decode_timeout or 0.0
+        self._isolated: IsolatedCall | None = None
+        self._watchdog: Watchdog | None = None
         super().__init__(
             ann_file=str(ann_file),
             data_prefix=dict(prefix='') if data_prefix is None else data_prefix,
@@ -166,8 +177,8 @@ class BaseActionDataset(BaseDataset):
         """
         if not self._fully_initialized:
             self.full_init()
-        key = self._key(idx)
-        return self._test_sample(key) if self.test_mode else self._train_sample(key)
+        key, fetch = self._key(idx), self._fetcher(idx)
+        return self._test_sample(key, fetch) if self.test_mode else self._train_sample(key, fetch)
 
     def _key(self, idx: int) -> SampleKey:
         position = int(idx) + (len(self) if idx < 0 else 0)
@@ -179,49 +190,85 @@ class BaseActionDataset(BaseDataset):
             return idx
         return SampleKey(position, seed=np.random.randint(2**31))
 
-    def _train_sample(self, key: SampleKey) -> Any:
+    def _fetcher(self, idx: int) -> Callable[[SampleKey, bool], Any]:
+        """How samples are read: guarded against hangs in a run, plainly otherwise."""
+        if not self.decode_timeout or not hasattr(os, 'fork'):
+            return self._run
+        if get_worker_info() is not None:
+            return self._run_isolated
+        return self._run_watched if isinstance(idx, SampleKey) else self._run
+
+    def _train_sample(self, key: SampleKey, fetch: Callable[[SampleKey, bool], Any]) -> Any:
         failed: list[tuple[str, str]] = []
         current = key
         while True:
             try:
-                data = self._fetch(current)
+                data = fetch(current, False)
             except UnreadableVideoError as error:
                 failed.append((error.filename, error.reason))
             else:
                 if failed:
-                    _note(data, replaced=failed)
+                    note(data, replaced=failed)
                 return data
             if len(failed) > self.max_refetch:
                 files = '; '.join(f'{name!r}: {reason}' for name, reason in failed[-3:])
                 raise UnreadableVideoError(
-                    f'{len(failed)} clips in a row cannot be read, max_refetch='
-                    f'{self.max_refetch} allows {self.max_refetch}. The last ones: {files}'
+                    f'{len(failed)} clips in a row cannot be read, more than max_refetch='
+                    f'{self.max_refetch} allows. The last ones: {files}'
                 )
             draws = sample_generator(*key.entropy, len(failed))
             current = SampleKey(int(draws.integers(len(self))), key.epoch, key.seed, key.stream)
 
-    def _test_sample(self, key: SampleKey) -> Any:
+    def _test_sample(self, key: SampleKey, fetch: Callable[[SampleKey, bool], Any]) -> Any:
         try:
-            return self._fetch(key)
+            return fetch(key, False)
         except UnreadableVideoError as error:
-            data = self._fetch(key, blank=True)
-            _note(data, unreadable=error.reason, filename=error.filename)
+            data = fetch(key, True)
+            note(data, unreadable=error.reason, filename=error.filename, sample_idx=int(key))
             return data
 
-    def _fetch(self, key: SampleKey, blank: bool = False) -> Any:
+    def _run(self, key: SampleKey, blank: bool) -> Any:
         """Run the pipeline on one clip; `blank` puts black frames in its place."""
         info = self.get_data_info(key)
         if blank:
             info['blank'] = True
         with sample_randomness(*key.entropy):
-            return self.pipeline(info)
+            data = self.pipeline(info)
+        if 'decoder_fallback' in info:
+            note(data, decoder_fallback=(_clip_name(info), info['decoder_fallback']))
+        return data
+
+    def _run_isolated(self, key: SampleKey, blank: bool) -> Any:
+        if self._isolated is None:
+            self._isolated = IsolatedCall(self._run, self.decode_timeout)
+        try:
+            return self._isolated(key, blank)
+        except (CallTimedOut, CallCrashed) as error:
+            name = _clip_name(self.get_data_info(key))
+            raise UnreadableVideoError(name, f'reading it {error}') from None
+
+    def _run_watched(self, key: SampleKey, blank: bool) -> Any:
+        if self._watchdog is None:
+            self._watchdog = Watchdog(self.decode_timeout)
+        self._watchdog.watch(f'reading {_clip_name(self.get_data_info(key))!r}')
+        try:
+            return self._run(key, blank)
+        finally:
+            self._watchdog.done()
 
 
-def _note(data: Any, **facts: Any) -> None:
-    """Write facts into the meta data of a packed sample; log them if it is not packed."""
-    for item in data if isinstance(data, list) else [data]:
-        sample = item.get('data_samples') if isinstance(item, dict) else None
-        if isinstance(sample, BaseDataElement):
-            sample.set_metainfo(facts)
-        else:
-            print_log(f'{facts}', logger='current', level=logging.WARNING)
+def _clip_name(info: dict[str, Any]) -> str:
+    return str(info.get('filename') or info.get('frame_dir') or f'clip {info["sample_idx"]}')
+
+
+def note(data: Any, **facts: Any) -> None:
+    """Write facts into the meta data of a packed sample; log them if it is not packed.
+
+    Of a list of samples that share a file, the first gets them.
+    """
+    item = data[0] if isinstance(data, list) else data
+    sample = item.get('data_samples') if isinstance(item, dict) else None
+    if isinstance(sample, BaseDataElement):
+        sample.set_metainfo(facts)
+    else:
+        print_log(f'{facts}', logger='current', level=logging.WARNING)

@@ -31,7 +31,7 @@ def make(root, pipeline=TRAIN, **kwargs):
 def test_frames_are_those_chosen(video_folder):
     data = make(video_folder, READ)[3]
     assert data['imgs'].dtype == np.uint8
-    assert data['imgs'].shape == (4, 96, 128, 3)
+    assert data['imgs'].shape == (4, 80, 128, 3)
     assert [frame_number(image) for image in data['imgs']] == list(data['frame_inds'])
     assert (data['label'], data['sample_idx']) == (0, 3)
 

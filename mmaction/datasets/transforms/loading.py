@@ -50,10 +50,12 @@ __all__ = [
     'TorchCodecInit',
     'UniformSample',
     'UntrimmedSampleFrames',
+    'VideoDecode',
+    'VideoInit',
 ]
 
 
-class _VideoInit(BaseTransform):
+class VideoInit(BaseTransform):
     """Open `filename` ('.mp4' is added to a name without extension).
 
     Args:
@@ -92,7 +94,7 @@ class _VideoInit(BaseTransform):
         return results
 
 
-class _VideoDecode(BaseTransform):
+class VideoDecode(BaseTransform):
     """Decode the frames `frame_inds` of `video_reader`, then close it.
 
     Args:
@@ -129,7 +131,7 @@ class _VideoDecode(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class DecordInit(_VideoInit):
+class DecordInit(VideoInit):
     """Open a video with decord, or with PyAV where decord fails.
 
     In the second case DecordDecode writes what decord said to
@@ -155,7 +157,7 @@ class DecordInit(_VideoInit):
 
 
 @TRANSFORMS.register_module()
-class DecordDecode(_VideoDecode):
+class DecordDecode(VideoDecode):
     """Decode frames with decord, or with PyAV where decord fails.
 
     Args:
@@ -167,7 +169,7 @@ class DecordDecode(_VideoDecode):
 
 
 @TRANSFORMS.register_module()
-class PyAVInit(_VideoInit):
+class PyAVInit(VideoInit):
     """Open a video with PyAV.
 
     Args:
@@ -183,7 +185,7 @@ class PyAVInit(_VideoInit):
 
 
 @TRANSFORMS.register_module()
-class PyAVDecode(_VideoDecode):
+class PyAVDecode(VideoDecode):
     """Decode frames with PyAV.
 
     Args:
@@ -209,7 +211,7 @@ class PyAVDecode(_VideoDecode):
 
 
 @TRANSFORMS.register_module()
-class OpenCVInit(_VideoInit):
+class OpenCVInit(VideoInit):
     """Open a video with OpenCV; `new_path` is the path that OpenCV reads.
 
     Args:
@@ -238,7 +240,7 @@ class OpenCVInit(_VideoInit):
 
 
 @TRANSFORMS.register_module()
-class OpenCVDecode(_VideoDecode):
+class OpenCVDecode(VideoDecode):
     """Decode frames with OpenCV.
 
     Source: the transform of this name in mmaction2 1.2, which puts the frame
@@ -252,7 +254,7 @@ class OpenCVDecode(_VideoDecode):
 
 
 @TRANSFORMS.register_module()
-class TorchCodecInit(_VideoInit):
+class TorchCodecInit(VideoInit):
     """Open a video with torchcodec, an optional extra.
 
     Args:
@@ -280,7 +282,7 @@ class TorchCodecInit(_VideoInit):
 
 
 @TRANSFORMS.register_module()
-class TorchCodecDecode(_VideoDecode):
+class TorchCodecDecode(VideoDecode):
     """Decode frames with torchcodec."""
 
     shown = ()

@@ -1,0 +1,329 @@
+"""Running code that may hang or crash, as video decoders do, at arm's length.
+
+`IsolatedCall` runs a function in a forked child and can kill it; a loader's
+worker reads its samples that way. `Watchdog` guards the main process, which
+cannot be replaced: it ends it with a message. Neither needs the interpreter
+lock of the process it guards.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import os
+import pickle
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+
+__all__ = ['CallCrashed', 'CallTimedOut', 'IsolatedCall', 'Watchdog']
+
+# How torch's own queues open a shared memory; its type stubs leave it out.
+_new_shared = torch.UntypedStorage._new_shared_fd_cpu  # type: ignore[attr-defined]
+# Smaller tensors cost less as bytes than as a shared memory of their own.
+_SHARED_FROM = 1 << 16
+# Outcome (0 result, 1 exception), length of the pickled answer, number of shared memories.
+_HEADER = struct.Struct('<BQI')
+_DECODER_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
+
+_HINTS = {
+    signal.SIGBUS: ': is the shared memory (/dev/shm) full?',
+    signal.SIGKILL: ': did the system run out of memory?',
+}
+
+
+class CallTimedOut(Exception):  # noqa: N818
+    """The call took too long and was killed."""
+
+
+class CallCrashed(Exception):  # noqa: N818
+    """The call brought its process down."""
+
+
+class _Remote(Exception):  # noqa: N818
+    """Carries the traceback of the child as the cause of the error raised here."""
+
+    def __str__(self) -> str:
+        return f'in the reading process:\n{self.args[0]}'
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves the storages of large CPU tensors aside, to be shared instead of copied."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=5)
+        self.storages: list[torch.UntypedStorage] = []
+
+    def persistent_id(self, obj: Any) -> Any:
+        """Describe a large tensor by its place in `storages`, dtype and shape."""
+        if type(obj) is not torch.Tensor or obj.device.type != 'cpu' or obj.is_sparse:
+            return None
+        if obj.nbytes < _SHARED_FROM or obj.requires_grad:
+            return None
+        obj = obj.contiguous()
+        if obj.untyped_storage().nbytes() != obj.nbytes:
+            obj = obj.clone()
+        self.storages.append(obj.untyped_storage())
+        return len(self.storages) - 1, obj.dtype, tuple(obj.shape), obj.stride()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts shared tensors back in their places."""
+
+    def __init__(self, content: bytes, storages: list[torch.UntypedStorage]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._storages = storages
+
+    def persistent_load(self, pid: Any) -> torch.Tensor:
+        """The tensor of a description by `_Pickler`."""
+        place, dtype, shape, stride = pid
+        return torch.empty(0, dtype=dtype).set_(self._storages[place], 0, shape, stride)
+
+
+class IsolatedCall:
+    """Call a function in a child process that is forked at the first call.
+
+    The child lives on from call to call and sees the state of this process at
+    its birth. Large tensors come back in shared memory, which a loader passes
+    on without copying. When a call hangs or crashes, the child is killed and
+    the next call gets a new one. Linux only: it needs `fork`.
+
+    Args:
+        function: What to call.
+        timeout: Seconds one call may take.
+    """
+
+    def __init__(self, function: Callable[..., Any], timeout: float) -> None:
+        self._function = function
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._owner = 0
+        self._end: weakref.finalize | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return IsolatedCall, (self._function, self._timeout)
+
+    def __call__(self, *args: Any) -> Any:
+        """The result of the function.
+
+        Raises:
+            CallTimedOut: It took too long.
+            CallCrashed: It crashed in native code.
+            RuntimeError: The child was ended from outside.
+            Exception: What the function raises.
+        """
+        with self._lock:
+            if self._end is None or self._owner != os.getpid():
+                self._start()
+            try:
+                self._socket.sendall(_framed(pickle.dumps(args)))
+                self._socket.settimeout(self._timeout)
+                outcome, content, storages = _receive(self._socket)
+            except TimeoutError:
+                self.close()
+                raise CallTimedOut(f'took longer than {self._timeout:g} s') from None
+            except (EOFError, ConnectionError, BrokenPipeError):
+                self._raise_for_end()
+        answer = _Unpickler(content, storages).load()
+        if outcome:
+            error, trace = answer
+            raise error from _Remote(trace)
+        return answer
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        if self._end is not None:
+            self._end()
+            self._end = None
+
+    def _start(self) -> None:
+        mine, its = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            mine.close()
+            _serve(its, self._function, self._timeout)
+        its.close()
+        self._socket, self._pid, self._owner = mine, pid, os.getpid()
+        self._end = weakref.finalize(self, _end_child, self._owner, pid, mine)
+
+    def _raise_for_end(self) -> NoReturn:
+        """Tell a crash of the decoder from an end that the file is not to blame for."""
+        assert self._end is not None
+        self._end.detach()
+        self._end = None
+        self._socket.close()
+        _, status = os.waitpid(self._pid, 0)
+        if not os.WIFSIGNALED(status):
+            ended, hint = f'exit status {os.WEXITSTATUS(status)}', ''
+        else:
+            number = signal.Signals(os.WTERMSIG(status))
+            if number in _DECODER_FAULTS:
+                raise CallCrashed(f'crashed ({number.name})')
+            ended, hint = number.name, _HINTS.get(number, '')
+        raise RuntimeError(f'the reading process {self._pid} was ended by {ended}{hint}')
+
+
+def _end_child(owner: int, pid: int, sock: socket.socket) -> None:
+    sock.close()
+    if os.getpid() == owner:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _framed(content: bytes) -> bytes:
+    return _HEADER.pack(0, len(content), 0) + content
+
+
+def _read_exactly(sock: socket.socket, size: int) -> bytes:
+    parts = []
+    while size:
+        part = sock.recv(min(size, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        size -= len(part)
+    return b''.join(parts)
+
+
+def _receive(sock: socket.socket) -> tuple[int, bytes, list[torch.UntypedStorage]]:
+    header, handles, _, _ = socket.recv_fds(sock, _HEADER.size, 250)
+    if not header:
+        raise EOFError
+    header += _read_exactly(sock, _HEADER.size - len(header))
+    outcome, length, _ = _HEADER.unpack(header)
+    content = _read_exactly(sock, length)
+    storages = []
+    for handle in handles:
+        size = os.fstat(handle).st_size
+        storages.append(_new_shared(handle, size))
+        os.close(handle)
+    return outcome, content, storages
+
+
+def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) -> NoReturn:
+    """The life of the child: answer calls until the other side is gone."""
+    try:
+        _settle()
+        while True:
+            _, content, _ = _receive(sock)
+            # Should this process hang while nobody is left to kill it, the kernel does.
+            signal.setitimer(signal.ITIMER_REAL, 2 * timeout + 10)
+            outcome, answer, storages = _answer(function, pickle.loads(content))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            handles = [storage._share_fd_cpu_()[0] for storage in storages]
+            socket.send_fds(sock, [_HEADER.pack(outcome, len(answer), len(handles))], handles)
+            sock.sendall(answer)
+    except (EOFError, ConnectionError, BrokenPipeError):
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _settle() -> None:
+    """What a forked child has to do before it may work."""
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            is_ours = number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
+            signal.signal(number, signal.SIG_DFL if is_ours else signal.SIG_IGN)
+    # Thread pools do not survive a fork.
+    torch.set_num_threads(1)
+    if 'cv2' in sys.modules:
+        sys.modules['cv2'].setNumThreads(0)
+    # Leave what was inherited where it is: it belongs to the parent.
+    gc.freeze()
+
+
+def _answer(
+    function: Callable[..., Any], args: tuple[Any, ...]
+) -> tuple[int, bytes, list[torch.UntypedStorage]]:
+    """Call the function; its result or error, pickled, with what is shared besides."""
+    try:
+        result: Any = function(*args)
+        outcome = 0
+    except Exception as error:
+        result = error, traceback.format_exc()
+        outcome = 1
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    try:
+        pickler.dump(result)
+        if outcome:
+            # Some errors can be pickled but not read again.
+            pickle.loads(file.getvalue())
+    except Exception as error:
+        what = result[0] if outcome else error
+        message = f'{type(what).__name__}: {what}'
+        trace = result[1] if outcome else traceback.format_exc()
+        return 1, pickle.dumps((RuntimeError(message), trace)), []
+    return outcome, file.getvalue(), pickler.storages
+
+
+# Runs in an interpreter of its own. Lines on stdin: what is being read, or nothing when it is done.
+_WATCHDOG = """
+import os, select, signal, sys
+timeout, pid = float(sys.argv[1]), int(sys.argv[2])
+reading, rest = '', b''
+while True:
+    ready, _, _ = select.select([0], [], [], timeout if reading else None)
+    if not ready:
+        sys.stderr.write('\\n%s took longer than %g s (decode_timeout): the run is ended.\\n'
+                         'With num_workers of at least 1 in the loader it would go on.\\n'
+                         % (reading, timeout))
+        sys.stderr.flush()
+        os.kill(pid, signal.SIGKILL)
+        break
+    data = os.read(0, 65536)
+    if not data:
+        break
+    *lines, rest = (rest + data).split(b'\\n')
+    if lines:
+        reading = lines[-1].decode('utf-8', 'backslashreplace')
+"""
+
+
+class Watchdog:
+    """End this process, with a message that names what it was reading, if that takes too long.
+
+    Args:
+        timeout: Seconds one reading may take.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Watchdog, (self._timeout,)
+
+    def watch(self, what: str) -> None:
+        """The clock starts for `what`."""
+        if self._process is None:
+            command = [sys.executable, '-ISc', _WATCHDOG, f'{self._timeout}', f'{os.getpid()}']
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
+            weakref.finalize(self, _close_watchdog, self._process)
+        self._tell(repr(what))
+
+    def done(self) -> None:
+        """The clock stops."""
+        self._tell('')
+
+    def _tell(self, line: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode('utf-8', 'backslashreplace') + b'\n')
+
+
+def _close_watchdog(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait()
