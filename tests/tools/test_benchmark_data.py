@@ -1,0 +1,84 @@
+"""The data benchmark on small synthesised clips: every stage and byte is accounted for."""
+
+import re
+
+import pytest
+
+from tests.video_factory import write_video
+from tools.analysis_tools import benchmark_data
+
+CONFIG = """
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type='EpochSampler'),
+    dataset=dict(
+        type='VideoDataset',
+        ann_file='elsewhere.txt',
+        data_prefix=dict(video='elsewhere'),
+        pipeline=[
+            dict(type='DecordInit'),
+            dict(type='SampleFrames', clip_len=4, frame_interval=2),
+            dict(type='DecordDecode'),
+            dict(type='Resize', scale=(64, 48), keep_ratio=False),
+            dict(type='FormatShape', input_format='NCTHW'),
+            dict(type='PackActionInputs'),
+        ],
+    ),
+)
+"""
+STAGES = ['DecordInit', 'SampleFrames', 'DecordDecode', 'Resize', 'FormatShape']
+STAGES += ['PackActionInputs', 'to the main process', 'decoding alone', 'whole pipeline']
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(2):
+        write_video(tmp_path / f'clip {number}.mp4', num_frames=20, width=128, height=96)
+    for name in ('a.txt', 'b.txt'):
+        (tmp_path / name).write_text('clip 0.mp4 0\nclip 1.mp4 1\n')
+    (tmp_path / 'config.py').write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, monkeypatch):
+    def run(*args):
+        argv = ['benchmark_data.py', *args, '--config', str(folder / 'config.py'), '--clips', '3']
+        monkeypatch.setattr('sys.argv', argv)
+        benchmark_data.main()
+
+    return run
+
+
+def test_every_stage_is_a_row(run, folder, capsys):
+    run(str(folder / 'a.txt'), str(folder / 'b.txt'))
+    out = capsys.readouterr().out
+    rows = re.findall(r'^(\w[\w ]*?) +(\d+\.\d+) +(\d+\.\d|-)(?: +(\d+\.\d+))?$', out, re.MULTILINE)
+    assert [row[0] for row in rows] == STAGES * 2
+    values = {name: (float(seconds), size) for name, seconds, _, size in rows[: len(STAGES)]}
+    decoded, resized = f'{4 * 128 * 96 * 3 / 1e6:.2f}', f'{4 * 64 * 48 * 3 / 1e6:.2f}'
+    assert [values[name][1] for name in STAGES] == [
+        *('', '', decoded, resized, resized, resized, resized, '', resized)
+    ]
+    stages = [values[name][0] for name in STAGES]
+    assert stages[6] == pytest.approx(max(stages[8] - sum(stages[:6]), 0), abs=0.05)
+    assert all(stages[i] > 0 for i in (0, 2, 3, 8))
+    assert sum(stages[:3]) == pytest.approx(stages[7], abs=0.05)
+    share = float(re.search(r'has (\d\.\d+) of the speed of decoding', out)[1])
+    assert share == pytest.approx(stages[7] / stages[8], abs=0.02)
+    assert len(re.findall(r'times the clips/s of .*a\.txt', out)) == 1
+
+
+def test_a_missing_list_is_one_error(run, folder, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run(str(folder / 'none.txt'))
+    assert caught.value.code == 1
+    assert re.search(r'^error: .*none\.txt', capsys.readouterr().err)
+
+
+def test_the_pipeline_has_to_pack(run, folder, capsys):
+    (folder / 'config.py').write_text(CONFIG.replace("dict(type='PackActionInputs'),", ''))
+    with pytest.raises(SystemExit):
+        run(str(folder / 'a.txt'))
+    assert 'not with PackActionInputs' in capsys.readouterr().err

@@ -1,0 +1,192 @@
+"""Measure the training pipeline: clips per second and core, stage by stage.
+
+    python tools/analysis_tools/benchmark_data.py LIST [LIST ...] [--config CONFIG] [--repeats 4]
+
+One worker reads the clips of each list as in training. The stages are timed inside it,
+and the main process times the clips as they arrive, so decoding alone and the whole
+pipeline come from one run. Of several lists (the same clips encoded in two ways, say)
+each is compared with the first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+KINETICS = Path(__file__).parents[2] / 'configs/_base_/datasets/kinetics400.py'
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('lists', nargs='+', metavar='LIST', help='annotation list: `path label`')
+    parser.add_argument(
+        '--config',
+        default=str(KINETICS),
+        help='config whose training pipeline and kind of dataset are measured; '
+        'by default the Kinetics pipeline, 32 frames of every 2nd at 224x224',
+    )
+    parser.add_argument('--data-prefix', help='folder of the clips; by default that of the list')
+    parser.add_argument('--clips', type=int, default=40, help='clips to read from each list')
+    parser.add_argument(
+        '--repeats',
+        type=int,
+        default=0,
+        help='also measure repeated augmentation, with this many clips per opened file',
+    )
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
+    args = parser.parse_args()
+    if args.clips < 1:
+        parser.error(f'--clips {args.clips} must be at least 1')
+    if args.repeats < 0 or args.repeats == 1:
+        parser.error(f'--repeats {args.repeats} must be at least 2')
+    return args
+
+
+class StagedPipeline:
+    """A pipeline that notes seconds and megabytes of each stage in the packed sample."""
+
+    def __init__(self, transforms: list[Any]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Run the stages."""
+        seconds, sizes = [], []
+        for transform in self.transforms:
+            start = time.perf_counter()
+            results = transform(results)
+            seconds.append(time.perf_counter() - start)
+            sizes.append(megabytes(results))
+        # Meta data is the one way out of the process in which the clip is read.
+        results['data_samples'].set_metainfo(dict(seconds=seconds, sizes=sizes))
+        return results
+
+
+def megabytes(results: dict[str, Any]) -> float:
+    """Size of the frames of a clip, before or after packing."""
+    frames = results.get('inputs', results.get('imgs', ()))
+    parts = frames if isinstance(frames, list) else [frames]
+    return sum(getattr(part, 'nbytes', 0) for part in parts) / 1e6
+
+
+def build(config: Any, file: str, prefix: str | None, repeats: int = 0) -> Any:
+    """The config's training dataset over another list, with timed stages or with repeats."""
+    from mmaction.datasets import PackActionInputs
+    from mmaction.registry import DATASETS, TRANSFORMS
+
+    dataset = config.train_dataloader.dataset.to_dict()
+    key = next(iter(dataset.get('data_prefix', dict(video=''))))
+    folder = str(Path(file).resolve().parent) if prefix is None else prefix
+    dataset.update(ann_file=file, data_root=None, data_prefix={key: folder})
+    if dataset['type'] == 'RepeatAugDataset':
+        dataset['type'] = 'VideoDataset'
+        dataset.pop('num_repeats', None)
+        dataset.pop('sample_once', None)
+    if repeats:
+        dataset.update(type='RepeatAugDataset', num_repeats=repeats)
+    else:
+        stages = [TRANSFORMS.build(transform) for transform in dataset['pipeline']]
+        if not isinstance(stages[-1], PackActionInputs):
+            raise ValueError(f'the pipeline ends with {stages[-1]}, not with PackActionInputs')
+        dataset['pipeline'] = [StagedPipeline(stages)]
+    return DATASETS.build(dataset)
+
+
+def arrivals(dataset: Any, count: int) -> Iterator[tuple[Any, float]]:
+    """`count` items from one worker, each with the seconds since the one before.
+
+    One more is read first, while the worker starts.
+    """
+    from mmengine.dataset import pseudo_collate
+    from torch.utils.data import DataLoader
+
+    from mmaction.datasets import SampleKey
+
+    size = len(dataset)
+    keys = [SampleKey(i % size, epoch=i // size) for i in range(count + 1)]
+    loader = DataLoader(dataset, sampler=keys, num_workers=1, collate_fn=pseudo_collate)
+    last = None
+    for item in loader:
+        now = time.perf_counter()
+        if last is not None:
+            yield item, now - last
+        last = now
+
+
+def measure(dataset: Any, count: int) -> float:
+    """Print the table of one list and return the clips per second of the whole pipeline."""
+    import numpy as np
+
+    stages = [type(transform).__name__ for transform in dataset.pipeline.transforms[0].transforms]
+    seconds, sizes, total, received = np.zeros(len(stages)), np.zeros(len(stages)), 0.0, 0.0
+    for item, elapsed in arrivals(dataset, count):
+        sample = item['data_samples'][0]
+        seconds += np.array(sample.seconds) / count
+        sizes += np.array(sample.sizes) / count
+        total += elapsed / count
+        received += item['inputs'][0].nbytes / 1e6 / count
+    print(f'{"stage":<22}{"ms/clip":>10}{"clips/s/core":>14}{"MB/clip":>10}')
+    for stage in zip(stages, seconds, sizes, strict=True):
+        print_row(*stage)
+    print_row('to the main process', max(total - seconds.sum(), 0.0), received)
+    decodes = [i for i, name in enumerate(stages) if name.endswith('Decode')]
+    decoding = seconds[: decodes[-1] + 1].sum() if decodes else 0.0
+    print_row('decoding alone', decoding)
+    print_row('whole pipeline', total, received)
+    print(f'the whole pipeline has {decoding / total:.2f} of the speed of decoding alone')
+    return 1 / total
+
+
+def print_row(name: str, seconds: float, size: float = 0.0) -> None:
+    """Print one line of the table."""
+    rate = f'{1 / seconds:.1f}' if seconds > 1e-6 else '-'
+    print(f'{name:<22}{1e3 * seconds:>10.2f}{rate:>14}' + (f'{size:>10.2f}' if size else ''))
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measure each list, and hold it against the first."""
+    from mmengine.registry import init_default_scope
+
+    from mmaction.engine.config import load_config
+
+    config = load_config(args.config, args.cfg_options)
+    init_default_scope('mmaction')
+    first = None
+    for file in args.lists:
+        dataset = build(config, file, args.data_prefix)
+        print(f'{file}: {len(dataset)} clips; one worker reads {args.clips}')
+        rate = measure(dataset, args.clips)
+        if first is None:
+            first = rate
+        else:
+            print(f'{rate / first:.2f} times the clips/s of {args.lists[0]}')
+        if args.repeats:
+            files = -(-args.clips // args.repeats)
+            repeated = build(config, file, args.data_prefix, args.repeats)
+            elapsed = sum(seconds for _, seconds in arrivals(repeated, files))
+            faster = files * args.repeats / elapsed
+            print(
+                f'repeated augmentation, {args.repeats} clips per opened file: {faster:.1f} '
+                f'clips/s/core, {faster / rate:.2f} times those of one'
+            )
+        print()
+
+
+def main() -> None:
+    """Parse and measure."""
+    args = parse_args()
+    import cv2
+
+    from mmaction.engine.errors import user_errors
+
+    # As in training: one thread per worker.
+    cv2.setNumThreads(0)
+    with user_errors(setup=True):
+        compare(args)
+
+
+if __name__ == '__main__':
+    main()
