@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, initialize
 from mmengine.runner.checkpoint import CheckpointLoader
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
@@ -448,6 +448,7 @@ class DualFormer(BaseModule):
         temporal_pooling: Whether the later patch embeddings halve time as well.
         use_checkpoint: Recompute each block in the backward pass: the same
             gradients, less memory, about a third more time.
+        init_cfg: Other first weights, as in mmengine.
 
     Raises:
         ValueError: An argument does not fit; the message names it.
@@ -540,11 +541,13 @@ class DualFormer(BaseModule):
         self.apply(_init_module)
 
     def init_weights(self) -> None:
-        """Load `pretrained`, where one is named; the random weights are set already.
+        """Apply `init_cfg` and load `pretrained`, where given; random weights are set already.
 
         Raises:
             ValueError: The checkpoint does not fit the model.
         """
+        if self.init_cfg:
+            initialize(self, self.init_cfg)
         if self.pretrained is not None:
             load_pretrained(self, self.pretrained, self.pretrained2d)
 

@@ -1,0 +1,32 @@
+# 30 epochs of AdamW for 8 GPUs x 8 clips: linear warm-up, then cosine by epoch to 0.
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    dtype='float16',
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.02),
+    # A parameter takes the longest key in its name: position generators the full rate
+    # without decay, all else of the backbone, its norms too, a tenth of the rate.
+    # 'norm' is shorter and never acts; the published recipe holds it, and so does this.
+    paramwise_cfg=dict(
+        custom_keys={
+            'pos_block': dict(decay_mult=0.0),
+            'norm': dict(decay_mult=0.0),
+            'backbone': dict(lr_mult=0.1),
+        }
+    ),
+)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=0.1,
+        by_epoch=True,
+        begin=0,
+        end=2.5,
+        convert_to_iter_based=True,
+    ),
+    dict(type='CosineAnnealingLR', T_max=30, eta_min=0, by_epoch=True, begin=0, end=30),
+]
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_begin=1, val_interval=5)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+auto_scale_lr = dict(enable=False, base_batch_size=64)

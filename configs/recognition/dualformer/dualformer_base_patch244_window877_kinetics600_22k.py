@@ -1,0 +1,12 @@
+_base_ = [
+    '../../_base_/models/dualformer/dualformer_base.py',
+    '../../_base_/datasets/kinetics600.py',
+    '../../_base_/schedules/adamw_30e.py',
+    '../../_base_/default_runtime.py',
+]
+
+model = dict(cls_head=dict(num_classes=600))
+
+# 8 clips per GPU and step, as 2 x 4.
+train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(accumulative_counts=2, optimizer=dict(lr=5e-4, weight_decay=0.05))

@@ -1,0 +1,10 @@
+_base_ = [
+    '../../_base_/models/dualformer/dualformer_small.py',
+    '../../_base_/datasets/kinetics400.py',
+    '../../_base_/schedules/adamw_30e.py',
+    '../../_base_/default_runtime.py',
+]
+
+# 8 clips per GPU and step, as 2 x 4.
+train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(accumulative_counts=2)

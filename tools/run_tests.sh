@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Set up .venv, then check style and types and run the tests:
+#   bash tools/run_tests.sh [options of pytest]
+# With options only pytest runs: bash tools/run_tests.sh -k dualformer -x
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
+set_up dev
+if [ $# -eq 0 ]; then
+    "$python" -m ruff check .
+    "$python" -m ruff format --check .
+    "$python" -m mypy
+fi
+exec "$python" -m pytest "$@"
