@@ -1,0 +1,16 @@
+"""Measures of predictions, as functions of arrays."""
+
+from .accuracy import confusion_matrix, mean_class_accuracy, top_k_accuracy, top_k_classes
+from .precision import mean_average_precision, mmit_mean_average_precision
+from .scores import get_weighted_score, softmax
+
+__all__ = [
+    'confusion_matrix',
+    'get_weighted_score',
+    'mean_average_precision',
+    'mean_class_accuracy',
+    'mmit_mean_average_precision',
+    'softmax',
+    'top_k_accuracy',
+    'top_k_classes',
+]

@@ -1,0 +1,178 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mmaction.evaluation.metrics.clip_metric import merge_results
+
+
+def result(index, name=None):
+    return dict(sample_idx=index, filename=name or f'{index}.mp4', pred=index, label=0)
+
+
+def test_results_are_ordered_and_repetitions_dropped_by_index():
+    parts = [[result(4), result(0), result(2)], [result(1), result(3), result(4), result(0)]]
+    assert [r['sample_idx'] for r in merge_results(parts, 5)] == [0, 1, 2, 3, 4]
+
+
+def test_joined_datasets_count_from_zero_each():
+    parts = [[result(0, 'a'), result(1, 'b')], [result(0, 'c'), result(0, 'a')]]
+    assert [r['filename'] for r in merge_results(parts, 3)] == ['a', 'c', 'b']
+
+
+def test_without_an_index_only_exactly_all_results_are_taken():
+    plain = [result(None, 'a'), result(None, 'b')]
+    assert merge_results([plain], 2) == plain
+    with pytest.raises(ValueError, match='2 of them have no sample_idx: add'):
+        merge_results([plain], 1)
+    with pytest.raises(ValueError, match='1 of them have no sample_idx'):
+        merge_results([[result(0)], plain[:1]], 2)
+
+
+@pytest.mark.parametrize(
+    ('indices', 'size', 'message'),
+    [
+        ([0, 1, 3], 5, r'5 clips.*of 3: 2 missing \(sample_idx 2, 4\), 0 unexpected'),
+        ([0], 9, r'8 missing \(sample_idx 1, 2, 3, \.\.\.\)'),
+        ([0, 1, 2, 3], 2, r'0 missing, 2 unexpected \(sample_idx 2 \(2\.mp4\), 3 \(3\.mp4\)\)'),
+        ([0, 1, 7], 3, r'unexpected \(sample_idx 7'),
+        ([0, -1], 2, r'1 unexpected \(sample_idx -1'),
+    ],
+)
+def test_missing_and_unexpected_clips_are_counted(indices, size, message):
+    with pytest.raises(ValueError, match=message):
+        merge_results([[result(index) for index in indices]], size)
+
+
+def test_one_clip_under_two_names_is_unexpected():
+    with pytest.raises(ValueError, match='0 missing, 1 unexpected'):
+        merge_results([[result(0), result(1)], [result(1, 'other.mp4')]], 2)
+
+
+@pytest.mark.parametrize(('parts', 'size'), [([[], []], 3), ([[]], 0)])
+def test_nothing_to_evaluate(parts, size):
+    with pytest.raises(ValueError, match='nothing to evaluate'):
+        merge_results(parts, size)
+
+
+WORKER = """
+import json, os, sys
+import numpy as np
+import torch
+import torch.distributed as dist
+from mmengine.dataset import DefaultSampler, pseudo_collate
+from mmengine.evaluator import Evaluator
+from torch.utils.data import DataLoader
+
+from mmaction.datasets import EpochSampler
+from mmaction.evaluation import AccMetric, ConfusionMatrix
+from mmaction.structures import ActionDataSample
+
+rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if world > 1:
+    dist.init_process_group('gloo', f'file://{store}', rank=rank, world_size=world)
+SIZE = 13
+
+
+class Clips(torch.utils.data.Dataset):
+    def __len__(self):
+        return SIZE
+
+    def __getitem__(self, key):
+        index = int(key)
+        draws = np.random.default_rng(index)
+        sample = ActionDataSample().set_gt_label(int(draws.integers(6)))
+        sample.set_pred_score(draws.normal(size=6))
+        sample.set_metainfo(dict(sample_idx=index, filename=f'{index}.mp4'))
+        if index in (5, 12):
+            sample.set_metainfo(dict(unreadable='broken'))
+        return sample
+
+
+class Fixed:
+    def __init__(self, shares):
+        self.share = shares[rank] if world > 1 else sum(shares, [])
+
+    def __iter__(self):
+        return iter(self.share)
+
+
+def evaluate(sampler):
+    names = ('top_k_accuracy', 'mean_class_accuracy', 'mean_average_precision')
+    metrics = [AccMetric(names), ConfusionMatrix()]
+    evaluator = Evaluator(metrics)
+    count = 0
+    for batch in DataLoader(clips, 2, sampler=sampler, collate_fn=pseudo_collate):
+        evaluator.process(batch)
+        count += len(batch)
+    try:
+        found = evaluator.evaluate(SIZE)
+    except ValueError as error:
+        return dict(error=str(error))
+    found = {key: getattr(value, 'tolist', lambda v=value: v)() for key, value in found.items()}
+    return dict(metrics=found, unreadable=[m.unreadable for m in metrics], count=count)
+
+
+clips = Clips()
+samplers = dict(
+    padded=DefaultSampler(clips, shuffle=False, round_up=True),
+    exact=DefaultSampler(clips, shuffle=False, round_up=False),
+    shuffled=DefaultSampler(clips, shuffle=True, seed=3, round_up=True),
+    epoch_padded=EpochSampler(clips, shuffle=False, round_up=True),
+    epoch_exact=EpochSampler(clips, shuffle=True, seed=1, round_up=False),
+    uneven=Fixed([[12, 3, 7, 0, 9, 11, 5, 2, 8, 1, 10, 3], [4, 6]]),
+    idle=Fixed([list(range(13)), []]),
+    incomplete=Fixed([[0, 1, 2, 3], [4, 5, 6, 7, 8, 8]]),
+)
+print(json.dumps({name: evaluate(sampler) for name, sampler in samplers.items()}))
+if world > 1:
+    dist.destroy_process_group()
+"""
+
+
+def run_workers(tmp_path, world):
+    store = tmp_path / f'store{world}'
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, '-c', WORKER, str(rank), str(world), str(store)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for rank in range(world)
+    ]
+    found = []
+    for process in processes:
+        out, err = process.communicate(timeout=180)
+        assert process.returncode == 0, err
+        found.append(json.loads(out.splitlines()[-1]))
+    return found
+
+
+@pytest.mark.dist
+def test_two_processes_give_exactly_what_one_gives(tmp_path):
+    (alone,) = run_workers(tmp_path, 1)
+    first, second = run_workers(tmp_path, 2)
+
+    reference = alone['padded']
+    assert reference['metrics']['acc/unreadable'] == 2
+    assert 0 < reference['metrics']['acc/top1'] < 1
+    for name, one in alone.items():
+        if name == 'incomplete':
+            assert '4 missing (sample_idx 9, 10, 11, ...)' in one['error']
+            assert first[name] == second[name] == one
+            continue
+        for many in (first[name], second[name]):
+            assert many['metrics'] == one['metrics'] == reference['metrics']
+            expected = [['5.mp4', 'broken'], ['12.mp4', 'broken']]
+            assert many['unreadable'] == [expected, expected]
+    # The samplers did repeat a clip, or share the clips out unevenly.
+    counts = {name: (first[name].get('count'), second[name].get('count')) for name in first}
+    assert counts['padded'] == counts['epoch_padded'] == (7, 7)
+    assert counts['exact'] == counts['epoch_exact'] == (7, 6)
+    assert counts['uneven'] == (12, 2)
+    assert counts['idle'] == (13, 0)
