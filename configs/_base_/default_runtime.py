@@ -9,8 +9,14 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
 custom_hooks = [
+    dict(type='ProvenanceHook'),
     dict(type='StartReportHook'),
+    dict(type='ProgressHook'),
+    dict(type='DataTimeHook'),
+    dict(type='NonFiniteLossHook'),
+    dict(type='UnreadableClipsHook'),
     dict(type='CurveHook'),
+    dict(type='StopHook'),
 ]
 
 env_cfg = dict(

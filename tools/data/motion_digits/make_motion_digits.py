@@ -46,10 +46,10 @@ CLASSES = (
 )
 SPLITS = ('train', 'val')
 SIDE = 80  # height and width of a frame in pixels
-FPS = 24
+FPS = 12
 VERSION = 1  # of the pictures: raise it when the same seed gives other clips
 
-_LENGTHS = (33, 47)  # frames, always odd: the clip has a middle frame
+_LENGTHS = (17, 25)  # frames, always odd: the clip has a middle frame
 _SIZES = (22.0, 38.0)  # side of the digit's box at the middle frame, in pixels
 _SHIFTS = (19.0, 27.0)  # way of a moving digit over the clip, in pixels
 _TURNS = (100.0, 200.0)  # angle of a turning digit over the clip, in degrees
