@@ -147,8 +147,11 @@ def main() -> None:
             runner.prepare('test')
     with user_errors(setup=False):
         runner.train()
-        test_after(runner, args)
+        if runner.stop_signal is None:
+            test_after(runner, args)
     close_processes()
+    if runner.stop_signal is not None:
+        sys.exit(128 + runner.stop_signal)
 
 
 if __name__ == '__main__':

@@ -326,4 +326,6 @@ class Watchdog:
 def _close_watchdog(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     process.stdin.close()
+    # Workers forked since hold the pipe open as well: the watchdog may see no end of it.
+    process.kill()
     process.wait()

@@ -52,7 +52,7 @@ def user_errors(*, setup: bool) -> Iterator[None]:
             raise
         if _is_main():
             print(f'error: {describe(error)}', file=sys.stderr, flush=True)
-            if not isinstance(error, own):
+            if isinstance(error, (TypeError, ImportError, LookupError)):
                 print('(MMACTION_TRACEBACK=1 shows where it was raised)', file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 

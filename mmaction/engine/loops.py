@@ -13,11 +13,14 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
+from mmengine.runner import ValLoop as _ValLoop
 from torch.utils.data import DataLoader
 
 from mmaction.registry import LOOPS
 
-__all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'batches_from']
+from .launch import any_process
+
+__all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'ValLoop', 'batches_from']
 
 
 def batches_from(loader: DataLoader, epoch: int, done: int) -> Iterator[tuple[int, Any]]:
@@ -82,14 +85,10 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
 
     def _validate_if_due(self) -> None:
         self._decide_current_val_interval()
-        due = (
-            self.runner.val_loop is not None
-            and self._epoch >= self.val_begin
-            and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)
-        )
-        if due and self.runner.message_hub.get_info('last_validated_iter') != self._iter:
-            self.runner.message_hub.update_info('last_validated_iter', self._iter)
-            self.runner.val_loop.run()
+        if self._epoch >= self.val_begin and (
+            self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        ):
+            _validate_once(self)
 
 
 @LOOPS.register_module()
@@ -128,11 +127,54 @@ class IterBasedTrainLoop(_IterBasedTrainLoop):
 
     def _validate_if_due(self) -> None:
         self._decide_current_val_interval()
-        due = (
-            self.runner.val_loop is not None
-            and self._iter >= max(self.val_begin, 1)
-            and (self._iter % self.val_interval == 0 or self._iter == self._max_iters)
-        )
-        if due and self.runner.message_hub.get_info('last_validated_iter') != self._iter:
-            self.runner.message_hub.update_info('last_validated_iter', self._iter)
-            self.runner.val_loop.run()
+        if self._iter >= max(self.val_begin, 1) and (
+            self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        ):
+            _validate_once(self)
+
+
+def _validate_once(loop: EpochBasedTrainLoop | IterBasedTrainLoop) -> None:
+    """Validate, unless the checkpoint that was resumed is of after this validation.
+
+    A stop signal ends it early; a resumed run then does it again.
+    """
+    runner, hub = loop.runner, loop.runner.message_hub
+    before = hub.get_info('last_validated_iter')
+    if runner.val_loop is None or before == loop.iter:
+        return
+    # Noted first: the best checkpoint is saved within the validation.
+    hub.update_info('last_validated_iter', loop.iter)
+    runner.val_loop.run()
+    if any_process(runner.stop_signal is not None):
+        hub.update_info('last_validated_iter', before)
+        runner.call_hook('after_train_step')
+
+
+@LOOPS.register_module()
+class ValLoop(_ValLoop):
+    """mmengine's loop, which a stop signal ends early and without metrics."""
+
+    def run(self) -> dict[str, float]:
+        """Validate; returns the metrics, none if a signal came."""
+        runner = self.runner
+        runner.call_hook('before_val')
+        runner.call_hook('before_val_epoch')
+        runner.model.eval()
+        shared = self._batches_of_all()
+        for index, batch in enumerate(self.dataloader):
+            self.run_iter(index, batch)
+            if index < shared and any_process(runner.stop_signal is not None):
+                break
+        stopped = any_process(runner.stop_signal is not None)
+        if stopped:
+            for metric in self.evaluator.metrics:
+                metric.results.clear()
+        metrics = {} if stopped else self.evaluator.evaluate(len(self.dataloader.dataset))
+        runner.call_hook('after_val_epoch', metrics=metrics)
+        runner.call_hook('after_val')
+        return metrics
+
+    def _batches_of_all(self) -> int:
+        """How many batches every process has; some may have one more."""
+        clips = len(self.dataloader.dataset) // self.runner.world_size
+        return -(-clips // (self.dataloader.batch_size or 1))

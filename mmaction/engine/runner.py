@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ from .launch import from_first, gather_to_first
 from .logs import quiet_console
 from .preflight import SplitFacts, check_splits
 from .random_state import random_state, restore_random_state, seed_process
+from .workers import end_workers, start_worker
 
 __all__ = ['ActionRunner']
 
@@ -63,6 +66,8 @@ class ActionRunner(Runner):
     _val_loop: Any
     _test_loop: Any
     split_facts: dict[str, SplitFacts]
+    stop_signal: int | None = None
+    """The signal that asked for an early end of training."""
     _resume_point: tuple[Path, dict[str, Any]] | None = None
     _saved_random_states: list[dict[str, Any]] | None = None
 
@@ -96,6 +101,9 @@ class ActionRunner(Runner):
             cfg.pop('prefetch_factor', None)
         loader = Runner.build_dataloader(cfg, seed, diff_rank_seed)
         loader.generator = torch.Generator().manual_seed(seed or 0)
+        atexit.unregister(end_workers)
+        atexit.register(end_workers)
+        loader.worker_init_fn = partial(start_worker, then=loader.worker_init_fn)
         return loader
 
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
@@ -108,6 +116,12 @@ class ActionRunner(Runner):
                 loop, default_args=dict(runner=self, dataloader=self._train_dataloader)
             )
         return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the loop; without a type it is the `ValLoop` of this package."""
+        if isinstance(loop, dict) and 'type' not in loop:
+            loop = dict(loop, type='ValLoop')
+        return super().build_val_loop(loop)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move the model to its device and, with several processes, wrap it in DDP."""

@@ -2,7 +2,22 @@
 
 from .checkpoint import CheckpointHook
 from .curve import CurveHook
+from .non_finite import NonFiniteLossHook
+from .progress import DataTimeHook, ProgressHook
+from .records import ProvenanceHook, UnreadableClipsHook
 from .start_report import StartReportHook
+from .stop import StopHook
 from .test_results import TestResultsHook
 
-__all__ = ['CheckpointHook', 'CurveHook', 'StartReportHook', 'TestResultsHook']
+__all__ = [
+    'CheckpointHook',
+    'CurveHook',
+    'DataTimeHook',
+    'NonFiniteLossHook',
+    'ProgressHook',
+    'ProvenanceHook',
+    'StartReportHook',
+    'StopHook',
+    'TestResultsHook',
+    'UnreadableClipsHook',
+]

@@ -29,7 +29,9 @@ class CurveHook(Hook):
     def after_val_epoch(
         self, runner: ActionRunner, metrics: dict[str, float] | None = None
     ) -> None:
-        """Note the step at which a validation ran."""
+        """Note the step at which a validation ran to its end."""
+        if not metrics:
+            return
         steps = runner.message_hub.get_info('steps_of_val') or []
         runner.message_hub.update_info('steps_of_val', [*steps, runner.iter])
 

@@ -1,0 +1,45 @@
+"""The start of a data-loading worker."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+__all__ = ['end_workers', 'start_worker']
+
+GRACE = 60
+"""Seconds for which a worker goes on after SIGTERM."""
+
+
+def start_worker(worker_id: int, then: Callable[[int], Any] | None = None) -> None:
+    """Keep a worker alive while its process takes the last step and saves.
+
+    Ctrl-C and Slurm signal the workers as well; were they to end at once, the
+    process would wait for a batch that never comes.
+
+    Args:
+        worker_id: Number of the worker.
+        then: What the config wants to be called in it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, 'alarm'):
+        signal.signal(signal.SIGTERM, _end_later)
+    if then is not None:
+        then(worker_id)
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:
+    signal.alarm(GRACE)
+
+
+def end_workers() -> None:
+    """End all workers of this process at once; to be called when it exits."""
+    if hasattr(signal, 'SIGCHLD'):
+        # torch takes the end of a worker for an accident.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
