@@ -91,6 +91,10 @@ def test_top_k_classes():
     assert top_k_classes(scores, labels, 2) == [(2, 1.0), (0, 1.0)]
     assert top_k_classes(scores, labels, 2, 'inaccurate') == [(1, 0.5), (3, pytest.approx(2 / 3))]
     assert len(top_k_classes(scores, labels, 99)) == 4
+    # Many equal ones: the higher class first among the best, the lower first among the worst.
+    every = np.arange(100)
+    assert [c for c, _ in top_k_classes(np.eye(100), every, 100)] == list(every[::-1])
+    assert [c for c, _ in top_k_classes(np.eye(100), every, 100, 'inaccurate')] == list(every)
 
 
 def test_top_k_classes_names_the_class_where_others_are_absent():
