@@ -70,6 +70,25 @@ def test_every_stage_is_a_row(run, folder, capsys):
     assert len(re.findall(r'times the clips/s of .*a\.txt', out)) == 1
 
 
+def test_rates_are_compared_per_clip(run, folder, monkeypatch, capsys):
+    real = benchmark_data.arrivals
+
+    def steady(dataset, count):
+        for item, _ in real(dataset, count):
+            yield item, 0.25 if dataset.ann_file.endswith('b.txt') else 0.5
+
+    monkeypatch.setattr(benchmark_data, 'arrivals', steady)
+    run(str(folder / 'a.txt'), str(folder / 'b.txt'), '--repeats', '2')
+    out = capsys.readouterr().out
+    assert re.findall(r'whole pipeline +(\S+) +(\S+)', out) == [
+        ('500.00', '2.0'),
+        ('250.00', '4.0'),
+    ]
+    assert re.findall(r'(\S+) times the clips/s of .*a\.txt', out) == ['2.00']
+    repeated = re.findall(r'2 clips per opened file: (\S+) clips/s/core, (\S+) times', out)
+    assert repeated == [('4.0', '2.00'), ('8.0', '2.00')]
+
+
 def test_a_missing_list_is_one_error(run, folder, capsys):
     with pytest.raises(SystemExit) as caught:
         run(str(folder / 'none.txt'))
