@@ -80,7 +80,7 @@ def test_rates_are_compared_per_clip(run, folder, monkeypatch, capsys):
     monkeypatch.setattr(benchmark_data, 'arrivals', steady)
     run(str(folder / 'a.txt'), str(folder / 'b.txt'), '--repeats', '2')
     out = capsys.readouterr().out
-    assert re.findall(r'whole pipeline +(\S+) +(\S+)', out) == [
+    assert re.findall(r'^whole pipeline +(\S+) +(\S+)', out, re.MULTILINE) == [
         ('500.00', '2.0'),
         ('250.00', '4.0'),
     ]
