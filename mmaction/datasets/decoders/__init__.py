@@ -6,7 +6,8 @@ uint8 RGB with the rotation of the file applied. Whatever is wrong with a file
 ends in `UnreadableVideoError`.
 """
 
-from .decord_reader import DecordReader, FallbackReader
+from .decord_reader import DecordReader
+from .default_reader import DefaultReader
 from .opencv_reader import OpenCVReader
 from .pyav_reader import PyAVReader
 from .reader import BlankReader, VideoReader
@@ -15,7 +16,7 @@ from .torchcodec_reader import TorchCodecReader
 __all__ = [
     'BlankReader',
     'DecordReader',
-    'FallbackReader',
+    'DefaultReader',
     'OpenCVReader',
     'PyAVReader',
     'TorchCodecReader',

@@ -1,22 +1,19 @@
-"""Frames by decord, and by decord or PyAV."""
+"""Frames by decord."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 
-from ..errors import UnreadableVideoError
-from .pyav_reader import PyAVReader
-from .reader import Indices, key_before, read_once, unreadable
+from .reader import Indices, key_before, plain_path, read_once, unreadable
 
 
 class DecordReader:
     """Frames by decord.
 
     decord fills frames that it cannot decode with their neighbours; here that
-    is an error.
+    is an error. It returns wrong frames of some files, see `DefaultReader`.
 
     Args:
         filename: Path of the file, which messages name.
@@ -38,8 +35,9 @@ class DecordReader:
             AssertionError,
             RuntimeError,
             IndexError,
+            ValueError,
         )
-        source = filename if content is None else io.BytesIO(content)
+        source = plain_path(filename) if content is None else io.BytesIO(content)
         with unreadable(filename, *self._errors):
             # Any frame that was filled in exceeds this tolerance.
             self._reader = decord.VideoReader(source, num_threads=num_threads, fault_tol=1e-9)
@@ -71,68 +69,3 @@ class DecordReader:
     def close(self) -> None:
         """Close the file."""
         self._reader = None
-
-
-class FallbackReader:
-    """Frames by decord, or by PyAV where decord fails, in opening or in decoding.
-
-    `fallback` then holds what decord said, else None.
-
-    Args:
-        filename: Path of the file, which messages name.
-        content: The bytes of the file, if they are not to be read from the path.
-        num_threads: Decoding threads; 0 leaves the number to the decoder.
-
-    Raises:
-        UnreadableVideoError: Neither can open the file.
-    """
-
-    def __init__(self, filename: str, content: bytes | None = None, num_threads: int = 1) -> None:
-        self.filename = filename
-        self.fallback: str | None = None
-        self._arguments = (filename, content, num_threads)
-        self._reader: DecordReader | PyAVReader
-        try:
-            self._reader = DecordReader(*self._arguments)
-        except UnreadableVideoError as error:
-            self._fall_back(error)
-
-    def _fall_back(self, error: UnreadableVideoError) -> None:
-        try:
-            self._reader = PyAVReader(*self._arguments)
-        except UnreadableVideoError as second:
-            raise self._both(error.reason, second) from None
-        self.fallback = error.reason
-
-    def _both(self, first: str, second: UnreadableVideoError) -> UnreadableVideoError:
-        return UnreadableVideoError(self.filename, f'{second.reason} (PyAV); {first} (decord)')
-
-    def __len__(self) -> int:
-        return len(self._reader)
-
-    def get_avg_fps(self) -> float:
-        """Frames per second; 0 if the file does not say."""
-        return self._reader.get_avg_fps()
-
-    def get_batch(self, indices: Indices) -> np.ndarray:
-        """Frames (N, H, W, 3), uint8 RGB, of N indices in any order."""
-        return self._try(lambda reader: reader.get_batch(indices))
-
-    def _try(self, read: Callable[[DecordReader | PyAVReader], np.ndarray]) -> np.ndarray:
-        if self.fallback is None:
-            try:
-                return read(self._reader)
-            except UnreadableVideoError as error:
-                self._fall_back(error)
-        try:
-            return read(self._reader)
-        except UnreadableVideoError as second:
-            raise self._both(str(self.fallback), second) from None
-
-    def get_key_frames(self, indices: Indices) -> np.ndarray:
-        """The key frames (N, H, W, 3) at or before the indices."""
-        return self._try(lambda reader: reader.get_key_frames(indices))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._reader.close()

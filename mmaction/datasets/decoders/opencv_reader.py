@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import UnreadableVideoError
-from .reader import Indices, read_once
+from .reader import Indices, plain_path, read_once, unreadable
 
 
 class OpenCVReader:
@@ -26,6 +26,9 @@ class OpenCVReader:
         import cv2
 
         self.filename = filename
+        with unreadable(filename, UnicodeEncodeError):
+            # A name that is not UTF-8 would crash OpenCV.
+            filename.encode()
         self._options = [cv2.CAP_PROP_N_THREADS, num_threads]
         self._open()
         self._num_frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -36,7 +39,7 @@ class OpenCVReader:
     def _open(self) -> None:
         import cv2
 
-        self._capture = cv2.VideoCapture(self.filename, cv2.CAP_FFMPEG, self._options)
+        self._capture = cv2.VideoCapture(plain_path(self.filename), cv2.CAP_FFMPEG, self._options)
         self._position = 0
         if not self._capture.isOpened():
             raise UnreadableVideoError(self.filename, 'OpenCV cannot open it')

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from ..errors import UnreadableVideoError
-from .reader import Indices, key_before, read_once, unreadable
+from .reader import Indices, key_before, plain_path, read_once, unreadable
+
+# Containers whose time stamps lead decord to the frames they belong to, and which do not crash it.
+_SEEKABLE = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'flv')
 
 
 class PyAVReader:
@@ -19,6 +23,9 @@ class PyAVReader:
     time stamp of each frame; decoding starts at the key frame before the first
     frame wanted. Where the time stamps turn out to be wrong, or nothing can be
     found by them, decoding starts anew at the beginning and frames are counted.
+
+    `in_plain_order` tells that no picture that precedes a key frame in time
+    follows it in the file, and that the container has dependable time stamps.
 
     Args:
         filename: Path of the file, which messages name.
@@ -33,44 +40,68 @@ class PyAVReader:
         import av
 
         self.filename = filename
-        self._errors = (av.FFmpegError, ValueError, OSError, ArithmeticError)
+        # A stream that appears in mid-file is a LookupError to PyAV.
+        self._errors = (av.FFmpegError, ValueError, OSError, ArithmeticError, LookupError)
         self._num_threads = num_threads
         self._content = content
-        with unreadable(filename, *self._errors):
-            self._open()
-            self._stamps, self._keys = self._read_stamps()
-        if not len(self._stamps):
-            raise UnreadableVideoError(filename, 'it holds no video frames')
+        self._container: Any = None
+        try:
+            with unreadable(filename, *self._errors):
+                self._open()
+                self._read_packets()
+            if not len(self._stamps):
+                raise UnreadableVideoError(filename, 'it holds no video frames')
+        except UnreadableVideoError:
+            self.close()
+            raise
 
     def _open(self) -> None:
         import av
 
-        source = self.filename if self._content is None else io.BytesIO(self._content)
-        self._container = av.open(source)
+        content = self._content
+        self._container = av.open(
+            plain_path(self.filename) if content is None else io.BytesIO(content)
+        )
         if not self._container.streams.video:
             raise UnreadableVideoError(self.filename, 'it holds no video stream')
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            raise UnreadableVideoError(self.filename, 'its codec is unknown')
         self._stream.thread_type = 'AUTO'
         self.use_threads(self._num_threads)
         self._graph: _ToRGB | None = None
 
-    def _read_stamps(self) -> tuple[np.ndarray, np.ndarray]:
-        """Presentation time of each frame, in order, and the indices of key frames.
+    def _read_packets(self) -> None:
+        """Learn the time stamps of all frames, which are key frames, and in which order they lie.
 
-        The times are -1 throughout where those of the file say nothing.
+        The time stamps are -1 throughout where those of the file say nothing.
         """
-        packets = [
-            (packet.pts, packet.is_keyframe)
-            for packet in self._container.demux(self._stream)
-            if packet.size and not packet.is_discard
-        ]
-        stamps = [stamp for stamp, _ in packets]
+        import av
+
+        stamps, keys, discarded = [], [], False
+        # Of a file that is damaged further on, the frames before count.
+        with suppress(av.FFmpegError, LookupError):
+            for packet in self._container.demux(self._stream):
+                if packet.size and packet.is_discard:
+                    discarded = True
+                elif packet.size:
+                    stamps.append(packet.pts)
+                    keys.append(packet.is_keyframe)
+        is_key = np.asarray(keys, dtype=bool)
         if None in stamps or len(set(stamps)) < len(stamps):
-            flags = np.asarray([is_key for _, is_key in packets], dtype=bool)
-            return np.full(len(stamps), -1), np.flatnonzero(flags)
-        ordered = np.sort(np.asarray(stamps, dtype=np.int64))
-        keys = np.searchsorted(ordered, sorted(stamp for stamp, is_key in packets if is_key))
-        return ordered, keys
+            self._stamps = np.full(len(stamps), -1)
+            self._keys = np.flatnonzero(is_key)
+            self.in_plain_order = False
+            return
+        times = np.asarray(stamps, dtype=np.int64)
+        self._stamps = np.sort(times)
+        self._keys = np.searchsorted(self._stamps, np.sort(times[is_key]))
+        last_key = np.maximum.accumulate(np.where(is_key, np.arange(len(times)), 0))
+        self.in_plain_order = (
+            not discarded
+            and self._container.format.name in _SEEKABLE
+            and bool((times >= times[last_key]).all())
+        )
 
     def use_threads(self, num_threads: int) -> None:
         """Choose the number of decoding threads, before the first frame is decoded."""
@@ -93,16 +124,15 @@ class PyAVReader:
         return self.get_batch(key_before(self._keys, indices))
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
-        with unreadable(self.filename, *self._errors):
-            frames = self._decode_by_stamps(indices)
-        if frames is None:
+        try:
             with unreadable(self.filename, *self._errors):
-                frames = self._decode_by_count(indices)
-        if len(frames) < len(indices):
-            raise UnreadableVideoError(
-                self.filename,
-                f'frame {indices[len(frames)]} of the {len(self)} it claims is missing',
-            )
+                frames = self._decode_by_stamps(indices) or self._decode_by_count(indices)
+            if len(frames) < len(indices):
+                missing = f'frame {indices[len(frames)]} of the {len(self)} it claims is missing'
+                raise UnreadableVideoError(self.filename, missing)
+        except UnreadableVideoError:
+            self.close()
+            raise
         return np.stack(frames)
 
     def _decode_by_stamps(self, indices: np.ndarray) -> list[np.ndarray] | None:
@@ -116,13 +146,10 @@ class PyAVReader:
         try:
             self._container.seek(int(self._stamps[indices[0]]), stream=self._stream)
             for frame in self._container.decode(self._stream):
-                position = (
-                    -1 if frame.pts is None else int(np.searchsorted(self._stamps, frame.pts))
-                )
-                known = 0 <= position < len(self) and self._stamps[position] == frame.pts
-                if not known or position != (position if expected is None else expected):
+                position = self._position(frame)
+                if position is None or position > indices[len(frames)]:
                     return None
-                if position > indices[len(frames)]:
+                if expected not in (None, position):
                     return None
                 expected = position + 1
                 if position == indices[len(frames)]:
@@ -132,6 +159,14 @@ class PyAVReader:
         except av.FFmpegError:
             return None
         return None
+
+    def _position(self, frame: Any) -> int | None:
+        """Index of a decoded frame by its time stamp."""
+        if frame.pts is None:
+            return None
+        position = int(np.searchsorted(self._stamps, frame.pts))
+        known = position < len(self) and self._stamps[position] == frame.pts
+        return position if known else None
 
     def _decode_by_count(self, indices: np.ndarray) -> list[np.ndarray]:
         """Frames at increasing indices, fewer if the file ends before."""
@@ -151,8 +186,10 @@ class PyAVReader:
         return self._graph(frame)
 
     def close(self) -> None:
-        """Close the file."""
-        self._container.close()
+        """Close the file; its handle would else stay open until the next garbage collection."""
+        if self._container is not None:
+            self._container.close()
+            self._container = self._graph = None
 
 
 class _ToRGB:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
@@ -36,6 +37,11 @@ class VideoReader(Protocol):
     def close(self) -> None:
         """Close the file."""
         ...
+
+
+def plain_path(filename: str) -> str:
+    """A path in a form that is no URL: a colon in a relative path means a protocol to FFmpeg."""
+    return filename if '://' in filename else os.path.abspath(filename)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import UnreadableVideoError
-from .reader import Indices, read_once, unreadable
+from .reader import Indices, plain_path, read_once, unreadable
 
 
 class TorchCodecReader:
@@ -41,7 +41,7 @@ class TorchCodecReader:
         self._errors = (RuntimeError, ValueError, IndexError, TypeError)
         with unreadable(filename, *self._errors):
             self._decoder = VideoDecoder(
-                filename if content is None else content,
+                plain_path(filename) if content is None else content,
                 dimension_order='NHWC',
                 num_ffmpeg_threads=num_threads,
                 device=device,

@@ -23,7 +23,7 @@ from mmaction.registry import TRANSFORMS
 
 from ..decoders import (
     BlankReader,
-    FallbackReader,
+    DefaultReader,
     OpenCVReader,
     PyAVReader,
     TorchCodecReader,
@@ -123,7 +123,7 @@ class VideoDecode(BaseTransform):
             imgs = reader.get_batch(frame_inds)
         reader.close()
         results['video_reader'] = None
-        if isinstance(reader, FallbackReader) and reader.fallback is not None:
+        if isinstance(reader, DefaultReader) and reader.fallback is not None:
             results['decoder_fallback'] = reader.fallback
         results['imgs'] = imgs
         results['original_shape'] = results['img_shape'] = imgs.shape[1:3]
@@ -132,10 +132,9 @@ class VideoDecode(BaseTransform):
 
 @TRANSFORMS.register_module()
 class DecordInit(VideoInit):
-    """Open a video with decord, or with PyAV where decord fails.
+    """Open a video with decord, or with PyAV where decord fails or is not exact.
 
-    In the second case DecordDecode writes what decord said to
-    `decoder_fallback`.
+    Where decord fails, DecordDecode writes what it said to `decoder_fallback`.
 
     Args:
         io_backend: Where files are: 'disk' or another of mmengine's file clients.
@@ -153,12 +152,12 @@ class DecordInit(VideoInit):
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
-        return FallbackReader(filename, self._content(filename), self.num_threads)
+        return DefaultReader(filename, self._content(filename), self.num_threads)
 
 
 @TRANSFORMS.register_module()
 class DecordDecode(VideoDecode):
-    """Decode frames with decord, or with PyAV where decord fails.
+    """Decode frames with decord, or with PyAV where decord fails or is not exact.
 
     Args:
         mode: 'accurate' gives the very frames; 'efficient' the key frames at or
