@@ -103,6 +103,7 @@ _UNTYPED = {
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
     'env_cfg.dist_cfg': {'backend', 'timeout', 'init_backend', 'port'},
+    'compile': {'backend', 'mode', 'dynamic', 'fullgraph', 'options'},
     'custom_imports': {'imports', 'allow_failed_imports'},
 }
 _HOOK_NAMES = {

@@ -318,6 +318,7 @@ class ActionRunner(Runner):
             if isinstance(value, dict):
                 value = HistoryBuffer(value['values'].numpy(), value['counts'].numpy())
             hub.log_scalars[key] = value
+            hub._resumed_keys[key] = True
         of_this_run = {'cfg', 'experiment_name', 'mmengine_version', 'seed'}
         for key, value in state.get('runtime_info', {}).items():
             if key not in of_this_run:
@@ -378,6 +379,8 @@ class ActionRunner(Runner):
         meta = dict(meta or {})
         meta.setdefault('epoch', self.epoch + int(by_epoch))
         meta.setdefault('iter', self.iter + int(not by_epoch))
+        # In all processes: an optimiser whose state is spread over them collects it.
+        optimizer = self.optim_wrapper.state_dict() if save_optimizer else None
         processes = gather_to_first(self._process_state()) if save_optimizer else None
         if not is_main_process():
             return
@@ -387,8 +390,7 @@ class ActionRunner(Runner):
             'message_hub': self.message_hub.state_dict(),
         }
         if save_optimizer:
-            checkpoint['optimizer'] = self.optim_wrapper.state_dict()
-            checkpoint['processes'] = processes
+            checkpoint.update(optimizer=optimizer, processes=processes)
         if save_param_scheduler and self.param_schedulers:
             checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)

@@ -1,5 +1,11 @@
 """Optimiser wrappers and how parameters are grouped."""
 
+from .layer_decay import LearningRateDecayOptimizerConstructor
 from .precision import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
 
-__all__ = ['AmpOptimWrapper', 'ApexOptimWrapper', 'OptimWrapper']
+__all__ = [
+    'AmpOptimWrapper',
+    'ApexOptimWrapper',
+    'LearningRateDecayOptimizerConstructor',
+    'OptimWrapper',
+]

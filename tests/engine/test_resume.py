@@ -1,0 +1,91 @@
+import random
+import time
+
+import pytest
+import torch
+
+from tests.engine.toy import Run, last_checkpoint, toy_config
+
+
+def differences(first, second):
+    """Names of what is not bit-equal in weights, EMA, optimiser and logged values."""
+    found = []
+    for part in ('state_dict', 'ema_state_dict'):
+        found += [
+            f'{part}.{name}'
+            for name, value in first[part].items()
+            if not torch.equal(value, second[part][name])
+        ]
+    for index, state in first['optimizer']['state'].items():
+        other = second['optimizer']['state'][index]
+        found += [f'optimizer.{index}.{k}' for k in state if not torch.equal(state[k], other[k])]
+    scalars, others = (ckpt['message_hub']['log_scalars'] for ckpt in (first, second))
+    for name, series in scalars.items():
+        if 'time' not in name and not torch.equal(series['values'], others[name]['values']):
+            found.append(name)
+    return found
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    """The last checkpoint of an unbroken run, by number of processes."""
+    cache = {}
+
+    def run(processes):
+        if processes not in cache:
+            work_dir = tmp_path_factory.mktemp('unbroken')
+            Run(toy_config(work_dir), processes).check()
+            cache[processes] = last_checkpoint(work_dir)
+        return cache[processes]
+
+    return run
+
+
+def lines_of(path):
+    return path.read_text().split() if path.exists() else []
+
+
+def kill_at_random(cfg, processes, log):
+    """Start a run and kill it some clips later; returns whether it was still running."""
+    wanted = len(lines_of(log)) + random.randint(0, 10 * processes)
+    run = Run(cfg, processes)
+    while len(lines_of(log)) < wanted and all(p.is_alive() for p in run.processes):
+        time.sleep(0.002)
+    time.sleep(random.uniform(0, 0.03))
+    alive = all(process.is_alive() for process in run.processes)
+    run.kill()
+    return alive
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize(('processes', 'kills'), [(1, 12), (2, 8)])
+def test_killed_again_and_again_a_run_ends_bit_equal(tmp_path, unbroken, processes, kills):
+    random.seed(processes)
+    log = tmp_path / 'reads.txt'
+    cfg = toy_config(tmp_path / 'killed', **{'train_dataloader.dataset.log': str(log)})
+    killed, resumed = 0, set()
+    while killed < kills:
+        killed += kill_at_random(cfg, processes, log)
+        cfg.resume = True
+        pointer = tmp_path / 'killed' / 'last_checkpoint'
+        resumed.add(pointer.read_text() if pointer.exists() else 'the start')
+    Run(cfg, processes).check()
+    assert differences(unbroken(processes), last_checkpoint(cfg.work_dir)) == []
+    assert len(resumed) > 2, resumed
+
+
+def test_a_resumed_run_reads_no_clip_twice(tmp_path):
+    log, cfg = tmp_path / 'reads.txt', toy_config(tmp_path / 'run')
+    cfg.train_dataloader.dataset.log = str(log)
+    Run(cfg).check()
+    unbroken_reads = lines_of(log)
+    log.unlink()
+    half = toy_config(tmp_path / 'half', **{'train_dataloader.dataset.log': str(log)})
+    half.custom_hooks.append(dict(type='StopAfter', step=10))
+    Run(half).wait()
+    assert lines_of(log) == unbroken_reads[:20]
+    log.unlink()
+    half.custom_hooks.pop()
+    half.resume = True
+    Run(half).check()
+    assert lines_of(log) == unbroken_reads[20:]

@@ -1,0 +1,290 @@
+"""A recognizer and clips small enough to train for some steps, and processes to do it in."""
+
+from __future__ import annotations
+
+import copy
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from mmaction.datasets.randomness import sample_randomness
+from mmaction.registry import DATASETS, HOOKS
+from mmaction.structures import ActionDataSample
+
+CLASSES = 4
+
+
+@DATASETS.register_module(force=True)
+class ToyClips:
+    """Clips of noise around a grey level that tells the class.
+
+    Args:
+        size: Number of clips.
+        log: File to which the index of each clip that is read is appended.
+        bad: Index of a clip that is NaN, or None.
+        delay: Seconds that reading a clip takes.
+        first_label: Label of the first class.
+    """
+
+    metainfo = dict(classes=[f'class {i}' for i in range(CLASSES)])
+
+    def __init__(self, size=12, log=None, bad=None, delay=0.0, first_label=0, test_mode=False):
+        self.size = size
+        self.log = log
+        self.bad = bad
+        self.delay = delay
+        self.first_label = first_label
+
+    def __len__(self):
+        return self.size
+
+    def get_data_info(self, index):
+        return dict(label=index % CLASSES + self.first_label)
+
+    def __getitem__(self, key):
+        if self.log is not None:
+            with open(self.log, 'a') as file:
+                file.write(f'{int(key)}\n')
+        time.sleep(self.delay)
+        entropy = getattr(key, 'entropy', (0, 0, int(key)))
+        with sample_randomness(*entropy):
+            clip = torch.randn(1, 3, 4, 8, 8) * 20 + 60 * (int(key) % CLASSES)
+        if self.bad == int(key):
+            clip[:] = float('nan')
+        label = self.get_data_info(int(key))['label']
+        sample = ActionDataSample(metainfo=dict(filename=f'clip_{int(key)}.mp4'))
+        return dict(inputs=clip, data_samples=sample.set_gt_label(label))
+
+
+@HOOKS.register_module(force=True)
+class StopAfter(Hook):
+    """Send a signal to this process after a step."""
+
+    def __init__(self, step, name='SIGTERM'):
+        self.step = step
+        self.name = name
+
+    def after_train_iter(self, runner, **kwargs):
+        if runner.iter + 1 == self.step:
+            os.kill(os.getpid(), signal.Signals[self.name])
+
+
+def toy_config(work_dir, **changes):
+    """A run with everything that could go wrong when it is resumed.
+
+    Dropout, drop-path, BatchNorm, mixup, accumulation over 2 steps, an EMA, and
+    checkpoints within epochs and accumulation windows. `changes` are dotted keys.
+    """
+    dataset = dict(type='ToyClips', size=14)
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        dataset=dataset,
+        sampler=dict(type='EpochSampler', shuffle=True),
+    )
+    val_loader = copy.deepcopy(loader)
+    val_loader['dataset'].update(size=7, test_mode=True)
+    val_loader['sampler'] = dict(type='EpochSampler', shuffle=False, round_up=False)
+    cfg = Config(
+        dict(
+            default_scope='mmaction',
+            work_dir=str(work_dir),
+            model=dict(
+                type='Recognizer3D',
+                backbone=dict(
+                    type='DualFormer',
+                    arch=dict(
+                        embed_dims=[8],
+                        num_heads=[2],
+                        depths=[2],
+                        mlp_ratios=[2],
+                        local_sizes=[(2, 2, 2)],
+                        fine_pysizes=[(1, 1, 1)],
+                        coarse_pysizes=[(1, 1, 1)],
+                    ),
+                    video_size=(4, 8, 8),
+                    drop_path_rate=0.2,
+                    drop_rate=0.1,
+                ),
+                cls_head=dict(
+                    type='I3DHead',
+                    num_classes=CLASSES,
+                    in_channels=8,
+                    dropout_ratio=0.3,
+                    average_clips='prob',
+                    topk=(1,),
+                ),
+                data_preprocessor=dict(
+                    type='ActionDataPreprocessor',
+                    mean=[90.0] * 3,
+                    std=[60.0] * 3,
+                    format_shape='NCTHW',
+                    blending=dict(type='MixupBlending', num_classes=CLASSES, alpha=0.4),
+                ),
+            ),
+            train_dataloader=loader,
+            val_dataloader=val_loader,
+            test_dataloader=copy.deepcopy(val_loader),
+            val_evaluator=dict(
+                type='AccMetric', metric_options=dict(top_k_accuracy=dict(topk=(1,)))
+            ),
+            test_evaluator=dict(
+                type='AccMetric', metric_options=dict(top_k_accuracy=dict(topk=(1,)))
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=4, val_begin=1, val_interval=1),
+            val_cfg=dict(),
+            test_cfg=dict(),
+            optim_wrapper=dict(
+                optimizer=dict(type='AdamW', lr=5e-3, weight_decay=0.02),
+                accumulative_counts=2,
+                clip_grad=dict(max_norm=1.0),
+            ),
+            param_scheduler=[
+                dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
+                dict(type='CosineAnnealingLR', T_max=4, eta_min=1e-4, by_epoch=True, end=4),
+            ],
+            default_hooks=dict(
+                logger=dict(type='LoggerHook', interval=5),
+                checkpoint=dict(
+                    type='CheckpointHook',
+                    interval=3,
+                    by_epoch=False,
+                    max_keep_ckpts=2,
+                    save_best='auto',
+                ),
+            ),
+            custom_hooks=[
+                dict(type='StartReportHook'),
+                dict(type='NonFiniteLossHook'),
+                dict(type='StopHook'),
+                dict(type='EMAHook', momentum=0.1),
+            ],
+            randomness=dict(seed=5),
+            visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
+        )
+    )
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
+def build_runner(cfg, launcher='none'):
+    """An `ActionRunner` in this process."""
+    from mmaction.engine.launch import init_processes
+    from mmaction.engine.runner import ActionRunner
+
+    cfg.launcher = init_processes(launcher).launcher
+    return ActionRunner.from_cfg(cfg)
+
+
+def _train(text, environment, output):
+    """What a child process does: train by a config."""
+    os.setsid()
+    os.environ.update(environment)
+    sys.stdout = sys.stderr = open(output, 'a', buffering=1)  # noqa: SIM115
+    os.dup2(sys.stdout.fileno(), 1)
+    os.dup2(sys.stdout.fileno(), 2)
+    torch.set_num_threads(1)
+    status = 0
+    try:
+        runner = build_runner(
+            Config.fromstring(text, '.py'), 'pytorch' if 'RANK' in environment else 'none'
+        )
+        runner.train()
+        if runner.stop_signal is not None:
+            status = 128 + runner.stop_signal
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    os._exit(status)
+
+
+_context = multiprocessing.get_context('forkserver')
+_context.set_forkserver_preload(['tests.engine.toy', 'mmaction.engine', 'mmaction.evaluation'])
+
+
+class Run:
+    """A training run in one process or several, which can be killed.
+
+    Args:
+        cfg: The config.
+        processes: How many.
+    """
+
+    def __init__(self, cfg, processes=1):
+        self.output = Path(cfg.work_dir, 'output.txt')
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = probe.getsockname()[1]
+        self.processes = []
+        for rank in range(processes):
+            environment = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+            if processes > 1:
+                environment.update(
+                    RANK=str(rank),
+                    LOCAL_RANK=str(rank),
+                    WORLD_SIZE=str(processes),
+                    LOCAL_WORLD_SIZE=str(processes),
+                    MASTER_ADDR='127.0.0.1',
+                    MASTER_PORT=str(port),
+                )
+            process = _context.Process(
+                target=_train, args=(cfg.pretty_text, environment, str(self.output))
+            )
+            process.start()
+            self.processes.append(process)
+
+    def send(self, number):
+        """Send a signal to every process and its workers."""
+        for process in self.processes:
+            try:
+                os.killpg(process.pid, number)
+            except ProcessLookupError:
+                # It has not become the leader of a group yet, or is gone.
+                if process.is_alive():
+                    os.kill(process.pid, number)
+
+    def kill(self):
+        """Kill every process, as a power cut would."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def wait(self, timeout=120):
+        """The exit status of each process."""
+        for process in self.processes:
+            process.join(timeout)
+        if any(process.is_alive() for process in self.processes):
+            self.send(signal.SIGKILL)
+            raise TimeoutError(f'still running after {timeout} s:\n{self.output.read_text()}')
+        return [process.exitcode for process in self.processes]
+
+    def check(self):
+        """Wait, and raise what went wrong."""
+        codes = self.wait()
+        assert codes == [0] * len(codes), self.output.read_text()
+
+
+def last_checkpoint(work_dir):
+    """The content of the last checkpoint of a work dir."""
+    from mmaction.engine.checkpoint import find_checkpoint, load_checkpoint_file
+
+    return load_checkpoint_file(find_checkpoint(work_dir))
+
+
+def scalars_of(work_dir):
+    """The lines of all `scalars.json` of a work dir, the oldest run first."""
+    lines = []
+    for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
+        lines += [json.loads(line) for line in path.read_text().splitlines()]
+    return lines
