@@ -2,7 +2,7 @@
 data_root = '{{$DATA_ROOT:data/motion_digits}}'
 
 clip = dict(clip_len=8, frame_interval=2, test_sampling='segment_centres')
-size = dict(scale=(40, 40), keep_ratio=False)
+size = dict(scale=(48, 48), keep_ratio=False)
 # A mirrored motion is another class: left and right, up and down, clockwise and counter-clockwise.
 mirrored = {0: 1, 1: 0, 4: 5, 5: 4}
 upside_down = {2: 3, 3: 2, 4: 5, 5: 4}
@@ -12,6 +12,7 @@ train_pipeline = [
     dict(type='SampleFrames', **clip),
     dict(type='DecordDecode'),
     dict(type='Resize', **size),
+    dict(type='RandomCrop', size=40),
     dict(type='Flip', flip_ratio=0.5, flip_label_map=mirrored),
     dict(type='Flip', flip_ratio=0.5, direction='vertical', flip_label_map=upside_down),
     dict(type='FormatShape', input_format='NCTHW'),
@@ -22,6 +23,7 @@ val_pipeline = [
     dict(type='SampleFrames', **clip, num_clips=1, test_mode=True),
     dict(type='DecordDecode'),
     dict(type='Resize', **size),
+    dict(type='CenterCrop', crop_size=40),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs'),
 ]
@@ -30,6 +32,7 @@ test_pipeline = [
     dict(type='SampleFrames', **clip, num_clips=3, test_mode=True),
     dict(type='DecordDecode'),
     dict(type='Resize', **size),
+    dict(type='CenterCrop', crop_size=40),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs'),
 ]

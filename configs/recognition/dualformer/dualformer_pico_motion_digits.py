@@ -12,7 +12,7 @@ model = dict(
             embed_dims=(32, 64),
             num_heads=(2, 4),
             depths=(2, 2),
-            mlp_ratios=(2, 2),
+            mlp_ratios=(4, 4),
             local_sizes=((4, 5, 5), (4, 5, 5)),
             fine_pysizes=((2, 5, 5), (2, 5, 5)),
             coarse_pysizes=((2, 2, 2), None),
@@ -26,13 +26,13 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=7e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=5),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, end=4, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=40, eta_min=0, end=40, convert_to_iter_based=True),
+    dict(type='LinearLR', start_factor=0.1, end=3, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=30, eta_min=0, end=30, convert_to_iter_based=True),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=40, val_begin=1, val_interval=5)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_begin=1, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

@@ -1,0 +1,95 @@
+"""The wheel: built, installed into an environment of its own, complete."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command, **kwargs):
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, **kwargs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def environment(tmp_path_factory):
+    """A fresh environment that holds the wheel, and sees this one's other packages."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    run('git', 'clone', '--quiet', ROOT, source)
+    pip = (sys.executable, '-m', 'pip', '--disable-pip-version-check')
+    options = ('--no-deps', '--no-build-isolation', '--quiet')
+    run(*pip, 'wheel', *options, '--wheel-dir', folder, source)
+    (wheel,) = folder.glob('dualformer-*.whl')
+    venv.create(folder / 'env', symlinks=True)
+    python = folder / 'env' / 'bin' / 'python'
+    run(*pip, '--python', python, 'install', '--no-deps', '--no-index', '--quiet', wheel)
+    # Dependencies come from here; a folder named in a .pth file does not bring its own .pth
+    # files, so the editable install of this checkout stays out.
+    site = run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))').strip()
+    Path(site, 'dependencies.pth').write_text(sysconfig.get_path('purelib') + '\n')
+    return python, folder
+
+
+def test_wheel_imports_and_holds_every_package_and_config(environment):
+    python, folder = environment
+    code = (
+        'import json, pkgutil, importlib, mmaction, pathlib\n'
+        'root = pathlib.Path(mmaction.__file__).parent\n'
+        'found = [m.name for m in pkgutil.walk_packages([str(root)], "mmaction.")\n'
+        '         if not m.name.startswith("mmaction.configs")]\n'
+        '[importlib.import_module(name) for name in found]\n'
+        'held = root / "configs"\n'
+        'configs = sorted(str(p.relative_to(held)) for p in held.rglob("*.py"))\n'
+        'print(json.dumps([str(root), found, configs]))'
+    )
+    where, modules, configs = json.loads(
+        run(python, '-c', code, cwd=folder).strip().splitlines()[-1]
+    )
+    assert str(folder) in where
+    listed = run('git', '-C', ROOT, 'ls-files', 'mmaction', 'configs').splitlines()
+    files = [Path(name) for name in listed if name.endswith('.py')]
+    packages = {'.'.join(p.parent.parts) for p in files if p.name == '__init__.py'}
+    assert packages - {'mmaction'} <= set(modules)
+    assert configs == sorted(
+        str(p.relative_to('configs')) for p in files if p.parts[0] == 'configs'
+    )
+
+
+def test_requirements_are_met(environment):
+    python, _ = environment
+    checked = run(sys.executable, '-m', 'pip', '--python', python, 'check')
+    assert 'No broken requirements' in checked
+
+
+def test_mmaction2_beside_us_is_refused(environment, tmp_path):
+    python, _ = environment
+    info = tmp_path / 'mmaction2-1.2.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: mmaction2\nVersion: 1.2.0\n')
+    done = subprocess.run(
+        [python, '-c', 'import mmaction'],
+        env={'PYTHONPATH': str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert 'mmaction2 1.2.0 is installed in this environment' in done.stderr
+    assert 'pip uninstall mmaction2' in done.stderr
+
+
+def test_import_is_light(environment):
+    python, folder = environment
+    code = (
+        'import sys, mmaction, mmaction.registry, mmaction.datasets, mmaction.engine\n'
+        'print([m for m in ("torchvision", "timm", "decord", "av") if m in sys.modules])'
+    )
+    assert run(python, '-c', code, cwd=folder).strip().splitlines()[-1] == '[]'
