@@ -48,9 +48,9 @@ class SampleFrames(BaseTransform):
         frame_interval: Distance of neighbouring frames of a clip.
         num_clips: Clips per video.
         temporal_jitter: Shift each frame by a random part of the interval.
-        twice_sample: In testing, twice as many clips: with `clip_len` 1 the
-            starts of the segments besides their middles, else 2 * num_clips
-            clips placed by `test_sampling`.
+        twice_sample: In testing, twice as many clips: those at the middles of
+            segments, then those at their starts; with 'spread' and longer clips
+            2 * num_clips clips from the first start to the last.
         out_of_bound_opt: What stands for frames after the last one: 'loop'
             starts again at the first, 'repeat_last' repeats the last one taken.
         test_mode: Place clips without chance.
@@ -157,14 +157,10 @@ class SampleFrames(BaseTransform):
     def _test_starts(self, total: int, window: float) -> np.ndarray:
         """Starts without chance."""
         if self.clip_len == 1:
-            segment = total / float(self.num_clips)
-            starts = np.arange(self.num_clips) * segment
-            middles = starts + segment / 2.0
-            return np.concatenate([middles, starts]) if self.twice_sample else middles
-        num_clips = self.num_clips * (2 if self.twice_sample else 1)
+            return self._segment_centres(total)
         if self.test_sampling == 'segment_centres':
-            segment = max(total - window + 1, 0) / num_clips
-            return ((np.arange(num_clips) + 0.5) * segment).astype(np.int32)
+            return self._segment_centres(max(total - window + 1, 0))
+        num_clips = self.num_clips * (2 if self.twice_sample else 1)
         last = max(total - window, 0)
         if num_clips == 1:
             return np.array([last // 2])
@@ -172,6 +168,13 @@ class SampleFrames(BaseTransform):
         if self.target_fps is not None:
             return np.arange(num_clips) * np.floor(distance)
         return np.round(np.arange(num_clips) * distance)
+
+    def _segment_centres(self, length: float) -> np.ndarray:
+        """The middles of equal segments, then maybe their starts."""
+        segment = length / float(self.num_clips)
+        starts = np.arange(self.num_clips) * segment
+        middles = (starts + segment / 2.0).astype(np.int32)
+        return np.concatenate([middles, starts]) if self.twice_sample else middles
 
     def _within(self, frames: np.ndarray, total: int) -> np.ndarray:
         """Bring frame numbers (clips, clip_len) after the end back into the video."""
