@@ -101,6 +101,93 @@ def write_video(
     return path
 
 
+BROKEN = (
+    'missing',
+    'empty',
+    'zeros',
+    'text',
+    'directory',
+    'truncated',
+    'sound only',
+    'no frames',
+    'too few frames',
+)
+
+
+def write_broken(path: str | Path, kind: str) -> Path:
+    """Write a file that is broken in one of the ways of `BROKEN`.
+
+    'truncated' has lost its index; 'too few frames' has an index of 40 frames
+    at its front and holds the first of them only.
+
+    Args:
+        path: File to write, an MP4.
+        kind: What is wrong with it.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    whole = path.with_name(f'.whole {path.name}')
+    if kind == 'empty':
+        path.touch()
+    elif kind == 'zeros':
+        path.write_bytes(bytes(20_000))
+    elif kind == 'text':
+        path.write_text('This video is not available in your country.\n' * 50)
+    elif kind == 'directory':
+        path.mkdir()
+    elif kind == 'truncated':
+        content = write_video(path).read_bytes()
+        path.write_bytes(content[: len(content) * 2 // 3])
+    elif kind == 'too few frames':
+        content = _index_first(write_video(whole)).read_bytes()
+        path.write_bytes(content[: content.index(b'mdat') + 3000])
+        whole.unlink()
+    elif kind == 'sound only':
+        _write_sound(path)
+    elif kind == 'no frames':
+        _write_without_frames(path)
+    else:
+        assert kind == 'missing', kind
+    return path
+
+
+def _index_first(path: Path) -> Path:
+    """Move the index of an MP4 file to its front."""
+    moved = path.with_name(f'.moved {path.name}')
+    with (
+        av.open(str(path)) as source,
+        av.open(str(moved), 'w', format='mp4', options={'movflags': 'faststart'}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return moved.replace(path)
+
+
+def _write_sound(path: Path) -> None:
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('aac', rate=16000)
+        for index in range(10):
+            silence = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format='fltp', layout='mono'
+            )
+            silence.sample_rate, silence.pts = 16000, 1024 * index
+            container.mux(stream.encode(silence))
+        container.mux(stream.encode())
+
+
+def _write_without_frames(path: Path) -> None:
+    # FFmpeg leaves a stream without frames out of an MP4 file, but not out of a Matroska file.
+    with av.open(str(path), 'w', format='matroska') as container:
+        stream = container.add_stream('libx264', rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 80, 'yuv420p'
+        container.start_encoding()
+
+
 def _fast(codec: str, key_interval: int) -> dict[str, str]:
     """Options that make an encoder quick and its key frames regular."""
     return {

@@ -71,7 +71,7 @@ class OpenCVReader:
                     break
                 return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         raise UnreadableVideoError(
-            self.filename, f'frame {index} of the {len(self)} it claims is missing'
+            self.filename, f'frame {index} of {len(self)} is damaged or missing'
         )
 
     def close(self) -> None:

@@ -128,7 +128,7 @@ class PyAVReader:
             with unreadable(self.filename, *self._errors):
                 frames = self._decode_by_stamps(indices) or self._decode_by_count(indices)
             if len(frames) < len(indices):
-                missing = f'frame {indices[len(frames)]} of the {len(self)} it claims is missing'
+                missing = f'frame {indices[len(frames)]} of {len(self)} is damaged or missing'
                 raise UnreadableVideoError(self.filename, missing)
         except UnreadableVideoError:
             self.close()
@@ -169,15 +169,18 @@ class PyAVReader:
         return position if known else None
 
     def _decode_by_count(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Frames at increasing indices, fewer if the file ends before."""
+        """Frames at increasing indices, fewer if the file ends or is damaged before."""
+        import av
+
         self._container.close()
         self._open()
         frames: list[np.ndarray] = []
-        for position, frame in enumerate(self._container.decode(self._stream)):
-            if position == indices[len(frames)]:
-                frames.append(self._rgb(frame))
-                if len(frames) == len(indices):
-                    break
+        with suppress(av.FFmpegError):
+            for position, frame in enumerate(self._container.decode(self._stream)):
+                if position == indices[len(frames)]:
+                    frames.append(self._rgb(frame))
+                    if len(frames) == len(indices):
+                        break
         return frames
 
     def _rgb(self, frame: Any) -> np.ndarray:

@@ -1,0 +1,73 @@
+"""Every kind of broken file ends in the one typed error."""
+
+import gc
+import os
+
+import pytest
+
+from mmaction.datasets.decoders import DecordReader, DefaultReader, OpenCVReader, PyAVReader
+from mmaction.datasets.errors import UnreadableVideoError
+from tests.video_factory import BROKEN, frame_number, write_broken
+
+READERS = [DecordReader, PyAVReader, DefaultReader, OpenCVReader]
+
+
+def read_last(reader, path):
+    video = reader(str(path))
+    try:
+        return video.get_batch([0, len(video) - 1])
+    finally:
+        video.close()
+
+
+@pytest.mark.parametrize('reader', READERS)
+@pytest.mark.parametrize('kind', BROKEN)
+def test_the_error_names_file_and_reason(tmp_path, reader, kind):
+    path = write_broken(tmp_path / 'clip.mp4', kind)
+    with pytest.raises(UnreadableVideoError) as caught:
+        read_last(reader, path)
+    assert caught.value.filename == str(path)
+    assert caught.value.reason
+    assert str(caught.value) == f'{str(path)!r} cannot be read: {caught.value.reason}'
+
+
+@pytest.mark.parametrize(
+    ('kind', 'reason'),
+    [
+        ('missing', 'No such file or directory'),
+        ('empty', 'Invalid data found when processing input'),
+        ('text', 'Invalid data found when processing input'),
+        ('directory', 'Is a directory'),
+        ('sound only', 'it holds no video stream'),
+        ('no frames', 'it holds no video frames'),
+        ('too few frames', r'frame \d+ of \d+ is damaged or missing'),
+    ],
+)
+def test_the_reason_says_what_is_wrong(tmp_path, kind, reason):
+    path = write_broken(tmp_path / 'clip.mp4', kind)
+    with pytest.raises(UnreadableVideoError, match=reason):
+        read_last(DefaultReader, path)
+
+
+# decord decodes ahead and so fails on frames before the damage too.
+@pytest.mark.parametrize('reader', [PyAVReader, DefaultReader, OpenCVReader])
+def test_frames_before_the_damage_can_be_read(tmp_path, reader):
+    path = write_broken(tmp_path / 'clip.mp4', 'too few frames')
+    assert [frame_number(image) for image in reader(str(path)).get_batch([0, 3])] == [0, 3]
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_broken_files_leave_no_handles_open(tmp_path, reader):
+    paths = [write_broken(tmp_path / f'{kind}.mp4', kind) for kind in BROKEN]
+    gc.collect()
+    gc.disable()
+    try:
+        counts = []
+        for _ in range(3):
+            for path in paths:
+                with pytest.raises(UnreadableVideoError):
+                    read_last(reader, path)
+            counts.append(len(os.listdir('/proc/self/fd')))
+    finally:
+        gc.enable()
+    assert counts[1:] == counts[:1] * 2
