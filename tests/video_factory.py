@@ -147,7 +147,7 @@ def write_broken(path: str | Path, kind: str) -> Path:
     elif kind == 'sound only':
         _write_sound(path)
     elif kind == 'no frames':
-        _write_without_frames(path)
+        _write_sound(path, empty_video=True)
     else:
         assert kind == 'missing', kind
     return path
@@ -168,9 +168,13 @@ def _index_first(path: Path) -> Path:
     return moved.replace(path)
 
 
-def _write_sound(path: Path) -> None:
-    with av.open(str(path), 'w') as container:
+def _write_sound(path: Path, empty_video: bool = False) -> None:
+    # FFmpeg leaves a stream without frames out of an MP4 file, but not out of a Matroska file.
+    with av.open(str(path), 'w', format='matroska' if empty_video else 'mp4') as container:
         stream = container.add_stream('aac', rate=16000)
+        if empty_video:
+            video = container.add_stream('libx264', rate=25)
+            video.width, video.height, video.pix_fmt = 128, 80, 'yuv420p'
         for index in range(10):
             silence = av.AudioFrame.from_ndarray(
                 np.zeros((1, 1024), np.float32), format='fltp', layout='mono'
@@ -178,14 +182,6 @@ def _write_sound(path: Path) -> None:
             silence.sample_rate, silence.pts = 16000, 1024 * index
             container.mux(stream.encode(silence))
         container.mux(stream.encode())
-
-
-def _write_without_frames(path: Path) -> None:
-    # FFmpeg leaves a stream without frames out of an MP4 file, but not out of a Matroska file.
-    with av.open(str(path), 'w', format='matroska') as container:
-        stream = container.add_stream('libx264', rate=25)
-        stream.width, stream.height, stream.pix_fmt = 128, 80, 'yuv420p'
-        container.start_encoding()
 
 
 def _fast(codec: str, key_interval: int) -> dict[str, str]:
