@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Put what the command line asks for into the config."""
     from mmaction.engine.settings import set_average_clips, set_metrics, set_work_dir
 
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
     set_work_dir(cfg, args.work_dir)
     cfg.load_from, cfg.resume = args.checkpoint, False
     set_metrics(cfg, args.eval, args.eval_options)
@@ -82,7 +85,6 @@ def main() -> None:
         cfg.launcher = processes.launcher
         runner = ActionRunner.from_cfg(cfg)
         runner.prepare('test')
-        runner.load_or_resume()
     with user_errors(setup=False):
         runner.test()
     close_processes()

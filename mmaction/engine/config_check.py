@@ -190,15 +190,16 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
             raise _fail((*way, 'type'), f'no class "{kind}" is registered', kind, _all_names(way))
     else:
         found = kind
-    known = accepted_arguments(found)
-    if known is None:
-        return
-    known = known | _extra_keys(way)
+    known, takes_more = accepted_arguments(found)
+    known = known - {'self', 'runner', 'params', 'args', 'kwargs'} | _extra_keys(way) | {'type'}
     for key in node:
-        if key not in known and key != 'type' and not str(key).startswith('_'):
-            name = getattr(found, '__name__', str(kind))
-            hidden = {'self', 'runner', 'params', 'args', 'kwargs'}
-            raise _fail((*way, key), f'{name} takes no argument "{key}"', key, known - hidden)
+        if key in known or str(key).startswith('_'):
+            continue
+        # What takes anything may still mean what it names itself.
+        if takes_more and not difflib.get_close_matches(key, known, n=1, cutoff=0.85):
+            continue
+        name = getattr(found, '__name__', str(kind))
+        raise _fail((*way, key), f'{name} takes no argument "{key}"', key, known)
     _check_paramwise(node, way)
 
 
@@ -272,7 +273,7 @@ def _group_options(optimizer: dict[str, Any]) -> set[str]:
     from mmaction.registry import OPTIMIZERS
 
     found = _resolve(optimizer['type'], OPTIMIZERS) if 'type' in optimizer else None
-    return set(accepted_arguments(found) or ()) if found is not None else set()
+    return set(accepted_arguments(found)[0]) if found is not None else set()
 
 
 def _loop_keys(place: str) -> Set[str]:
@@ -363,18 +364,18 @@ def _all_names(way: tuple[str, ...]) -> set[str]:
 
 
 @cache
-def accepted_arguments(target: Callable[..., Any]) -> frozenset[str] | None:
+def accepted_arguments(target: Callable[..., Any]) -> tuple[frozenset[str], bool]:
     """Names of the keyword arguments that a class or function takes.
 
     `**kwargs` of a constructor is followed to the next constructor of the
     method resolution order.
 
     Returns:
-        The names, or None where anything is taken.
+        The names, and whether any other is taken as well.
     """
     if not inspect.isclass(target):
         names, is_open = _parameters(target)
-        return None if is_open else frozenset(names)
+        return frozenset(names), is_open
     collected: set[str] = set()
     for base in target.__mro__:
         if '__init__' not in vars(base) or base is object:
@@ -382,11 +383,8 @@ def accepted_arguments(target: Callable[..., Any]) -> frozenset[str] | None:
         names, is_open = _parameters(vars(base)['__init__'])
         collected |= names
         if not is_open:
-            # A library base such as nn.Module takes no arguments of its own:
-            # the class above it keeps what it gets.
-            own_arguments = bool(names - {'self'}) or base is target
-            return frozenset(collected) if own_arguments else None
-    return None if collected else frozenset()
+            return frozenset(collected), False
+    return frozenset(collected), bool(collected)
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[set[str], bool]:
@@ -405,4 +403,4 @@ def _signature_of(place: str) -> frozenset[str]:
     from importlib import import_module
 
     module, _, name = place.rpartition('.')
-    return (accepted_arguments(getattr(import_module(module), name)) or frozenset()) - {'self'}
+    return accepted_arguments(getattr(import_module(module), name))[0] - {'self'}

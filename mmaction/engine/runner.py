@@ -38,6 +38,7 @@ from .checkpoint import (
 from .errors import CheckpointError
 from .launch import from_first, gather_to_first
 from .logs import quiet_console
+from .position import move_position
 from .preflight import SplitFacts, check_splits
 from .random_state import random_state, restore_random_state, seed_process
 from .workers import end_workers, start_worker
@@ -182,6 +183,9 @@ class ActionRunner(Runner):
         so that what the user has to mend is told before any worker starts.
         """
         if mode == 'train':
+            load_teacher: Any = getattr(self.bare_model, 'load_teacher', None)
+            if load_teacher is not None:
+                load_teacher()
             self._find_resume_point()
             if self._train_loop is not None:
                 self._train_loop = self.build_train_loop(self._train_loop)
@@ -194,6 +198,8 @@ class ActionRunner(Runner):
     def train(self) -> nn.Module:
         """Train; returns the trained model."""
         self.prepare('train')
+        # mmengine takes steps that only accumulate for a wrong order.
+        warnings.filterwarnings('ignore', message='Detected call of `scheduler.step')
         return super().train()
 
     def val(self) -> dict[str, float]:
@@ -299,12 +305,17 @@ class ActionRunner(Runner):
                 'load_from instead'
             )
         self._load_message_hub(checkpoint.get('message_hub', {}))
-        self.train_loop._epoch, self.train_loop._iter = meta['epoch'], meta['iter']
-        if resume_optimizer:
-            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
-            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        if resume_param_scheduler and self.param_schedulers:
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        if self.param_schedulers:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        moved = move_position(self, meta)
+        rates = [group['lr'] for group in self.optim_wrapper.optimizer.param_groups]
+        if resume_optimizer:
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        if moved:
+            for group, rate in zip(self.optim_wrapper.optimizer.param_groups, rates, strict=True):
+                group['lr'] = rate
+        elif resume_param_scheduler and self.param_schedulers:
             for scheduler, state in zip(
                 self.param_schedulers, checkpoint['param_schedulers'], strict=True
             ):
@@ -404,6 +415,8 @@ class ActionRunner(Runner):
             time=time.strftime('%Y%m%d_%H%M%S'),
             mmengine_version=mmengine.__version__,
             mmaction_version=__version__,
+            clips_per_step=(self.train_dataloader.batch_size or 1) * self.world_size,
+            steps_per_epoch=len(self.train_dataloader),
             dataset_meta=getattr(self.train_dataloader.dataset, 'metainfo', None),
         )
 
@@ -420,7 +433,7 @@ class ActionRunner(Runner):
         return state
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile the backbone in place where the config has `compile`.
+        """Compile the backbone, and a teacher's, in place where the config has `compile`.
 
         Only the backbone has a static graph; names in the state dict stay.
         """
@@ -430,4 +443,7 @@ class ActionRunner(Runner):
         options = {} if options is True else dict(options)
         backbone: Any = self.bare_model.backbone
         backbone.compile(**options)
+        teacher: Any = getattr(self.bare_model, 'teacher', None)
+        if teacher is not None:
+            teacher.backbone.compile(**options)
         self.logger.info('torch.compile: the first step takes a minute or more, later ones less')

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import traceback
+import uuid
 from pathlib import Path
 
 import torch
@@ -79,6 +80,16 @@ class StopAfter(Hook):
             os.kill(os.getpid(), signal.Signals[self.name])
 
 
+@HOOKS.register_module(force=True)
+class SaveBuffers(Hook):
+    """Save BatchNorm's statistics of each process after the last step but one."""
+
+    def after_train_iter(self, runner, **kwargs):
+        if runner.iter + 2 == runner.max_iters:
+            buffers = dict(runner.bare_model.backbone.named_buffers())
+            torch.save(buffers, Path(runner.work_dir, f'buffers_{runner.rank}.pth'))
+
+
 def toy_config(work_dir, **changes):
     """A run with everything that could go wrong when it is resumed.
 
@@ -95,9 +106,11 @@ def toy_config(work_dir, **changes):
     val_loader = copy.deepcopy(loader)
     val_loader['dataset'].update(size=7, test_mode=True)
     val_loader['sampler'] = dict(type='EpochSampler', shuffle=False, round_up=False)
+    evaluator = dict(type='AccMetric', metric_options=dict(top_k_accuracy=dict(topk=(1,))))
     cfg = Config(
         dict(
             default_scope='mmaction',
+            experiment_name=uuid.uuid4().hex,
             work_dir=str(work_dir),
             model=dict(
                 type='Recognizer3D',
@@ -135,12 +148,8 @@ def toy_config(work_dir, **changes):
             train_dataloader=loader,
             val_dataloader=val_loader,
             test_dataloader=copy.deepcopy(val_loader),
-            val_evaluator=dict(
-                type='AccMetric', metric_options=dict(top_k_accuracy=dict(topk=(1,)))
-            ),
-            test_evaluator=dict(
-                type='AccMetric', metric_options=dict(top_k_accuracy=dict(topk=(1,)))
-            ),
+            val_evaluator=evaluator,
+            test_evaluator=copy.deepcopy(evaluator),
             train_cfg=dict(by_epoch=True, max_epochs=4, val_begin=1, val_interval=1),
             val_cfg=dict(),
             test_cfg=dict(),

@@ -31,26 +31,30 @@ class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
         paramwise_cfg: `decay_rate` (0 to 1), `decay_type` ('layer_wise', the
             default, or 'stage_wise') and `num_layers` (counted if left out).
 
+    Raises:
+        ConfigError: `paramwise_cfg` has other values.
+
     Source: Clark et al., ELECTRA, arXiv:2003.10555, section 3; the class of this
     name in mmaction2 1.x.
     """
 
     PARAMWISE_KEYS = frozenset({'decay_rate', 'decay_type', 'num_layers'})
 
-    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
-        """Append the parameter groups of a model to `params`.
-
-        Raises:
-            ConfigError: `paramwise_cfg` has other values.
-        """
-        rules = self.paramwise_cfg
-        rate, kind = rules.get('decay_rate'), rules.get('decay_type', 'layer_wise')
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        rate = self.paramwise_cfg.get('decay_rate')
+        kind = self.paramwise_cfg.get('decay_type', 'layer_wise')
         if not isinstance(rate, (int, float)) or not 0 < rate <= 1:
             raise ConfigError(f'paramwise_cfg.decay_rate is above 0 and at most 1, not {rate!r}')
         if kind not in ('layer_wise', 'stage_wise'):
             raise ConfigError(
                 f"paramwise_cfg.decay_type is 'layer_wise' or 'stage_wise', not {kind!r}"
             )
+
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
+        """Append the parameter groups of a model to `params`."""
+        rules = self.paramwise_cfg
+        rate, kind = rules['decay_rate'], rules.get('decay_type', 'layer_wise')
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         depths = _depths(name for name, _ in module.named_parameters())
         last = (sum(depths) if kind == 'layer_wise' else len(depths)) + 1

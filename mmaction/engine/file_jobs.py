@@ -1,0 +1,238 @@
+"""What the tools that go through folders of clips share.
+
+Child processes that a broken file cannot stop, files that are written whole or
+not at all, and the search for clips in a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import queue
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = [
+    'IMAGE_EXTENSIONS',
+    'VIDEO_EXTENSIONS',
+    'Outcome',
+    'add_job_options',
+    'find_files',
+    'one_line',
+    'part_of',
+    'printable',
+    'report_failures',
+    'run_jobs',
+    'whole_file',
+    'write_text',
+]
+
+VIDEO_EXTENSIONS = (
+    *('.3gp', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg'),
+    *('.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
+)
+IMAGE_EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+
+Job = TypeVar('Job')
+
+
+class Outcome(NamedTuple):
+    """What came of one job.
+
+    Args:
+        job: The job.
+        result: What the function returned.
+        reason: Why its file could not be read; None if it could.
+    """
+
+    job: Any
+    result: Any
+    reason: str | None
+
+
+def run_jobs(
+    function: Callable[[Job], Any],
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    timeout: float,
+    title: str,
+) -> Iterator[Outcome]:
+    """Call a function on each job in child processes, with a progress bar.
+
+    A job that crashes its process or takes too long is one that failed; the
+    others go on. When the caller stops early, running jobs are killed.
+
+    Args:
+        function: Called with a job; raises `UnreadableVideoError` for a bad file.
+        jobs: Arguments, one for each call.
+        workers: Calls at the same time.
+        timeout: Seconds that one call may take.
+        title: What stands before the progress bar.
+
+    Yields:
+        The outcomes, in the order in which they come.
+
+    Raises:
+        Exception: Any other error of the function ends the run.
+    """
+    from tqdm import tqdm
+
+    from mmaction.datasets.errors import UnreadableVideoError
+    from mmaction.datasets.isolation import CallCrashed, CallTimedOut, IsolatedCall
+
+    if not jobs:
+        return
+    calls = [IsolatedCall(function, timeout) for _ in range(min(workers, len(jobs)))]
+    free: queue.SimpleQueue[IsolatedCall] = queue.SimpleQueue()
+    for call in calls:
+        free.put(call)
+
+    def run(job: Job) -> Outcome:
+        call = free.get()
+        try:
+            return Outcome(job, call(job), None)
+        except UnreadableVideoError as error:
+            return Outcome(job, None, one_line(error.reason or str(error)))
+        except (CallTimedOut, CallCrashed) as error:
+            return Outcome(job, None, f'reading it {error}')
+        finally:
+            free.put(call)
+
+    # The threads only wait for their children.
+    pool = ThreadPoolExecutor(len(calls))
+    try:
+        futures = [pool.submit(run, job) for job in jobs]
+        done = as_completed(futures)
+        for future in tqdm(done, total=len(jobs), desc=title, unit='file', mininterval=0.5):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for call in calls:
+            # The waiting thread may have seen the end of the child first.
+            with suppress(ChildProcessError):
+                call.close()
+        pool.shutdown()
+
+
+def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
+    """Add `--workers` and `--timeout`."""
+
+    def positive(text: str) -> float:
+        value = float(text)
+        if not 0 < value < float('inf'):
+            raise argparse.ArgumentTypeError(f'{text} is not above 0')
+        return value
+
+    def count(text: str) -> int:
+        value = int(text)
+        if value < 1:
+            raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+        return value
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    parser.add_argument(
+        '--workers', type=count, default=cores or 1, help='files at the same time (%(default)s)'
+    )
+    parser.add_argument(
+        '--timeout',
+        type=positive,
+        default=timeout,
+        metavar='SECONDS',
+        help='time for one file, after which it counts as bad (%(default)g)',
+    )
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is while it is being written: hidden, beside it, and never too long a name."""
+    digest = hashlib.sha1(os.fsencode(path.name), usedforsecurity=False).hexdigest()
+    return path.with_name(f'.{digest[:16]}.part')
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part_of(path)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text as a whole; file names that are not UTF-8 pass through as they are."""
+    with (
+        whole_file(path) as part,
+        part.open('w', encoding='utf-8', errors='surrogateescape', newline='\n') as file,
+    ):
+        file.writelines(f'{line}\n' for line in lines)
+
+
+def find_files(
+    folder: Path, extensions: Sequence[str], without: Sequence[Path] = ()
+) -> tuple[list[str], dict[str, int]]:
+    """Files under a folder, hidden ones left out; links are followed.
+
+    Args:
+        folder: Where to look.
+        extensions: What their names may end with, in small letters.
+        without: Folders not to look into.
+
+    Returns:
+        Sorted paths relative to `folder`, and how many other files there are of
+        each extension.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f'there is no folder {str(folder)!r}')
+    found: list[str] = []
+    others: dict[str, int] = {}
+    seen = {os.path.realpath(path) for path in without}
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        for name in files:
+            extension = os.path.splitext(name)[1].lower()
+            if name.startswith('.'):
+                continue
+            if extension in extensions:
+                found.append(os.path.relpath(os.path.join(root, name), folder))
+            else:
+                others[extension] = others.get(extension, 0) + 1
+    return sorted(found), others
+
+
+def one_line(text: str) -> str:
+    """A text with line breaks, tabs and runs of blanks made one blank."""
+    return ' '.join(text.split())
+
+
+def report_failures(failures: dict[str, str], path: Path, what: str) -> None:
+    """Write `file<TAB>reason` lines to `path`, print the first; without failures remove it."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    write_text(path, (f'{name}\t{reason}' for name, reason in sorted(failures.items())))
+    print(f'{len(failures)} {what}, listed in {printable(path)}:', file=sys.stderr)
+    for name, reason in sorted(failures.items())[:20]:
+        print(f'  {printable(name)}: {reason}', file=sys.stderr)
+    if len(failures) > 20:
+        print(f'  and {len(failures) - 20} more', file=sys.stderr)
+
+
+def printable(name: str | Path) -> str:
+    """A file name that any terminal can show."""
+    return str(name).encode('utf-8', 'backslashreplace').decode('utf-8')
