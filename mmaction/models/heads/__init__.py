@@ -1,6 +1,6 @@
 """Heads."""
 
 from .base import BaseHead
-from .i3d_head import I3DHead
+from .i3d_head import I3DHead, I3DHead_Teacher, I3DHead_TL
 
-__all__ = ['BaseHead', 'I3DHead']
+__all__ = ['BaseHead', 'I3DHead', 'I3DHead_TL', 'I3DHead_Teacher']

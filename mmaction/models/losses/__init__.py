@@ -2,5 +2,6 @@
 
 from .base import BaseWeightedLoss
 from .cross_entropy_loss import BCELossWithLogits, CrossEntropyLoss
+from .soft_ce_tl import SoftCE_TL
 
-__all__ = ['BCELossWithLogits', 'BaseWeightedLoss', 'CrossEntropyLoss']
+__all__ = ['BCELossWithLogits', 'BaseWeightedLoss', 'CrossEntropyLoss', 'SoftCE_TL']

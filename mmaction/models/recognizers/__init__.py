@@ -2,5 +2,6 @@
 
 from .base import BaseRecognizer
 from .recognizer3d import Recognizer3D
+from .recognizer3d_tl import Recognizer3D_TL
 
-__all__ = ['BaseRecognizer', 'Recognizer3D']
+__all__ = ['BaseRecognizer', 'Recognizer3D', 'Recognizer3D_TL']
