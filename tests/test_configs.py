@@ -27,6 +27,12 @@ RECIPES = {
     'dualformer_base_patch244_window877_kinetics600_22k': (
         'base', 5e-4, 0.05, 0.3, 2.5, 2, 600, 'kinetics600',
     ),
+    'dualformer_tiny_tokenlabel_patch244_window877_kinetics400_1k': (
+        'tiny', 1e-3, 0.02, 0.1, 3, 2, 400, 'kinetics400',
+    ),
+    'dualformer_small_tokenlabel_patch244_window877_kinetics400_1k': (
+        'small', 1e-3, 0.02, 0.2, 2.5, 2, 400, 'kinetics400',
+    ),
 }  # fmt: skip
 
 
@@ -107,12 +113,9 @@ def test_optimizer_groups_are_the_published_ones():
     assert seen == set(names.values())
 
 
-@pytest.mark.parametrize('name', NAMES)
-def test_every_leaf_trains_and_tests_at_small_size(name):
-    cfg = load_config(LEAVES[NAMES.index(name)], [])
-    stages = 2
-    width = 16
-    cfg.model.backbone.update(
+def shrink(model, width=16, stages=2):
+    """Make a config's model small, in place."""
+    model.backbone.update(
         arch=dict(
             embed_dims=[width] * stages,
             num_heads=[2] * stages,
@@ -124,7 +127,17 @@ def test_every_leaf_trains_and_tests_at_small_size(name):
         ),
         video_size=(4, 32, 32),
     )
-    cfg.model.cls_head.in_channels = width
+    model.cls_head.in_channels = width
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_leaf_trains_and_tests_at_small_size(name):
+    cfg = load_config(LEAVES[NAMES.index(name)], [])
+    shrink(cfg.model)
+    if 'teacher' in cfg.model:
+        teacher = load_config(ROOT / cfg.model.teacher.config, []).model
+        shrink(teacher)
+        cfg.model.teacher = teacher
     model = MODELS.build(cfg.model)
     model.init_weights()
     clips = [torch.randint(0, 256, (1, 3, 4, 32, 32), dtype=torch.uint8) for _ in range(2)]
@@ -136,6 +149,21 @@ def test_every_leaf_trains_and_tests_at_small_size(name):
     scores = model.eval().test_step(dict(inputs=views, data_samples=samples))[0].pred_score
     assert scores.shape == (cfg.model.cls_head.num_classes,)
     assert scores.sum().item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if 'tokenlabel' in name])
+def test_token_labels_are_published_ones_of_a_teacher_of_the_same_classes(name):
+    cfg = load_config(LEAVES[NAMES.index(name)], [])
+    head, loss = cfg.model.cls_head, cfg.model.cls_head.loss_cls
+    assert (cfg.model.type, head.type) == ('Recognizer3D_TL', 'I3DHead_TL')
+    assert (loss.type, loss.k, loss.gamma, loss.get('soft_label')) == ('SoftCE_TL', 5, 0.5, None)
+    teacher = load_config(ROOT / cfg.model.teacher.config, []).model
+    assert teacher.cls_head.num_classes == head.num_classes
+    if 'kinetics' in name:
+        assert teacher.backbone.arch == 'base'
+        assert cfg.model.teacher.checkpoint == (
+            'checkpoints/k400/dualformer_base_patch244_window877.pth'
+        )
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=NAMES)

@@ -1,0 +1,15 @@
+# With a label of each token from DualFormer-B, trained on Kinetics-400 (checkpoints/README.md).
+_base_ = 'dualformer_small_patch244_window877_kinetics400_1k.py'
+
+model = dict(
+    type='Recognizer3D_TL',
+    cls_head=dict(
+        type='I3DHead_TL',
+        loss_cls=dict(type='SoftCE_TL', k=5, gamma=0.5),
+    ),
+    teacher=dict(
+        config='configs/recognition/dualformer/'
+        'dualformer_base_patch244_window877_kinetics400_1k.py',
+        checkpoint='checkpoints/k400/dualformer_base_patch244_window877.pth',
+    ),
+)
