@@ -26,7 +26,8 @@ class ListFormat:
         counts: Keys of the integers between path and label, with their least value.
         delimiter: What parts the fields. A blank stands for any run of blanks
             and tabs; in a `.csv` list it also allows commas.
-        multi_class: Any number of labels per line, kept as a list.
+        multi_class: Any number of labels per line, kept as a list. Paths then must
+            not end in a delimiter and a number, or have to stand in a JSON list.
         num_classes: Labels have to be smaller; None does not check.
     """
 

@@ -250,7 +250,7 @@ class BaseActionDataset(BaseDataset):
     def _run_watched(self, key: SampleKey, blank: bool) -> Any:
         if self._watchdog is None:
             self._watchdog = Watchdog(self.decode_timeout)
-        self._watchdog.watch(f'reading {_clip_name(self.get_data_info(key))!r}')
+        self._watchdog.watch(_clip_name(self.get_data_info(key)))
         try:
             return self._run(key, blank)
         finally:

@@ -268,7 +268,7 @@ def _answer(
     return outcome, file.getvalue(), pickler.storages
 
 
-# Runs in an interpreter of its own. Lines on stdin: what is being read, or nothing when it is done.
+# Runs in an interpreter of its own. Lines on stdin: the file being read, or nothing when done.
 _WATCHDOG = """
 import os, select, signal, sys
 timeout, pid = float(sys.argv[1]), int(sys.argv[2])
@@ -276,7 +276,7 @@ reading, rest = '', b''
 while True:
     ready, _, _ = select.select([0], [], [], timeout if reading else None)
     if not ready:
-        sys.stderr.write('\\n%s took longer than %g s (decode_timeout): the run is ended.\\n'
+        sys.stderr.write('\\nreading %s took longer than %g s (decode_timeout): run ended.\\n'
                          'With num_workers of at least 1 in the loader it would go on.\\n'
                          % (reading, timeout))
         sys.stderr.flush()
@@ -292,10 +292,10 @@ while True:
 
 
 class Watchdog:
-    """End this process, with a message that names what it was reading, if that takes too long.
+    """End this process, with a message that names the file, if reading one takes too long.
 
     Args:
-        timeout: Seconds one reading may take.
+        timeout: Seconds one file may take.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -305,13 +305,13 @@ class Watchdog:
     def __reduce__(self) -> tuple[Any, ...]:
         return Watchdog, (self._timeout,)
 
-    def watch(self, what: str) -> None:
-        """The clock starts for `what`."""
+    def watch(self, filename: str) -> None:
+        """The clock starts for a file."""
         if self._process is None:
             command = [sys.executable, '-ISc', _WATCHDOG, f'{self._timeout}', f'{os.getpid()}']
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
             weakref.finalize(self, _close_watchdog, self._process)
-        self._tell(repr(what))
+        self._tell(repr(filename))
 
     def done(self) -> None:
         """The clock stops."""

@@ -27,6 +27,8 @@ class DecordReader:
     def __init__(self, filename: str, content: bytes | None = None, num_threads: int = 1) -> None:
         import decord
 
+        # What FFmpeg says of a file on standard error names no file; the error raised here does.
+        decord.logging.set_level(decord.logging.QUIET)
         self.filename = filename
         # decord's errors have no common base, and its checks of a file are assertions.
         self._errors = (

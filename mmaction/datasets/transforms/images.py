@@ -10,7 +10,7 @@ import os.path as osp
 from typing import Any
 
 import numpy as np
-from mmengine.fileio import FileClient
+from mmengine.fileio import get_file_backend
 
 from mmaction.registry import TRANSFORMS
 
@@ -25,15 +25,15 @@ class FileSource:
     """Where the bytes of files come from.
 
     Args:
-        io_backend: 'disk' or another of mmengine's file clients.
-        kwargs: Arguments of the file client.
+        io_backend: 'disk' or another of mmengine's file backends.
+        kwargs: Arguments of the file backend.
     """
 
     def __init__(self, io_backend: str = 'disk', **kwargs: Any) -> None:
         self.io_backend = io_backend
         self.kwargs = kwargs
         # Opened in the worker: connections do not survive a fork.
-        self._client: Any = None
+        self._backend: Any = None
 
     def read(self, path: str) -> bytes:
         """The bytes of a file.
@@ -41,12 +41,16 @@ class FileSource:
         Raises:
             UnreadableVideoError: There is no such file.
         """
-        if self._client is None:
-            self._client = FileClient(self.io_backend, **self.kwargs)
+        if self._backend is None:
+            name = 'local' if self.io_backend == 'disk' else self.io_backend
+            self._backend = get_file_backend(backend_args=dict(backend=name, **self.kwargs))
         try:
-            return bytes(self._client.get(path))
+            content = self._backend.get(path)
         except OSError as error:
             raise UnreadableVideoError(path, error.strerror or str(error)) from None
+        if content is None:
+            raise UnreadableVideoError(path, f'there is no such file in {self.io_backend}')
+        return bytes(content)
 
 
 def decode_image(content: bytes, path: str, backend: str, grey: bool = False) -> np.ndarray:
@@ -81,9 +85,9 @@ class _ImageTransform(BaseTransform):
     """Reads image files.
 
     Args:
-        io_backend: Where files are: 'disk' or another of mmengine's file clients.
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
         decoding_backend: 'cv2' or 'pillow'.
-        kwargs: Arguments of the file client.
+        kwargs: Arguments of the file backend.
     """
 
     shown = ('io_backend', 'decoding_backend')
@@ -119,9 +123,9 @@ class RawFrameDecode(_ImageTransform):
     A frame that is wanted twice is read once.
 
     Args:
-        io_backend: Where files are: 'disk' or another of mmengine's file clients.
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
         decoding_backend: 'cv2' or 'pillow'.
-        kwargs: Arguments of the file client.
+        kwargs: Arguments of the file backend.
 
     Source: the transform of this name in mmaction2 1.2.
     """
@@ -189,9 +193,9 @@ class ImageDecode(_ImageTransform):
     """Read the image `filename` as a clip of one frame (1, H, W, 3).
 
     Args:
-        io_backend: Where files are: 'disk' or another of mmengine's file clients.
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
         decoding_backend: 'cv2' or 'pillow'.
-        kwargs: Arguments of the file client.
+        kwargs: Arguments of the file backend.
 
     Source: the transform of this name in mmaction2 1.2.
     """

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import os.path as osp
 import tempfile
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -59,13 +60,17 @@ class VideoInit(BaseTransform):
     """Open `filename` ('.mp4' is added to a name without extension).
 
     Args:
-        io_backend: Where files are: 'disk' or another of mmengine's file clients.
-        kwargs: Arguments of the file client.
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
+        kwargs: Arguments of the file backend.
     """
 
     shown: tuple[str, ...] = ('io_backend',)
+    # Imported with the pipeline, so that the workers of a loader inherit them when they are forked.
+    modules: tuple[str, ...] = ()
 
     def __init__(self, io_backend: str = 'disk', **kwargs: Any) -> None:
+        for module in self.modules:
+            import_module(module)
         self.io_backend = io_backend
         self.source = FileSource(io_backend, **kwargs)
 
@@ -137,14 +142,15 @@ class DecordInit(VideoInit):
     Where decord fails, DecordDecode writes what it said to `decoder_fallback`.
 
     Args:
-        io_backend: Where files are: 'disk' or another of mmengine's file clients.
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
         num_threads: Decoding threads; 0 leaves the number to decord.
-        kwargs: Arguments of the file client.
+        kwargs: Arguments of the file backend.
 
     Source: the transform of this name in mmaction2 1.2.
     """
 
     shown = ('io_backend', 'num_threads')
+    modules = ('decord', 'av')
 
     def __init__(self, io_backend: str = 'disk', num_threads: int = 1, **kwargs: Any) -> None:
         super().__init__(io_backend, **kwargs)
@@ -172,11 +178,13 @@ class PyAVInit(VideoInit):
     """Open a video with PyAV.
 
     Args:
-        io_backend: Where files are: 'disk' or another of mmengine's file clients.
-        kwargs: Arguments of the file client.
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
+        kwargs: Arguments of the file backend.
 
     Source: the transform of this name in mmaction2 1.2.
     """
+
+    modules = ('av',)
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
@@ -215,11 +223,13 @@ class OpenCVInit(VideoInit):
 
     Args:
         io_backend: Where files are: 'disk' or another of mmengine's file
-            clients, from which the file is copied to a temporary one first.
-        kwargs: Arguments of the file client.
+            backends, from which the file is copied to a temporary one first.
+        kwargs: Arguments of the file backend.
 
     Source: the transform of this name in mmaction2 1.2.
     """
+
+    modules = ('cv2',)
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
@@ -257,12 +267,12 @@ class TorchCodecInit(VideoInit):
     """Open a video with torchcodec, an optional extra.
 
     Args:
-        io_backend: Where files are: 'disk' or another of mmengine's file clients.
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
         num_threads: Decoding threads on the CPU; 0 leaves the number to FFmpeg.
         device: 'cpu', or a GPU such as 'cuda:0' that decodes. A worker that was
             forked cannot use a GPU: set `multiprocessing_context='spawn'` in the
             loader, or `num_workers=0`.
-        kwargs: Arguments of the file client.
+        kwargs: Arguments of the file backend.
     """
 
     shown = ('io_backend', 'num_threads', 'device')
