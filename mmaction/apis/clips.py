@@ -1,0 +1,217 @@
+"""What a user hands over as a video, as the first entry of a pipeline."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+
+Video = Union[str, 'os.PathLike[str]', np.ndarray, Mapping[str, Any]]
+"""A video file, a folder of frames, an array (T, H, W, 3) uint8 RGB, or a pipeline's own dict."""
+
+_KEYS = dict(video='filename', rawframes='frame_dir', array='array')
+FORMATS = tuple(_KEYS)
+_IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp'}
+_VIDEO_DECODERS = ('DecordDecode', 'PyAVDecode', 'OpenCVDecode', 'TorchCodecDecode')
+_DECODERS = (*_VIDEO_DECODERS, 'RawFrameDecode', 'ArrayDecode')
+_MULTI_CROPS = ('ThreeCrop', 'TenCrop')
+
+
+def clip_name(video: Video) -> str:
+    """How messages call a video."""
+    if isinstance(video, np.ndarray):
+        return f'array of shape {video.shape}'
+    if isinstance(video, Mapping):
+        return str(video.get('filename') or video.get('frame_dir') or 'clip given as a dict')
+    return str(video)
+
+
+def clip_info(video: Video, input_format: str | None = None) -> tuple[str, dict[str, Any]]:
+    """The kind of a video, and the dict that a pipeline starts from.
+
+    Args:
+        video: See `Video`.
+        input_format: 'video', 'rawframes' or 'array'; told from the input if None.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        TypeError: The input is of none of these types.
+        ValueError: It is not of the given format, or is malformed.
+    """
+    base = dict(label=-1, modality='RGB')
+    if isinstance(video, Mapping):
+        info = {**base, **video}
+        kind = next((k for k, key in _KEYS.items() if key in info), None)
+        if kind is None:
+            raise ValueError("a clip given as a dict needs 'filename', 'frame_dir' or 'array'")
+        info.setdefault('start_index', 1 if kind == 'rawframes' else 0)
+    elif isinstance(video, np.ndarray):
+        kind, info = 'array', {**base, **_array_info(video)}
+    elif isinstance(video, (str, os.PathLike)):
+        path = Path(video)
+        if path.is_dir():
+            kind, info = 'rawframes', {**base, **_folder_info(path)}
+        elif path.is_file() or '://' in str(video):
+            kind, info = 'video', {**base, 'filename': str(video), 'start_index': 0}
+        else:
+            raise FileNotFoundError(f'there is no video file or folder of frames {video}')
+    else:
+        raise TypeError(
+            'a video is a path, an array (T, H, W, 3) or a dict, '
+            f'not {type(video).__name__}: {video!r}'
+        )
+    if input_format not in (None, kind):
+        raise ValueError(f'{clip_name(video)} is no input of format {input_format!r} but {kind!r}')
+    return kind, info
+
+
+def _array_info(array: np.ndarray) -> dict[str, Any]:
+    if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8 or not len(array):
+        raise ValueError(
+            'a video given as an array has shape (T, H, W, 3), RGB, dtype uint8, not '
+            f'{array.shape} of {array.dtype}'
+        )
+    return dict(array=array, total_frames=len(array), start_index=0)
+
+
+def _folder_info(folder: Path) -> dict[str, Any]:
+    """Template, first number and count of the frames `name_0001.jpg, ...` of a folder."""
+    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _IMAGES)
+    parts = [re.fullmatch(r'(.*?)(\d+)(\.\w+)', name) for name in names]
+    numbered = [match for match in parts if match is not None]
+    if not numbered:
+        raise ValueError(f'{folder} holds no numbered images such as img_00001.jpg')
+    prefix, digits, suffix = numbered[0].groups()
+    numbers = {int(match[2]) for match in numbered if match[1] == prefix and match[3] == suffix}
+    if len(numbers) != len(names):
+        usual = numbered[0][0]
+        odd = next(
+            name
+            for name, match in zip(names, parts, strict=True)
+            if match is None or (match[1], match[3]) != (prefix, suffix)
+        )
+        raise ValueError(f'the images of {folder} have different names: {usual} and {odd}')
+    first = min(numbers)
+    padded = any(match[2].startswith('0') and len(match[2]) > 1 for match in numbered)
+    width = len(digits) if padded else 0
+    escaped = prefix.replace('{', '{{').replace('}', '}}')
+    template = f'{escaped}{{:0{width}d}}{suffix}' if width else f'{escaped}{{:d}}{suffix}'
+    missing = set(range(first, first + len(numbers))) - numbers
+    if missing:
+        raise ValueError(f'frame {template.format(min(missing))} of {folder} is missing')
+    return dict(
+        frame_dir=str(folder),
+        filename_tmpl=template,
+        start_index=first,
+        total_frames=len(numbers),
+    )
+
+
+def pipeline_steps(cfg: Any) -> list[dict[str, Any]]:
+    """The steps of a config's test pipeline.
+
+    Raises:
+        ValueError: The config has none.
+    """
+    steps = cfg.get('test_pipeline')
+    if steps is None:
+        loader = cfg.get('test_dataloader') or {}
+        steps = (loader.get('dataset') or {}).get('pipeline')
+    if not steps:
+        raise ValueError(
+            f'config {cfg.filename or ""} has neither test_pipeline nor '
+            'test_dataloader.dataset.pipeline'
+        )
+    return [dict(step) for step in steps]
+
+
+def steps_for(
+    steps: Sequence[Mapping[str, Any]], kind: str, one_view: bool = False
+) -> list[dict[str, Any]]:
+    """A pipeline whose reading steps fit the kind of input.
+
+    Args:
+        steps: Configs of transforms.
+        kind: 'video', 'rawframes' or 'array'.
+        one_view: Take one clip (the middle one) and one crop (the centre) in the
+            place of several.
+
+    Raises:
+        ValueError: The pipeline has no step that decodes.
+    """
+    names = [step['type'] for step in steps]
+    at = next((i for i, name in enumerate(names) if name in _DECODERS), None)
+    if at is None:
+        raise ValueError(f'the pipeline has no decoding step; its steps are {", ".join(names)}')
+    result = [dict(step) for step in steps]
+    if kind != 'video':
+        decoder = {'rawframes': 'RawFrameDecode', 'array': 'ArrayDecode'}[kind]
+        if names[at] != decoder:
+            result[at] = dict(type=decoder)
+        result = [step for step in result if not step['type'].endswith('Init')]
+    elif names[at] not in _VIDEO_DECODERS:
+        result[at] = dict(type='DecordDecode')
+        result.insert(0, dict(type='DecordInit'))
+    if one_view:
+        for i, step in enumerate(result):
+            if step['type'] in _MULTI_CROPS:
+                result[i] = dict(type='CenterCrop', crop_size=step['crop_size'])
+            elif step.get('num_clips', 1) > 1:
+                step.update(num_clips=1)
+            step.pop('twice_sample', None)
+    return result
+
+
+class Frames:
+    """All frames of a video, read in small parts.
+
+    Args:
+        video: See `Video`.
+
+    Attributes:
+        fps: Frames per second, or None if the input does not say.
+
+    Raises:
+        ValueError: The video cannot be read.
+    """
+
+    def __init__(self, video: Video) -> None:
+        from mmaction.datasets import UnreadableVideoError
+        from mmaction.datasets.decoders import DefaultReader
+
+        self.name = clip_name(video)
+        self._kind, self._info = clip_info(video)
+        self.fps: float | None = None
+        if self._kind == 'video':
+            try:
+                self._reader = DefaultReader(self._info['filename'])
+            except UnreadableVideoError as error:
+                raise ValueError(str(error)) from error
+            self.fps = self._reader.get_avg_fps() or None
+
+    def __len__(self) -> int:
+        return len(self._reader) if self._kind == 'video' else self._info['total_frames']
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Frames (N, H, W, 3), uint8 RGB, of N indices from 0."""
+        from mmaction.datasets import RawFrameDecode, UnreadableVideoError
+
+        indices = np.asarray(indices)
+        try:
+            if self._kind == 'video':
+                return self._reader.get_batch(indices)
+            if self._kind == 'array':
+                return self._info['array'][indices]
+            inds = indices + self._info['start_index']
+            return RawFrameDecode()({**self._info, 'frame_inds': inds})['imgs']
+        except UnreadableVideoError as error:
+            raise ValueError(str(error)) from error
+
+    def parts(self, size: int = 32) -> Iterator[np.ndarray]:
+        """The frames in order, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.read(np.arange(start, min(start + size, len(self))))

@@ -1,0 +1,212 @@
+"""A recognizer from a config and a checkpoint, and what it says of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmaction.engine.checkpoint import load_checkpoint_file, load_weights
+from mmaction.engine.config import load_config
+from mmaction.registry import MODELS, TRANSFORMS
+from mmaction.structures import ActionDataSample
+from mmaction.utils.checkpoint import load_from_http, load_from_local
+
+from .clips import Video, clip_info, clip_name, pipeline_steps, steps_for
+
+__all__ = ['inference_recognizer', 'init_recognizer', 'read_label_file', 'top_classes']
+
+Options = Iterable[str] | dict[str, Any] | None
+Steps = Sequence[dict[str, Any]]
+
+
+def init_recognizer(
+    config: str | Path | Config,
+    checkpoint: str | Path | None = None,
+    device: str | torch.device | None = None,
+    cfg_options: Options = None,
+) -> nn.Module:
+    """Build a recognizer for inference.
+
+    Args:
+        config: Config file, or a config that was read already.
+        checkpoint: Weights: a .pth or .safetensors file or a web address. Random
+            weights if None.
+        device: Where it runs; the first GPU, or the CPU without one, if None.
+        cfg_options: Changes of the config, as `--cfg-options` takes them.
+
+    Returns:
+        The model in evaluation mode, with the attributes `cfg` and
+        `dataset_meta`; `dataset_meta['classes']` are the names of the classes,
+        where the checkpoint or `classes.txt` beside the test list has them.
+
+    Raises:
+        TypeError: `config` is neither a path nor a config.
+        FileNotFoundError: The config or the checkpoint does not exist.
+        ValueError: The device does not exist, or the config is wrong.
+        CheckpointError: The checkpoint does not fit the model.
+    """
+    if isinstance(config, (str, Path)):
+        cfg = load_config(config, cfg_options)
+    elif isinstance(config, Config):
+        cfg = config
+        if cfg_options:
+            raise TypeError('cfg_options go with a config file, not with a config that is read')
+    else:
+        raise TypeError(f'config must be a path or a Config, not {type(config).__name__}')
+    place = _device(device)
+    if cfg.model.backbone.get('pretrained') is not None:
+        cfg.model.backbone.pretrained = None
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    meta: dict[str, Any] = {}
+    if checkpoint is not None:
+        content = _read_checkpoint(checkpoint)
+        load_weights(model, content, checkpoint, strict=True)
+        meta = (content.get('meta') or {}).get('dataset_meta') or {}
+    if not meta.get('classes'):
+        meta = {**meta, 'classes': _classes_of(cfg)}
+    model.cfg, model.dataset_meta = cfg, meta
+    return model.to(place).eval()
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f'device {device!r} is none such as "cpu" or "cuda:0"') from error
+    if place.type == 'cuda' and (place.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f'device {device!r}: this machine has {torch.cuda.device_count()} GPUs that PyTorch '
+            'can use; choose "cpu"'
+        )
+    return place
+
+
+def _read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
+    name = str(checkpoint)
+    if name.startswith(('http://', 'https://')):
+        return load_from_http(name)
+    if name.endswith('.safetensors'):
+        return load_from_local(name)
+    return load_checkpoint_file(name)
+
+
+def _classes_of(cfg: Config) -> list[str] | None:
+    """Names in `classes.txt` beside the config's test list, if both are there."""
+    from mmaction.datasets.annotations import read_classes
+
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    if 'ann_file' not in dataset:
+        return None
+    return read_classes(str(Path(dataset.get('data_root') or '', dataset['ann_file'])))
+
+
+def read_label_file(path: str | Path, num_classes: int | None = None) -> list[str]:
+    """Names of classes, one a line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has another number of lines than there are classes.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'there is no label file {path}')
+    names = Path(path).read_text(encoding='utf-8-sig').rstrip().split('\n')
+    if num_classes not in (None, len(names)):
+        raise ValueError(f'{path} names {len(names)} classes, but the model has {num_classes}')
+    return [name.strip() for name in names]
+
+
+def load_clip(model: nn.Module, video: Video, steps: Steps | None = None) -> dict[str, Any]:
+    """Run the pipeline on a video.
+
+    Args:
+        model: As `init_recognizer` returns it.
+        video: See `mmaction.apis.clips.Video`.
+        steps: Configs of transforms; the config's test pipeline if None.
+
+    Returns:
+        dict(inputs=uint8 tensor (views, C, T, H, W), data_samples=ActionDataSample).
+
+    Raises:
+        ValueError: The video cannot be read or does not fit the pipeline.
+    """
+    kind, info = clip_info(video)
+    chosen = steps_for(pipeline_steps(model.cfg) if steps is None else steps, kind)
+    return _run(Compose([TRANSFORMS.build(step) for step in chosen]), info, video)
+
+
+def _run(pipeline: Callable[[Any], Any], info: dict[str, Any], video: Video) -> dict[str, Any]:
+    from mmaction.datasets import UnreadableVideoError
+
+    try:
+        return pipeline(info)
+    except UnreadableVideoError as error:
+        raise ValueError(str(error)) from error
+    except (KeyError, IndexError) as error:
+        raise ValueError(
+            f'{clip_name(video)}: the pipeline fails on it ({type(error).__name__}: {error})'
+        ) from error
+
+
+def inference_recognizer(
+    model: nn.Module,
+    video: Video,
+    test_pipeline: Callable[[Any], Any] | Steps | None = None,
+) -> ActionDataSample:
+    """Classify one video by all views of the test pipeline.
+
+    Args:
+        model: As `init_recognizer` returns it.
+        video: A file, a folder of frames `img_00001.jpg, ...`, an array
+            (T, H, W, 3) uint8 RGB, or the dict that a pipeline starts from.
+        test_pipeline: A pipeline in the place of the config's: the configs of its
+            transforms, or the pipeline itself.
+
+    Returns:
+        A sample with `pred_score` (num_classes,) and `pred_label` (1,).
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        ValueError: The video cannot be read.
+        TypeError: The input is of none of these types.
+    """
+    if callable(test_pipeline):
+        clip = _run(test_pipeline, clip_info(video)[1], video)
+    else:
+        clip = load_clip(model, video, test_pipeline)
+    return predict(model, [clip])[0]
+
+
+def predict(model: nn.Module, clips: Sequence[Mapping[str, Any]]) -> list[ActionDataSample]:
+    """Predictions, on the CPU, of clips as `load_clip` gives them, in one batch."""
+    batch = dict(
+        inputs=[clip['inputs'] for clip in clips],
+        data_samples=[clip['data_samples'] for clip in clips],
+    )
+    step: Any = model.test_step
+    with torch.no_grad():
+        return [sample.cpu() for sample in step(batch)]
+
+
+def top_classes(
+    sample: ActionDataSample, names: Sequence[str] | None = None, k: int = 5
+) -> list[tuple[str, float]]:
+    """The k best classes of a prediction and their scores, the best first.
+
+    Without names a class is called by its number.
+    """
+    scores = sample.pred_score
+    if scores.ndim == 2:  # average_clips=None keeps the views apart
+        scores = scores.softmax(-1).mean(0)
+    best = scores.argsort(descending=True, stable=True)[:k].tolist()
+    return [(names[i] if names else str(i), float(scores[i])) for i in best]

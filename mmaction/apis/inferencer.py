@@ -1,0 +1,234 @@
+"""Classify one or many videos by one call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from torch import nn
+
+from mmaction.registry import INFERENCERS, TRANSFORMS
+from mmaction.structures import ActionDataSample
+
+from .clips import FORMATS, Frames, Video, clip_info, clip_name, pipeline_steps, steps_for
+from .inference import _run, init_recognizer, predict, read_label_file, top_classes
+
+__all__ = ['ActionRecogInferencer', 'MMAction2Inferencer']
+
+
+@INFERENCERS.register_module()
+class ActionRecogInferencer:
+    """Classify videos, arrays and folders of frames, in batches.
+
+    Of each video one clip, the middle one, and one crop, the centre, are looked
+    at; `inference_recognizer` takes all views of the test pipeline.
+
+    Args:
+        model: Config file, config, or a recognizer of `init_recognizer`.
+        weights: Checkpoint; random weights if None.
+        device: Where it runs; the first GPU, or the CPU without one, if None.
+        label_file: Names of the classes, one a line; those of the checkpoint if None.
+        input_format: 'video', 'rawframes' or 'array'; told from each input if None.
+
+    Raises:
+        ValueError: `input_format` is none of these; see also `init_recognizer`.
+
+    Source: the class of this name in mmaction2 1.x.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Config | nn.Module,
+        weights: str | Path | None = None,
+        device: str | torch.device | None = None,
+        label_file: str | Path | None = None,
+        input_format: str | None = None,
+    ) -> None:
+        if input_format not in (None, *FORMATS):
+            raise ValueError(f'input_format={input_format!r} must be one of {FORMATS}, or None')
+        self.input_format = input_format
+        if isinstance(model, nn.Module):
+            if weights is not None:
+                raise TypeError('weights go with a config; this model has its own')
+            self.model: Any = model
+        else:
+            self.model = init_recognizer(model, weights, device)
+        if label_file is None:
+            self.classes = self.model.dataset_meta.get('classes')
+        else:
+            self.classes = read_label_file(label_file, self.model.cls_head.num_classes)
+        self._steps = pipeline_steps(self.model.cfg)
+        self._pipelines: dict[str, Compose] = {}
+
+    def __call__(
+        self,
+        inputs: Video | Sequence[Video],
+        batch_size: int = 1,
+        return_datasamples: bool = False,
+        print_result: bool = False,
+        pred_out_file: str | Path | None = None,
+        return_vis: bool = False,
+        vid_out_dir: str | Path | None = None,
+        out_type: str = 'video',
+        target_resolution: tuple[int, int] | None = None,
+        fps: float | None = None,
+    ) -> dict[str, Any]:
+        """Classify videos.
+
+        Args:
+            inputs: A file, a folder of frames `img_00001.jpg, ...`, an array
+                (T, H, W, 3) uint8 RGB, a dict that the pipeline starts from, or a
+                list of these.
+            batch_size: Clips that the model sees at once.
+            return_datasamples: Give `ActionDataSample`s in the place of dicts.
+            print_result: Print the predictions.
+            pred_out_file: Write the predictions to this .json file.
+            return_vis: Also return the labelled frames of each video.
+            vid_out_dir: Write labelled videos into this folder.
+            out_type: 'video' (.mp4) or 'gif'.
+            target_resolution: (width, height) of labelled frames; that of the video
+                if None.
+            fps: Frames per second of labelled videos; that of the video if None.
+
+        Returns:
+            dict(predictions=[...]), one for each input in order: dict(pred_labels=[class],
+            pred_scores=[score of each class], pred_names=[name],
+            top5=[(name, score), ...]); with `return_vis` also `visualization`, a list
+            of arrays (T, H, W, 3).
+
+        Raises:
+            FileNotFoundError: An input does not exist; found before any is classified.
+            ValueError: An input cannot be read.
+            TypeError: An input is of none of these types.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size={batch_size} must be at least 1')
+        if out_type not in ('video', 'gif'):
+            raise ValueError(f"out_type={out_type!r} must be 'video' or 'gif'")
+        videos: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        entries = [clip_info(video, self.input_format) for video in videos]
+        samples: list[ActionDataSample] = []
+        for start in range(0, len(videos), batch_size):
+            stop = min(start + batch_size, len(videos))
+            clips = [self._clip(*entries[i], videos[i]) for i in range(start, stop)]
+            samples += predict(self.model, clips)
+        predictions = [self._as_dict(sample) for sample in samples]
+        result: dict[str, Any] = dict(predictions=samples if return_datasamples else predictions)
+        if return_vis or vid_out_dir is not None:
+            names = _out_names(videos, vid_out_dir, '.gif' if out_type == 'gif' else '.mp4')
+            drawn = [
+                _label(video, prediction['top5'], name, return_vis, target_resolution, fps)
+                for video, prediction, name in zip(videos, predictions, names, strict=True)
+            ]
+            if return_vis:
+                result['visualization'] = drawn
+        if print_result:
+            print(predictions)
+        if pred_out_file is not None:
+            Path(pred_out_file).parent.mkdir(parents=True, exist_ok=True)
+            Path(pred_out_file).write_text(json.dumps(predictions) + '\n', encoding='utf-8')
+        return result
+
+    def _clip(self, kind: str, info: dict[str, Any], video: Video) -> dict[str, Any]:
+        if kind not in self._pipelines:
+            steps = steps_for(self._steps, kind, one_view=True)
+            self._pipelines[kind] = Compose([TRANSFORMS.build(step) for step in steps])
+        return _run(self._pipelines[kind], info, video)
+
+    def _as_dict(self, sample: ActionDataSample) -> dict[str, Any]:
+        best = top_classes(sample, self.classes)
+        return dict(
+            pred_labels=sample.pred_label.tolist(),
+            pred_scores=sample.pred_score.tolist(),
+            pred_names=[best[0][0]],
+            top5=best,
+        )
+
+
+@INFERENCERS.register_module()
+class MMAction2Inferencer(ActionRecogInferencer):
+    """`ActionRecogInferencer` under the names of mmaction2's unified inferencer.
+
+    Predictions are dict(rec_labels=[[class]], rec_scores=[[score of each class]],
+    rec_names=[name], top5=[(name, score), ...]).
+
+    Args:
+        rec: Config file, config, or a recognizer of `init_recognizer`.
+        rec_weights: Checkpoint; random weights if None.
+        device: Where it runs; the first GPU, or the CPU without one, if None.
+        label_file: Names of the classes, one a line; those of the checkpoint if None.
+        input_format: 'video', 'rawframes' or 'array'; told from each input if None.
+
+    Raises:
+        ValueError: `rec` is missing.
+
+    Source: the class of this name in mmaction2 1.x.
+    """
+
+    def __init__(
+        self,
+        rec: str | Path | Config | nn.Module | None = None,
+        rec_weights: str | Path | None = None,
+        device: str | torch.device | None = None,
+        label_file: str | Path | None = None,
+        input_format: str | None = None,
+    ) -> None:
+        if rec is None:
+            raise ValueError('MMAction2Inferencer needs rec, the config of a recognizer')
+        super().__init__(rec, rec_weights, device, label_file, input_format)
+
+    def _as_dict(self, sample: ActionDataSample) -> dict[str, Any]:
+        plain = super()._as_dict(sample)
+        return dict(
+            rec_labels=[plain['pred_labels']],
+            rec_scores=[plain['pred_scores']],
+            rec_names=plain['pred_names'],
+            top5=plain['top5'],
+        )
+
+
+def _out_names(
+    videos: Sequence[Video], folder: str | Path | None, ending: str
+) -> list[Path | None]:
+    """A file in the folder for each video, called like it; a number tells equal names apart."""
+    if folder is None:
+        return [None] * len(videos)
+    stems = [
+        Path(clip_name(video)).stem if isinstance(video, (str, Path)) else f'clip_{i}'
+        for i, video in enumerate(videos)
+    ]
+    return [
+        Path(folder, (f'{stem}_{i}' if stems.count(stem) > 1 else stem) + ending)
+        for i, stem in enumerate(stems)
+    ]
+
+
+def _label(
+    video: Video,
+    top: Sequence[tuple[str, float]],
+    out: Path | None,
+    keep: bool,
+    resolution: tuple[int, int] | None,
+    fps: float | None,
+) -> np.ndarray | None:
+    """Draw the best classes into every frame; write these, and return them if `keep`."""
+    from mmaction.visualization import ClipWriter, draw_top_classes, resize_frames
+
+    frames = Frames(video)
+    writer = ClipWriter(out, fps or frames.fps or 30.0) if out is not None else None
+    kept = []
+    with writer or nullcontext():
+        for part in frames.parts():
+            drawn = draw_top_classes(resize_frames(part, resolution), top)
+            if writer is not None:
+                writer.write(drawn)
+            if keep:
+                kept.append(drawn)
+    return np.concatenate(kept) if keep else None

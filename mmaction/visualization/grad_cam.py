@@ -1,0 +1,222 @@
+"""Where and when a recognizer finds the evidence for a class: Grad-CAM of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import default_layer, find_layer, to_channels_first
+
+__all__ = ['GradCAM', 'overlay', 'scale_heat']
+
+METHODS = ('grad-cam', 'grad-cam++')
+
+
+class GradCAM:
+    """Grad-CAM and Grad-CAM++ of any layer that outputs a map over time and space.
+
+    Channels are weighted for each time step of the map by itself, as in mmaction2:
+
+    - 'grad-cam' (arXiv:1610.02391): by the mean gradient of the class's logit over
+      the positions of the step.
+    - 'grad-cam++' (arXiv:1710.11063): by the sum of the positive gradients, each
+      times g^2 / (2 g^2 + g^3 * sum of the channel's activations).
+
+    The positive part of the weighted sum of channels is the heat.
+
+    Args:
+        model: A recognizer with a head, in evaluation mode.
+        target_layer_name: Path of the layer, such as 'backbone/blocks/3/3' or
+            'backbone/blocks/-1/-1'; the last block of the backbone if None.
+        colormap: Colour map of Matplotlib.
+        method: 'grad-cam' or 'grad-cam++'.
+
+    Raises:
+        ValueError: The layer, the method or the colour map does not exist.
+
+    Source: arguments and call as in the class of this name in mmaction2 1.x.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layer_name: str | None = None,
+        colormap: str = 'viridis',
+        method: str = 'grad-cam',
+    ) -> None:
+        if method not in METHODS:
+            raise ValueError(f'method={method!r} must be one of {METHODS}')
+        _check_colormap(colormap)
+        self.model = model
+        self.method = method
+        self.colormap = colormap
+        self.layer_name, self.layer = find_layer(model, target_layer_name or default_layer(model))
+
+    def __call__(
+        self,
+        data: Mapping[str, Any],
+        use_labels: bool = False,
+        alpha: float = 0.5,
+    ) -> tuple[Tensor, Tensor]:
+        """Clips with their heat laid over them.
+
+        Args:
+            data: Batch as a dataloader gives it: dict(inputs=list of uint8 tensors
+                (views, C, T, H, W), data_samples=list of samples).
+            use_labels: Explain the samples' `gt_label`, not the best class.
+            alpha: Opacity of the heat, 0 to 1.
+
+        Returns:
+            Blended frames (B, T, H, W, 3) from 0 to 1, and logits (B, K). B counts the
+            views of all clips.
+        """
+        labels = None
+        inputs = [clip.flatten(0, 0) for clip in data['inputs']]
+        if use_labels:
+            labels = [
+                int(sample.gt_label)
+                for sample, clip in zip(data['data_samples'], inputs, strict=True)
+                for _ in clip
+            ]
+        heat, logits = self.heat(data, labels)
+        frames = torch.cat([clip.permute(0, 2, 3, 4, 1) for clip in inputs]).to(heat.device)
+        return overlay(frames.float() / 255, heat, self.colormap, alpha), logits
+
+    def heat(
+        self, data: Mapping[str, Any], labels: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The heat of each clip at its own resolution.
+
+        Args:
+            data: As in `__call__`.
+            labels: Class to explain of each view; the best one if None.
+
+        Returns:
+            Heat (B, T, H, W), from 0 to 1 within each clip, and logits (B, K).
+
+        Raises:
+            ValueError: A label is none of the classes, or the layer outputs no map.
+        """
+        maps, logits, clip_shape = self.raw_heat(data, labels)
+        return scale_heat(maps, clip_shape), logits
+
+    def raw_heat(
+        self, data: Mapping[str, Any], labels: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
+        """The heat (B, t, h, w) as it is on the layer's grid, the logits, and (T, H, W)."""
+        activation, gradient, logits, clip_shape = self._record(data, labels)
+        weights = self._weights(activation, gradient)
+        maps = F.relu((weights * activation).sum(1))
+        return maps, logits, clip_shape
+
+    def _record(
+        self, data: Mapping[str, Any], labels: Sequence[int] | None
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[int, int, int]]:
+        """Activations (B, C, t, h, w), their gradients, logits (B, K) and (T, H, W)."""
+        recorded: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
+            if not isinstance(output, Tensor):
+                return output
+            recorded.append(output)
+            # What follows may write into its input, so it gets a copy.
+            return output.clone()
+
+        with torch.enable_grad():
+            preprocess: Any = self.model.data_preprocessor
+            batch = preprocess(data, False)
+            inputs = batch['inputs'].requires_grad_()
+            handle = self.layer.register_forward_hook(keep)
+            try:
+                logits = self.model(inputs, batch['data_samples'], mode='tensor', stage='head')
+            finally:
+                handle.remove()
+            if len(recorded) != 1 or len(recorded[0]) != len(logits):
+                shapes = [tuple(output.shape) for output in recorded] or 'nothing'
+                raise ValueError(
+                    f'layer {self.layer_name} gives {shapes} for {len(logits)} clips; Grad-CAM '
+                    'takes a layer that runs once and outputs one map per clip'
+                )
+            clip_shape = tuple(inputs.shape[-3:])
+            to_channels_first(recorded[0], clip_shape, self.layer_name)
+            chosen = logits.argmax(1) if labels is None else _checked(labels, logits)
+            score = logits.gather(1, chosen[:, None]).sum()
+            (gradient,) = torch.autograd.grad(score, recorded[0])
+        maps = (
+            to_channels_first(tokens.detach().float(), clip_shape, self.layer_name)
+            for tokens in (recorded[0], gradient)
+        )
+        return next(maps), next(maps), logits.detach(), clip_shape
+
+    def _weights(self, activation: Tensor, gradient: Tensor) -> Tensor:
+        """Weights (B, C, t, 1, 1) of the channels at each time step."""
+        space = (3, 4)
+        if self.method == 'grad-cam':
+            return gradient.mean(space, keepdim=True)
+        # In double precision: the cube of a small gradient leaves the range of float32.
+        g, a = gradient.double(), activation.double()
+        below = 2 * g**2 + g**3 * a.sum(space, keepdim=True)
+        share = torch.where(below == 0, 0, g**2 / below.where(below != 0, torch.ones_like(below)))
+        return (share * g.relu()).sum(space, keepdim=True).float()
+
+
+def _checked(labels: Sequence[int], logits: Tensor) -> Tensor:
+    """Labels as a tensor (B,)."""
+    count, classes = logits.shape
+    if len(labels) != count:
+        raise ValueError(f'{len(labels)} labels for {count} clips (views count as clips)')
+    wrong = [label for label in labels if not 0 <= label < classes]
+    if wrong:
+        raise ValueError(
+            f'class {wrong[0]} is outside the {classes} classes of the model (0 to {classes - 1})'
+        )
+    return torch.tensor(labels, device=logits.device)
+
+
+def scale_heat(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """Heat (B, t, h, w) on another grid (T, H, W), and from 0 to 1 within each clip.
+
+    Interpolation is trilinear. A clip without heat stays 0.
+    """
+    heat = F.interpolate(maps[:, None], size=size, mode='trilinear', align_corners=False)[:, 0]
+    heat = heat - heat.amin((1, 2, 3), keepdim=True)
+    most = heat.amax((1, 2, 3), keepdim=True)
+    return heat / most.where(most > 0, torch.ones_like(most))
+
+
+def _check_colormap(name: str) -> None:
+    import matplotlib
+
+    if name not in matplotlib.colormaps:
+        raise ValueError(
+            f'colormap {name!r} is none of Matplotlib; try viridis, magma, inferno, turbo or jet'
+        )
+
+
+def overlay(frames: Tensor, heat: Tensor, colormap: str = 'viridis', alpha: float = 0.5) -> Tensor:
+    """Lay heat over frames.
+
+    Args:
+        frames: (..., H, W, 3), from 0 to 1.
+        heat: (..., H, W), from 0 to 1.
+        colormap: Colour map of Matplotlib.
+        alpha: Opacity of the heat, 0 to 1.
+
+    Returns:
+        (..., H, W, 3), from 0 to 1.
+
+    Raises:
+        ValueError: `alpha` is outside 0 to 1, or the colour map unknown.
+    """
+    import matplotlib
+
+    if not 0 <= alpha <= 1:
+        raise ValueError(f'alpha={alpha} must be from 0 to 1')
+    _check_colormap(colormap)
+    table = torch.tensor(matplotlib.colormaps[colormap](range(256))[:, :3], dtype=torch.float32)
+    colours = table.to(heat.device)[(heat * 255).round().long()]
+    return alpha * colours + (1 - alpha) * frames

@@ -1,0 +1,96 @@
+"""Predictions written into frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ['draw_top_classes']
+
+_BAR, _BEST_BAR, _BOX = (99, 132, 173), (246, 173, 85), (14, 20, 30, 190)
+
+
+@lru_cache(maxsize=16)
+def _font(size: int) -> Any:
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf'), size)
+
+
+def draw_top_classes(
+    frames: np.ndarray,
+    top: Sequence[tuple[str, float]],
+    font_scale: float = 1.0,
+    font_color: str = 'white',
+) -> np.ndarray:
+    """Draw a panel of class names, bars and per cents into each frame.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB.
+        top: Names and scores from 0 to 1, the best first.
+        font_scale: Size of the text; at 1 it follows the size of the frames.
+        font_color: Name or `#rrggbb` code of the text's colour.
+
+    Returns:
+        New frames; those given stay as they are.
+
+    Raises:
+        ValueError: The colour is unknown, or the scale not positive.
+    """
+    if font_scale <= 0:
+        raise ValueError(f'font_scale={font_scale} must be positive')
+    height, width = frames.shape[1:3]
+    panel = _panel(tuple(top), height, width, font_scale, font_color)
+    colour, opacity = panel[..., :3].astype(np.float32), panel[..., 3:].astype(np.float32) / 255
+    out = frames.copy()
+    h, w = panel.shape[:2]
+    place = out[:, height - h : height, :w]
+    place[:] = (place * (1 - opacity) + colour * opacity + 0.5).astype(np.uint8)
+    return out
+
+
+@lru_cache(maxsize=16)
+def _panel(
+    top: tuple[tuple[str, float], ...], height: int, width: int, scale: float, colour: str
+) -> np.ndarray:
+    """The panel, (h, w, 4) RGBA, no larger than a frame."""
+    from PIL import Image, ImageColor, ImageDraw
+
+    text_colour = ImageColor.getrgb(colour)
+    size = max(round(min(height * 0.045, width * 0.05) * scale), 6)
+    font = _font(size)
+    line, margin = round(size * 1.5), round(size * 0.6)
+    rows = min(len(top), max((height - 2 * margin) // line, 1))
+    score_width = round(font.getlength('100.0 %')) + margin
+    bar_width = round(size * 4)
+    room = width - 3 * margin - score_width - bar_width
+    names = [_shorten(name, font, max(room, size)) for name, _ in top[:rows]]
+    name_width = round(max(font.getlength(name) for name in names)) + margin
+    w = min(name_width + bar_width + score_width + 2 * margin, width)
+    image = Image.new('RGBA', (w, min(rows * line + 2 * margin, height)), _BOX)
+    draw = ImageDraw.Draw(image)
+    for i, (name, (_, score)) in enumerate(zip(names, top, strict=False)):
+        y = margin + i * line
+        draw.text((margin, y + line / 2), name, fill=text_colour, font=font, anchor='lm')
+        left = margin + name_width
+        length = max(round(bar_width * min(max(score, 0), 1)), 1)
+        bar = (left, y + line * 0.25, left + length, y + line * 0.75)
+        draw.rectangle(bar, fill=_BEST_BAR if i == 0 else _BAR)
+        right = left + bar_width + score_width
+        text = f'{100 * score:.1f} %'
+        draw.text((right, y + line / 2), text, fill=text_colour, font=font, anchor='rm')
+    return np.asarray(image)
+
+
+def _shorten(name: str, font: Any, width: float) -> str:
+    """The name, or its beginning with an ellipsis where it is too wide."""
+    if font.getlength(name) <= width:
+        return name
+    while name and font.getlength(name + '…') > width:
+        name = name[:-1]
+    return name.rstrip() + '…'

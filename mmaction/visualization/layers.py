@@ -1,0 +1,100 @@
+"""Finding a layer by its path, and reading what it outputs as a map over time and space."""
+
+from __future__ import annotations
+
+import difflib
+
+from torch import Tensor, nn
+
+__all__ = ['default_layer', 'find_layer', 'to_channels_first']
+
+
+def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
+    """The layer of a path such as 'backbone/blocks/3/3' or 'backbone/blocks/-1/-1'.
+
+    A negative number counts from the end of a list. A list itself, such as the
+    stage 'backbone/blocks/3', stands for its last layer.
+
+    Args:
+        model: The recognizer.
+        name: Names of modules from the model down, joined by '/' or '.'.
+
+    Returns:
+        The path, with negative numbers resolved, and the layer.
+
+    Raises:
+        ValueError: There is no such layer; the message lists those there are.
+    """
+    module = model
+    found: list[str] = []
+    for part in name.replace('.', '/').strip('/').split('/'):
+        children = dict(module.named_children())
+        key = part
+        if part.startswith('-') and part[1:].isdigit() and _is_list(module):
+            position = len(children) - int(part[1:])
+            key = str(position) if position >= 0 else part
+        if key not in children:
+            raise ValueError(_no_layer(name, part, '/'.join(found), children))
+        module = children[key]
+        found.append(key)
+    while isinstance(module, nn.ModuleList) and len(module):
+        found.append(str(len(module) - 1))
+        module = module[-1]
+    return '/'.join(found), module
+
+
+def _is_list(module: nn.Module) -> bool:
+    return isinstance(module, (nn.ModuleList, nn.Sequential))
+
+
+def _no_layer(name: str, part: str, parent: str, children: dict[str, nn.Module]) -> str:
+    where = parent or 'the model'
+    if not children:
+        return f'there is no layer {name!r}: {where} has no layers within it'
+    there = ', '.join('/'.join(filter(None, (parent, child))) for child in children)
+    near = difflib.get_close_matches(part, children, n=1, cutoff=0.6)
+    hint = f'; did you mean {near[0]!r}?' if near and not part.lstrip('-').isdigit() else ''
+    return f'there is no layer {name!r}: {where} has no {part!r}{hint} (there are: {there})'
+
+
+def default_layer(model: nn.Module) -> str:
+    """The last block of the backbone, or the backbone where it has no `blocks`."""
+    return 'backbone/blocks/-1/-1' if hasattr(model.backbone, 'blocks') else 'backbone'
+
+
+def to_channels_first(tokens: Tensor, clip_shape: tuple[int, int, int], name: str) -> Tensor:
+    """Bring the output of a layer to (B, C, t, h, w), as a view.
+
+    Layers of transformers give (B, t, h, w, C), convolutions (B, C, t, h, w). Which
+    of the two a map is, its own shape tells: its grid is the clip's, reduced by one
+    factor along height and width.
+
+    Args:
+        tokens: Output of the layer.
+        clip_shape: (T, H, W) of the clips that the model was given.
+        name: The layer, for messages.
+
+    Raises:
+        ValueError: It is no map over time and space.
+    """
+    shape = tuple(tokens.shape)
+    misfits = {}
+    if tokens.ndim == 5:
+        misfits = {
+            axis: _misfit(grid, clip_shape)
+            for axis, grid in ((1, shape[2:]), (4, shape[1:4]))
+            if all(n <= size for n, size in zip(grid, clip_shape, strict=True))
+        }
+    if not misfits:
+        raise ValueError(
+            f'layer {name} gives a tensor of shape {shape}, which is no map over the time, height '
+            f'and width of clips of {clip_shape}; choose a block, a stage, an attention or a norm '
+            'of tokens'
+        )
+    return tokens.movedim(min(misfits, key=lambda axis: misfits[axis]), 1)
+
+
+def _misfit(grid: tuple[int, ...], clip_shape: tuple[int, int, int]) -> float:
+    """How far from square the patches of a grid are, and from a whole number of pixels."""
+    _, height, width = (size / n for size, n in zip(clip_shape, grid, strict=True))
+    return abs(height - width) / max(height, width) + 0.01 * (height % 1 + width % 1)

@@ -1,0 +1,183 @@
+"""Frames as .mp4, .gif and .png files.
+
+Frames are uint8 RGB arrays (T, H, W, 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ['ClipWriter', 'check_out_name', 'contact_sheet', 'resize_frames']
+
+RESIZE_ALGORITHMS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
+
+
+def check_out_name(path: str | Path, endings: Sequence[str] = ('.gif', '.mp4', '.png')) -> None:
+    """Raise `ValueError` unless the file can be written in the format of its name."""
+    if Path(path).suffix.lower() not in endings:
+        raise ValueError(f'{path}: the name has to end in {", ".join(endings)}')
+
+
+def resize_frames(
+    frames: np.ndarray,
+    resolution: tuple[int | None, int | None] | None,
+    algorithm: str = 'bicubic',
+) -> np.ndarray:
+    """Frames of (width, height); where one of these is None or -1 it follows the other.
+
+    Raises:
+        ValueError: The algorithm or the size is none.
+    """
+    import cv2
+
+    if algorithm not in RESIZE_ALGORITHMS:
+        raise ValueError(f'resize algorithm {algorithm!r} is none of {RESIZE_ALGORITHMS}')
+    if resolution is None:
+        return frames
+    height, width = frames.shape[1:3]
+    w, h = (None if side in (None, -1) else side for side in resolution)
+    if (w is None and h is None) or any(side is not None and side < 1 for side in (w, h)):
+        raise ValueError(
+            f'target resolution {tuple(resolution)} is no (width, height); one may be -1'
+        )
+    size = (w or max(round(width * h / height), 1), h or max(round(height * w / width), 1))
+    if size == (width, height):
+        return frames
+    codes = dict(
+        nearest=cv2.INTER_NEAREST,
+        bilinear=cv2.INTER_LINEAR,
+        bicubic=cv2.INTER_CUBIC,
+        area=cv2.INTER_AREA,
+        lanczos=cv2.INTER_LANCZOS4,
+    )
+    return np.stack([cv2.resize(f, size, interpolation=codes[algorithm]) for f in frames])
+
+
+class ClipWriter:
+    """Write frames to an .mp4 (H.264) or .gif file, part by part.
+
+    Use it in a `with` statement.
+
+    Args:
+        path: The file; folders above it are made.
+        fps: Frames per second. A GIF keeps hundredths of a second.
+
+    Raises:
+        ValueError: The name ends in neither, or `fps` is not positive.
+    """
+
+    def __init__(self, path: str | Path, fps: float) -> None:
+        check_out_name(path, ('.mp4', '.gif'))
+        if fps <= 0:
+            raise ValueError(f'fps={fps} must be positive')
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.fps = fps
+        self._container: Any = None
+        self._stream: Any = None
+        self._pages: list[Any] = []
+
+    def __enter__(self) -> ClipWriter:
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        self.close(complete=kind is None)
+
+    def write(self, frames: np.ndarray) -> None:
+        """Append frames (N, H, W, 3)."""
+        if self.path.suffix.lower() == '.gif':
+            from PIL import Image
+
+            self._pages += [
+                Image.fromarray(f).quantize(256, dither=Image.Dither.NONE) for f in frames
+            ]
+            return
+        import av
+
+        # Pictures of H.264 in 4:2:0 have even sides.
+        height, width = frames.shape[1:3]
+        frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode='edge')
+        if self._container is None:
+            self._container = av.open(str(self.path), 'w')
+            rate = Fraction(self.fps).limit_denominator(1001)
+            self._stream = self._container.add_stream('libx264', rate=rate)
+            self._stream.height, self._stream.width = frames.shape[1:3]
+            self._stream.pix_fmt = 'yuv420p'
+            self._stream.options = {'crf': '18'}
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
+            self._container.mux(self._stream.encode(picture))
+
+    def close(self, complete: bool = True) -> None:
+        """End the file; what is not `complete` is removed."""
+        if self._container is not None:
+            if complete:
+                self._container.mux(self._stream.encode())
+            self._container.close()
+            if not complete:
+                self.path.unlink(missing_ok=True)
+        elif self._pages and complete:
+            first, *rest = self._pages
+            step = max(round(100 / self.fps), 1) * 10
+            first.save(self.path, save_all=True, append_images=rest, duration=step, loop=0)
+        self._container, self._pages = None, []
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, np.ndarray]],
+    path: str | Path,
+    columns: int = 8,
+    captions: Sequence[str] | None = None,
+    title: str = '',
+    colormap: str | None = None,
+) -> None:
+    """Write clips one below the other, each as a row of evenly spaced frames.
+
+    Args:
+        rows: Name and frames (T, H, W, 3) of each clip; frames of a row have one size.
+        path: The .png file.
+        columns: Most frames in a row.
+        captions: A text above each column; only where all clips have equally many
+            frames, of which these are the T captions.
+        title: Headline.
+        colormap: Draw the scale of this colour map, from 0 to 1, at the right.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+    columns = min(columns, max(len(frames) for _, frames in rows))
+    aspect = max(frames.shape[1] / frames.shape[2] for _, frames in rows)
+    label_width = max(len(line) for name, _ in rows for line in name.split('\n')) * 0.075 + 0.15
+    side = 1.35
+    size = (
+        columns * side + label_width + (0.6 if colormap else 0),
+        len(rows) * (side * aspect + 0.04) + (0.35 if title else 0) + (0.22 if captions else 0),
+    )
+    figure = Figure(figsize=size, layout='constrained')
+    layout: Any = figure.get_layout_engine()
+    layout.set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (name, frames) in enumerate(rows):
+        chosen = np.linspace(0, len(frames) - 1, columns).round().astype(int)
+        for column, index in enumerate(chosen):
+            axis = axes[row, column]
+            axis.imshow(frames[index], interpolation='nearest')
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if row == 0 and captions is not None:
+                axis.set_title(captions[index], fontsize=8, pad=3)
+        axes[row, 0].set_ylabel(name, rotation=0, ha='right', va='center', fontsize=9, labelpad=6)
+    if colormap:
+        bar = figure.colorbar(ScalarMappable(cmap=colormap), ax=axes, fraction=0.02, pad=0.01)
+        bar.set_ticks([0, 1])
+        bar.ax.tick_params(labelsize=8)
+        bar.outline.set_visible(False)
+    if title:
+        figure.suptitle(title, fontsize=11, weight='bold')
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160)

@@ -1,0 +1,124 @@
+"""Many videos by one call."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from mmaction.apis import ActionRecogInferencer, MMAction2Inferencer
+from mmaction.apis.inference import inference_recognizer
+from tests.apis.conftest import CLASSES, tiny_config
+from tests.video_factory import write_video
+
+NAMES = [f'class {i}' for i in range(CLASSES)]
+
+
+@pytest.fixture
+def inferencer(model, tmp_path):
+    path = tmp_path / 'names.txt'
+    path.write_text('\n'.join(NAMES) + '\n')
+    return ActionRecogInferencer(model, label_file=path)
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / 'clip.mp4', 20, 64, 48)
+
+
+def scores(result):
+    return np.array([p['pred_scores'] for p in result['predictions']])
+
+
+def test_videos_arrays_and_folders_in_one_call_keep_their_order(inferencer, video, array, folder):
+    result = inferencer([video, array, folder], batch_size=2)
+    one_by_one = [scores(inferencer(v))[0] for v in (video, array, folder)]
+    np.testing.assert_allclose(scores(result), one_by_one, atol=1e-6)
+    np.testing.assert_allclose(one_by_one[1], one_by_one[2], atol=1e-6)
+    assert not np.allclose(one_by_one[0], one_by_one[1], atol=1e-3)
+    for prediction in result['predictions']:
+        best = int(np.argmax(prediction['pred_scores']))
+        assert prediction['pred_labels'] == [best]
+        assert prediction['pred_names'] == [NAMES[best]]
+        assert prediction['top5'][0] == (NAMES[best], max(prediction['pred_scores']))
+        assert len(prediction['top5']) == 5
+
+
+def test_one_clip_and_one_crop_are_looked_at(inferencer, array):
+    steps = [dict(step) for step in inferencer.model.cfg.test_pipeline]
+    steps[1]['num_clips'] = 1
+    steps[4]['type'] = 'CenterCrop'
+    expected = inference_recognizer(inferencer.model, array, steps).pred_score
+    np.testing.assert_allclose(scores(inferencer(array))[0], expected, atol=1e-6)
+
+
+def test_config_and_weights(model, array, tmp_path):
+    path = tmp_path / 'model.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    built = ActionRecogInferencer(tiny_config(), path, 'cpu')
+    expected = scores(ActionRecogInferencer(model)(array))
+    np.testing.assert_allclose(scores(built(array)), expected, atol=1e-6)
+    assert built(array)['predictions'][0]['pred_names'] == [str(expected.argmax())]
+    with pytest.raises(TypeError, match='weights go with a config'):
+        ActionRecogInferencer(model, path)
+
+
+def test_data_samples_and_files(inferencer, array, tmp_path, capsys):
+    out = tmp_path / 'new' / 'predictions.json'
+    result = inferencer(
+        [array, array], return_datasamples=True, print_result=True, pred_out_file=out
+    )
+    written = json.loads(out.read_text())
+    assert [p['pred_labels'] for p in written] == [
+        s.pred_label.tolist() for s in result['predictions']
+    ]
+    assert 'pred_labels' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('kind', ['video', 'gif'])
+def test_labelled_videos(inferencer, video, array, tmp_path, kind):
+    out = tmp_path / 'out'
+    result = inferencer(
+        [video, array], return_vis=True, vid_out_dir=out, out_type=kind, target_resolution=(96, 72)
+    )
+    assert [v.shape for v in result['visualization']] == [(20, 72, 96, 3)] * 2
+    suffix = 'gif' if kind == 'gif' else 'mp4'
+    assert sorted(p.name for p in out.iterdir()) == [f'clip.{suffix}', f'clip_1.{suffix}']
+    with av.open(str(out / f'clip.{suffix}')) as container:
+        frames = [f.to_ndarray(format='rgb24') for f in container.decode(video=0)]
+    assert len(frames) == 20
+    error = np.abs(np.stack(frames).astype(int) - result['visualization'][0]).mean()
+    assert error < 8  # of 255, by compression
+
+
+def test_equal_names_do_not_overwrite_each_other(inferencer, video, tmp_path):
+    out = tmp_path / 'out'
+    inferencer([video, video], vid_out_dir=out)
+    assert sorted(p.name for p in out.iterdir()) == ['clip_0.mp4', 'clip_1.mp4']
+
+
+def test_names_of_mmaction2s_unified_inferencer(model, array):
+    prediction = MMAction2Inferencer(model)(array)['predictions'][0]
+    plain = ActionRecogInferencer(model)(array)['predictions'][0]
+    assert prediction['rec_labels'] == [plain['pred_labels']]
+    assert prediction['rec_scores'] == [plain['pred_scores']]
+    with pytest.raises(ValueError, match='needs rec'):
+        MMAction2Inferencer()
+
+
+def test_a_missing_input_is_found_before_any_is_classified(inferencer, array, monkeypatch):
+    monkeypatch.setattr(inferencer.model, 'test_step', lambda batch: pytest.fail('classified'))
+    with pytest.raises(FileNotFoundError, match='missing'):
+        inferencer([array, 'missing.mp4'])
+
+
+def test_wrong_arguments(model, array, inferencer):
+    with pytest.raises(ValueError, match="is no input of format 'video' but 'array'"):
+        ActionRecogInferencer(model, input_format='video')(array)
+    with pytest.raises(ValueError, match="input_format='film' must be one of"):
+        ActionRecogInferencer(model, input_format='film')
+    with pytest.raises(ValueError, match='batch_size=0'):
+        inferencer(array, batch_size=0)
+    with pytest.raises(ValueError, match="out_type='img'"):
+        inferencer(array, out_type='img')
