@@ -1,0 +1,101 @@
+"""Runs with a teacher: saved without it, resumed exactly, tested where it is not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmaction.registry import MODELS
+from tests.engine.toy import Run, last_checkpoint, toy_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def config(folder, work_dir, **changes):
+    """The toy run with token labels of a toy teacher, whose files lie in `folder`."""
+    cfg = toy_config(work_dir)
+    teacher = cfg.model.to_dict()
+    teacher['data_preprocessor'].pop('blending')
+    if not (folder / 'teacher.pth').exists():
+        model = MODELS.build(teacher)
+        model.init_weights()
+        torch.nn.init.normal_(model.cls_head.fc_cls.weight)
+        torch.save(dict(state_dict=model.state_dict()), folder / 'teacher.pth')
+        Config(dict(model=teacher)).dump(folder / 'teacher.py')
+    cfg.model.type = 'Recognizer3D_TL'
+    cfg.model.cls_head.type = 'I3DHead_TL'
+    cfg.model.data_preprocessor.blending = None
+    cfg.model.teacher = dict(
+        config=str(folder / 'teacher.py'), checkpoint=str(folder / 'teacher.pth')
+    )
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_resumed_run_is_the_unbroken_one(tmp_path, processes):
+    whole = config(tmp_path, tmp_path / 'whole')
+    Run(whole, processes).check()
+    unbroken = last_checkpoint(whole.work_dir)
+    for part in ('state_dict', 'ema_state_dict'):
+        assert not [name for name in unbroken[part] if 'teacher' in name]
+    assert 'cls_head.token_linear.6.weight' in unbroken['state_dict']
+    moments = unbroken['optimizer']['state']
+    parameters = [n for n in unbroken['state_dict'] if n.endswith(('weight', 'bias'))]
+    assert len(moments) == len(parameters)
+
+    broken = config(tmp_path, tmp_path / 'broken')
+    broken.custom_hooks.append(dict(type='StopAfter', step=5))
+    Run(broken, processes).wait()
+    broken.custom_hooks.pop()
+    broken.resume = True
+    Run(broken, processes).check()
+    resumed = last_checkpoint(broken.work_dir)
+    assert resumed['meta']['iter'] == unbroken['meta']['iter']
+    for part in ('state_dict', 'ema_state_dict'):
+        for name, value in unbroken[part].items():
+            assert torch.equal(resumed[part][name], value), name
+
+
+def tool(name, *arguments):
+    """Run a tool; its exit status and all it printed."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_round_trip_through_the_tools(tmp_path):
+    cfg = config(
+        tmp_path,
+        tmp_path / 'run',
+        train_cfg=dict(max_epochs=1),
+        custom_imports=dict(imports=['tests.engine.toy'], allow_failed_imports=False),
+    )
+    cfg.dump(tmp_path / 'student.py')
+    status, output = tool('train.py', tmp_path / 'student.py')
+    assert status == 0, output
+    checkpoint = sorted((tmp_path / 'run').glob('iter_*.pth'))[-1]
+
+    # Testing wants no teacher, training does, and says which file and what to do.
+    (tmp_path / 'teacher.pth').unlink()
+    status, output = tool('test.py', tmp_path / 'student.py', checkpoint)
+    assert status == 0, output
+    assert json.loads((tmp_path / 'run' / 'metrics.json').read_text())['top1_acc'] >= 0
+    status, output = tool('train.py', tmp_path / 'student.py')
+    assert status == 1
+    assert output.count('error:') == 1
+    assert 'teacher.pth is not there' in output
+    assert 'model.teacher.checkpoint=FILE' in output
