@@ -1,13 +1,14 @@
 """What the tools that go through folders of clips share.
 
 Child processes that a broken file cannot stop, files that are written whole or
-not at all, and the search for clips in a folder.
+not at all, the search for clips in a folder, and all frames of a video.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import queue
 import sys
@@ -15,14 +16,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmaction.datasets.decoders import VideoReader
 
 __all__ = [
     'IMAGE_EXTENSIONS',
     'VIDEO_EXTENSIONS',
     'Outcome',
     'add_job_options',
+    'check_settings',
     'find_files',
+    'find_work',
+    'frame_chunks',
     'one_line',
     'part_of',
     'printable',
@@ -37,6 +46,8 @@ VIDEO_EXTENSIONS = (
     *('.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
 )
 IMAGE_EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+
+_CHUNK_BYTES = 1 << 28
 
 Job = TypeVar('Job')
 
@@ -215,6 +226,80 @@ def find_files(
     return sorted(found), others
 
 
+def find_work(
+    folder: Path, out: Path, suffix: str, overwrite: bool
+) -> tuple[list[tuple[str, str]], int]:
+    """The videos under a folder, and what each is to become in another.
+
+    Args:
+        folder: Folder of the videos.
+        out: Folder to write to; it may lie in `folder`.
+        suffix: What the extension of a video becomes.
+        overwrite: Do what is done as well.
+
+    Returns:
+        (video, target) for each video whose target is missing or older than it,
+        and the number of the others.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no videos, it is `out`, or two would have one target.
+    """
+    if out.resolve() == folder.resolve():
+        raise ValueError(f'{out} holds the videos themselves: give another folder to write to')
+    names, _ = find_files(folder, VIDEO_EXTENSIONS, without=[out])
+    if not names:
+        raise ValueError(f'there are no videos in {str(folder)!r}')
+    targets: dict[str, str] = {}
+    for name in names:
+        target = os.path.splitext(name)[0] + suffix
+        if target in targets:
+            raise ValueError(
+                f'{targets[target]!r} and {name!r} would both become {target!r}: rename one'
+            )
+        targets[target] = name
+    work = [(str(folder / name), str(out / target)) for target, name in targets.items()]
+    left = [pair for pair in work if overwrite or not _is_done(*pair)]
+    return left, len(work) - len(left)
+
+
+def _is_done(source: str, target: str) -> bool:
+    try:
+        return os.stat(target).st_mtime_ns >= os.stat(source).st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def check_settings(file: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Write settings beside what is made with them.
+
+    Raises:
+        ValueError: What is there was made with others.
+    """
+    if file.exists() and not overwrite:
+        try:
+            found = json.loads(file.read_text(encoding='utf-8'))
+        except ValueError:
+            found = None
+        if found != settings:
+            raise ValueError(
+                f'{file.parent} was made with {found}, asked for is {settings}: give another '
+                'folder, or --overwrite to make all anew'
+            )
+    write_text(file, [json.dumps(settings)])
+
+
+def frame_chunks(reader: VideoReader) -> Iterator[np.ndarray]:
+    """All frames of a video in order, as uint8 arrays (N, H, W, 3) of at most 64 frames.
+
+    Raises:
+        UnreadableVideoError: A frame cannot be decoded.
+    """
+    size = max(1, min(64, _CHUNK_BYTES // reader.get_batch([0]).nbytes))
+    for start in range(0, len(reader), size):
+        yield reader.get_batch(range(start, min(start + size, len(reader))))
+
+
 def one_line(text: str) -> str:
     """A text with line breaks, tabs and runs of blanks made one blank."""
     return ' '.join(text.split())
@@ -225,7 +310,8 @@ def report_failures(failures: dict[str, str], path: Path, what: str) -> None:
     if not failures:
         path.unlink(missing_ok=True)
         return
-    write_text(path, (f'{name}\t{reason}' for name, reason in sorted(failures.items())))
+    lines = ((name.replace('\n', '\\n'), reason) for name, reason in sorted(failures.items()))
+    write_text(path, ('\t'.join(line) for line in lines))
     print(f'{len(failures)} {what}, listed in {printable(path)}:', file=sys.stderr)
     for name, reason in sorted(failures.items())[:20]:
         print(f'  {printable(name)}: {reason}', file=sys.stderr)
@@ -234,5 +320,6 @@ def report_failures(failures: dict[str, str], path: Path, what: str) -> None:
 
 
 def printable(name: str | Path) -> str:
-    """A file name that any terminal can show."""
-    return str(name).encode('utf-8', 'backslashreplace').decode('utf-8')
+    """A file name that any terminal can show, on one line."""
+    text = str(name).encode('utf-8', 'backslashreplace').decode('utf-8')
+    return text.replace('\n', '\\n')

@@ -23,8 +23,6 @@ _FILE_ONLY = (
 
 class _ConsoleFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        if getattr(record, 'file_only', False):
-            return False
         return record.levelno >= logging.ERROR or not str(record.msg).startswith(_FILE_ONLY)
 
 

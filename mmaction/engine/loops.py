@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from mmaction.registry import LOOPS
 
 from .launch import any_process
+from .workers import start_iterator
 
 __all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'ValLoop', 'batches_from']
 
@@ -40,7 +41,7 @@ def batches_from(loader: DataLoader, epoch: int, done: int) -> Iterator[tuple[in
         world_size = getattr(sampler, 'world_size', 1)
         sampler.skip(min(done * loader.batch_size, len(sampler)) * world_size)
         skipped = done
-    for index, batch in enumerate(loader, start=skipped):
+    for index, batch in enumerate(start_iterator(loader), start=skipped):
         if index >= done:
             yield index, batch
 
@@ -117,7 +118,7 @@ class IterBasedTrainLoop(_IterBasedTrainLoop):
         sampler = self.dataloader.sampler
         if isinstance(sampler, InfiniteSampler):
             sampler.skip(self._iter * self.dataloader.batch_size)
-            yield from self.dataloader
+            yield from start_iterator(self.dataloader)
         length = len(self.dataloader)
         epoch, done = divmod(self._iter, length)
         while True:
@@ -161,7 +162,7 @@ class ValLoop(_ValLoop):
         runner.call_hook('before_val_epoch')
         runner.model.eval()
         shared = self._batches_of_all()
-        for index, batch in enumerate(self.dataloader):
+        for index, batch in enumerate(start_iterator(self.dataloader)):
             self.run_iter(index, batch)
             if index < shared and any_process(runner.stop_signal is not None):
                 break

@@ -81,7 +81,7 @@ class ActionRunner(Runner):
         return logger
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
-        self.logger.info(f'Config:\n{self.cfg.pretty_text}', extra={'file_only': True})
+        """Nothing: the config and `run.json` in the work dir say it."""
 
     @staticmethod
     def build_dataloader(
@@ -409,7 +409,8 @@ class ActionRunner(Runner):
 
     def _facts(self) -> dict[str, Any]:
         return dict(
-            cfg=self.cfg.pretty_text,
+            # Formatting it takes half a second.
+            cfg=self.message_hub.get_info('cfg'),
             seed=self.seed,
             experiment_name=self.experiment_name,
             time=time.strftime('%Y%m%d_%H%M%S'),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ['end_workers', 'start_worker']
+from torch.utils.data import DataLoader
+
+__all__ = ['end_workers', 'start_iterator', 'start_worker']
 
 GRACE = 60
 """Seconds for which a worker goes on after SIGTERM."""
+_HELD = {signal.SIGINT, signal.SIGTERM}
 
 
 def start_worker(worker_id: int, then: Callable[[int], Any] | None = None) -> None:
@@ -27,8 +30,22 @@ def start_worker(worker_id: int, then: Callable[[int], Any] | None = None) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'alarm'):
         signal.signal(signal.SIGTERM, _end_later)
+    if hasattr(signal, 'pthread_sigmask'):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
     if then is not None:
         then(worker_id)
+
+
+def start_iterator(loader: DataLoader) -> Iterator[Any]:
+    """Start the workers of a loader, holding signals back until they can bear them."""
+    ours = getattr(loader.worker_init_fn, 'func', None) is start_worker
+    if not ours or not loader.num_workers or not hasattr(signal, 'pthread_sigmask'):
+        return iter(loader)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_later(number: int, frame: FrameType | None) -> None:

@@ -81,6 +81,14 @@ class StopAfter(Hook):
 
 
 @HOOKS.register_module(force=True)
+class StopInValidation(Hook):
+    """Send SIGTERM to this process in the first batch of a validation."""
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@HOOKS.register_module(force=True)
 class SaveBuffers(Hook):
     """Save BatchNorm's statistics of each process after the last step but one."""
 
@@ -219,7 +227,8 @@ def _train(text, environment, output):
 
 
 _context = multiprocessing.get_context('forkserver')
-_context.set_forkserver_preload(['tests.engine.toy', 'mmaction.engine', 'mmaction.evaluation'])
+_rooms = ('datasets', 'engine', 'evaluation', 'models', 'visualization')
+_context.set_forkserver_preload(['tests.engine.toy', *(f'mmaction.{room}' for room in _rooms)])
 
 
 class Run:
