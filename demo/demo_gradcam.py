@@ -1,0 +1,163 @@
+"""Show where a recognizer looks in a video: Grad-CAM as .gif, .mp4 or .png contact sheet.
+
+    python demo/demo_gradcam.py CONFIG CHECKPOINT VIDEO \
+        --target-layer-name backbone/blocks/3/3 --fps 10 --out-filename OUT.gif
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file or URL')
+    add('video', help='video file or folder of frames img_00001.jpg, ...')
+    add('--use-frames', action='store_true', help='the video must be a folder of frames')
+    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
+    add(
+        '--target-layer-name',
+        metavar='NAME',
+        help='layer such as backbone/blocks/3/3; negative numbers count from the end '
+        '(default: the last block, backbone/blocks/-1/-1)',
+    )
+    add('--method', choices=('grad-cam', 'grad-cam++'), default='grad-cam')
+    add(
+        '--class',
+        dest='label',
+        metavar='CLASS',
+        help='explain this class, a number or a name (default: the best one)',
+    )
+    add('--out-filename', metavar='FILE', help='.gif, .mp4 or .png (a contact sheet)')
+    add('--fps', type=float, default=5, help='frames per second of .gif and .mp4 (default: 5)')
+    add(
+        '--target-resolution',
+        type=int,
+        nargs=2,
+        metavar=('WIDTH', 'HEIGHT'),
+        help='size of the frames; -1 keeps the proportion (default: as the model sees them, '
+        'or 224 high if these are smaller)',
+    )
+    add(
+        '--resize-algorithm',
+        choices=('nearest', 'bilinear', 'bicubic', 'area', 'lanczos'),
+        default='bicubic',
+    )
+    add('--colormap', default='viridis', help='of Matplotlib (default: viridis)')
+    add('--alpha', type=float, default=0.5, help='opacity of the heat, 0 to 1 (default: 0.5)')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the config',
+    )
+    return parser.parse_args(arguments)
+
+
+def class_number(text: str | None, names: list[str] | None) -> int | None:
+    """The class that `--class` means.
+
+    Raises:
+        ValueError: No class has this name.
+    """
+    if text is None:
+        return None
+    if names and text in names:
+        return names.index(text)
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    if not names:
+        raise ValueError(f'--class {text}: the names of the classes are not known, give a number')
+    import difflib
+
+    near = difflib.get_close_matches(text, names, n=3)
+    hint = f'; did you mean {" or ".join(near)}?' if near else ''
+    raise ValueError(f'--class {text}: no class has this name{hint}')
+
+
+def explain(model: nn.Module, args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, str]:
+    """Frames, frames with heat (T, H, W, 3; uint8), and a headline."""
+    import torch
+
+    from mmaction.apis.clips import clip_info, pipeline_steps, steps_for
+    from mmaction.apis.inference import load_clip
+    from mmaction.visualization import GradCAM, overlay, resize_frames
+    from mmaction.visualization.grad_cam import scale_heat
+
+    meta: Any = model.dataset_meta
+    names = meta.get('classes')
+    label = class_number(args.label, names)
+    cam = GradCAM(model, args.target_layer_name, args.colormap, args.method)
+    kind, _ = clip_info(args.video, 'rawframes' if args.use_frames else None)
+    steps = steps_for(pipeline_steps(model.cfg), kind, one_view=True)
+    clip = load_clip(model, args.video, steps)
+    data: dict[str, Any] = dict(inputs=[clip['inputs']], data_samples=[clip['data_samples']])
+    maps, logits, _ = cam.raw_heat(data, None if label is None else [label])
+
+    frames = clip['inputs'][0].permute(1, 2, 3, 0).numpy()
+    small = frames.shape[1] < 224 and args.target_resolution is None
+    resolution = (-1, 224) if small else args.target_resolution
+    frames = resize_frames(frames, resolution, args.resize_algorithm)
+    # The heat goes to the size of the picture at once, so that it is as smooth as can be.
+    heat = scale_heat(maps, frames.shape[:3])[0].cpu()
+    blended = overlay(torch.from_numpy(frames) / 255, heat, args.colormap, args.alpha)
+
+    scores = logits[0].softmax(0)
+    shown = int(scores.argmax()) if label is None else label
+    name = names[shown] if names else f'class {shown}'
+    headline = f'{name} ({100 * scores[shown]:.1f} %)'
+    grid = ' x '.join(map(str, maps.shape[1:]))
+    print(f'{headline}, {args.method} of {cam.layer_name} (time x height x width: {grid})')
+    if not maps.any():
+        print('the heat is zero everywhere: no place of this layer speaks for the class')
+    return frames, (blended * 255).round().byte().numpy(), headline
+
+
+def write(frames: np.ndarray, blended: np.ndarray, headline: str, args: argparse.Namespace) -> None:
+    """Write what `explain` gives."""
+    from pathlib import Path
+
+    from mmaction.visualization import ClipWriter, contact_sheet
+
+    if Path(args.out_filename).suffix.lower() == '.png':
+        rows = [('clip', frames), (args.method.replace('grad-cam', 'Grad-CAM'), blended)]
+        captions = [f'frame {i + 1}' for i in range(len(frames))]
+        contact_sheet(rows, args.out_filename, 8, captions, headline, args.colormap)
+    else:
+        with ClipWriter(args.out_filename, args.fps) as writer:
+            writer.write(blended)
+    print(f'written: {args.out_filename}')
+
+
+def main() -> None:
+    """Parse, explain, write."""
+    args = parse_args()
+
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        from mmaction.apis import init_recognizer
+        from mmaction.visualization import check_out_name
+
+        if args.out_filename is not None:
+            check_out_name(args.out_filename)
+        model = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
+        frames, blended, headline = explain(model, args)
+        if args.out_filename is not None:
+            write(frames, blended, headline, args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,153 @@
+"""The command lines of demo/, from their arguments to their files."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from demo import demo, demo_gradcam
+from mmaction.apis import inference_recognizer, init_recognizer
+from tests.apis.conftest import CLASSES, tiny_config
+from tests.video_factory import write_video
+
+NAMES = [f'class {"abcdef"[i]}' for i in range(CLASSES)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Config, checkpoint and video."""
+    torch.manual_seed(3)
+    cfg = tiny_config()
+    cfg.dump(tmp_path / 'config.py')
+    model = init_recognizer(cfg, device='cpu')
+    meta = dict(dataset_meta=dict(classes=NAMES))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
+    write_video(tmp_path / 'clip.mp4', 20, 64, 48, fps=25)
+    return [str(tmp_path / name) for name in ('config.py', 'model.pth', 'clip.mp4')]
+
+
+def run(module, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', [module.__file__, *map(str, arguments), '--device', 'cpu'])
+    module.main()
+
+
+def fails(module, monkeypatch, capsys, *arguments):
+    with pytest.raises(SystemExit):
+        run(module, monkeypatch, *arguments)
+    message = capsys.readouterr().err
+    assert message.startswith('error: ')
+    return message
+
+
+def frames_of(path):
+    with av.open(str(path)) as container:
+        return np.stack([f.to_ndarray(format='rgb24') for f in container.decode(video=0)])
+
+
+def test_table_of_the_best_classes(files, monkeypatch, capsys, tmp_path):
+    model = init_recognizer(*files[:2], device='cpu')
+    scores = inference_recognizer(model, files[2]).pred_score
+    run(demo, monkeypatch, *files)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    best = int(scores.argmax())
+    assert lines[0].startswith(f'1  {NAMES[best]}  ')
+    assert f'{100 * scores[best]:.1f} %' in lines[0]
+
+    labels = tmp_path / 'labels.txt'
+    labels.write_text('\n'.join(f'other {i}' for i in range(CLASSES)))
+    run(demo, monkeypatch, *files, labels)
+    assert f'1  other {best}  ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['out.mp4', 'out.gif'])
+def test_labelled_video(files, monkeypatch, tmp_path, name):
+    out = tmp_path / name
+    run(demo, monkeypatch, *files, '--out-filename', out, '--target-resolution', 160, -1)
+    labelled, plain = frames_of(out), frames_of(files[2])
+    assert labelled.shape == (20, 120, 160, 3)
+    # the panel covers the lower left corner; the upper right one is as it was
+    assert labelled[:, 100:118, 2:20].mean() < 0.75 * plain[:, 40:47, 1:8].mean()
+    corner = labelled[:, :30, -40:].mean((1, 2, 3)) - plain[:, :12, -16:].mean((1, 2, 3))
+    assert np.abs(corner).max() < 6
+
+
+def test_demo_errors(files, monkeypatch, capsys, tmp_path):
+    config, checkpoint, video = files
+    assert 'there is no video file' in fails(demo, monkeypatch, capsys, config, checkpoint, 'x.mp4')
+    assert "no input of format 'rawframes'" in fails(
+        demo, monkeypatch, capsys, *files, '--use-frames'
+    )
+    assert 'end in .mp4, .gif' in fails(demo, monkeypatch, capsys, *files, '--out-filename', 'a.b')
+    assert 'no checkpoint nowhere.pth' in fails(
+        demo, monkeypatch, capsys, config, 'nowhere.pth', video
+    )
+    labels = tmp_path / 'labels.txt'
+    labels.write_text('one\ntwo')
+    assert 'names 2 classes' in fails(demo, monkeypatch, capsys, *files, labels)
+
+
+@pytest.mark.parametrize('name', ['out.gif', 'out.mp4'])
+def test_gradcam_clip(files, monkeypatch, capsys, tmp_path, name):
+    out = tmp_path / name
+    run(
+        demo_gradcam, monkeypatch, *files, '--target-layer-name', 'backbone/blocks/-1/-1',
+        '--out-filename', out, '--fps', 4, '--target-resolution', 64, 64,
+    )  # fmt: skip
+    text = capsys.readouterr().out
+    assert 'grad-cam of backbone/blocks/1/1 (time x height x width: 2 x 4 x 4)' in text
+    assert text.startswith('class ')
+    found = frames_of(out)
+    assert found.shape == (4, 64, 64, 3)
+    # without opacity the clip itself is left, with it the colours of the map come in
+    run(demo_gradcam, monkeypatch, *files, '--out-filename', out, '--alpha', 0,
+        '--target-resolution', 64, 64)  # fmt: skip
+    plain = frames_of(out)
+    assert np.abs(found.astype(int) - plain).mean() > 15
+
+
+def test_gradcam_contact_sheet_of_a_class_and_folder(files, monkeypatch, capsys, tmp_path):
+    folder = tmp_path / 'frames'
+    folder.mkdir()
+    for i, frame in enumerate(frames_of(files[2])):
+        Image.fromarray(frame).save(folder / f'img_{i + 1:05d}.png')
+    sheet = tmp_path / 'sheet.png'
+    run(demo_gradcam, monkeypatch, *files[:2], folder, '--use-frames', '--class', 'class c',
+        '--method', 'grad-cam++', '--out-filename', sheet)  # fmt: skip
+    assert capsys.readouterr().out.startswith('class c (')
+    assert Image.open(sheet).size[0] > 800
+    run(demo_gradcam, monkeypatch, *files[:2], folder, '--class', 2)
+    assert capsys.readouterr().out.startswith('class c (')
+
+
+@pytest.mark.parametrize(
+    ('options', 'text'),
+    [
+        (['--target-layer-name', 'backbone/blocks/1/7'], 'there are: backbone/blocks/1/0, '),
+        (['--class', 'class z'], 'no class has this name; did you mean class '),
+        (['--class', '17'], 'class 17 is outside the 6 classes'),
+        (['--out-filename', 'a.txt'], 'has to end in .gif, .mp4, .png'),
+        (['--colormap', 'mud'], "colormap 'mud'"),
+        (['--alpha', '2'], 'alpha=2.0 must be from 0 to 1'),
+    ],
+)
+def test_gradcam_errors(files, monkeypatch, capsys, options, text):
+    assert text in fails(demo_gradcam, monkeypatch, capsys, *files, *options)
+
+
+@pytest.mark.parametrize('name', ['demo', 'demo_gradcam'])
+def test_help_imports_nothing_heavy(name):
+    code = (
+        f'import sys; sys.argv = ["x", "--help"]\nfrom demo import {name}\n'
+        f'try: {name}.main()\nexcept SystemExit: pass\n'
+        'assert not {"torch", "numpy", "mmengine"} & set(sys.modules)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert '--target-resolution WIDTH HEIGHT' in done.stdout

@@ -1,0 +1,247 @@
+"""Grad-CAM against computations of its own."""
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmaction.registry import MODELS
+from mmaction.visualization.grad_cam import GradCAM, overlay, scale_heat
+from tests.visualization.conftest import CLASSES, CLIP, build
+
+
+def clips_of(data):
+    return (torch.cat(data['inputs']).float() - 120) / 60
+
+
+def run_from_block(backbone, tokens, stage, block):
+    """The rest of DualFormer behind one block, from its channels-last output."""
+    x = tokens
+    if block == 0:
+        x = backbone.pos_block[stage](x)
+    for later in backbone.blocks[stage][block + 1 :]:
+        x = later(x)
+    for i in range(stage + 1, len(backbone.blocks)):
+        x = backbone.patch_embeds[i](x)
+        for j, later in enumerate(backbone.blocks[i]):
+            x = later(x)
+            if j == 0:
+                x = backbone.pos_block[i](x)
+    return backbone.norm(x).permute(0, 4, 1, 2, 3)
+
+
+def tokens_of_block(backbone, clips, stage, block):
+    x = clips.permute(0, 2, 3, 4, 1)
+    for i in range(stage + 1):
+        x = backbone.patch_embeds[i](x)
+        for j, layer in enumerate(backbone.blocks[i]):
+            x = layer(x)
+            if (i, j) == (stage, block):
+                return x
+            if j == 0:
+                x = backbone.pos_block[i](x)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(('stage', 'block'), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_dualformer_block_equals_an_independent_computation(model, data, stage, block):
+    """The network is cut at the block: gradients come from the second half alone."""
+    labels = [2, 4]
+    with torch.no_grad():
+        tokens = tokens_of_block(model.backbone, clips_of(data), stage, block)
+    tokens.requires_grad_()
+    logits = model.cls_head(run_from_block(model.backbone, tokens, stage, block))
+    expected = []
+    for i, label in enumerate(labels):
+        gradient = torch.autograd.grad(logits[i, label], tokens, retain_graph=True)[0][i]
+        heat = torch.stack(
+            [
+                (step * grad.flatten(0, 1).mean(0)).sum(-1).clamp(min=0)
+                for step, grad in zip(tokens[i], gradient, strict=True)
+            ]
+        )
+        expected.append(heat.detach())
+
+    cam = GradCAM(model, f'backbone/blocks/{stage}/{block}')
+    maps, found, clip_shape = cam.raw_heat(data, labels)
+    assert clip_shape == CLIP
+    torch.testing.assert_close(found, logits.detach())
+    torch.testing.assert_close(maps, torch.stack(expected), rtol=1e-4, atol=1e-6)
+    assert (maps > 0).any(dim=(1, 2, 3)).all()
+
+
+def test_gradients_agree_with_finite_differences(model, data):
+    """The weights, too, need no autograd: the logit is nudged at the head's input."""
+    label = 1
+    with torch.no_grad():
+        feats = model.backbone.double()(clips_of(data).double())
+        head = model.cls_head.double()
+        weights = torch.zeros(feats.shape[1:3], dtype=torch.double)  # (C, t)
+        cells = feats[0, 0, 0].numel()
+        for c in range(feats.shape[1]):
+            for t in range(feats.shape[2]):
+                nudged = feats[:1].clone()
+                nudged[0, c, t] += 1e-4
+                rise = head(nudged)[0, label] - head(feats[:1])[0, label]
+                weights[c, t] = rise / 1e-4 / cells
+        expected = (feats[0] * weights[..., None, None]).sum(0).clamp(min=0)
+    model.float()
+    maps, _, _ = GradCAM(model, 'backbone').raw_heat(data, [label, label])
+    torch.testing.assert_close(maps[0], expected.float(), rtol=1e-3, atol=1e-5)
+
+
+def test_last_block_is_the_default_and_best_class_is_explained(model, data):
+    cam = GradCAM(model)
+    assert cam.layer_name == 'backbone/blocks/1/1'
+    heat, logits = cam.heat(data)
+    torch.testing.assert_close(heat, cam.heat(data, logits.argmax(1).tolist())[0])
+    other = (logits.argmax(1) + 1) % CLASSES
+    assert not torch.allclose(heat, cam.heat(data, other.tolist())[0], atol=1e-3)
+
+
+def test_plus_plus_equals_the_papers_formula(model, data):
+    """Weights from powers of the gradient, for each position in plain loops."""
+    labels = [0, 3]
+    cam = GradCAM(model, 'backbone/blocks/1/0', method='grad-cam++')
+    activation, gradient, _, _ = cam._record(data, labels)
+    maps = cam.raw_heat(data, labels)[0].numpy()
+    a, g = activation.double().numpy(), gradient.double().numpy()
+    batch, channels, steps, height, width = a.shape
+    expected = np.zeros((batch, steps, height, width))
+    for b, c, t in np.ndindex(batch, channels, steps):
+        total = a[b, c, t].sum()
+        weight = 0.0
+        for i, j in np.ndindex(height, width):
+            grad = g[b, c, t, i, j]
+            share = grad**2 / (2 * grad**2 + grad**3 * total)
+            weight += share * max(grad, 0)
+        expected[b, t] += weight * a[b, c, t]
+    np.testing.assert_allclose(maps, expected.clip(min=0), rtol=1e-3, atol=1e-6)
+    assert not np.allclose(maps, GradCAM(model, 'backbone/blocks/1/0').raw_heat(data, labels)[0])
+
+
+@pytest.mark.parametrize('method', ['grad-cam', 'grad-cam++'])
+@pytest.mark.parametrize(
+    'layer', ['backbone/blocks/0', 'backbone/norm', 'backbone/blocks/1/1/norm2', 'backbone',
+              'backbone/patch_embeds/0', 'backbone/blocks/0/1/attn', 'backbone/pos_block/1']
+)  # fmt: skip
+def test_any_block_stage_or_norm(model, data, layer, method):
+    heat, _ = GradCAM(model, layer, method=method).heat(data)
+    assert heat.shape == (2, *CLIP)
+    assert heat.isfinite().all()
+    assert heat.amin() == 0
+    assert heat.amax() <= 1
+
+
+@pytest.mark.parametrize('layer', ['first', 'relu', 'second', ''])
+def test_maps_of_convolutions_with_inplace_relu(conv_net, data, layer):
+    """What follows a layer may overwrite its output; the map is of what it gave."""
+    name = 'backbone' + (f'/{layer}' if layer else '')
+    maps, logits, _ = GradCAM(conv_net, name).raw_heat(data, [0, 0])
+    net, clips = conv_net.backbone, clips_of(data)
+    start = dict(first=net.first(clips), relu=F.relu(net.first(clips)))
+    activation = start.get(layer, net(clips)).detach().requires_grad_()
+    rest = {'first': lambda x: net.second(F.relu(x)), 'relu': net.second}.get(layer, lambda x: x)
+    torch.testing.assert_close(logits, conv_net.cls_head(rest(activation)).detach())
+    score = conv_net.cls_head(rest(activation))[:, 0].sum()
+    weights = torch.autograd.grad(score, activation)[0].mean((3, 4), keepdim=True)
+    torch.testing.assert_close(maps, (weights * activation.detach()).sum(1).clamp(min=0))
+
+
+@MODELS.register_module(force=True)
+class RedPatches(torch.nn.Module):
+    """One channel: the redness of each patch of 2 x 4 x 4 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = torch.nn.AvgPool3d((2, 4, 4))
+
+    def forward(self, x):
+        return self.patches(x[:, :1] - x[:, 1:].mean(1, keepdim=True))
+
+
+def test_heat_lies_on_what_the_class_is_made_of(data):
+    """A class that is the sum of redness: the heat is on the red square, at its place and time."""
+    model = build(dict(type='RedPatches'), 1)
+    model.cls_head.fc_cls.weight.data.fill_(0)
+    model.cls_head.fc_cls.weight.data[2] = 1.0
+    clip = torch.full((1, 3, *CLIP), 120, dtype=torch.uint8)
+    clip[0, 0, 4:, 8:16, 32:44] = 250
+    batch = dict(inputs=[clip], data_samples=data['data_samples'][:1])
+    heat, logits = GradCAM(model, 'backbone').heat(batch)
+    assert int(logits.argmax()) == 2
+    box = torch.zeros(CLIP, dtype=torch.bool)
+    box[4:, 8:16, 32:44] = True
+    inside = heat[0][box].sum() / heat.sum()
+    assert inside > 0.6 > box.float().mean() * 10
+    assert heat[0, :2].max() < 0.05
+    assert heat[0].flatten().argmax() in box.flatten().nonzero()
+    # a class that red speaks against has no heat
+    model.cls_head.fc_cls.weight.data[1] = -1.0
+    assert not GradCAM(model, 'backbone').heat(batch, [1])[0].any()
+
+
+def test_call_blends_frames_and_colours(model, data):
+    cam = GradCAM(model, colormap='magma')
+    blended, logits = cam(data, use_labels=True, alpha=0.3)
+    assert blended.shape == (2, *CLIP, 3)
+    heat, same = cam.heat(data, [3, 1])
+    torch.testing.assert_close(logits, same)
+    frame = data['inputs'][1][0, :, 5, 7, 11].float() / 255
+    colour = torch.tensor(matplotlib.colormaps['magma'](float(heat[1, 5, 7, 11]))[:3])
+    torch.testing.assert_close(
+        blended[1, 5, 7, 11], (0.3 * colour + 0.7 * frame).float(), rtol=0, atol=5e-3
+    )
+
+
+def test_views_count_as_clips(model, data):
+    views = dict(inputs=[torch.cat(data['inputs'])], data_samples=data['data_samples'][:1])
+    torch.testing.assert_close(
+        GradCAM(model).heat(views)[0], GradCAM(model).heat(data)[0], rtol=1e-4, atol=1e-5
+    )
+    blended, _ = GradCAM(model)(views, use_labels=True)
+    torch.testing.assert_close(
+        blended, overlay(torch.cat(data['inputs']).permute(0, 2, 3, 4, 1) / 255,
+                         GradCAM(model).heat(data, [3, 3])[0]),
+        rtol=1e-4, atol=5e-3,
+    )  # fmt: skip
+
+
+def test_model_is_left_as_it_was(model, data):
+    parameters = list(model.parameters())
+    parameters[0].requires_grad_(False)
+    with torch.no_grad():
+        GradCAM(model)(data)
+    assert all(p.grad is None for p in parameters)
+    assert not parameters[0].requires_grad
+    assert not model.backbone.blocks[1][1]._forward_hooks
+
+
+def test_scale_heat():
+    maps = torch.zeros(2, 1, 1, 2)
+    maps[0, 0, 0] = torch.tensor([2.0, 6.0])
+    heat = scale_heat(maps, (1, 1, 4))
+    torch.testing.assert_close(heat[0].flatten(), torch.tensor([0, 0.25, 0.75, 1.0]))
+    assert not heat[1].any()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'labels', 'text'),
+    [
+        (dict(method='magic'), None, "method='magic' must be one of"),
+        (dict(colormap='mud'), None, "colormap 'mud' is none of Matplotlib"),
+        ({}, [1, 9], 'class 9 is outside the 5 classes'),
+        ({}, [1], '1 labels for 2 clips'),
+        (dict(target_layer_name='cls_head/fc_cls'), None, 'no map over the time'),
+        (dict(target_layer_name='backbone/blocks/0/0/attn/qkv'), None, 'takes a layer that runs'),
+    ],
+)
+def test_errors(model, data, changes, labels, text):
+    with pytest.raises(ValueError, match=text):
+        GradCAM(model, **changes).heat(data, labels)
+
+
+def test_overlay_refuses_alpha_outside_its_range():
+    with pytest.raises(ValueError, match=r'alpha=1\.5 must be from 0 to 1'):
+        overlay(torch.zeros(1, 1, 3), torch.zeros(1, 1), alpha=1.5)
