@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import os.path as osp
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +58,8 @@ class BaseActionDataset(BaseDataset):
         decode_timeout: Seconds that reading one clip may take; None for ever.
             In a worker of a loader, clips are read in a child process, which
             is killed when it takes longer or crashes; the clip then counts as
-            unreadable. Without workers, the run is ended with a message.
+            unreadable. Without workers, the run is ended with a message. Set
+            None to step through transforms with a debugger. Linux only.
         kwargs: `metainfo`, `data_root`, `filter_cfg`, `indices`,
             `serialize_data`, `lazy_init` of mmengine's `BaseDataset`.
 
@@ -168,6 +169,11 @@ class BaseActionDataset(BaseDataset):
             info['label'] = onehot
         return info
 
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The labels of a clip, which `ClassBalancedDataset` asks for."""
+        label = super().get_data_info(int(idx))['label']
+        return list(label) if self.multi_class else [label]
+
     def __getitem__(self, idx: int) -> Any:
         """The packed sample of an index or a `SampleKey`.
 
@@ -192,7 +198,7 @@ class BaseActionDataset(BaseDataset):
 
     def _fetcher(self, idx: int) -> Callable[[SampleKey, bool], Any]:
         """How samples are read: guarded against hangs in a run, plainly otherwise."""
-        if not self.decode_timeout or not hasattr(os, 'fork'):
+        if not self.decode_timeout or not sys.platform.startswith('linux'):
             return self._run
         if get_worker_info() is not None:
             return self._run_isolated
@@ -234,6 +240,8 @@ class BaseActionDataset(BaseDataset):
             info['blank'] = True
         with sample_randomness(*key.entropy):
             data = self.pipeline(info)
+        if data is None:
+            raise UnreadableVideoError(_clip_name(info), 'a transform returned None')
         if 'decoder_fallback' in info:
             note(data, decoder_fallback=(_clip_name(info), info['decoder_fallback']))
         return data
@@ -271,4 +279,5 @@ def note(data: Any, **facts: Any) -> None:
     if isinstance(sample, BaseDataElement):
         sample.set_metainfo(facts)
     else:
-        print_log(f'{facts}', logger='current', level=logging.WARNING)
+        told = '; '.join(f'{name}: {fact}' for name, fact in facts.items())
+        print_log(f'clip that is not packed: {told}', logger='current', level=logging.WARNING)

@@ -64,7 +64,7 @@ class _Pickler(pickle.Pickler):
         self.storages: list[torch.UntypedStorage] = []
 
     def persistent_id(self, obj: Any) -> Any:
-        """Describe a large tensor by its place in `storages`, dtype and shape."""
+        """Describe a large tensor by its place in `storages`, dtype, shape and stride."""
         if type(obj) is not torch.Tensor or obj.device.type != 'cpu' or obj.is_sparse:
             return None
         if obj.nbytes < _SHARED_FROM or obj.requires_grad:
@@ -131,8 +131,12 @@ class IsolatedCall:
             except TimeoutError:
                 self.close()
                 raise CallTimedOut(f'took longer than {self._timeout:g} s') from None
-            except (EOFError, ConnectionError, BrokenPipeError):
+            except (EOFError, ConnectionError):
                 self._raise_for_end()
+            except BaseException:
+                # The answer that is on its way must not be taken for that of the next call.
+                self.close()
+                raise
         answer = _Unpickler(content, storages).load()
         if outcome:
             error, trace = answer
@@ -222,7 +226,7 @@ def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) ->
             handles = [storage._share_fd_cpu_()[0] for storage in storages]
             socket.send_fds(sock, [_HEADER.pack(outcome, len(answer), len(handles))], handles)
             sock.sendall(answer)
-    except (EOFError, ConnectionError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         os._exit(0)
     except BaseException:
         traceback.print_exc()

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import ConcatDataset, RepeatDataset, pseudo_collate
+from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset, pseudo_collate
 from torch.utils.data import DataLoader
 
 from mmaction.datasets import EpochSampler, SampleKey, UnreadableVideoError, VideoDataset
@@ -240,6 +240,15 @@ def test_testing_is_the_same_for_any_index(folder):
     assert torch.equal(expected, dataset[SampleKey(2, epoch=4, seed=9)]['inputs'])
 
 
+def test_a_transform_that_gives_up_counts_as_unreadable(folder):
+    def picky(results):
+        return None if results['filename'].endswith('good2.mp4') else results
+
+    found = load(folder(pipeline=[picky, *PIPELINE]))
+    told = [pair for item in found for pair in item['sample'].get('replaced', [])]
+    assert set(told) == {(str(folder.root / 'good2.mp4'), 'a transform returned None')}
+
+
 def test_a_fallback_is_told(folder):
     write_video(folder.root / 'narrow.mp4', num_frames=12, width=96)
     (found,) = [
@@ -325,6 +334,13 @@ def test_without_a_timeout_nothing_is_isolated(folder):
 
 
 # Wrappers of mmengine
+
+
+def test_class_balanced(folder):
+    dataset = folder(['good0.mp4'], good=3)
+    assert [dataset.get_cat_ids(index) for index in range(4)] == [[0], [1], [2], [0]]
+    balanced = ClassBalancedDataset(dataset, oversample_thr=0.5)
+    assert len(load(balanced)) == len(balanced) == 6
 
 
 @pytest.mark.parametrize('wrap', [lambda d: ConcatDataset([d, d]), lambda d: RepeatDataset(d, 2)])

@@ -26,6 +26,8 @@ def behave(how, *args):
         return args[0] + args[1]
     if how == 'hang':
         hang_with_the_lock()
+    if how == 'slow':
+        time.sleep(0.4)
     if how == 'die':
         faulthandler.disable()
         os.kill(os.getpid(), args[0])
@@ -100,6 +102,21 @@ def test_a_crash_is_told_from_an_end_by_the_system(call):
         call('die', signal.SIGSEGV)
     with pytest.raises(RuntimeError, match='SIGKILL: did the system run out of memory'):
         call('die', signal.SIGKILL)
+    assert call('add', 1, 1) == 2
+
+
+def test_an_interrupted_call_does_not_answer_the_next(call):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    assert call('slow') == 'slow'
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            call('slow')
+    finally:
+        signal.signal(signal.SIGALRM, before)
     assert call('add', 1, 1) == 2
 
 

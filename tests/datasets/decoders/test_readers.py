@@ -11,6 +11,7 @@ from mmaction.datasets.decoders import (
     DefaultReader,
     OpenCVReader,
     PyAVReader,
+    TorchCodecReader,
 )
 from mmaction.datasets.errors import UnreadableVideoError
 from tests.video_factory import frame_number, frame_pixels, write_video
@@ -102,6 +103,18 @@ def test_frames_agree_exactly(files, reader, name):
         assert frames.dtype == np.uint8
         assert np.array_equal(frames, expected[order])
     video.close()
+
+
+@pytest.mark.parametrize('name', PLAIN | NOT_FOR_OPENCV)
+def test_torchcodec_agrees_where_it_is_installed(files, name):
+    path, expected = files(name)
+    try:
+        video = TorchCodecReader(path)
+    except ImportError as error:
+        pytest.skip(str(error).splitlines()[0])
+    assert len(video) == FRAMES
+    for order in ([39], [30, 2, 2, 17], [24, 11]):
+        assert np.array_equal(video.get_batch(order), expected[order])
 
 
 @pytest.mark.parametrize('name', PLAIN)
