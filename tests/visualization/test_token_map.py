@@ -1,0 +1,112 @@
+"""Token maps: what is computed and what is drawn."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmaction.registry import MODELS
+from mmaction.visualization.token_map import (
+    OTHER,
+    PALETTE,
+    TokenMap,
+    draw_token_map,
+    overlay_token_map,
+    token_map,
+)
+
+BACKBONE = dict(
+    type='DualFormer',
+    arch=dict(
+        embed_dims=[8],
+        num_heads=[2],
+        depths=[2],
+        mlp_ratios=[1],
+        local_sizes=[[2, 2, 2]],
+        fine_pysizes=[[2, 2, 2]],
+        coarse_pysizes=[None],
+    ),
+    video_size=[4, 16, 16],
+)
+NAMES = ['one', 'two', 'three']
+
+
+def model_config(kind='Recognizer3D', head='I3DHead'):
+    return dict(
+        type=kind,
+        backbone=BACKBONE,
+        cls_head=dict(type=head, num_classes=3, in_channels=8),
+        data_preprocessor=dict(
+            type='ActionDataPreprocessor', mean=[100] * 3, std=[50] * 3, format_shape='NCTHW'
+        ),
+    )
+
+
+def made(classes, scores=1.0):
+    classes = np.asarray(classes)
+    return TokenMap(classes, np.full(classes.shape, scores), np.array([0.2, 0.3, 0.5]))
+
+
+def grey_frames(count=4, height=32, width=48):
+    return np.full((count, height, width, 3), 100, np.uint8)
+
+
+@pytest.mark.parametrize('kind', ['Recognizer3D', 'Recognizer3D_TL'])
+def test_each_token_gets_the_classifiers_best_class(kind):
+    head = 'I3DHead' if kind == 'Recognizer3D' else 'I3DHead_TL'
+    model = MODELS.build(model_config(kind, head)).eval()
+    clip = torch.randint(0, 256, (3, 4, 16, 24), dtype=torch.uint8)
+    tokens = token_map(model, clip)
+    assert tokens.classes.shape == tokens.scores.shape == (2, 4, 6)
+    features = model((clip[None, None] - 100.0) / 50)[0]
+    logits = model.cls_head.fc_cls(features[:, 1, 2, 3])
+    assert tokens.classes[1, 2, 3] == logits.argmax()
+    assert tokens.scores[1, 2, 3] == pytest.approx(logits.softmax(0).max().item(), abs=1e-5)
+    whole = model.cls_head.fc_cls(features.mean((1, 2, 3))).softmax(0)
+    assert torch.allclose(torch.from_numpy(tokens.clip_scores), whole, atol=1e-5)
+
+
+def test_a_head_without_a_classifier_is_refused():
+    model = MODELS.build(model_config()).eval()
+    del model.cls_head.fc_cls
+    with pytest.raises(ValueError, match=r'linear fc_cls.*has I3DHead'):
+        token_map(model, torch.zeros(3, 4, 16, 16, dtype=torch.uint8))
+
+
+def test_shares_colours_and_steps():
+    tokens = made([[[2, 2], [2, 0]], [[1, 2], [2, 0]]])
+    assert tokens.shares() == [(2, 5 / 8), (0, 2 / 8), (1, 1 / 8)]
+    many = made(np.arange(10).reshape(1, 2, 5)).colours()
+    assert len(set(many.values())) == len(PALETTE) + 1
+    assert many[8] == many[9] == tuple(int(OTHER[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    assert tokens.step_of(np.arange(4), 4).tolist() == [0, 0, 1, 1]
+
+
+def test_picture_has_the_colours_of_its_classes(tmp_path):
+    tokens = made([[[2, 2], [2, 0]], [[1, 2], [2, 0]]])
+    draw_token_map(grey_frames(), tokens, tmp_path / 'new' / 'a.png', 2, NAMES, 'title')
+    picture = np.asarray(Image.open(tmp_path / 'new' / 'a.png').convert('RGB'))
+    for hue in PALETTE[:3]:
+        rgb = [int(hue[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (picture == rgb).all(-1).sum() > 500, hue
+    rgb = [int(PALETTE[3][i : i + 2], 16) for i in (1, 3, 5)]
+    assert not (picture == rgb).all(-1).any()
+    draw_token_map(grey_frames(), tokens, tmp_path / 'b.png', 4)
+    assert Image.open(tmp_path / 'b.png').width > picture.shape[1]  # more columns
+    with pytest.raises(ValueError, match='0 frames'):
+        draw_token_map(grey_frames(), tokens, tmp_path / 'c.png', 0)
+
+
+def test_overlay_mixes_grey_and_class_colour_where_the_model_is_sure():
+    tokens = TokenMap(
+        np.array([[[0, 1]], [[0, 0]]]), np.array([[[1.0, 1.0]], [[0.0, 1.0]]]), np.ones(3) / 3
+    )
+    pages = overlay_token_map(grey_frames(), tokens, NAMES, alpha=0.5, height=64)
+    assert pages.shape[:3:2] == (4, 96)
+    assert pages.shape[1] > 64  # the legend
+    blue, orange = (np.array([int(h[i : i + 2], 16) for i in (1, 3, 5)]) for h in PALETTE[:2])
+    assert np.abs(pages[0, 30, 10] - (100 + blue) / 2).max() <= 1
+    assert np.abs(pages[1, 30, 90] - (100 + orange) / 2).max() <= 1
+    assert pages[3, 30, 10].tolist() == [100, 100, 100]  # score 0: the frame itself
+    with pytest.raises(ValueError, match='alpha=2'):
+        overlay_token_map(grey_frames(), tokens, alpha=2)
