@@ -1,0 +1,101 @@
+"""Checking lists: every kind of bad file, the clean list, statistics, and going on."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from mmaction.datasets.annotations import ListFormat, read_list
+from tests.video_factory import write_broken, write_video
+from tools.data import check_videos
+
+KINDS = ('missing', 'empty', 'text', 'directory', 'truncated', 'sound only', 'too few frames')
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp('clip') / 'a.mp4', num_frames=30, key_interval=10)
+
+
+def run(*args):
+    with pytest.raises(SystemExit) as caught:
+        check_videos.main([*map(str, args), '--workers', '2', '--timeout', '30'])
+    return caught.value.code
+
+
+def paths(file):
+    return [entry['filename'] for entry in read_list(str(file), ListFormat('filename'))]
+
+
+def test_bad_files_are_listed_and_the_clean_list_has_the_others(tmp_path, clip, odd_names, capsys):
+    for name in odd_names:
+        shutil.copy(clip, tmp_path / name)
+    broken = [write_broken(tmp_path / f'-bad; {kind}.mp4', kind).name for kind in KINDS]
+    lines = [f'{name} {i % 2}' for i, name in enumerate([*broken, *odd_names])]
+    text = '\r\n'.join(lines) + '\r\n\r\n'
+    (tmp_path / 'train.txt').write_bytes(text.encode('utf-8', 'surrogateescape'))
+    assert run(tmp_path / 'train.txt') == 1
+    bad = dict(line.split('\t') for line in (tmp_path / 'train.bad.txt').read_text().splitlines())
+    assert sorted(bad) == sorted(str(tmp_path / name) for name in broken)
+    assert 'No such file' in bad[str(tmp_path / '-bad; missing.mp4')]
+    assert 'no video stream' in bad[str(tmp_path / '-bad; sound only.mp4')]
+    assert paths(tmp_path / 'train.clean.txt') == list(odd_names)
+    stats = json.loads((tmp_path / 'train.stats.json').read_text())
+    assert (stats['videos'], stats['bad']) == (len(odd_names), len(KINDS))
+    assert stats['codec'] == {'h264': len(odd_names)}
+    assert stats['size'] == {'128x80': len(odd_names)}
+    assert stats['key_frame_spacing'] == {'min': 10, 'median': 10, 'max': 10}
+    assert stats['frames']['max'] == 30
+    assert stats['fps']['median'] == 25
+    assert stats['seconds']['min'] == 1.2
+    out, err = capsys.readouterr()
+    assert f'{len(odd_names)} videos can be read, {len(KINDS)} cannot' in out
+    assert f'{len(KINDS)} bad videos, listed in' in err
+
+
+def test_a_quick_check_sees_less_and_does_not_stand_for_a_full_one(tmp_path, clip):
+    content = bytearray(write_video(tmp_path / 'a.mp4', num_frames=60, width=256).read_bytes())
+    start = content.index(b'mdat') + 4
+    third = (len(content) - start) // 3
+    content[start + third : start + third + 400] = os.urandom(400)
+    (tmp_path / 'a.mp4').write_bytes(content)
+    shutil.copy(clip, tmp_path / 'b.mp4')
+    assert run(tmp_path, '--quick') == 0
+    assert run(tmp_path) == 1
+    assert paths(tmp_path / 'videos.clean.txt') == ['b.mp4']
+
+
+def test_videos_that_did_not_change_are_not_read_again(tmp_path, clip, monkeypatch):
+    for name in ('a.mp4', 'b.mp4'):
+        shutil.copy(clip, tmp_path / name)
+    (tmp_path / 'list.json').write_text(
+        '[{"filename": "a.mp4", "label": [0], "x": 1}, {"filename": "b.mp4", "label": [1]}]'
+    )
+    assert run(tmp_path / 'list.json', '--out', tmp_path / 'out') == 0
+    with (tmp_path / 'out' / 'list.videos.jsonl').open('a') as journal:
+        journal.write('{"path": "a.mp4", "st')  # an interrupted run
+    read = []
+    inspect = check_videos.inspect
+    monkeypatch.setattr(
+        'mmaction.engine.file_jobs.run_jobs',
+        lambda function, jobs, **_: [
+            read.append(job) or (job, inspect(job, False), None) for job in jobs
+        ],
+    )
+    assert run(tmp_path / 'list.json', '--out', tmp_path / 'out') == 0
+    assert read == []
+    write_video(tmp_path / 'b.mp4', num_frames=20)
+    assert run(tmp_path / 'list.json', '--out', tmp_path / 'out') == 0
+    assert read == [str(tmp_path / 'b.mp4')]
+    stats = json.loads((tmp_path / 'out' / 'list.stats.json').read_text())
+    assert stats['frames'] == {'min': 20, 'median': 25, 'max': 30}
+    entries = json.loads((tmp_path / 'out' / 'list.clean.json').read_text())
+    assert entries == json.loads((tmp_path / 'list.json').read_text())
+
+
+def test_a_folder_without_videos_and_a_missing_list_are_errors(tmp_path, capsys):
+    assert run(tmp_path) == 1
+    assert 'there are no videos' in capsys.readouterr().err
+    assert run(tmp_path / 'no.txt') == 1
+    assert 'does not exist' in capsys.readouterr().err

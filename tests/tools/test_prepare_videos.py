@@ -1,0 +1,125 @@
+"""Re-encoding: the same frames in less time, whole files, and going on after a stop."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+
+from mmaction.datasets.decoders import DefaultReader, PyAVReader
+from tests.video_factory import frame_number, write_broken, write_video
+from tools.data import prepare_videos
+from tools.data.prepare_videos import new_size
+
+
+def run(*args):
+    with pytest.raises(SystemExit) as caught:
+        prepare_videos.main([*map(str, args), '--workers', '2', '--timeout', '60'])
+    return caught.value.code
+
+
+def frames(path):
+    reader = DefaultReader(str(path))
+    try:
+        return reader.get_batch(range(len(reader))), reader.get_avg_fps()
+    finally:
+        reader.close()
+
+
+def key_frames(path):
+    with av.open(str(path)) as container:
+        return [i for i, p in enumerate(container.demux(video=0)) if p.size and p.is_keyframe]
+
+
+def test_every_frame_is_there_small_and_near_a_key_frame(tmp_path, odd_names):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    (folder / "-it's (a) & ;").mkdir(parents=True)
+    for name in odd_names:
+        write_video(
+            folder / "-it's (a) & ;" / name, num_frames=40, width=300, height=150,
+            key_interval=250, b_frames=3,
+        )  # fmt: skip
+    assert run(folder, out, '--short-side', 80) == 0
+    for name in odd_names:
+        path = out / "-it's (a) & ;" / name
+        images, fps = frames(path)
+        assert images.shape == (40, 80, 160, 3)
+        assert [frame_number(image) for image in images] == list(range(40))
+        assert fps == 25
+        assert key_frames(path) == [0, 16, 32]
+    assert run(folder, out, '--short-side', 80, '--key-interval', 8, '--overwrite') == 0
+    assert key_frames(path) == [0, 8, 16, 24, 32]
+
+
+def test_rotation_odd_sizes_ten_bits_and_varying_rates(tmp_path):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    kinds = {
+        'turned': dict(rotation=90, key_interval=250),
+        'odd': dict(width=131, height=81, pix_fmt='yuv444p'),
+        'ten': dict(pix_fmt='yuv420p10le'),
+        'varying': dict(durations=[1, 3, 2]),
+    }
+    for name, options in kinds.items():
+        write_video(folder / f'{name}.mp4', num_frames=30, **options)
+    write_video(folder / 'old.avi', num_frames=30, codec='mpeg4')
+    assert run(folder, out) == 0
+    sizes = {'turned': (128, 80), 'odd': (80, 132), 'old': (80, 128)}
+    for name in (*kinds, 'old'):
+        source = frames(next(folder.glob(f'{name}.*')))[0]
+        images, _ = frames(out / f'{name}.mp4')
+        assert images.shape == (30, *sizes.get(name, (80, 128)), 3)
+        if name != 'odd':
+            assert np.abs(images.astype(int) - source).mean() < 4, name
+    with av.open(str(out / 'varying.mp4')) as container:
+        times = [float(p.pts * p.time_base) for p in container.demux(video=0) if p.size]
+    expected = np.cumsum([0, *[1, 3, 2] * 10])[:30] / 25
+    np.testing.assert_allclose(sorted(times), expected, atol=1e-3)
+
+
+def test_bad_files_are_listed_the_others_made_and_a_second_run_goes_on(tmp_path, capsys):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    write_video(folder / 'a.mp4', num_frames=12)
+    for kind in ('empty', 'sound only', 'too few frames'):
+        write_broken(folder / f'{kind}.mp4', kind)
+    assert run(folder, out) == 1
+    failures = dict(line.split('\t') for line in (out / 'failures.txt').read_text().splitlines())
+    names = ['empty.mp4', 'sound only.mp4', 'too few frames.mp4']
+    assert list(failures) == [str(folder / name) for name in names]
+    assert 'is damaged or missing' in failures[str(folder / 'too few frames.mp4')]
+    expected = ['a.mp4', 'failures.txt', 'prepare_videos.json']
+    assert sorted(path.name for path in out.iterdir()) == expected
+    made = (out / 'a.mp4').stat().st_mtime_ns
+    for name in names:
+        write_video(folder / name, num_frames=12)
+    capsys.readouterr()
+    assert run(folder, out) == 0
+    assert '3 videos (36 frames) made, 1 were there, 0 failed' in capsys.readouterr().out
+    assert (out / 'a.mp4').stat().st_mtime_ns == made
+    assert not (out / 'failures.txt').exists()
+    assert run(folder, out, '--crf', 30) == 1
+    assert 'give another folder, or --overwrite' in capsys.readouterr().err
+    assert json.loads((out / 'prepare_videos.json').read_text())['crf'] == 20
+
+
+def test_what_is_written_is_read_by_decord_itself(tmp_path):
+    (tmp_path / 'in').mkdir()
+    write_video(tmp_path / 'in' / 'a.mp4', num_frames=40)
+    assert run(tmp_path / 'in', tmp_path / 'out') == 0
+    assert PyAVReader(str(tmp_path / 'out' / 'a.mp4')).in_plain_order
+
+
+def test_sizes():
+    assert new_size(1920, 1080, 256) == (456, 256)
+    assert new_size(1080, 1920, 256) == (256, 456)
+    assert new_size(320, 240, 256) == (320, 240)
+    assert new_size(131, 81, 256) == (132, 80)
+    assert new_size(5, 1, 256) == (4, 2)
+
+
+def test_options_that_cannot_be_meant(tmp_path, capsys):
+    assert run(tmp_path, tmp_path / 'out', '--key-interval', 0) == 2
+    assert '--key-interval 0 must be at least 1' in capsys.readouterr().err
+    assert run(tmp_path, tmp_path) == 1
+    assert 'holds the videos themselves' in capsys.readouterr().err

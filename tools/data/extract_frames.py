@@ -1,0 +1,163 @@
+"""Extract the frames of videos as JPEG images, for RawframeDataset.
+
+    python tools/data/extract_frames.py FOLDER OUT [--short-side 256]
+
+The frames of FOLDER/path/clip.mp4 become OUT/path/clip/img_00001.jpg and so on: the very
+frames that training on the videos reads. Run again, it goes on where it stopped. Videos
+that cannot be read are listed in OUT/failures.txt, and the exit status is then 1. The lists:
+`python tools/data/build_file_list.py OUT --rawframes`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    from mmaction.engine.file_jobs import IMAGE_EXTENSIONS, add_job_options
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('folder', type=Path, help='folder of the videos')
+    add('out', type=Path, help='folder to write to')
+    add('--short-side', type=int, metavar='PIXELS', help='shrink to this (default: as they are)')
+    add('--template', default='img_{:05}.jpg', help='names of the images (%(default)s)')
+    add('--start-index', type=int, default=1, help='number of the first frame (%(default)s)')
+    add('--quality', type=int, default=95, help='of JPEG, 1 to 100 (%(default)s)')
+    add('--overwrite', action='store_true', help='extract all of them anew')
+    add_job_options(parser, timeout=3600)
+    args = parser.parse_args(argv)
+    try:
+        first, second = args.template.format(1), args.template.format(2)
+    except (IndexError, KeyError, ValueError):
+        first = second = ''
+    is_name = os.path.basename(first) == first and first.lower().endswith(IMAGE_EXTENSIONS)
+    if first == second or not is_name:
+        parser.error(f'--template {args.template!r} must be like img_{{:05}}.jpg')
+    if args.short_side is not None and args.short_side < 1:
+        parser.error(f'--short-side {args.short_side} must be at least 1')
+    if not 1 <= args.quality <= 100:
+        parser.error(f'--quality {args.quality} must be 1 to 100')
+    return args
+
+
+def shrink(image: Any, short_side: int | None) -> Any:
+    """An image (H, W, 3) with its shorter side at most `short_side` pixels."""
+    import cv2
+
+    height, width = image.shape[:2]
+    if short_side is None or min(height, width) <= short_side:
+        return image
+    scale = short_side / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def extract(
+    job: tuple[str, str], short_side: int | None, template: str, start: int, quality: int
+) -> int:
+    """Write the frames of one video: in a child process.
+
+    Args:
+        job: The video, and the folder to write, which appears when it is whole.
+        short_side: See `shrink`.
+        template: Names of the images.
+        start: Number of the first.
+        quality: Of JPEG.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UnreadableVideoError: The video, or a frame of it, cannot be read.
+        OSError: An image cannot be written.
+    """
+    import cv2
+
+    from mmaction.datasets.decoders import DefaultReader
+    from mmaction.engine.file_jobs import frame_chunks, part_of
+
+    video, target = job[0], Path(job[1])
+    part = part_of(target)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    number = start
+    reader = DefaultReader(video)
+    try:
+        for frames in frame_chunks(reader):
+            for frame in frames:
+                image = cv2.cvtColor(shrink(frame, short_side), cv2.COLOR_RGB2BGR)
+                name = template.format(number)
+                _, content = cv2.imencode(
+                    os.path.splitext(name)[1], image, [cv2.IMWRITE_JPEG_QUALITY, quality]
+                )
+                (part / name).write_bytes(content.tobytes())
+                number += 1
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    finally:
+        reader.close()
+        shutil.rmtree(part, ignore_errors=True)
+    return number - start
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract what is not there yet; the exit status."""
+    import cv2
+
+    from mmaction.engine.file_jobs import (
+        check_settings,
+        find_work,
+        part_of,
+        report_failures,
+        run_jobs,
+    )
+
+    cv2.setNumThreads(0)
+    settings = dict(
+        short_side=args.short_side,
+        template=args.template,
+        start=args.start_index,
+        quality=args.quality,
+    )
+    jobs, done = find_work(args.folder, args.out, '', args.overwrite)
+    check_settings(args.out / 'extract_frames.json', settings, args.overwrite)
+    failures: dict[str, str] = {}
+    frames = 0
+    work = functools.partial(extract, **settings)
+    for (video, target), count, reason in run_jobs(
+        work, jobs, workers=args.workers, timeout=args.timeout, title='extract'
+    ):
+        if reason is None:
+            frames += count
+        else:
+            failures[video] = reason
+            shutil.rmtree(part_of(Path(target)), ignore_errors=True)
+    report_failures(failures, args.out / 'failures.txt', 'videos could not be extracted')
+    print(
+        f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) extracted, '
+        f'{done} were there, {len(failures)} failed'
+    )
+    return 1 if failures else 0
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, extract, exit."""
+    args = parse_args(argv)
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        sys.exit(run(args))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,298 @@
+"""Re-encode videos so that training reads them fast: small pictures, many key frames.
+
+    python tools/data/prepare_videos.py FOLDER OUT [--short-side 256]
+
+Every video under FOLDER becomes OUT/same/path.mp4: H.264 without sound, upright, with the
+same frames at the same times. Run again, it goes on where it stopped. Files that cannot be
+read are listed in OUT/failures.txt, and the exit status is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Turns, as the arguments of FFmpeg's `transpose`, that set a picture upright.
+_TURNS = {0: (), 90: ('cclock',), 180: ('clock', 'clock'), 270: ('clock',)}
+
+
+class Settings(NamedTuple):
+    """How videos are encoded.
+
+    Args:
+        short_side: Pixels of the shorter side; smaller videos keep their size.
+        key_interval: Most frames from one key frame to the next.
+        crf: Quality, x264's constant rate factor; less is better.
+        preset: Effort of the encoder.
+    """
+
+    short_side: int
+    key_interval: int
+    crf: int
+    preset: str
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    from mmaction.engine.file_jobs import add_job_options
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('folder', type=Path, help='folder of the videos')
+    add('out', type=Path, help='folder to write to')
+    add('--short-side', type=int, default=256, metavar='PIXELS', help='%(default)s; or 320')
+    add('--key-interval', type=int, default=16, metavar='FRAMES', help='%(default)s')
+    add('--crf', type=int, default=20, help='quality, 0 (best) to 51 (%(default)s)')
+    add('--preset', default='fast', help="x264's effort, ultrafast to veryslow (%(default)s)")
+    add('--overwrite', action='store_true', help='make all of them anew')
+    add_job_options(parser, timeout=3600)
+    args = parser.parse_args(argv)
+    for name, value, least in (
+        ('--short-side', args.short_side, 16),
+        ('--key-interval', args.key_interval, 1),
+        ('--crf', args.crf, 0),
+    ):
+        if value < least:
+            parser.error(f'{name} {value} must be at least {least}')
+    return args
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Tell errors of writing, such as a full disk, from those of the video that is read."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, f'cannot write {path}: {error.strerror}') from None
+
+
+def new_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Even width and height with the same ratio, the shorter one at most `short_side`."""
+    scale = min(1.0, short_side / min(width, height))
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+class Upright:
+    """Turn frames upright and to one size, as 8-bit yuv420p.
+
+    Args:
+        stream: The stream that the frames come from.
+        frame: Its first frame.
+        short_side: See `Settings`.
+    """
+
+    def __init__(self, stream: Any, frame: Any, short_side: int) -> None:
+        self._time_base = stream.time_base
+        self._turns = _TURNS[round(frame.rotation / 90) * 90 % 360]
+        width, height = frame.width, frame.height
+        if len(self._turns) == 1:
+            width, height = height, width
+        self.size = new_size(width, height, short_side)
+        self._form: tuple[Any, ...] = ()
+
+    def _build(self, frame: Any) -> None:
+        import av
+
+        graph = av.filter.Graph()
+        last: Any = graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format.name,
+            time_base=self._time_base,
+        )
+        self._source, self._graph = last, graph
+        width, height = self.size
+        for name, argument in (
+            *(('transpose', turn) for turn in self._turns),
+            ('scale', f'{width}:{height}:flags=bicubic'),
+            ('format', 'yuv420p'),
+            ('buffersink', None),
+        ):
+            step = graph.add(name, argument)
+            last.link_to(step)
+            last = step
+        graph.configure()
+        self._sink = last
+
+    def __call__(self, frame: Any) -> Any:
+        """The frame (an `av.VideoFrame`), turned and scaled."""
+        form = (frame.width, frame.height, frame.format.name)
+        if form != self._form:
+            self._build(frame)
+            self._form = form
+        self._source.push(frame)
+        return self._sink.pull()
+
+
+def encode(source: Path, target: Path, settings: Settings) -> int:
+    """Write one video anew.
+
+    Args:
+        source: The video.
+        target: File to write; it appears when it is whole.
+        settings: How to encode.
+
+    Returns:
+        Its number of frames.
+
+    Raises:
+        UnreadableVideoError: The source, or a frame of it, cannot be read.
+        OSError: The target cannot be written.
+    """
+    import av
+
+    from mmaction.datasets.decoders import PyAVReader
+    from mmaction.datasets.decoders.reader import plain_path
+    from mmaction.datasets.errors import UnreadableVideoError
+    from mmaction.engine.file_jobs import whole_file
+
+    # Says what is wrong with a broken file, and how many frames there should be.
+    reader = PyAVReader(str(source))
+    expected = len(reader)
+    reader.close()
+    count = 0
+    with whole_file(target) as part:
+        with writing(target):
+            container = av.open(plain_path(str(part)), 'w', format='mp4')
+        with container:
+            stream: Any = None
+            for frame, rate in _frames(source, settings.short_side):
+                if stream is None:
+                    stream = _add_stream(container, frame, rate, settings)
+                with writing(target):
+                    container.mux(stream.encode(frame))
+                count += 1
+            if stream is not None:
+                with writing(target):
+                    container.mux(stream.encode())
+        if count < expected:
+            reason = f'frame {count} of {expected} is damaged or missing'
+            raise UnreadableVideoError(str(source), reason)
+        written = PyAVReader(str(part))
+        written.close()
+        if len(written) != count:
+            raise UnreadableVideoError(
+                str(source), f'{len(written)} of its {count} frames were written'
+            )
+    return count
+
+
+def _frames(source: Path, short_side: int) -> Iterator[tuple[Any, Fraction]]:
+    """The frames of a video, upright and small, with times that increase, and their rate."""
+    import av
+
+    from mmaction.datasets.decoders.reader import plain_path
+
+    upright, last = None, -1
+    errors = (av.FFmpegError, ValueError, ArithmeticError, LookupError)
+    # The caller counts the frames, and so learns where one is damaged.
+    with suppress(*errors), av.open(plain_path(str(source))) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = 'AUTO'
+        stream.codec_context.thread_count = 1
+        base = stream.time_base or Fraction(1, 1000)
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        step = max(1, round(1 / (rate * base)))
+        start = None
+        for frame in container.decode(stream):
+            if upright is None:
+                upright = Upright(stream, frame, short_side)
+            time = frame.pts
+            small = upright(frame)
+            if start is None:
+                start = time or 0
+            # Times that are missing or go back are those of a damaged or odd file.
+            time = last + step if time is None else time - start
+            small.pts = last = time if time > last else last + 1
+            small.time_base = base
+            # The encoder chooses the key frames.
+            small.pict_type = av.video.frame.PictureType.NONE
+            yield small, rate
+
+
+def _add_stream(container: Any, frame: Any, rate: Fraction, settings: Settings) -> Any:
+    """The H.264 stream of a new file."""
+    interval = str(settings.key_interval)
+    options = {
+        'crf': str(settings.crf),
+        'preset': settings.preset,
+        # Leaves out what costs time to decode, for files that are a little larger.
+        'tune': 'fastdecode',
+        # One thread, and no look-ahead threads: the files are what runs in parallel.
+        'threads': '1',
+        # Readers seek to key frames: nothing may refer to what lies before one.
+        'x264-params': f'keyint={interval}:min-keyint=1:open-gop=0:bframes=0',
+    }
+    # The rate tells how long the last frame lasts; the times of the others are their own.
+    stream = container.add_stream('libx264', rate=rate, options=options)
+    stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, 'yuv420p'
+    stream.time_base = stream.codec_context.time_base = frame.time_base
+    return stream
+
+
+def work(job: tuple[str, str], settings: Settings) -> int:
+    """Encode one video: in a child process."""
+    return encode(Path(job[0]), Path(job[1]), settings)
+
+
+def prepare(args: argparse.Namespace) -> int:
+    """Encode what is not there yet; the exit status."""
+    import av  # noqa: F401  the children inherit it
+
+    from mmaction.engine.file_jobs import (
+        check_settings,
+        find_work,
+        part_of,
+        report_failures,
+        run_jobs,
+    )
+
+    settings = Settings(args.short_side, args.key_interval, args.crf, args.preset)
+    jobs, done = find_work(args.folder, args.out, '.mp4', args.overwrite)
+    check_settings(args.out / 'prepare_videos.json', settings._asdict(), args.overwrite)
+    failures: dict[str, str] = {}
+    frames = 0
+    for outcome in run_jobs(
+        functools.partial(work, settings=settings),
+        jobs,
+        workers=args.workers,
+        timeout=args.timeout,
+        title='prepare',
+    ):
+        source, target = outcome.job
+        if outcome.reason is None:
+            frames += outcome.result
+            continue
+        failures[source] = outcome.reason
+        # A video of an earlier version of the source, and what a killed child has left.
+        Path(target).unlink(missing_ok=True)
+        part_of(Path(target)).unlink(missing_ok=True)
+    report_failures(failures, args.out / 'failures.txt', 'videos could not be prepared')
+    print(
+        f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) made, '
+        f'{done} were there, {len(failures)} failed'
+    )
+    return 1 if failures else 0
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse, prepare, exit."""
+    args = parse_args(argv)
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        sys.exit(prepare(args))
+
+
+if __name__ == '__main__':
+    main()
