@@ -51,7 +51,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         choices=('nearest', 'bilinear', 'bicubic', 'area', 'lanczos'),
         default='bicubic',
     )
-    add('--colormap', default='viridis', help='of Matplotlib (default: viridis)')
+    add('--colormap', default='turbo', help='of Matplotlib (default: turbo)')
     add('--alpha', type=float, default=0.5, help='opacity of the heat, 0 to 1 (default: 0.5)')
     add(
         '--cfg-options',

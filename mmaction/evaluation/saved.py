@@ -1,0 +1,119 @@
+"""Reading what `tools/test.py --dump` and `--out` wrote, without running anything of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from mmaction.registry import DATASETS
+
+__all__ = ['labelled_results', 'read_results']
+
+Loaded = list[dict[str, Any]] | list[np.ndarray]
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes tensors, arrays and plain values; anything else is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ('torch.storage', '_load_from_bytes'):
+            return lambda content: torch.load(
+                io.BytesIO(content), map_location='cpu', weights_only=True
+            )
+        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
+            return torch._utils._rebuild_tensor_v2
+        if (module, name) == ('collections', 'OrderedDict'):
+            return OrderedDict
+        if module in ('numpy.core.multiarray', 'numpy._core.multiarray') and name in (
+            '_reconstruct',
+            'scalar',
+        ):
+            return super().find_class(module, name)
+        if module in ('numpy.core.numeric', 'numpy._core.numeric') and name == '_frombuffer':
+            return super().find_class(module, name)
+        if module == 'numpy' and name in ('dtype', 'ndarray'):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f'it holds objects of {module}.{name}')
+
+
+def read_results(path: str | Path) -> Loaded:
+    """The predictions of a test.
+
+    Args:
+        path: A .pkl of `--dump` (a dict for each clip with `pred_score` and
+            `gt_label`), or a .pkl, .json or .yaml of `--out` (scores of each clip).
+
+    Returns:
+        One dict, or one array (num_classes,), for each clip, in the order of the list.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is none of these, or holds objects beside tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no file of results {path}')
+    kind = path.suffix.lower()
+    try:
+        if kind in ('.pkl', '.pickle'):
+            with open(path, 'rb') as file:
+                content = _PlainUnpickler(file).load()
+        elif kind == '.json':
+            content = json.loads(path.read_text(encoding='utf-8'))
+        elif kind in ('.yaml', '.yml'):
+            content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        else:
+            raise ValueError(f'{path}: the name has to end in .pkl, .json or .yaml')
+    except (pickle.UnpicklingError, EOFError, json.JSONDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f'{path} cannot be read as results of a test: {error}') from error
+    if not isinstance(content, list) or not content:
+        raise ValueError(f'{path} holds no list of results, as tools/test.py --dump writes it')
+    if all(isinstance(item, dict) for item in content):
+        lacking = next((i for i, item in enumerate(content) if 'gt_label' not in item), None)
+        if lacking is not None:
+            raise ValueError(f'{path}: clip {lacking} has no gt_label')
+        return content
+    scores = [np.asarray(item, dtype=float) for item in content]
+    odd = next((i for i, item in enumerate(scores) if item.ndim != 1), None)
+    if odd is not None:
+        raise ValueError(f'{path}: clip {odd} has scores of shape {scores[odd].shape}, not (K,)')
+    return scores
+
+
+def labelled_results(path: str | Path, cfg: Any) -> list[dict[str, Any]]:
+    """Results of a test with their labels, as metrics take them.
+
+    Args:
+        path: As in `read_results`.
+        cfg: The config of the test; where the file holds scores alone, the labels
+            are those of its test list.
+
+    Raises:
+        ValueError: There are not as many scores as clips in the test list.
+    """
+    results = read_results(path)
+    if isinstance(results[0], dict):
+        return results
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    if len(dataset) != len(results):
+        raise ValueError(
+            f'{path} has {len(results)} results, but the test list {dataset.ann_file} has '
+            f'{len(dataset)} clips'
+        )
+    return [
+        dict(
+            pred_score=torch.as_tensor(scores),
+            pred_label=torch.as_tensor(scores).argmax().reshape(1),
+            gt_label=torch.as_tensor(dataset.get_data_info(i)['label']).reshape(-1),
+            sample_idx=i,
+        )
+        for i, scores in enumerate(results)
+    ]

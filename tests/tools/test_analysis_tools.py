@@ -1,0 +1,262 @@
+"""eval_metric, confusion_matrix, analyze_logs, browse_dataset: from arguments to what is shown."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mmaction.evaluation.saved import read_results
+from tests.video_factory import frame_number, write_video
+from tools.analysis_tools import analyze_logs, browse_dataset, confusion_matrix, eval_metric
+
+ROOT = Path(__file__).parents[2]
+NAMES = ['run', 'jump', 'sit']
+LABELS = [0, 0, 1, 1, 2, 2]
+SCORES = np.array(
+    [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.8, 0.1], [0.1, 0.7, 0.2], [0.4, 0.5, 0.1], [0, 0, 1]]
+)
+# right: clips 0, 2, 3, 5; one 'run' and one 'sit' are taken for 'jump'
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A config whose test list has the labels above, and train clips of 24 frames."""
+    data = tmp_path / 'data'
+    data.mkdir()
+    (data / 'classes.txt').write_text('\n'.join(NAMES) + '\n')
+    write_video(data / 'clip.mp4', 24, 160, 80)
+    (data / 'list.txt').write_text(''.join(f'clip.mp4 {label}\n' for label in LABELS))
+    pipeline = [
+        dict(type='DecordInit'),
+        dict(type='SampleFrames', clip_len=4, frame_interval=2),
+        dict(type='DecordDecode'),
+        dict(type='FormatShape', input_format='NCTHW'),
+        dict(type='PackActionInputs'),
+    ]
+    loader = dict(
+        batch_size=1,
+        num_workers=0,
+        dataset=dict(
+            type='VideoDataset', data_root=str(data), ann_file='list.txt', pipeline=pipeline
+        ),
+        sampler=dict(type='EpochSampler', shuffle=False),
+    )
+    cfg = Config(
+        dict(
+            default_scope='mmaction',
+            train_dataloader=loader,
+            test_dataloader=loader,
+            test_evaluator=dict(
+                type='AccMetric', metric_options=dict(top_k_accuracy=dict(topk=(1, 2)))
+            ),
+        )
+    )
+    cfg.dump(tmp_path / 'config.py')
+    return tmp_path / 'config.py'
+
+
+@pytest.fixture
+def dump(tmp_path):
+    """What --dump writes."""
+    samples = [
+        dict(
+            pred_score=torch.tensor(scores),
+            pred_label=torch.tensor([int(scores.argmax())]),
+            gt_label=torch.tensor([label]),
+            sample_idx=i,
+            img_shape=(8, 8),
+            scale_factor=np.array([1.0, 2.0]),
+        )
+        for i, (scores, label) in enumerate(zip(SCORES, LABELS, strict=True))
+    ]
+    (tmp_path / 'dump.pkl').write_bytes(pickle.dumps(samples))
+    return tmp_path / 'dump.pkl'
+
+
+def run(module, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, 'argv', [module.__file__, *map(str, arguments)])
+    module.main()
+
+
+def fails(module, monkeypatch, capsys, *arguments):
+    with pytest.raises(SystemExit):
+        run(module, monkeypatch, *arguments)
+    message = capsys.readouterr().err
+    assert message.startswith('error: ')
+    return message
+
+
+def test_metrics_of_a_dump(config, dump, monkeypatch, capsys):
+    run(eval_metric, monkeypatch, config, dump)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ['top1_acc: 0.6667', 'top2_acc: 0.8333', 'mean_class_accuracy: 0.6667']
+
+
+@pytest.mark.parametrize('ending', ['.pkl', '.json', '.yaml'])
+def test_metrics_of_scores_alone(config, tmp_path, monkeypatch, capsys, ending):
+    from mmaction.engine.results import write_scores
+
+    write_scores(list(SCORES), tmp_path / f'out{ending}')
+    arguments = [
+        '--eval',
+        'top_k_accuracy',
+        '--eval-options',
+        'metric_options.top_k_accuracy.topk=3',
+    ]
+    run(eval_metric, monkeypatch, config, tmp_path / f'out{ending}')
+    assert 'top1_acc: 0.6667' in capsys.readouterr().out
+    run(eval_metric, monkeypatch, config, tmp_path / f'out{ending}', *arguments)
+    assert capsys.readouterr().out.splitlines() == ['top3_acc: 1.0000']
+    write_scores(list(SCORES[:4]), tmp_path / f'out{ending}')
+    message = fails(eval_metric, monkeypatch, capsys, config, tmp_path / f'out{ending}')
+    assert 'has 4 results, but the test list' in message
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ('run!',)
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'text'),
+    [
+        ('a.pkl', pickle.dumps([Evil()]), 'it holds objects of builtins.print'),
+        ('a.pkl', b'\x80', 'cannot be read as results'),
+        ('a.pkl', pickle.dumps({}), 'holds no list of results'),
+        ('a.pkl', pickle.dumps([dict(pred_score=1)]), 'clip 0 has no gt_label'),
+        ('a.json', b'[[[1, 2]]]', r'clip 0 has scores of shape \(1, 2\)'),
+        ('a.json', b'[', 'cannot be read as results'),
+        ('a.txt', b'', r'has to end in \.pkl, \.json or \.yaml'),
+    ],
+)
+def test_files_that_are_no_results(tmp_path, capsys, name, content, text):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=text):
+        read_results(tmp_path / name)
+    assert 'run!' not in capsys.readouterr().out
+
+
+def test_missing_results():
+    with pytest.raises(FileNotFoundError, match=r'there is no file of results nowhere\.pkl'):
+        read_results('nowhere.pkl')
+
+
+def test_confusion_matrix_and_its_pairs(config, dump, tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'new' / 'matrix.png'
+    run(confusion_matrix, monkeypatch, config, dump, '--out', out, '--include-values')
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == '4 of 6 clips right (66.7 %)'
+    assert [line.strip() for line in lines[1:3]] == [
+        '1 of 2  run taken for jump',
+        '1 of 2  sit taken for jump',
+    ]
+    assert Image.open(out).size[0] > 300
+    labels = tmp_path / 'names.txt'
+    labels.write_text('a\nb\nc\n')
+    run(confusion_matrix, monkeypatch, config, dump, '--label-file', labels, '--pairs', 1)
+    assert capsys.readouterr().out.splitlines()[1:] == ['    1 of 2  a taken for b']
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """The logs of a run of 2 epochs of 4 steps that was resumed after the first."""
+    lines = [
+        dict(lr=1.0, loss=4.0 - step, time=0.1 * step, data_time=0.01, epoch=(step + 3) // 4,
+             iter=step, step=step)
+        for step in range(1, 9)
+    ]  # fmt: skip
+    val = [{'acc/top1': 0.25, 'step': 1}, {'acc/top1': 0.5, 'step': 2}]
+    stale = [{**lines[4], 'loss': 99.0}]
+    for name, part in (('1', [*lines[:4], val[0], *stale]), ('2', [*lines[4:], val[1]])):
+        folder = tmp_path / 'work' / name / 'vis_data'
+        folder.mkdir(parents=True)
+        (folder / 'scalars.json').write_text(''.join(json.dumps(line) + '\n' for line in part))
+    return tmp_path / 'work'
+
+
+def test_series_in_epochs_across_a_resume(run_dir):
+    places, values, unit = analyze_logs.series(str(run_dir), 'loss')
+    assert places == [step / 4 for step in range(1, 9)]
+    assert values == [4.0 - step for step in range(1, 9)]
+    assert unit == 'epoch'
+    assert analyze_logs.series(str(run_dir), 'acc/top1') == ([1, 2], [0.25, 0.5], 'epoch')
+
+
+def test_curves_of_several_runs(run_dir, tmp_path, monkeypatch, capsys):
+    out = tmp_path / 'new' / 'curve.png'
+    single = run_dir / '2' / 'vis_data' / 'scalars.json'
+    run(analyze_logs, monkeypatch, 'plot_curve', run_dir, single, '--out', out, '--title', 'Two')
+    assert Image.open(out).size == (1200, 810)
+    options = ['--keys', 'speed', '--out', out]
+    message = fails(analyze_logs, monkeypatch, capsys, 'plot_curve', run_dir, *options)
+    assert "has no 'speed' in its log (there are: acc/top1, data_time, loss, lr, time)" in message
+    options = ['--legend', 'a', 'b', '--out', out]
+    message = fails(analyze_logs, monkeypatch, capsys, 'plot_curve', run_dir, *options)
+    assert '--legend has 2 names for 1 runs' in message
+
+
+def test_time_per_iteration(run_dir):
+    # without the first line of each epoch: 0.2, 0.3, 0.4 and 0.6, 0.7, 0.8
+    text = analyze_logs.train_times(str(run_dir), include_outliers=False)
+    assert '0.500 s per iteration, 0.010 s of it' in text
+    assert 'slowest epoch 2 (0.700 s), fastest epoch 1 (0.300 s)' in text
+    assert '0.450 s per iteration' in analyze_logs.train_times(str(run_dir), include_outliers=True)
+
+
+def test_damaged_and_missing_logs(run_dir, tmp_path, monkeypatch, capsys):
+    (run_dir / '2' / 'vis_data' / 'scalars.json').write_text('{}\n{"lr"\n')
+    message = fails(analyze_logs, monkeypatch, capsys, 'cal_train_time', run_dir)
+    assert 'scalars.json:2: expected JSON' in message
+    message = fails(analyze_logs, monkeypatch, capsys, 'cal_train_time', tmp_path / 'none')
+    assert 'expected a work dir with' in message
+
+
+def test_contact_sheet_of_the_clips_as_a_run_draws_them(config, tmp_path, monkeypatch, capsys):
+    from mmaction.datasets import SampleKey
+    from mmaction.registry import DATASETS
+
+    out = tmp_path / 'sheet.png'
+    shown = []
+    monkeypatch.setattr(
+        'mmaction.visualization.contact_sheet', lambda rows, *rest: shown.append((rows, *rest))
+    )
+    arguments = [config, '--out', out, '--show-number', 3, '--start', 1]
+    run(browse_dataset, monkeypatch, *arguments, '--epoch', 2, '--seed', 5)
+    ((rows, path, columns),) = shown
+    assert (path, columns) == (str(out), 8)
+    assert [name for name, _ in rows] == ['run', 'jump', 'jump']
+    dataset = DATASETS.build(Config.fromfile(config).train_dataloader.dataset)
+    for i, (_, frames) in enumerate(rows):
+        clip = dataset[SampleKey(i + 1, 2, 5)]['inputs'][0].permute(1, 2, 3, 0).numpy()
+        np.testing.assert_array_equal(frames, clip)
+        first = frame_number(frames[0])
+        assert [frame_number(frame) for frame in frames] == [first + 2 * k for k in range(4)]
+    monkeypatch.undo()
+    run(browse_dataset, monkeypatch, *arguments)
+    assert 'DecordInit, SampleFrames, DecordDecode' in capsys.readouterr().out
+    assert Image.open(out).size[0] > 600
+    message = fails(browse_dataset, monkeypatch, capsys, *arguments, '--start', 9)
+    assert '--start 9: the list has 6 clips' in message
+    message = fails(browse_dataset, monkeypatch, capsys, *arguments, '--phase', 'val')
+    assert 'has no val_dataloader' in message
+
+
+@pytest.mark.parametrize(
+    'name', ['eval_metric', 'confusion_matrix', 'analyze_logs', 'browse_dataset']
+)
+def test_help_imports_nothing_heavy(name):
+    code = (
+        f'import sys; sys.argv = ["x", "--help"]\nfrom tools.analysis_tools import {name} as m\n'
+        'try: m.main()\nexcept SystemExit: pass\n'
+        'assert not {"torch", "numpy", "mmengine"} & set(sys.modules)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 'usage' in done.stdout

@@ -1,0 +1,167 @@
+"""Curves and training times of one or several runs.
+
+    python tools/analysis_tools/analyze_logs.py plot_curve RUN ... --keys loss acc/top1 --out C.png
+    python tools/analysis_tools/analyze_logs.py cal_train_time RUN ...
+
+RUN is a work dir, all of whose logs are read, or one `vis_data/scalars.json` in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    tasks = parser.add_subparsers(dest='task', required=True)
+    curve = tasks.add_parser('plot_curve', help='draw curves')
+    curve.add_argument('runs', nargs='+', metavar='RUN', help='work dir or scalars.json')
+    curve.add_argument(
+        '--keys',
+        nargs='+',
+        default=['loss', 'acc/top1'],
+        help='what to draw, one panel each (default: loss acc/top1)',
+    )
+    curve.add_argument('--legend', nargs='+', help='names of the runs (default: their folders)')
+    curve.add_argument('--title', default='', help='headline')
+    curve.add_argument('--out', required=True, metavar='FILE', help='picture, .png, .pdf or .svg')
+    time = tasks.add_parser('cal_train_time', help='time per iteration')
+    time.add_argument('runs', nargs='+', metavar='RUN', help='work dir or scalars.json')
+    time.add_argument(
+        '--include-outliers',
+        action='store_true',
+        help='also count the first log line of each epoch, in which loading starts',
+    )
+    return parser.parse_args(arguments)
+
+
+def read_run(run: str) -> tuple[list[Line], list[Line]]:
+    """Lines of training and of validation of a run, by their steps.
+
+    Where a run was resumed, the later log of a step is taken.
+
+    Raises:
+        FileNotFoundError: There is no log.
+        ValueError: A line of a log is damaged.
+    """
+    path = Path(run)
+    files = sorted(path.glob('*/vis_data/scalars.json')) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        raise FileNotFoundError(
+            f'{run}: expected a work dir with */vis_data/scalars.json in it, or such a file'
+        )
+    train: dict[int, Line] = {}
+    val: dict[int, Line] = {}
+    for file in files:
+        for number, text in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise ValueError(f'{file}:{number}: expected JSON, found {text[:40]!r}') from error
+            (train if 'lr' in line else val)[line.get('step', 0)] = line
+    return [train[step] for step in sorted(train)], [val[step] for step in sorted(val)]
+
+
+def series(run: str, key: str) -> tuple[list[float], list[float], str]:
+    """Places and values of a key in a run, and what the places count.
+
+    Raises:
+        ValueError: No line has the key; the message lists those there are.
+    """
+    train, val = read_run(run)
+    by_epoch = bool(train) and 'epoch' in train[-1]
+    for lines, is_train in ((train, True), (val, False)):
+        kept = [line for line in lines if key in line]
+        if not kept:
+            continue
+        per_epoch = max(line['iter'] / line['epoch'] for line in train) if by_epoch else 1
+        # Lines of training count iterations, those of validation epochs.
+        scale = per_epoch if is_train else 1
+        places = [line['step'] / scale for line in kept]
+        return places, [line[key] for line in kept], 'epoch' if by_epoch else 'iteration'
+    there = sorted({name for line in (*train, *val) for name in line} - {'epoch', 'iter', 'step'})
+    raise ValueError(f'{run} has no {key!r} in its log (there are: {", ".join(there)})')
+
+
+def plot_curve(args: argparse.Namespace) -> None:
+    """Draw one panel for each key, one line for each run."""
+    from matplotlib.figure import Figure
+
+    from mmaction.visualization import check_out_name
+
+    check_out_name(args.out, ('.png', '.pdf', '.svg'))
+    names = args.legend or [Path(run).name if Path(run).is_dir() else run for run in args.runs]
+    if len(names) != len(args.runs):
+        raise ValueError(f'--legend has {len(names)} names for {len(args.runs)} runs')
+    figure = Figure(figsize=(8, 0.6 + 2.4 * len(args.keys)), layout='constrained')
+    axes = figure.subplots(len(args.keys), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, key in zip(axes, args.keys, strict=True):
+        for name, run in zip(names, args.runs, strict=True):
+            places, values, unit = series(run, key)
+            marker = 'o' if len(places) <= 30 else None
+            axis.plot(places, values, label=name, linewidth=1.6, marker=marker, markersize=3.5)
+        axis.set_ylabel(key)
+        axis.grid(color='#e2e8f0', linewidth=0.8)
+        axis.spines[['top', 'right']].set_visible(False)
+    axes[-1].set_xlabel(unit)
+    axes[0].legend(frameon=False)
+    if args.title:
+        figure.suptitle(args.title, fontsize=11, weight='bold')
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.out, dpi=150)
+    print(f'written: {args.out}')
+
+
+def train_times(run: str, include_outliers: bool) -> str:
+    """A sentence on the seconds per iteration of a run.
+
+    Raises:
+        ValueError: The log has no times.
+    """
+    train, _ = read_run(run)
+    lines = [line for line in train if 'time' in line]
+    if not include_outliers:
+        numbers = [line.get('epoch', 0) for line in lines]
+        later = [
+            line
+            for line, now, before in zip(lines[1:], numbers[1:], numbers[:-1], strict=True)
+            if now == before
+        ]
+        lines = later or lines
+    if not lines:
+        raise ValueError(f'{run} has no times in its log')
+    epochs: dict[int, list[float]] = {}
+    for line in lines:
+        epochs.setdefault(line.get('epoch', 0), []).append(line['time'])
+    means = {epoch: sum(times) / len(times) for epoch, times in epochs.items()}
+    slow, fast = max(means, key=lambda e: means[e]), min(means, key=lambda e: means[e])
+    mean = sum(line['time'] for line in lines) / len(lines)
+    waiting = sum(line.get('data_time', 0.0) for line in lines) / len(lines)
+    return (
+        f'{run}: {mean:.3f} s per iteration, {waiting:.3f} s of it waiting for data; slowest epoch '
+        f'{slow} ({means[slow]:.3f} s), fastest epoch {fast} ({means[fast]:.3f} s)'
+    )
+
+
+def main() -> None:
+    """Parse and do the task."""
+    args = parse_args()
+
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        if args.task == 'plot_curve':
+            plot_curve(args)
+        else:
+            for run in args.runs:
+                print(train_times(run, args.include_outliers))
+
+
+if __name__ == '__main__':
+    main()

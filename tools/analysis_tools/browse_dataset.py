@@ -1,0 +1,85 @@
+"""A contact sheet of clips as the model gets them, after all augmentation.
+
+python tools/analysis_tools/browse_dataset.py CONFIG --phase train --out SHEET.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add('config', help='config file')
+    add('--phase', choices=('train', 'val', 'test'), default='train')
+    add('--out', required=True, metavar='FILE', help='the .png file')
+    add('--show-number', type=int, default=8, help='clips to show (default: 8)')
+    add('--start', type=int, default=0, help='first clip of the list to show (default: 0)')
+    add('--frames', type=int, default=8, help='frames of each clip to show (default: 8)')
+    add('--epoch', type=int, default=0, help='epoch whose augmentation is shown (default: 0)')
+    add('--seed', type=int, default=0, help='seed of the run (default: 0)')
+    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    return parser.parse_args(arguments)
+
+
+def rows_of(data: Any, classes: list[str] | None) -> list[tuple[str, np.ndarray]]:
+    """A name and the frames (T, H, W, 3) of each view of a packed sample."""
+    import textwrap
+
+    rows = []
+    for item in data if isinstance(data, list) else [data]:
+        sample, views = item['data_samples'], item['inputs']
+        label = int(sample.gt_label[0])
+        name = classes[label] if classes and 0 <= label < len(classes) else f'class {label}'
+        lines = textwrap.wrap(name, 18)
+        if 'unreadable' in sample or 'replaced' in sample:
+            lines.append('(unreadable)' if 'unreadable' in sample else '(replaced)')
+        for i, view in enumerate(views):
+            extra = [f'view {i + 1} of {len(views)}'] if len(views) > 1 else []
+            rows.append(('\n'.join(lines + extra), view.permute(1, 2, 3, 0).numpy()))
+    return rows
+
+
+def main() -> None:
+    """Parse, read, draw."""
+    args = parse_args()
+
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        from mmengine.registry import init_default_scope
+
+        from mmaction.datasets import SampleKey
+        from mmaction.engine.config import load_config
+        from mmaction.registry import DATASETS
+        from mmaction.visualization import check_out_name, contact_sheet
+
+        check_out_name(args.out, ('.png',))
+        cfg = load_config(args.config, args.cfg_options)
+        init_default_scope('mmaction')
+        loader = cfg.get(f'{args.phase}_dataloader')
+        if loader is None:
+            raise ValueError(f'{args.config} has no {args.phase}_dataloader')
+        dataset = DATASETS.build(loader.dataset)
+        if not 0 <= args.start < len(dataset):
+            raise ValueError(f'--start {args.start}: the list has {len(dataset)} clips')
+        stop = min(args.start + args.show_number, len(dataset))
+        rows: list[tuple[str, Any]] = []
+        for i in range(args.start, stop):
+            data = dataset[SampleKey(i, args.epoch, args.seed)]
+            rows += rows_of(data, dataset.metainfo.get('classes'))
+        rows = rows[: args.show_number]
+        contact_sheet(rows, args.out, args.frames)
+        steps = ', '.join(type(step).__name__ for step in dataset.pipeline.transforms)
+        print(f'{len(rows)} clips of {len(dataset)}: {steps}')
+        print(f'written: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

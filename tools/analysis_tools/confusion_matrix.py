@@ -1,0 +1,98 @@
+"""Draw the confusion matrix of a test, and list the pairs that are confused most.
+
+    python tools/analysis_tools/confusion_matrix.py CONFIG RESULTS.pkl --out MATRIX.png
+
+RESULTS is what `tools/test.py --dump` wrote, or `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add('config', help='config file')
+    add('results', help='.pkl of tools/test.py --dump, or .pkl, .json or .yaml of --out')
+    add('--label-file', metavar='FILE', help='names of the classes, one a line')
+    add('--out', '--show-path', metavar='FILE', help='picture, .png, .pdf or .svg')
+    add('--include-values', action='store_true', help='write the counts into the cells')
+    add('--cmap', default='Blues', help='colour map of Matplotlib (default: Blues)')
+    add('--pairs', type=int, default=10, help='most confused pairs to list (default: 10)')
+    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    return parser.parse_args(arguments)
+
+
+def class_names(cfg: Any, label_file: str | None, num_classes: int) -> list[str]:
+    """Names of the label file, of `classes.txt` beside the test list, or numbers."""
+    from pathlib import Path
+
+    from mmaction.apis.inference import read_label_file
+    from mmaction.datasets.annotations import read_classes
+
+    if label_file is not None:
+        return read_label_file(label_file, num_classes)
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    beside = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+    names = read_classes(str(beside)) if dataset.get('ann_file') else None
+    return names if names and len(names) == num_classes else [str(i) for i in range(num_classes)]
+
+
+def pairs(matrix: np.ndarray, names: list[str], most: int) -> list[str]:
+    """Lines such as `  12 of 50  running taken for walking`, the most frequent first."""
+    wrong = [
+        (int(count), real, found)
+        for real, row in enumerate(matrix)
+        for found, count in enumerate(row)
+        if count and real != found
+    ]
+    wrong.sort(key=lambda item: (-item[0], item[1:]))
+    return [
+        f'{count:5d} of {int(matrix[real].sum())}  {names[real]} taken for {names[found]}'
+        for count, real, found in wrong[:most]
+    ]
+
+
+def main() -> None:
+    """Parse, count, print, draw."""
+    args = parse_args()
+
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        from pathlib import Path
+
+        from mmengine.registry import init_default_scope
+
+        from mmaction.engine.config import load_config
+        from mmaction.evaluation import ConfusionMatrix
+        from mmaction.evaluation.saved import labelled_results
+        from mmaction.visualization import check_out_name
+
+        if args.out is not None:
+            check_out_name(args.out, ('.png', '.pdf', '.svg'))
+        cfg = load_config(args.config, args.cfg_options)
+        init_default_scope('mmaction')
+        samples = labelled_results(args.results, cfg)
+        metric = ConfusionMatrix()
+        metric.process(None, samples)
+        matrix = metric.evaluate(len(samples))['confusion_matrix/result'].numpy()
+        names = class_names(cfg, args.label_file, len(matrix))
+        right, clips = int(matrix.trace()), int(matrix.sum())
+        print(f'{right} of {clips} clips right ({100 * right / max(clips, 1):.1f} %)')
+        print('\n'.join(pairs(matrix, names, args.pairs)) or 'no pair is confused')
+        if args.out is not None:
+            figure = ConfusionMatrix.plot(matrix, args.include_values, args.cmap, names, show=False)
+            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(args.out, dpi=150)
+            print(f'written: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,60 @@
+"""Compute metrics from the saved results of a test.
+
+    python tools/analysis_tools/eval_metric.py CONFIG RESULTS.pkl [--eval METRIC ...]
+
+RESULTS is what `tools/test.py --dump` wrote, or `--out`; the labels of the latter are
+those of the config's test list.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+METRICS = (
+    'top_k_accuracy',
+    'mean_class_accuracy',
+    'mean_average_precision',
+    'mmit_mean_average_precision',
+)
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add('config', help='config file')
+    add('results', help='.pkl of tools/test.py --dump, or .pkl, .json or .yaml of --out')
+    add('--eval', nargs='+', choices=METRICS, help='metrics (default: those of the config)')
+    add('--eval-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Parse, compute, print."""
+    args = parse_args()
+
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        from mmengine.evaluator import Evaluator
+        from mmengine.registry import init_default_scope
+
+        from mmaction.engine.config import load_config
+        from mmaction.engine.results import published_names
+        from mmaction.engine.settings import set_metrics
+        from mmaction.evaluation.saved import labelled_results
+
+        cfg = load_config(args.config, args.cfg_options)
+        init_default_scope('mmaction')
+        set_metrics(cfg, args.eval, args.eval_options)
+        samples = labelled_results(args.results, cfg)
+        evaluator = Evaluator(cfg.test_evaluator)
+        evaluator.process(data_samples=samples)
+        metrics = evaluator.evaluate(len(samples))
+        for name, value in published_names(metrics).items():
+            print(f'{name}: {value:.4f}')
+
+
+if __name__ == '__main__':
+    main()
