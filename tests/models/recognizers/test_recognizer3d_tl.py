@@ -101,6 +101,8 @@ def test_gradients_reach_the_student_and_not_the_teacher(trained):
     assert all(p.grad is not None for p in model.parameters())
     assert model.cls_head.token_linear[0].weight.grad.abs().sum() > 0
     assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
+    clips = torch.zeros(1, 1, 3, 4, 16, 16, requires_grad=True)
+    assert not model._teacher(clips).requires_grad
 
 
 def test_the_teacher_is_no_part_of_the_student(trained):
