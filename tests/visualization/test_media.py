@@ -46,7 +46,7 @@ def test_gif_repeats_for_ever_at_its_rate(frames, tmp_path):
 def test_what_is_not_complete_is_removed(frames, tmp_path, name):
     def fail():
         with ClipWriter(tmp_path / name, 10) as writer:
-            writer.write(frames)
+            writer.write(frames.repeat(20, 0))  # more than the encoder holds back
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
