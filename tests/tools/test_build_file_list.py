@@ -85,6 +85,14 @@ def test_small_and_lopsided_classes_have_clips_on_both_sides():
     assert Counter(clip.label for clip in split['train']) == {'a': 10, 'b': 1, 'c': 1}
 
 
+def test_validation_never_takes_all_of_a_class():
+    clips = [Clip('a0', 'a', 'a0'), Clip('a1', 'a', 'a1')]
+    assert {side: len(part) for side, part in split_by_group(clips, 0.9, 0).items()} == {
+        'train': 1,
+        'val': 1,
+    }
+
+
 def test_group_by_regular_expression(tmp_path, capsys):
     names = [
         f'{label}/v_{label}_g{g:02}_c{c}.avi' for label in 'ab' for g in range(5) for c in 'xy'
