@@ -13,10 +13,10 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, end=3, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=36, eta_min=0, end=36, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=30, eta_min=0, end=30, convert_to_iter_based=True),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=36, val_begin=1, val_interval=6)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_begin=1, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-default_hooks = dict(checkpoint=dict(interval=6))
+default_hooks = dict(checkpoint=dict(interval=5))

@@ -9,6 +9,6 @@ model = dict(
     ),
     teacher=dict(
         config='configs/recognition/dualformer/dualformer_pico_motion_digits.py',
-        checkpoint='work_dirs/quickstart/epoch_36.pth',
+        checkpoint='work_dirs/quickstart/epoch_30.pth',
     ),
 )
