@@ -21,8 +21,8 @@ class PyAVReader:
 
     Opening reads the packets of the file once, without decoding, to know the
     time stamp of each frame; decoding starts at the key frame before the first
-    frame wanted. Where the time stamps turn out to be wrong, or nothing can be
-    found by them, decoding starts anew at the beginning and frames are counted.
+    frame wanted, or else at the beginning. Where there are no time stamps, or
+    they contradict the order of the frames, frames are counted.
 
     `in_plain_order` tells that no picture that precedes a key frame in time
     follows it in the file, and that the container has dependable time stamps.
@@ -49,7 +49,7 @@ class PyAVReader:
             with unreadable(filename, *self._errors):
                 self._open()
                 self._read_packets()
-            if not len(self._stamps):
+            if not self._num_frames:
                 raise UnreadableVideoError(filename, 'it holds no video frames')
         except UnreadableVideoError:
             self.close()
@@ -72,10 +72,7 @@ class PyAVReader:
         self._graph: _ToRGB | None = None
 
     def _read_packets(self) -> None:
-        """Learn the time stamps of all frames, which are key frames, and in which order they lie.
-
-        The time stamps are -1 throughout where those of the file say nothing.
-        """
+        """Learn the time stamps of all frames, the key frames, and their order in the file."""
         import av
 
         stamps, keys, discarded = [], [], False
@@ -88,17 +85,22 @@ class PyAVReader:
                     stamps.append(packet.pts)
                     keys.append(packet.is_keyframe)
         is_key = np.asarray(keys, dtype=bool)
-        if None in stamps or len(set(stamps)) < len(stamps):
-            self._stamps = np.full(len(stamps), -1)
-            self._keys = np.flatnonzero(is_key)
-            self.in_plain_order = False
+        self._num_frames = len(stamps)
+        self._keys = np.flatnonzero(is_key)
+        self._timed = None not in stamps and len(set(stamps)) == len(stamps) and bool(is_key.any())
+        self.in_plain_order = False
+        if not self._timed:
             return
         times = np.asarray(stamps, dtype=np.int64)
-        self._stamps = np.sort(times)
-        self._keys = np.searchsorted(self._stamps, np.sort(times[is_key]))
-        last_key = np.maximum.accumulate(np.where(is_key, np.arange(len(times)), 0))
+        last_key = np.maximum.accumulate(np.where(is_key, np.arange(len(times)), -1))
+        # What precedes the first key frame, in the file or in time, cannot be decoded.
+        lost = (last_key < 0) | (times < times[self._keys[0]])
+        self._stamps = np.sort(times[~lost])
+        self._keys = np.searchsorted(self._stamps, np.sort(times[is_key & ~lost]))
+        self._num_frames = len(self._stamps)
         self.in_plain_order = (
             not discarded
+            and not lost.any()
             and self._container.format.name in _SEEKABLE
             and bool((times >= times[last_key]).all())
         )
@@ -109,7 +111,7 @@ class PyAVReader:
         self._stream.codec_context.thread_count = num_threads
 
     def __len__(self) -> int:
-        return len(self._stamps)
+        return self._num_frames
 
     def get_avg_fps(self) -> float:
         """Frames per second; 0 if the file does not say."""
@@ -126,7 +128,7 @@ class PyAVReader:
     def _read(self, indices: np.ndarray) -> np.ndarray:
         try:
             with unreadable(self.filename, *self._errors):
-                frames = self._decode_by_stamps(indices) or self._decode_by_count(indices)
+                frames = self._decode(indices)
             if len(frames) < len(indices):
                 missing = f'frame {indices[len(frames)]} of {len(self)} is damaged or missing'
                 raise UnreadableVideoError(self.filename, missing)
@@ -135,45 +137,62 @@ class PyAVReader:
             raise
         return np.stack(frames)
 
-    def _decode_by_stamps(self, indices: np.ndarray) -> list[np.ndarray] | None:
-        """Frames at increasing indices; None if the time stamps do not lead to them."""
+    def _decode(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Frames at increasing indices, fewer if one is missing."""
+        if self._timed:
+            self._container.seek(int(self._stamps[indices[0]]), stream=self._stream)
+            frames, in_order = self._decode_by_time(indices, thorough=False)
+            if in_order and len(frames) < len(indices):
+                self._reopen()
+                frames, in_order = self._decode_by_time(indices, thorough=True)
+            if in_order:
+                return frames
+        self._reopen()
+        return self._decode_by_count(indices)
+
+    def _decode_by_time(self, indices: np.ndarray, thorough: bool) -> tuple[list[np.ndarray], bool]:
+        """Frames at increasing indices, found by their time stamps, from here on.
+
+        Args:
+            indices: The indices.
+            thorough: After a gap, which may be a lost frame or a wrong time
+                stamp, look at all frames to tell which; else stop there.
+
+        Returns:
+            The frames, fewer if one is missing, and whether time stamps and
+            order of the frames agree.
+        """
         import av
 
-        if self._stamps[0] == self._stamps[-1] == -1:
-            return None
         frames: list[np.ndarray] = []
-        expected = None
-        try:
-            self._container.seek(int(self._stamps[indices[0]]), stream=self._stream)
+        last, has_gap = None, False
+        with suppress(av.FFmpegError):
             for frame in self._container.decode(self._stream):
                 position = self._position(frame)
-                if position is None or position > indices[len(frames)]:
-                    return None
-                if expected not in (None, position):
-                    return None
-                expected = position + 1
-                if position == indices[len(frames)]:
+                if position is None or (last is not None and position <= last):
+                    return frames, False
+                has_gap = has_gap or (last is not None and position > last + 1)
+                last = position
+                if has_gap and not thorough:
+                    break
+                if len(frames) < len(indices) and position == indices[len(frames)]:
                     frames.append(self._rgb(frame))
-                    if len(frames) == len(indices):
-                        return frames
-        except av.FFmpegError:
-            return None
-        return None
+                if not has_gap and (len(frames) == len(indices) or position > indices[len(frames)]):
+                    break
+        return frames, True
 
     def _position(self, frame: Any) -> int | None:
         """Index of a decoded frame by its time stamp."""
         if frame.pts is None:
             return None
         position = int(np.searchsorted(self._stamps, frame.pts))
-        known = position < len(self) and self._stamps[position] == frame.pts
+        known = position < len(self._stamps) and self._stamps[position] == frame.pts
         return position if known else None
 
     def _decode_by_count(self, indices: np.ndarray) -> list[np.ndarray]:
-        """Frames at increasing indices, fewer if the file ends or is damaged before."""
+        """Frames at increasing indices, counted from here on, fewer if the file ends before."""
         import av
 
-        self._container.close()
-        self._open()
         frames: list[np.ndarray] = []
         with suppress(av.FFmpegError):
             for position, frame in enumerate(self._container.decode(self._stream)):
@@ -182,6 +201,11 @@ class PyAVReader:
                     if len(frames) == len(indices):
                         break
         return frames
+
+    def _reopen(self) -> None:
+        """Go to the beginning, where seeking may not lead."""
+        self._container.close()
+        self._open()
 
     def _rgb(self, frame: Any) -> np.ndarray:
         if self._graph is None:

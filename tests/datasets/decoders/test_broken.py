@@ -14,10 +14,7 @@ READERS = [DecordReader, PyAVReader, DefaultReader, OpenCVReader]
 
 def read_last(reader, path):
     video = reader(str(path))
-    try:
-        return video.get_batch([0, len(video) - 1])
-    finally:
-        video.close()
+    return video.get_batch([0, len(video) - 1])
 
 
 @pytest.mark.parametrize('reader', READERS)

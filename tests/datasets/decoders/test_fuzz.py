@@ -1,6 +1,7 @@
 """Damaged files of all kinds: frames or the typed error, never a crash or a hang."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ KINDS = {
     'a.ts': dict(b_frames=2),
 }
 COPIES = 52
+# Found by longer runs: a stream that appears in mid-file to PyAV, and an abort of decord.
+FOUND = {'a.ts': [398], 'a.avi': [454]}
 DAMAGES = ('cut', 'flip', 'hole', 'zeros', 'insert', 'repeat', 'header', 'index')
 
 
@@ -66,12 +69,12 @@ def read(name, path):
 
 @pytest.fixture(scope='module')
 def damaged(tmp_path_factory):
-    """312 damaged files, the same in every run."""
+    """314 damaged files, the same in every run."""
     root = tmp_path_factory.mktemp('fuzz')
     paths = []
     for name, options in KINDS.items():
         content = write_video(root / name, num_frames=24, **options).read_bytes()
-        for copy in range(COPIES):
+        for copy in [*range(COPIES), *FOUND.get(name, [])]:
             path = root / f'{copy}_{name}'
             path.write_bytes(damage(content, random.Random(f'{name} {copy}')))
             paths.append(str(path))
@@ -92,6 +95,6 @@ def test_damaged_files(damaged, name):
             crashed.append(path)
     call.close()
     # decord aborts on some damaged AVI files, which is why AVI is not left to it.
-    assert all(name == 'decord' and path.endswith('.avi') for path in crashed)
+    assert [Path(path).name for path in crashed] == (['454_a.avi'] if name == 'decord' else [])
     # The damage has to matter, but not to ruin every file.
     assert 0.1 < np.mean([outcome == 'frames' for outcome in outcomes]) < 0.8

@@ -1,7 +1,9 @@
 """All readers give the same, right frames of every kind of file they can read."""
 
 import shutil
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -140,6 +142,55 @@ def test_the_default_knows_which_files_decord_misreads(files, name):
 
     # The reason for this care: should decord learn to read them, this fails.
     assert not all(is_right(index) for index in single)
+
+
+def test_decord_may_not_fill_in_frames(files):
+    path, _ = files('h264.ts')
+    with pytest.raises(UnreadableVideoError, match='duplicate frames'):
+        DecordReader(path).get_batch(range(FRAMES))
+
+
+def test_time_stamps_that_contradict_the_decoder_are_not_used(tmp_path):
+    path = tmp_path / 'swapped.mkv'
+    with (
+        av.open(str(write_video(tmp_path / 'clip.mp4', num_frames=24))) as source,
+        av.open(str(path), 'w') as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for index, packet in enumerate(packets):
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.dts, packet.pts = index, index + (2, 3, 1)[index % 3]
+            target.mux(packet)
+    for wanted in ([1, 2, 5, 20], [2]):
+        frames = PyAVReader(str(path)).get_batch(wanted)
+        assert [frame_number(image) for image in frames] == wanted
+
+
+def test_a_file_that_starts_between_key_frames(tmp_path):
+    # Cut at a packet of the transport stream, after the first of five groups of 12 pictures.
+    content = write_video(tmp_path / 'whole.ts', num_frames=60, b_frames=2).read_bytes()
+    (tmp_path / 'cut.ts').write_bytes(content[188 * (len(content) // 188 // 10) :])
+    reader = PyAVReader(str(tmp_path / 'cut.ts'))
+    frames = reader.get_batch(range(len(reader)))
+    assert [frame_number(image) for image in frames] == list(range(12, 60))
+
+
+def test_a_frame_lost_in_the_middle_does_not_shift_the_others(tmp_path):
+    path = tmp_path / 'clip.mkv'
+    content = bytearray(write_video(path, num_frames=40).read_bytes())
+    sizes = []
+    with av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            if packet.size:
+                sizes.append(content.index(bytes(packet)))
+    # A whole picture that nothing can be made of.
+    content[sizes[36] : sizes[36] + 60] = bytes(60)
+    path.write_bytes(content)
+    reader = PyAVReader(str(path))
+    assert [frame_number(image) for image in reader.get_batch([20, 35])] == [20, 35]
+    with pytest.raises(UnreadableVideoError, match='frame 36 of 40 is damaged or missing'):
+        reader.get_batch([20, 36])
 
 
 @pytest.mark.parametrize('name', ['h264.mp4', 'vp9.webm', 'av1.mp4'])
