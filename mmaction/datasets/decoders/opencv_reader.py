@@ -11,8 +11,9 @@ from .reader import Indices, plain_path, read_once, unreadable
 class OpenCVReader:
     """Frames by OpenCV, which reads a file from its beginning.
 
-    10-bit video differs from the other decoders by some grey levels, as OpenCV
-    converts it to blue-green-red before anything else.
+    Its packages do not decode AV1. It converts 10-bit video, and MPEG-4 of odd
+    width or height, to other grey levels than the other decoders, and takes the
+    number of frames from the container, which in FLV and MPEG-PS is a guess.
 
     Args:
         filename: Path of the file.

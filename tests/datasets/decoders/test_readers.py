@@ -31,8 +31,6 @@ PLAIN = {
     'mpeg4.mp4': dict(codec='mpeg4'),
     'vp9.webm': dict(codec='libvpx-vp9'),
     'vp9_odd.webm': dict(codec='libvpx-vp9', width=137, height=75),
-    'av1.mp4': dict(codec='libsvtav1'),
-    'av1_vfr.mp4': dict(codec='libsvtav1', durations=[2, 1]),
     'grey.mp4': dict(pix_fmt='gray'),
     'turned_90.mp4': dict(rotation=90),
     'turned_180.mp4': dict(rotation=180),
@@ -46,8 +44,10 @@ NOT_FOR_DECORD = {
     'mpeg4_b.mp4': dict(codec='mpeg4', b_frames=2),
     'mpeg4_b.avi': dict(codec='mpeg4', b_frames=2),
 }
-# OpenCV converts these in another way.
+# OpenCV's packages do not decode AV1, and convert the others in another way.
 NOT_FOR_OPENCV = {
+    'av1.mp4': dict(codec='libsvtav1'),
+    'av1_vfr.mp4': dict(codec='libsvtav1', durations=[2, 1]),
     'h264_10_bit.mp4': dict(pix_fmt='yuv420p10le'),
     'mpeg4_odd.mp4': dict(codec='mpeg4', width=137, height=75),
 }
@@ -91,6 +91,15 @@ def test_the_reference_shows_what_was_written(files, name):
         assert np.abs(image.astype(int) - expected).mean() < 6
 
 
+def opencv_decodes_av1(video):
+    """OpenCV's wheels leave AV1 to the graphics card, unless libraries of PyAV are loaded."""
+    try:
+        video.get_batch([0])
+    except UnreadableVideoError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(
     ('reader', 'name'), [(reader, name) for reader, names in READERS.items() for name in names]
 )
@@ -100,6 +109,8 @@ def test_frames_agree_exactly(files, reader, name):
     assert len(video) == FRAMES
     rng = np.random.default_rng(0)
     orders = [np.array([39]), np.arange(3, 40, 5), np.array([30, 2, 2, 17, 30, 5])]
+    if reader is OpenCVReader and name.startswith('av1') and not opencv_decodes_av1(video):
+        pytest.skip('this OpenCV has no AV1 decoder of its own')
     for order in [*orders, *rng.integers(0, FRAMES, (4, 6))]:
         frames = video.get_batch(order)
         assert frames.dtype == np.uint8
