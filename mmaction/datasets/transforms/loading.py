@@ -221,6 +221,8 @@ class PyAVDecode(VideoDecode):
 class OpenCVInit(VideoInit):
     """Open a video with OpenCV; `new_path` is the path that OpenCV reads.
 
+    `mmaction.datasets.decoders.OpenCVReader` says what OpenCV cannot do.
+
     Args:
         io_backend: Where files are: 'disk' or another of mmengine's file
             backends, from which the file is copied to a temporary one first.
