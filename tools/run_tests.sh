@@ -9,5 +9,8 @@ if [ $# -eq 0 ]; then
     "$python" -m ruff check .
     "$python" -m ruff format --check .
     "$python" -m mypy
+    # one test process per core, one thread each
+    export OMP_NUM_THREADS=1
+    set -- -n auto --maxprocesses 4 --dist loadfile
 fi
 exec "$python" -m pytest "$@"
