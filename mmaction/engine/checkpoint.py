@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 import re
 import tempfile
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from .errors import CheckpointError
+from mmaction.utils.checkpoint import CheckpointError, load_checkpoint_file
 
 __all__ = [
     'LoadReport',
@@ -142,83 +140,6 @@ def checkpoints_by_age(work_dir: str | Path) -> list[Path]:
 def find_checkpoint(work_dir: str | Path) -> Path | None:
     """The last checkpoint of a work dir, or None."""
     return next(iter(checkpoints_by_age(work_dir)), None)
-
-
-def load_checkpoint_file(path: str | Path, map_location: Device = 'cpu') -> dict[str, Any]:
-    """Read a checkpoint that holds tensors and plain values.
-
-    Files of mmengine's own runner, with their history buffers, load as well.
-    Nothing in the file is ever run.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: The file is cut off or no checkpoint, or holds Python
-            objects that only running it would make.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no checkpoint {path}')
-    try:
-        _check_zip(path)
-        with torch.serialization.safe_globals(_known_types()):
-            content = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, error)) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f'checkpoint {path} is cut off or damaged ({_first_line(error)})'
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(
-            f'checkpoint {path} holds a {type(content).__name__}, not a dict of weights'
-        )
-    return content
-
-
-def _check_zip(path: Path) -> None:
-    """Hold the content of a file against its check sums, which torch does not."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f'the check sum of {damaged} is wrong')
-
-
-def _refusal(path: Path, error: Exception) -> str:
-    needs = re.search(r'GLOBAL ([\w.]+)', str(error))
-    if needs is None:
-        return f'checkpoint {path} is cut off, damaged or no checkpoint ({_first_line(error)})'
-    return (
-        f'checkpoint {path} was refused: it holds Python objects ({needs.group(1)}), and loading '
-        'those would run code from the file. Ask its maker for the weights alone, or, if you '
-        "trust it, save them where it was made: torch.save({'state_dict': "
-        "torch.load(FILE, weights_only=False)['state_dict']}, NEW_FILE)"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _known_types() -> list[Any]:
-    """Harmless types that checkpoints of mmengine's runner hold beside tensors."""
-    core = getattr(np, '_core', None) or np.core
-    return [
-        np.ndarray,
-        np.dtype,
-        core.multiarray._reconstruct,
-        core.multiarray.scalar,
-        *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
-        HistoryBuffer,
-        (_method_of_history, 'builtins.getattr'),
-    ]
-
-
-def _method_of_history(owner: Any, name: str) -> Any:
-    """What stands in for `getattr`, by which a history buffer names its four methods."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise pickle.UnpicklingError(f'GLOBAL builtins.getattr of {owner}')
-    return getattr(HistoryBuffer, name)
 
 
 def plain(value: Any) -> Any:

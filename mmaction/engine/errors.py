@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mmaction.utils.checkpoint import CheckpointError
+
 __all__ = ['CheckpointError', 'ConfigError', 'TrainingError', 'user_errors']
 
 _USER_TYPES = (ValueError, TypeError, OSError, ImportError, LookupError)
@@ -15,10 +17,6 @@ _USER_TYPES = (ValueError, TypeError, OSError, ImportError, LookupError)
 
 class ConfigError(ValueError):
     """A config or an option on the command line that cannot be meant."""
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read, trusted, written or matched with the model."""
 
 
 class TrainingError(RuntimeError):
@@ -33,8 +31,8 @@ def _is_main() -> bool:
 def user_errors(*, setup: bool) -> Iterator[None]:
     """Show an error that the user can mend as one `error: ...` line and exit.
 
-    The process ends with status 2 for a `ConfigError` and with 1 otherwise. Of
-    several processes only the first prints. With `MMACTION_TRACEBACK=1` in the
+    The process ends with status 2 for a `ConfigError`, 130 on Ctrl-C and 1
+    otherwise. Of several processes only the first prints. With `MMACTION_TRACEBACK=1` in the
     environment nothing is caught.
 
     Args:
@@ -47,6 +45,8 @@ def user_errors(*, setup: bool) -> Iterator[None]:
     caught = (*own, *_USER_TYPES) if setup else own
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(130)
     except caught as error:
         if os.environ.get('MMACTION_TRACEBACK') == '1':
             raise

@@ -10,45 +10,117 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 # 'name-0123abcd.pth', as torch.hub and publish_model.py write it
 _HASH_IN_NAME = re.compile(r'-[0-9a-f]{8,}\.')
 
 
-def load_from_local(filename: str | os.PathLike[str], map_location: Any = 'cpu') -> Any:
-    """Read a .pth or .safetensors file.
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read, trusted, written or matched with the model."""
+
+
+def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a .pth or .safetensors file that holds tensors and plain values.
+
+    Files of mmengine's own runner, with their history buffers, load as well.
+    Nothing in the file is ever run.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, or needs more than `weights_only=True`.
+        CheckpointError: The file is cut off or no checkpoint, or holds Python
+            objects that only running it would make.
     """
-    path = Path(filename).expanduser()
+    path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'checkpoint not found: {path}')
+        raise FileNotFoundError(f'there is no checkpoint {path}')
     if path.suffix == '.safetensors':
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f'{path} is no readable safetensors file: {error}') from error
+        return _load_safetensors(path)
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        _check_zip(path)
+        with torch.serialization.safe_globals(_known_types()):
+            content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'{path} is damaged, or holds Python objects beside its tensors, which could run any '
-            'code when loaded; it was not loaded. If you trust its source, open it once in a '
-            "separate process with torch.load(..., weights_only=False) and save its 'state_dict' "
-            f'alone. ({str(error).splitlines()[0]})'
+        raise CheckpointError(_refusal(path, error)) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f'checkpoint {path} is cut off or damaged ({_first_line(error)})'
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f'{path} is no readable checkpoint: {error}') from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f'checkpoint {path} holds a {type(content).__name__}, not a dict of weights'
+        )
+    return content
+
+
+def _load_safetensors(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'checkpoint {path} is cut off or damaged ({_first_line(error)})'
+        ) from error
+
+
+def _check_zip(path: Path) -> None:
+    """Hold the content of a file against its check sums, which torch does not."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f'the check sum of {damaged} is wrong')
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    needs = re.search(r'GLOBAL ([\w.]+)', str(error))
+    if needs is None:
+        return f'checkpoint {path} is cut off, damaged or no checkpoint ({_first_line(error)})'
+    return (
+        f'checkpoint {path} was refused: it holds Python objects ({needs.group(1)}), and loading '
+        'those would run code from the file. Ask its maker for the weights alone, or, if you '
+        "trust it, save them where it was made: torch.save({'state_dict': "
+        "torch.load(FILE, weights_only=False)['state_dict']}, NEW_FILE)"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _known_types() -> list[Any]:
+    """Harmless types that checkpoints of mmengine's runner hold beside tensors."""
+    core = getattr(np, '_core', None) or np.core
+    return [
+        np.ndarray,
+        np.dtype,
+        core.multiarray._reconstruct,
+        core.multiarray.scalar,
+        *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
+        HistoryBuffer,
+        (_method_of_history, 'builtins.getattr'),
+    ]
+
+
+def _method_of_history(owner: Any, name: str) -> Any:
+    """What stands in for `getattr`, by which a history buffer names its four methods."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise pickle.UnpicklingError(f'GLOBAL builtins.getattr of {owner}')
+    return getattr(HistoryBuffer, name)
+
+
+def load_from_local(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
+    """`load_checkpoint_file` by the name under which mmengine logs it."""
+    return load_checkpoint_file(filename, map_location)
 
 
 def load_from_http(url: str, map_location: Any = 'cpu', model_dir: str | None = None) -> Any:
