@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from .errors import ConfigError
 
@@ -80,7 +81,17 @@ def init_processes(
         _share_cores(local_size)
     backend = backend if on_gpu and backend else ('nccl' if on_gpu else 'gloo')
     if not dist.is_initialized():
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        store, rank, world_size = next(rendezvous('env://', timeout=timedelta(seconds=timeout)))
+        # Processes that torchrun starts again share the store with those before
+        # them, and must not find their addresses.
+        attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore(f'attempt {attempt}', store),
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=timeout),
+        )
     _open_control_group(backend, timeout)
     return Processes(
         launcher,

@@ -89,6 +89,21 @@ class StopInValidation(Hook):
 
 
 @HOOKS.register_module(force=True)
+class FailAt(Hook):
+    """Raise in the last process at a step; with `once` not in one that was started again."""
+
+    def __init__(self, step, once=False):
+        self.step = step
+        self.once = once
+
+    def after_train_iter(self, runner, **kwargs):
+        started_again = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
+        due = runner.iter + 1 == self.step and runner.rank == runner.world_size - 1
+        if due and not (self.once and started_again):
+            raise RuntimeError(f'this process fails at step {self.step}')
+
+
+@HOOKS.register_module(force=True)
 class SaveBuffers(Hook):
     """Save BatchNorm's statistics of each process after the last step but one."""
 

@@ -1,0 +1,58 @@
+import pytest
+
+from mmaction.engine.errors import CheckpointError, ConfigError, TrainingError, user_errors
+
+
+@pytest.mark.parametrize(
+    ('error', 'status'),
+    [
+        (ConfigError('a key'), 2),
+        (CheckpointError('a file'), 1),
+        (TrainingError('a run'), 1),
+        (FileNotFoundError('a folder'), 1),
+        (ValueError('two\n  lines'), 1),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, status, capsys, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(SystemExit) as end, user_errors(setup=True):
+        raise error
+    assert end.value.code == status
+    shown = capsys.readouterr().err
+    assert shown == f'error: {" ".join(str(error).split())}\n'
+
+
+def test_what_may_be_a_fault_of_ours_says_how_to_see_more(capsys):
+    with pytest.raises(SystemExit), user_errors(setup=True):
+        {}['missing key']
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == 'error: missing key'
+    assert 'MMACTION_TRACEBACK=1' in second
+
+
+def test_of_several_processes_the_first_tells(capsys, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    with pytest.raises(SystemExit) as end, user_errors(setup=True):
+        raise ConfigError('x')
+    assert end.value.code == 2
+    assert capsys.readouterr().err == ''
+
+
+def test_once_it_runs_only_our_errors_are_without_a_traceback(capsys):
+    with pytest.raises(ValueError, match='x'), user_errors(setup=False):
+        raise ValueError('x')
+    with pytest.raises(SystemExit), user_errors(setup=False):
+        raise TrainingError('x')
+
+
+def test_the_traceback_on_demand(monkeypatch):
+    monkeypatch.setenv('MMACTION_TRACEBACK', '1')
+    with pytest.raises(ConfigError), user_errors(setup=True):
+        raise ConfigError('x')
+
+
+def test_ctrl_c_is_no_error(capsys):
+    with pytest.raises(SystemExit) as end, user_errors(setup=True):
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+    assert capsys.readouterr().err == ''
