@@ -1,7 +1,6 @@
 """Checking lists: every kind of bad file, the clean list, statistics, and going on."""
 
 import json
-import os
 import shutil
 
 import pytest
@@ -52,18 +51,6 @@ def test_bad_files_are_listed_and_the_clean_list_has_the_others(tmp_path, clip, 
     out, err = capsys.readouterr()
     assert f'{len(odd_names)} videos can be read, {len(KINDS)} cannot' in out
     assert f'{len(KINDS)} bad videos, listed in' in err
-
-
-def test_a_quick_check_sees_less_and_does_not_stand_for_a_full_one(tmp_path, clip):
-    content = bytearray(write_video(tmp_path / 'a.mp4', num_frames=60, width=256).read_bytes())
-    start = content.index(b'mdat') + 4
-    third = (len(content) - start) // 3
-    content[start + third : start + third + 400] = os.urandom(400)
-    (tmp_path / 'a.mp4').write_bytes(content)
-    shutil.copy(clip, tmp_path / 'b.mp4')
-    assert run(tmp_path, '--quick') == 0
-    assert run(tmp_path) == 1
-    assert paths(tmp_path / 'videos.clean.txt') == ['b.mp4']
 
 
 def test_videos_that_did_not_change_are_not_read_again(tmp_path, clip, monkeypatch):
