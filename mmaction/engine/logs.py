@@ -19,11 +19,15 @@ _FILE_ONLY = (
     'Dataset ',
 )
 """Beginnings of mmengine's messages that go to the log file alone."""
+_FROZEN = 'is skipped since its requires_grad=False'
+"""What it warns of for each parameter that the config freezes."""
 
 
 class _ConsoleFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR or not str(record.msg).startswith(_FILE_ONLY)
+        text = str(record.msg)
+        for_file = text.startswith(_FILE_ONLY) or text.endswith(_FROZEN)
+        return record.levelno >= logging.ERROR or not for_file
 
 
 class _ConsoleFormatter(logging.Formatter):

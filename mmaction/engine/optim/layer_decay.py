@@ -7,12 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from ..errors import ConfigError
+from .constructor import DefaultOptimWrapperConstructor
 
 __all__ = ['LearningRateDecayOptimizerConstructor', 'layer_of']
 

@@ -448,6 +448,9 @@ class DualFormer(BaseModule):
         temporal_pooling: Whether the later patch embeddings halve time as well.
         use_checkpoint: Recompute each block in the backward pass: the same
             gradients, less memory, about a third more time.
+        frozen_stages: How many stages keep their weights and run as in evaluation (no
+            dropout, BatchNorm's stored statistics). 0 freezes the first patch embedding
+            alone, -1 nothing; the last norm always learns.
         init_cfg: Other first weights, as in mmengine.
 
     Raises:
@@ -478,6 +481,7 @@ class DualFormer(BaseModule):
         coarse_pysizes: Sequence[Sequence[int] | None] | None = None,
         temporal_pooling: bool = False,
         use_checkpoint: bool = False,
+        frozen_stages: int = -1,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -504,6 +508,12 @@ class DualFormer(BaseModule):
         self.pretrained2d = pretrained2d
         self.in_chans = in_chans
         self.use_checkpoint = use_checkpoint
+        if not -1 <= frozen_stages <= len(dims):
+            raise ValueError(
+                f'frozen_stages={frozen_stages} is not from -1 (nothing is frozen) to the '
+                f'{len(dims)} stages of this model.'
+            )
+        self.frozen_stages = frozen_stages
         norm_layer = norm_layer or nn.LayerNorm
         drop_paths = iter(torch.linspace(0, drop_path_rate, sum(all_depths)).tolist())
 
@@ -539,6 +549,22 @@ class DualFormer(BaseModule):
             self.pos_block.append(PositionGenerator(dim))
         self.norm = norm_layer(dims[-1])
         self.apply(_init_module)
+        for module in self._frozen_parts():
+            module.requires_grad_(False)
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        """The modules that `frozen_stages` keeps as they are."""
+        n = self.frozen_stages
+        if n < 1:
+            return [self.patch_embeds[0]] if n == 0 else []
+        return [*self.patch_embeds[:n], *self.blocks[:n], *self.pos_block[:n]]
+
+    def train(self, mode: bool = True) -> DualFormer:
+        """Switch to training or evaluation; frozen stages stay in evaluation."""
+        super().train(mode)
+        for module in self._frozen_parts():
+            module.eval()
+        return self
 
     def init_weights(self) -> None:
         """Apply `init_cfg` and load `pretrained`, where given; random weights are set already.
@@ -566,10 +592,12 @@ class DualFormer(BaseModule):
         """
         self._check_input(x)
         x = x.permute(0, 2, 3, 4, 1)
-        for patch_embed, blocks, position in zip(
-            self.patch_embeds, self.blocks, self.pos_block, strict=True
+        for i, (patch_embed, blocks, position) in enumerate(
+            zip(self.patch_embeds, self.blocks, self.pos_block, strict=True)
         ):
-            x = self.pos_drop(patch_embed(x))
+            x = patch_embed(x)
+            if i >= self.frozen_stages:
+                x = self.pos_drop(x)
             for j, block in enumerate(blocks):
                 x = self._run(block, x)
                 if j == 0:
