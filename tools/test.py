@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from mmaction.engine.runner import ActionRunner
+
 METRICS = (
     'top_k_accuracy',
     'mean_class_accuracy',
@@ -34,6 +36,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         default=[],
         metavar='KEY=VALUE',
         help='options of the metric: metric_options.top_k_accuracy.topk=(1,3)',
+    )
+    add(
+        '--max-unreadable',
+        type=float,
+        default=0.01,
+        metavar='PART',
+        help='end with an error if more of the clips than this could not be read (%(default)s)',
     )
     add('--average-clips', choices=('prob', 'score'), help='how the views of a clip are averaged')
     add(
@@ -65,8 +74,25 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         set_average_clips(cfg, args.average_clips)
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or []),
-        dict(type='TestResultsHook', out=args.out, dump=args.dump),
+        dict(
+            type='TestResultsHook',
+            out=args.out,
+            dump=args.dump,
+            max_unreadable=args.max_unreadable,
+        ),
     ]
+
+
+def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:
+    """Refuse to measure without labels, and to test for nothing."""
+    from mmaction.engine.errors import ConfigError
+
+    unlabelled = runner.split_facts['test'].unlabelled
+    if unlabelled and (args.eval or not (args.out or args.dump)):
+        raise ConfigError(
+            'the test list has no labels, so there is nothing to measure: take a list with labels, '
+            'or --out FILE without --eval to keep the scores'
+        )
 
 
 def main() -> None:
@@ -85,6 +111,7 @@ def main() -> None:
         cfg.launcher = processes.launcher
         runner = ActionRunner.from_cfg(cfg)
         runner.prepare('test')
+        check_labels(runner, args)
     with user_errors(setup=False):
         runner.test()
     close_processes()

@@ -217,10 +217,10 @@ class BaseActionDataset(BaseDataset):
                     note(data, replaced=failed)
                 return data
             if len(failed) > self.max_refetch:
-                files = '; '.join(f'{name!r}: {reason}' for name, reason in failed[-3:])
+                files = '; '.join(f'{name!r}: {reason}' for name, reason in failed)
                 raise UnreadableVideoError(
                     f'{len(failed)} clips in a row cannot be read, more than max_refetch='
-                    f'{self.max_refetch} allows. The last ones: {files}'
+                    f'{self.max_refetch} allows: {files}'
                 )
             draws = sample_generator(*key.entropy, len(failed))
             current = SampleKey(int(draws.integers(len(self))), key.epoch, key.seed, key.stream)

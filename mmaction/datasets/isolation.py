@@ -213,6 +213,19 @@ def _receive(sock: socket.socket) -> tuple[int, bytes, list[torch.UntypedStorage
     return outcome, content, storages
 
 
+def _memory_file(storage: torch.UntypedStorage) -> int:
+    """Copy a storage into a memory of its own that another process can map.
+
+    One write is faster than torch's way, which faults each page in, and the
+    memory does not count against the size of /dev/shm.
+    """
+    handle = os.memfd_create('clip')
+    rest = memoryview(torch.empty(0, dtype=torch.uint8).set_(storage).numpy())
+    while rest:
+        rest = rest[os.write(handle, rest) :]
+    return handle
+
+
 def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) -> NoReturn:
     """The life of the child: answer calls until the other side is gone."""
     try:
@@ -223,9 +236,11 @@ def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) ->
             signal.setitimer(signal.ITIMER_REAL, 2 * timeout + 10)
             outcome, answer, storages = _answer(function, pickle.loads(content))
             signal.setitimer(signal.ITIMER_REAL, 0)
-            handles = [storage._share_fd_cpu_()[0] for storage in storages]
+            handles = [_memory_file(storage) for storage in storages]
             socket.send_fds(sock, [_HEADER.pack(outcome, len(answer), len(handles))], handles)
             sock.sendall(answer)
+            for handle in handles:
+                os.close(handle)
     except (EOFError, ConnectionError):
         os._exit(0)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from itertools import chain
@@ -83,15 +84,19 @@ class RepeatAugDataset(VideoDataset):
             with sample_randomness(*key.entropy, 0 if self.sample_once else repeat):
                 known = {k: v for k, v in video.items() if k != 'video_reader'}
                 drawn.append(sampling(known))
-        # One request, in which the decoder meets each frame once.
-        video['frame_inds'] = np.concatenate([one['frame_inds'] for one in drawn])
+        # One request, in which each frame is decoded once, for all clips that it is in.
+        wanted = [np.asarray(one['frame_inds']).reshape(-1) for one in drawn]
+        video['frame_inds'] = np.unique(np.concatenate(wanted))
         video = decoding(video)
-        clips = np.split(video['imgs'], np.cumsum([len(one['frame_inds']) for one in drawn])[:-1])
-        del video['imgs']
-        return [
-            self._finish({**deepcopy(video), **one, 'imgs': clip}, rest, key, repeat)
-            for repeat, (one, clip) in enumerate(zip(drawn, clips, strict=True))
-        ]
+        frames = dict(zip(video['frame_inds'], video.pop('imgs'), strict=True))
+        uses = Counter(np.concatenate(wanted))
+        samples = []
+        for repeat, (one, indices) in enumerate(zip(drawn, wanted, strict=True)):
+            # Clips do not share memory: transforms may write into their input.
+            imgs = [frames[i] if uses[i] == 1 else frames[i].copy() for i in indices]
+            results = {**deepcopy(video), **one, 'imgs': imgs}
+            samples.append(self._finish(results, rest, key, repeat))
+        return samples
 
     def _finish(
         self,

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mmaction.datasets.errors import UnreadableVideoError
 from mmaction.utils.checkpoint import CheckpointError
 
 __all__ = ['CheckpointError', 'ConfigError', 'TrainingError', 'user_errors']
@@ -32,8 +33,9 @@ def user_errors(*, setup: bool) -> Iterator[None]:
     """Show an error that the user can mend as one `error: ...` line and exit.
 
     The process ends with status 2 for a `ConfigError`, 130 on Ctrl-C and 1
-    otherwise. Of several processes only the first prints. With `MMACTION_TRACEBACK=1` in the
-    environment nothing is caught.
+    otherwise. Of several processes only the first prints, unless it is about clips, which
+    each process reads by itself. With `MMACTION_TRACEBACK=1` in the environment nothing is
+    caught.
 
     Args:
         setup: True around the steps before the first batch, where any
@@ -41,7 +43,7 @@ def user_errors(*, setup: bool) -> Iterator[None]:
             gave. False while training or testing, where only the errors of
             this module do and everything else keeps its traceback.
     """
-    own = (ConfigError, CheckpointError, TrainingError)
+    own = (ConfigError, CheckpointError, TrainingError, UnreadableVideoError)
     caught = (*own, *_USER_TYPES) if setup else own
     try:
         yield
@@ -50,7 +52,7 @@ def user_errors(*, setup: bool) -> Iterator[None]:
     except caught as error:
         if os.environ.get('MMACTION_TRACEBACK') == '1':
             raise
-        if _is_main():
+        if _is_main() or isinstance(error, UnreadableVideoError):
             print(f'error: {describe(error)}', file=sys.stderr, flush=True)
             if isinstance(error, (TypeError, ImportError, LookupError)):
                 print('(MMACTION_TRACEBACK=1 shows where it was raised)', file=sys.stderr)
@@ -63,4 +65,7 @@ def describe(error: BaseException) -> str:
         text = str(error.args[0])
     else:
         text = str(error) or traceback.format_exception_only(error)[-1]
+    if text.startswith('Caught ') and ' in DataLoader worker ' in text:
+        # The message is at the end of the worker's traceback.
+        text = text.rpartition(f'{type(error).__name__}: ')[2]
     return ' '.join(text.split())

@@ -50,8 +50,9 @@ def test_the_same_frames_with_sample_once(video_folder):
     assert len({clip['frame_inds'][0] for clip in starts}) == 1
     # The augmentation still differs.
     assert len({clip['inputs'].sum().item() for clip in clips}) == 4
-    starts[0]['imgs'][:] = 0
-    assert starts[1]['imgs'].any()
+    for image in starts[0]['imgs']:
+        image[:] = 0
+    assert np.any(starts[1]['imgs'])
 
 
 def test_the_decoder_is_asked_once(video_folder, monkeypatch):
@@ -61,7 +62,7 @@ def test_the_decoder_is_asked_once(video_folder, monkeypatch):
         DecordReader, 'get_batch', lambda self, inds: asked.append(len(inds)) or read(self, inds)
     )
     make(video_folder)[SampleKey(0)]
-    assert asked == [16]
+    assert len(asked) == 1
 
 
 def test_batches(video_folder):

@@ -1,5 +1,6 @@
 import pytest
 
+from mmaction.datasets import UnreadableVideoError
 from mmaction.engine.errors import CheckpointError, ConfigError, TrainingError, user_errors
 
 
@@ -36,6 +37,19 @@ def test_of_several_processes_the_first_tells(capsys, monkeypatch):
         raise ConfigError('x')
     assert end.value.code == 2
     assert capsys.readouterr().err == ''
+
+
+def test_what_a_worker_could_not_read_is_one_line_of_any_process(capsys, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    message = (
+        'Caught UnreadableVideoError in DataLoader worker process 0.\nOriginal Traceback (most '
+        'recent call last):\n  File "x.py"\nmmaction.datasets.errors.UnreadableVideoError: 3 '
+        'clips in a row cannot be read\n'
+    )
+    with pytest.raises(SystemExit) as end, user_errors(setup=False):
+        raise UnreadableVideoError(message)
+    assert end.value.code == 1
+    assert capsys.readouterr().err == 'error: 3 clips in a row cannot be read\n'
 
 
 def test_once_it_runs_only_our_errors_are_without_a_traceback(capsys):

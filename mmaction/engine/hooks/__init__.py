@@ -4,10 +4,11 @@ from .checkpoint import CheckpointHook
 from .curve import CurveHook
 from .non_finite import NonFiniteLossHook
 from .progress import DataTimeHook, ProgressHook
-from .records import ProvenanceHook, UnreadableClipsHook
+from .records import ProvenanceHook
 from .start_report import StartReportHook
 from .stop import StopHook
 from .test_results import TestResultsHook
+from .unreadable import UnreadableClipsHook
 
 __all__ = [
     'CheckpointHook',

@@ -12,9 +12,11 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from mmaction.datasets import reading_report
 from mmaction.registry import HOOKS
 
-from ..launch import gather_to_first
+from ..errors import TrainingError
+from ..launch import from_first, gather_to_first
 from ..results import check_out_file, published_names, write_scores
 
 if TYPE_CHECKING:
@@ -27,24 +29,34 @@ __all__ = ['TestResultsHook']
 class TestResultsHook(Hook):
     """Print `top1_acc: 0.xxxx` lines and write `metrics.json`, scores and predictions.
 
+    Clips that could not be read are listed at the end and in `metrics.json`.
+
     Args:
         out: File for the scores of each clip, in the order of the list.
         dump: Pickle file for a list of dicts with `pred_score`, `pred_label`,
             `gt_label` and the meta data of each clip.
+        max_unreadable: Part of the clips, 0 to 1, that may be unreadable.
+
+    Raises:
+        TrainingError: After all is written, more clips than that were unreadable.
     """
 
     __test__ = False  # not a test class of pytest
     priority = 'VERY_LOW'
 
-    def __init__(self, out: str | None = None, dump: str | None = None) -> None:
+    def __init__(
+        self, out: str | None = None, dump: str | None = None, max_unreadable: float = 0.01
+    ) -> None:
         check_out_file(out)
+        self.max_unreadable = max_unreadable
         self.out = out
         self.dump = dump
         self._samples: list[dict[str, Any]] = []
+        self._unreadable: list[tuple[str, str]] = []
 
     def before_test_epoch(self, runner: ActionRunner) -> None:
         """Forget the samples of an earlier test."""
-        self._samples = []
+        self._samples, self._unreadable = [], []
 
     def after_test_iter(
         self,
@@ -54,6 +66,7 @@ class TestResultsHook(Hook):
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Keep the predictions of a batch, where they are asked for."""
+        self._unreadable += reading_report(data_batch).unreadable
         if self.out is None and self.dump is None:
             return
         for sample in outputs or ():
@@ -65,18 +78,41 @@ class TestResultsHook(Hook):
     def after_test_epoch(self, runner: ActionRunner, metrics: dict[str, float] | None) -> None:
         """Print and write."""
         self._write_samples(runner)
-        if not is_main_process():
-            return
-        named = published_names(metrics or {})
+        # Samplers may give a clip to two processes: its file counts once.
+        unreadable = from_first(_merged(gather_to_first(self._unreadable)))
+        size = len(runner.test_dataloader.dataset)
+        if is_main_process():
+            self._write_metrics(runner, metrics or {}, unreadable, size)
+        if len(unreadable) > self.max_unreadable * size:
+            raise TrainingError(
+                f'{len(unreadable)} of {size} clips could not be read, more than --max-unreadable '
+                f'{self.max_unreadable:g} allows; they are listed in '
+                f'{Path(runner.work_dir, "metrics.json")}'
+            )
+
+    def _write_metrics(
+        self,
+        runner: ActionRunner,
+        metrics: dict[str, float],
+        unreadable: dict[str, str],
+        size: int,
+    ) -> None:
+        named = published_names(metrics)
+        named.pop('unreadable', None)  # listed below
         facts = dict(
             config=runner.cfg.filename,
             checkpoint=str(runner._load_from),
-            clips=len(runner.test_dataloader.dataset),
+            clips=size,
+            unreadable=[dict(file=file, reason=reason) for file, reason in unreadable.items()],
         )
         path = Path(runner.work_dir, 'metrics.json')
         path.write_text(json.dumps({**named, **facts}, indent=2) + '\n', encoding='utf-8')
         for name, value in named.items():
             print(f'{name}: {value:.4f}', flush=True)
+        if unreadable:
+            print(f'{len(unreadable)} clips could not be read and count as wrong:')
+            for file, reason in unreadable.items():
+                print(f'  {file}: {reason}', flush=True)
         runner.logger.info(f'metrics: {path}')
 
     def _write_samples(self, runner: ActionRunner) -> None:
@@ -94,6 +130,10 @@ class TestResultsHook(Hook):
             Path(self.dump).parent.mkdir(parents=True, exist_ok=True)
             Path(self.dump).write_bytes(pickle.dumps(samples))
             runner.logger.info(f'predictions of {len(samples)} clips: {self.dump}')
+
+
+def _merged(parts: list[list[tuple[str, str]]] | None) -> dict[str, str]:
+    return {file: reason for part in parts or () for file, reason in part}
 
 
 def in_list_order(parts: list[list[Any]], size: int) -> list[Any]:

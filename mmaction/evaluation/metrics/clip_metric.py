@@ -93,7 +93,8 @@ class ClipMetric(BaseMetric):
 
         Returns:
             The metrics, in every process; `unreadable` is the number of clips
-            that could not be read, if there are any.
+            that could not be read, if there are any. Clips without labels (-1)
+            have no metrics.
 
         Raises:
             ValueError: Clips are missing or unexpected, or do not fit the metric.
@@ -104,7 +105,8 @@ class ClipMetric(BaseMetric):
         self.unreadable = [
             (result['filename'], result['unreadable']) for result in results if result['unreadable']
         ]
-        metrics = dict(self.compute_metrics(results))
+        labelled = any(np.size(result['label']) > 1 or result['label'] != -1 for result in results)
+        metrics = dict(self.compute_metrics(results)) if labelled else {}
         if self.unreadable:
             metrics['unreadable'] = len(self.unreadable)
         return {f'{self.prefix}/{key}' if self.prefix else key: metrics[key] for key in metrics}

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 
 from mmaction.engine.hooks.progress import DataTimeHook
-from mmaction.engine.hooks.records import UnreadableClipsHook
 from mmaction.engine.hooks.start_report import clip_facts, promised_weights
+from mmaction.engine.hooks.unreadable import UnreadableClipsHook
 from mmaction.structures import ActionDataSample
 from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
 
@@ -184,22 +184,44 @@ def test_quick_data_is_not_mentioned():
     assert data_time(0.1, 1.0) == []
 
 
-def test_clips_that_were_replaced_are_counted_and_listed(tmp_path):
+def sample(**facts):
+    return dict(data_samples=[ActionDataSample(metainfo=facts), ActionDataSample()])
+
+
+def test_clips_that_could_not_be_read_are_named_once_and_counted(tmp_path):
     said = []
     runner = SimpleNamespace(work_dir=str(tmp_path), logger=SimpleNamespace(warning=said.append))
     hook = UnreadableClipsHook()
-    bad = ActionDataSample(metainfo=dict(replaced=[('a.mp4', 'no frames')]))
-    for _ in range(2):
-        hook.after_train_iter(runner, 0, dict(data_samples=[bad, ActionDataSample()]))
+    hook.before_run(runner)
+    bad = sample(replaced=[('a b.mp4', 'no frames'), ('c.mp4', 'took longer than 60 s')])
+    for index in range(2):
+        hook.after_train_iter(runner, index, bad)
+    told = ['cannot be read: a b.mp4 (no frames)', 'cannot be read: c.mp4 (took longer than 60 s)']
+    assert said == told
+    hook.after_train_iter(runner, 2, sample(decoder_fallback=('odd.mp4', 'no seek')))
     hook.after_train_epoch(runner)
+    assert said[2] == 'read by PyAV, because decord failed: odd.mp4 (no seek)'
+    listed = tmp_path / 'unreadable.txt'
+    assert listed.read_text() == 'a b.mp4\tno frames\nc.mp4\ttook longer than 60 s\n'
+    assert said[3].startswith('4 clips could not be read and were replaced by others')
+    assert str(listed) in said[3]
+    assert said[4] == '1 clips were read by PyAV, because decord failed'
     hook.after_train_epoch(runner)
-    assert len(said) == 1
-    assert said[0].startswith('2 clips could not be read and were replaced')
-    assert (tmp_path / 'unreadable_clips.txt').read_text() == 'a.mp4\tno frames\n'
-    unreadable = ActionDataSample(metainfo=dict(unreadable='cut off', filename='b.mp4'))
-    hook.after_test_iter(runner, 0, dict(data_samples=[unreadable]))
+    assert len(said) == 5
+
+
+def test_a_resumed_run_goes_on_with_the_list(tmp_path):
+    said = []
+    runner = SimpleNamespace(work_dir=str(tmp_path), logger=SimpleNamespace(warning=said.append))
+    (tmp_path / 'unreadable.txt').write_text('a.mp4\tno frames\n')
+    hook = UnreadableClipsHook()
+    hook.before_run(runner)
+    hook.after_test_iter(runner, 0, sample(unreadable='no frames', filename='a.mp4'))
+    hook.after_test_iter(runner, 1, sample(unreadable='cut off', filename='b.mp4'))
     hook.after_test_epoch(runner)
-    assert 'count as wrong, such as b.mp4 (cut off)' in said[1]
+    assert said[0] == 'cannot be read: b.mp4 (cut off)'
+    assert said[1].startswith('2 clips could not be read and count as wrong')
+    assert (tmp_path / 'unreadable.txt').read_text() == 'a.mp4\tno frames\nb.mp4\tcut off\n'
 
 
 def test_how_a_run_was_made_is_written_down(tmp_path):
@@ -209,7 +231,9 @@ def test_how_a_run_was_made_is_written_down(tmp_path):
     facts = json.loads(path.read_text())
     assert facts['command'][1:] == sys.argv
     assert facts['seed'] == 5
-    assert facts['splits']['train'] == dict(clips=14, classes=4, lowest=0, highest=3)
+    assert facts['splits']['train'] == dict(
+        clips=14, classes=4, lowest=0, highest=3, unlabelled=False
+    )
     assert facts['versions']['torch'] == torch.__version__.split('+')[0]
     assert len(list(tmp_path.glob('*.py'))) == 1  # the full config
 

@@ -132,6 +132,10 @@ def test_only_unreadable_clips():
     assert found == {'acc/top1': 0, 'acc/top5': 0, 'acc/mean1': 0, 'acc/unreadable': 2}
 
 
+def test_clips_without_labels_have_no_metrics():
+    assert evaluate(AccMetric(), samples(torch.eye(4)[:2], [-1, -1])) == {}
+
+
 def test_unreadable_clip_of_two_modalities_and_of_several_labels():
     both = dict(rgb=torch.tensor([0.9, 0.1]), pose=torch.tensor([0.9, 0.1]))
     found = evaluate(
