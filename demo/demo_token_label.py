@@ -26,7 +26,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='class names, one a line (default: those of the checkpoint or the test list)',
     )
     add('--fps', type=float, default=4, help='frames per second of --gif (default: 4)')
-    add('--alpha', type=float, default=0.45, help='opacity in --gif, 0 to 1 (default: 0.45)')
+    add('--alpha', type=float, default=0.5, help='opacity in --gif, 0 to 1 (default: 0.5)')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
     add(
         '--cfg-options',
@@ -57,7 +57,12 @@ def run(args: argparse.Namespace) -> None:
     from mmaction.apis.clips import clip_info, clip_name, pipeline_steps, steps_for
     from mmaction.apis.inference import load_clip, read_label_file
     from mmaction.visualization.media import ClipWriter, check_out_name
-    from mmaction.visualization.token_map import draw_token_map, overlay_token_map, token_map
+    from mmaction.visualization.token_map import (
+        draw_token_map,
+        overlay_token_map,
+        percent,
+        token_map,
+    )
 
     check_out_name(args.out, ('.png',))
     if args.gif:
@@ -76,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
     best = int(tokens.clip_scores.argmax())
     called = names[best] if names else f'class {best}'
-    title = f'{Path(clip_name(args.video)).name}: {called} {tokens.clip_scores[best]:.0%}'
+    title = f'{Path(clip_name(args.video)).name}: {called} {percent(tokens.clip_scores[best])}'
     draw_token_map(frames, tokens, args.out, args.frames, names, title)
     written = [args.out]
     if args.gif:

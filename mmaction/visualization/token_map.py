@@ -16,10 +16,11 @@ import torch
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ['TokenMap', 'draw_token_map', 'overlay_token_map', 'token_map']
+__all__ = ['TokenMap', 'draw_token_map', 'overlay_token_map', 'percent', 'token_map']
 
 PALETTE = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#f0e442', '#7b4ab0')
 OTHER = '#b8b8b8'
+_FAINTEST = 0.3  # strength of a colour where the model is not sure at all
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def draw_token_map(
         ValueError: `columns` is not positive.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     if columns < 1:
         raise ValueError(f'{columns} frames: there must be at least one')
@@ -129,10 +131,10 @@ def draw_token_map(
         for axis in (above, below):
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-    handles, labels = _legend(tokens, colours, names)
+    lines = _legend(tokens, names)
     figure.legend(
-        handles,
-        labels,
+        [Patch(color=colour) for colour, _ in lines],
+        [text for _, text in lines],
         loc='outside right center',
         title='tokens by best class\n(paler: less sure)',
         fontsize=9,
@@ -158,7 +160,7 @@ def _draw_grid(
     classes, scores = tokens.classes[step], tokens.scores[step]
     rows, columns = classes.shape
     hues = np.array([[colours[label] for label in row] for row in classes.tolist()])
-    strength = (0.2 + 0.8 * scores)[..., None]
+    strength = _strength(scores)[..., None]
     picture = 1 - strength + strength * hues
     axis.imshow(picture, extent=(0, columns, rows, 0), aspect=aspect * columns / rows)
     axis.hlines(np.arange(1, rows), 0, columns, color='white', linewidth=0.8)
@@ -180,36 +182,41 @@ def _draw_grid(
             )
 
 
-def _legend(
-    tokens: TokenMap,
-    colours: dict[int, tuple[float, float, float]],
-    names: Sequence[str] | None,
-) -> tuple[list[Any], list[str]]:
-    """Patches and texts of the classes that have a colour; the others in one line."""
-    from matplotlib.patches import Patch
+def _strength(scores: np.ndarray) -> np.ndarray:
+    """How strong a colour is for a probability: never so weak that it cannot be seen."""
+    return _FAINTEST + (1 - _FAINTEST) * scores
 
-    shares = tokens.shares()
+
+def _legend(tokens: TokenMap, names: Sequence[str] | None) -> list[tuple[Any, str]]:
+    """Colour and text of each class that has a colour; the others in one line."""
+    shares, colours = tokens.shares(), tokens.colours()
     shown, others = shares[: len(PALETTE)], shares[len(PALETTE) :]
-    handles = [Patch(color=colours[label]) for label, _ in shown]
-    labels = [f'{_name(label, names)}  {share:.0%}' for label, share in shown]
+    lines = [(colours[label], f'{_name(label, names)}  {percent(part)}') for label, part in shown]
     if others:
-        handles.append(Patch(color=OTHER))
-        labels.append(f'{len(others)} others  {sum(share for _, share in others):.0%}')
-    return handles, labels
+        rest = sum(share for _, share in others)
+        lines.append((colours[others[0][0]], f'{len(others)} others  {percent(rest)}'))
+    return lines
 
 
 def _name(label: int, names: Sequence[str] | None) -> str:
     return f'{label} {names[label]}' if names else f'class {label}'
 
 
+def percent(part: float) -> str:
+    """A share, 0 to 1, in words: '37%', and '<1%' for what is little but not nothing."""
+    return '<1%' if 0 < part < 0.005 else f'{part:.0%}'
+
+
 def overlay_token_map(
     frames: np.ndarray,
     tokens: TokenMap,
     names: Sequence[str] | None = None,
-    alpha: float = 0.45,
+    alpha: float = 0.5,
     height: int = 320,
 ) -> np.ndarray:
     """Lay the map over its frames, which turn grey, with a legend below.
+
+    A token has the colour of its class, the fainter the less sure the model is.
 
     Args:
         frames: The clip that the model saw (T, H, W, 3) uint8.
@@ -231,12 +238,12 @@ def overlay_token_map(
     h = max(height, frames.shape[1])
     w = round(frames.shape[2] * h / frames.shape[1])
     colours = tokens.colours()
-    legend = _legend_strip(tokens, colours, names, w)
+    legend = _legend_strip(_legend(tokens, names), w)
     pages = []
     for number, frame in enumerate(frames):
         step = tokens.step_of(number, len(frames))
         hues = np.array([[colours[c] for c in row] for row in tokens.classes[step].tolist()])
-        cells = np.concatenate([hues, tokens.scores[step][..., None]], -1) * 255
+        cells = np.concatenate([hues, _strength(tokens.scores[step])[..., None]], -1) * 255
         grid = Image.fromarray(cells.round().astype(np.uint8), 'RGBA')
         layer = np.asarray(grid.resize((w, h), Image.Resampling.NEAREST), np.float32)
         picture = np.asarray(
@@ -251,26 +258,19 @@ def overlay_token_map(
     return np.stack(pages)
 
 
-def _legend_strip(
-    tokens: TokenMap,
-    colours: dict[int, tuple[float, float, float]],
-    names: Sequence[str] | None,
-    width: int,
-) -> np.ndarray:
-    """The four largest classes with their shares, (h, width, 3) uint8."""
+def _legend_strip(lines: list[tuple[Any, str]], width: int) -> np.ndarray:
+    """The lines of the legend, one below the other, (h, width, 3) uint8."""
     from PIL import Image, ImageDraw
 
     from .labels import _font
 
-    shown = tokens.shares()[:4]
     line = max(width // 16, 14)
     font = _font(round(line * 0.68))
-    image = Image.new('RGB', (width, line * len(shown) + line // 2), 'white')
+    image = Image.new('RGB', (width, line * len(lines) + line // 2), 'white')
     draw = ImageDraw.Draw(image)
-    for row, (label, share) in enumerate(shown):
+    for row, (colour, text) in enumerate(lines):
         top = line * row + line // 4
-        fill = tuple(round(255 * part) for part in colours[label])
+        fill = tuple(round(255 * part) for part in colour)
         draw.rectangle((line // 3, top + 2, line * 4 // 3, top + line - 3), fill=fill)
-        text = f'{_name(label, names)}  {share:.0%}'
         draw.text((line * 5 // 3, top + line / 2), text, fill='black', font=font, anchor='lm')
     return np.asarray(image)

@@ -10,8 +10,10 @@ from mmaction.visualization.token_map import (
     OTHER,
     PALETTE,
     TokenMap,
+    _legend,
     draw_token_map,
     overlay_token_map,
+    percent,
     token_map,
 )
 
@@ -97,6 +99,28 @@ def test_picture_has_the_colours_of_its_classes(tmp_path):
         draw_token_map(grey_frames(), tokens, tmp_path / 'c.png', 0)
 
 
+def test_legend_names_each_class_that_has_a_colour_and_counts_the_others():
+    classes = np.repeat(np.arange(12), [400, 90, 9, 9, 9, 9, 9, 9, 1, 1, 1, 1]).reshape(2, 2, 137)
+    lines = _legend(made(classes), [f'name {label}' for label in range(12)])
+    assert [text for _, text in lines[:2]] == ['0 name 0  73%', '1 name 1  16%']
+    assert lines[-1][1] == '4 others  1%'
+    assert len({colour for colour, _ in lines}) == len(lines) == len(PALETTE) + 1
+    assert len(_legend(made(classes % 3), None)) == 3
+    # the strip below a film says as much
+    short = overlay_token_map(grey_frames(), made(classes % 3))
+    assert overlay_token_map(grey_frames(), made(classes)).shape[1] == short.shape[1] + 6 * 30
+
+
+def test_little_is_not_nothing():
+    assert [percent(part) for part in (0, 0.001, 0.006, 0.37, 1)] == [
+        '0%',
+        '<1%',
+        '1%',
+        '37%',
+        '100%',
+    ]
+
+
 def test_overlay_mixes_grey_and_class_colour_where_the_model_is_sure():
     tokens = TokenMap(
         np.array([[[0, 1]], [[0, 0]]]), np.array([[[1.0, 1.0]], [[0.0, 1.0]]]), np.ones(3) / 3
@@ -107,6 +131,10 @@ def test_overlay_mixes_grey_and_class_colour_where_the_model_is_sure():
     blue, orange = (np.array([int(h[i : i + 2], 16) for i in (1, 3, 5)]) for h in PALETTE[:2])
     assert np.abs(pages[0, 30, 10] - (100 + blue) / 2).max() <= 1
     assert np.abs(pages[1, 30, 90] - (100 + orange) / 2).max() <= 1
-    assert pages[3, 30, 10].tolist() == [100, 100, 100]  # score 0: the frame itself
+    # score 0: a tint that can still be seen
+    assert np.abs(pages[3, 30, 10] - (85 + 0.15 * blue)).max() <= 1
+    strip = pages[:, 64:]
+    for hue in (blue, orange):
+        assert (strip == hue).all(-1).sum(axis=(1, 2)).min() > 20
     with pytest.raises(ValueError, match='alpha=2'):
         overlay_token_map(grey_frames(), tokens, alpha=2)
