@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from mmaction.datasets import UnreadableVideoError
 from mmaction.datasets.annotations import ListFormat, read_list
+from mmaction.datasets.decoders import DefaultReader
 from tests.video_factory import write_broken, write_video
 from tools.data import check_videos
 
@@ -51,6 +53,19 @@ def test_bad_files_are_listed_and_the_clean_list_has_the_others(tmp_path, clip, 
     out, err = capsys.readouterr()
     assert f'{len(odd_names)} videos can be read, {len(KINDS)} cannot' in out
     assert f'{len(KINDS)} bad videos, listed in' in err
+
+
+def test_quick_decodes_three_frames_and_finds_what_is_cut_off(tmp_path, clip, monkeypatch):
+    asked = []
+    read = DefaultReader.get_batch
+    monkeypatch.setattr(
+        DefaultReader, 'get_batch', lambda self, inds: asked.append(list(inds)) or read(self, inds)
+    )
+    assert check_videos.inspect(str(clip), True)['frames'] == 30
+    assert asked == [[0, 15, 29]]
+    for kind in ('truncated', 'zeros', 'sound only', 'no frames'):
+        with pytest.raises(UnreadableVideoError):
+            check_videos.inspect(str(write_broken(tmp_path / f'{kind}.mp4', kind)), True)
 
 
 def test_videos_that_did_not_change_are_not_read_again(tmp_path, clip, monkeypatch):

@@ -6,12 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmaction.datasets.decoders import DecordReader, DefaultReader, OpenCVReader, PyAVReader
+from mmaction.datasets.decoders import (
+    DecordReader,
+    DefaultReader,
+    OpenCVReader,
+    PyAVReader,
+    TorchCodecReader,
+)
 from mmaction.datasets.errors import UnreadableVideoError
 from mmaction.datasets.isolation import CallCrashed, IsolatedCall
 from tests.video_factory import write_video
 
-READERS = dict(decord=DecordReader, pyav=PyAVReader, default=DefaultReader, opencv=OpenCVReader)
+READERS = dict(
+    decord=DecordReader,
+    pyav=PyAVReader,
+    default=DefaultReader,
+    opencv=OpenCVReader,
+    torchcodec=TorchCodecReader,
+)
 KINDS = {
     'a.mp4': dict(b_frames=2),
     'a.avi': dict(codec='mpeg4'),
@@ -84,6 +96,8 @@ def damaged(tmp_path_factory):
 @pytest.mark.parametrize('name', READERS)
 def test_damaged_files(damaged, name):
     assert len(damaged) >= 300
+    if name == 'torchcodec':
+        pytest.importorskip('torchcodec.decoders', exc_type=(ImportError, RuntimeError))
     call = IsolatedCall(read, timeout=20)
     outcomes, crashed = [], []
     for path in damaged:
