@@ -25,7 +25,7 @@ def backbone(width=8, **changes):
             mlp_ratios=[1],
             local_sizes=[[2, 2, 2]],
             fine_pysizes=[[2, 2, 2]],
-            coarse_pysizes=[None],
+            coarse_pysizes=[[1, 1, 1]],
         ),
         video_size=[4, 16, 16],
         **changes,
@@ -156,6 +156,48 @@ def test_it_runs_under_the_autocast_of_the_student(trained):
     assert loss.dtype == torch.float32
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_it_follows_the_clips_to_their_device(trained):
+    model = student(trained[0])
+    model.load_teacher()
+    tokens = model._teacher(torch.zeros(2, 1, 3, 4, 16, 16, device='meta'))
+    assert tokens.device.type == 'meta'
+    assert tokens.shape == (2, 2, 4, 4, CLASSES)
+    assert {p.device.type for p in model.teacher.parameters()} == {'meta'}
+    assert {p.device.type for p in model.parameters()} == {'cpu'}
+
+
+def test_tokens_reach_both_classifiers_channels_last_and_without_a_copy(trained):
+    model = student(trained[0])
+    model.load_teacher()
+    seen = []
+    for layer in (model.teacher.cls_head.fc_cls, model.cls_head.token_linear[0]):
+        layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    for net in (model.teacher, model):
+        net.backbone.register_forward_hook(lambda *args: seen.append(args[2]))
+    model(**model.data_preprocessor(data(), True), mode='loss')
+    student_map, teacher_map, teacher_tokens, student_tokens = seen
+    for tokens, features in ((teacher_tokens, teacher_map), (student_tokens, student_map)):
+        assert tokens.is_contiguous()
+        assert tokens.data_ptr() == features.data_ptr()
+
+
+def test_ddp_reduces_no_gradient_and_no_buffer_of_it(trained, tmp_path):
+    model = student(trained[0])
+    model.load_teacher()
+    torch.distributed.init_process_group(
+        'gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1
+    )
+    try:
+        wrapped = torch.nn.parallel.DistributedDataParallel(model)
+        facts = wrapped._get_ddp_logging_data()
+        assert facts['num_parameter_tensors'] == len(list(model.parameters()))
+        statistics = {id(buffer) for buffer in model.teacher.buffers()}
+        assert statistics
+        assert not statistics & {id(buffer) for buffer in wrapped.modules_buffers}
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_testing_never_loads_it():
