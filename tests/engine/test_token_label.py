@@ -1,8 +1,8 @@
 """Runs with a teacher: saved without it, resumed exactly, tested where it is not."""
 
 import json
-import os
-import subprocess
+import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,14 +11,14 @@ import torch
 from mmengine.config import Config
 
 from mmaction.registry import MODELS
-from tests.engine.toy import Run, last_checkpoint, toy_config
+from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
 
 ROOT = Path(__file__).parents[2]
 
 
 def config(folder, work_dir, **changes):
     """The toy run with token labels of a toy teacher, whose files lie in `folder`."""
-    cfg = toy_config(work_dir)
+    cfg = toy_config(work_dir, **{'train_cfg.max_epochs': 2})
     teacher = cfg.model.to_dict()
     teacher['data_preprocessor'].pop('blending')
     if not (folder / 'teacher.pth').exists():
@@ -63,27 +63,62 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path, processes):
             assert torch.equal(resumed[part][name], value), name
 
 
-def tool(name, *arguments):
+@pytest.mark.parametrize(
+    'backend',
+    [
+        'aot_eager',
+        pytest.param(
+            'inductor',
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(shutil.which('g++') is None, reason='no compiler'),
+            ],
+        ),
+    ],
+)
+def test_the_teacher_is_compiled_where_the_student_is(tmp_path, backend):
+    states = []
+    for name, options in (('plain', None), ('compiled', dict(backend=backend))):
+        cfg = config(tmp_path, tmp_path / name, compile=options)
+        cfg.model.backbone.update(drop_rate=0.0, drop_path_rate=0.0)
+        cfg.model.cls_head.dropout_ratio = 0.0
+        cfg.train_cfg.max_epochs = 1
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.save_best = None
+        runner = build_runner(cfg)
+        runner.train()
+        for backbone in (runner.bare_model.backbone, runner.bare_model.teacher.backbone):
+            assert (backbone._compiled_call_impl is not None) == (options is not None)
+        states.append(runner.bare_model.state_dict())
+    assert list(states[0]) == list(states[1])
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def tool(monkeypatch, capfd):
     """Run a tool; its exit status and all it printed."""
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    return done.returncode, done.stdout + done.stderr
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        printed = capfd.readouterr()
+        return status, printed.out + printed.err
+
+    return run
 
 
-@pytest.mark.slow
-def test_round_trip_through_the_tools(tmp_path):
+def test_round_trip_through_the_tools(tmp_path, tool):
     cfg = config(
         tmp_path,
         tmp_path / 'run',
-        train_cfg=dict(max_epochs=1),
         custom_imports=dict(imports=['tests.engine.toy'], allow_failed_imports=False),
     )
+    cfg.train_cfg.max_epochs = 1
     cfg.dump(tmp_path / 'student.py')
     status, output = tool('train.py', tmp_path / 'student.py')
     assert status == 0, output
