@@ -27,6 +27,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read, trusted, written or matched with the model."""
 
 
+class MissingCheckpointError(CheckpointError, FileNotFoundError):
+    """There is no checkpoint at a path."""
+
+
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
     """Read a .pth or .safetensors file that holds tensors and plain values.
 
@@ -34,13 +38,16 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
     Nothing in the file is ever run.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        MissingCheckpointError: There is no such file.
         CheckpointError: The file is cut off or no checkpoint, or holds Python
             objects that only running it would make.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f'there is no checkpoint {path}')
+        raise MissingCheckpointError(
+            f'there is no checkpoint {path}: correct the path, or get the file '
+            '(checkpoints/README.md says where released weights are)'
+        )
     if path.suffix == '.safetensors':
         return _load_safetensors(path)
     try:

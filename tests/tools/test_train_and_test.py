@@ -243,7 +243,9 @@ def test_what_the_flags_of_a_test_do(toy_file, tmp_path):
     assert cfg.test_evaluator['metric_list'] == ('mean_class_accuracy',)
     assert cfg.model.cls_head.average_clips == 'score'
     assert cfg.load_from == str(tmp_path / 'x.pth')
-    assert cfg.custom_hooks[-1] == dict(type='TestResultsHook', out='o.json', dump=None)
+    assert cfg.custom_hooks[-1] == dict(
+        type='TestResultsHook', out='o.json', dump=None, max_unreadable=0.01
+    )
     with pytest.raises(FileNotFoundError, match='no checkpoint'):
         merged('test', toy_file, str(tmp_path / 'y.pth'))
     path = toy_file.with_name('other.py')
@@ -276,6 +278,21 @@ def trained(tmp_path_factory):
         cwd=folder,
     )
     return path, folder / 'work dir', done
+
+
+def test_weights_that_are_not_there_are_one_line(toy_file):
+    done = run(
+        sys.executable,
+        'tools/train.py',
+        toy_file,
+        '--work-dir',
+        toy_file.parent / 'w',
+        '--cfg-options',
+        'load_from=none.pth',
+        status=1,
+    )
+    assert done.stderr.startswith('error: there is no checkpoint none.pth: correct the path, or')
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.dist

@@ -78,7 +78,11 @@ class NonFiniteLossHook(Hook):
                 buffer.copy_(kept)
         scaler = getattr(wrapper, 'loss_scaler', None)
         scaled = scaler is not None and scaler.is_enabled()
-        losses = {key: float(value) for key, value in (outputs or {}).items() if 'loss' in key}
+        losses = {
+            key: float(torch.as_tensor(value).detach())
+            for key, value in (outputs or {}).items()
+            if 'loss' in key
+        }
         what = ', '.join(f'{key} {value}' for key, value in losses.items())
         row = wrapper.skipped_in_a_row
         if scaled and scaler is not None:
