@@ -44,10 +44,16 @@ class TokenMap:
         return [(int(classes[i]), float(counts[i] / self.classes.size)) for i in order]
 
     def colours(self) -> dict[int, tuple[float, float, float]]:
-        """A colour, 0 to 1, of each class: the palette by share, then grey."""
+        """A colour, 0 to 1, of each class that a token has.
+
+        With few classes each has its own, the same in every picture; with more, the
+        largest here have one and the others are grey.
+        """
         from matplotlib.colors import to_rgb
 
         found = [label for label, _ in self.shares()]
+        if len(self.clip_scores) <= len(PALETTE):
+            return {label: to_rgb(PALETTE[label]) for label in found}
         hues = [*PALETTE, *[OTHER] * len(found)]
         return {label: to_rgb(hue) for label, hue in zip(found, hues, strict=False)}
 

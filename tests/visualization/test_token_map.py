@@ -46,7 +46,8 @@ def model_config(kind='Recognizer3D', head='I3DHead'):
 
 def made(classes, scores=1.0):
     classes = np.asarray(classes)
-    return TokenMap(classes, np.full(classes.shape, scores), np.array([0.2, 0.3, 0.5]))
+    count = classes.max() + 1
+    return TokenMap(classes, np.full(classes.shape, scores), np.full(count, 1 / count))
 
 
 def grey_frames(count=4, height=32, width=48):
@@ -78,6 +79,8 @@ def test_a_head_without_a_classifier_is_refused():
 def test_shares_colours_and_steps():
     tokens = made([[[2, 2], [2, 0]], [[1, 2], [2, 0]]])
     assert tokens.shares() == [(2, 5 / 8), (0, 2 / 8), (1, 1 / 8)]
+    # few classes: each has a colour of its own in every picture
+    assert tokens.colours()[2] == made([[[0, 0, 2]]]).colours()[2] != tokens.colours()[0]
     many = made(np.arange(10).reshape(1, 2, 5)).colours()
     assert len(set(many.values())) == len(PALETTE) + 1
     assert many[8] == many[9] == tuple(int(OTHER[i : i + 2], 16) / 255 for i in (1, 3, 5))
