@@ -43,6 +43,8 @@ class CpuSyncBatchNorm(_BatchNorm):
         if input.dim() < 2:
             raise ValueError(f'expected (N, C, ...), got {tuple(input.shape)}')
 
+    # torch.compile has no graph for processes that wait for each other.
+    @torch.compiler.disable
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(N, C, ...) -> the same, normalised per channel."""
         if not self.training or dist.get_world_size() == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import inspect
+import logging
 import os
 import time
 import warnings
@@ -36,6 +37,7 @@ from .checkpoint import (
     save_checkpoint_file,
 )
 from .errors import CheckpointError
+from .hooks.compiling import CompileTimeHook
 from .launch import from_first, gather_to_first
 from .logs import quiet_console
 from .position import move_position
@@ -447,4 +449,11 @@ class ActionRunner(Runner):
         teacher: Any = getattr(self.bare_model, 'teacher', None)
         if teacher is not None:
             teacher.backbone.compile(**options)
-        self.logger.info('torch.compile: the first step takes a minute or more, later ones less')
+        if not torch.cuda.is_available():
+            # It would say so.
+            logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
+        self.register_hook(CompileTimeHook())
+        self.logger.info(
+            'torch.compile: the first step takes a minute or more, while code is made for this '
+            'model; a later run on this machine finds much of it in the cache'
+        )

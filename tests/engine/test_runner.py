@@ -6,19 +6,15 @@ from mmengine.model import MMDistributedDataParallel
 
 from mmaction.engine.checkpoint import load_checkpoint_file, save_checkpoint_file, write_pointer
 from mmaction.engine.errors import CheckpointError, ConfigError, TrainingError
-from tests.engine.toy import Run, build_runner, last_checkpoint, scalars_of, toy_config
-
-
-def without_chance(cfg):
-    """Take out all that draws random numbers: what is left is the same in any split of a batch."""
-    cfg.model.data_preprocessor.blending = None
-    cfg.model.backbone.update(drop_path_rate=0.0, drop_rate=0.0)
-    cfg.model.cls_head.dropout_ratio = 0.0
-    return cfg
-
-
-def losses(work_dir):
-    return last_checkpoint(work_dir)['message_hub']['log_scalars']['train/loss']['values']
+from tests.engine.toy import (
+    Run,
+    build_runner,
+    last_checkpoint,
+    losses,
+    scalars_of,
+    toy_config,
+    without_chance,
+)
 
 
 @pytest.mark.dist
@@ -239,32 +235,6 @@ def test_the_learning_rate_scales_with_clips_per_update(tmp_path):
     runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
     # 2 clips x 2 accumulated steps of 16
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(5e-3 / 4)]
-
-
-def test_compile_takes_the_backbone_and_keeps_names(tmp_path):
-    plain = without_chance(toy_config(tmp_path / 'plain'))
-    switched = without_chance(toy_config(tmp_path / 'compiled', compile=dict(backend='aot_eager')))
-    states = []
-    for cfg in (plain, switched):
-        cfg.train_cfg.max_epochs = 1
-        runner = build_runner(cfg)
-        runner.train()
-        states.append(runner.bare_model.state_dict())
-    assert runner.bare_model.backbone._compiled_call_impl is not None
-    assert list(states[0]) == list(states[1])
-    for name, value in states[0].items():
-        torch.testing.assert_close(value, states[1][name], rtol=1e-3, atol=1e-4)
-
-
-def test_frozen_parameters_stay(tmp_path):
-    cfg = toy_config(tmp_path)
-    cfg.train_cfg.max_epochs = 1
-    runner = build_runner(cfg)
-    frozen = runner.bare_model.backbone.patch_embeds[0].proj.weight
-    frozen.requires_grad = False
-    before = frozen.clone()
-    runner.train()
-    assert torch.equal(frozen, before)
 
 
 def test_one_process_is_not_wrapped(tmp_path):

@@ -209,6 +209,14 @@ def toy_config(work_dir, **changes):
     return cfg
 
 
+def without_chance(cfg):
+    """Take out all that draws random numbers: what is left is the same in any split of a batch."""
+    cfg.model.data_preprocessor.blending = None
+    cfg.model.backbone.update(drop_path_rate=0.0, drop_rate=0.0)
+    cfg.model.cls_head.dropout_ratio = 0.0
+    return cfg
+
+
 def build_runner(cfg, launcher='none'):
     """An `ActionRunner` in this process."""
     from mmaction.engine.launch import init_processes
@@ -321,3 +329,8 @@ def scalars_of(work_dir):
     for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json')):
         lines += [json.loads(line) for line in path.read_text().splitlines()]
     return lines
+
+
+def losses(work_dir):
+    """The loss of each step up to the last checkpoint."""
+    return last_checkpoint(work_dir)['message_hub']['log_scalars']['train/loss']['values']

@@ -391,13 +391,17 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
+def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
 @contextmanager
 def _frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
     """Keep BatchNorm's running statistics as they are.
 
     A checkpointed block runs forward twice; its statistics must move once.
     """
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = _batch_norms(module)
     momenta = [m.momentum for m in norms]
     for norm in norms:
         norm.momentum = 0.0
@@ -608,7 +612,10 @@ class DualFormer(BaseModule):
         if not (self.use_checkpoint and self.training and torch.is_grad_enabled()):
             return block(x)
         if torch.compiler.is_compiling():
-            return checkpoint(block, x, use_reentrant=False)
+            # A BatchNorm over several processes is not part of the compiled graph: recomputed,
+            # its statistics would move twice.
+            synced = any(type(m) is not nn.BatchNorm3d for m in _batch_norms(block))
+            return block(x) if synced else checkpoint(block, x, use_reentrant=False)
         return checkpoint(
             block,
             x,
@@ -710,18 +717,29 @@ def inflate(state_2d: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tenso
     """2-D weights as 3-D ones: repeated over the temporal kernel and divided by its length.
 
     So a clip of one repeated frame gets, from each convolution, what the 2-D model
-    gives the frame. `lr.3` has no 2-D counterpart and starts as the average of its cell.
+    gives the frame. `lr` has no counterpart in Twins-SVT: where it is missing, it starts
+    as the average of its window. Where `sr` mixes channels, as it does in Twins-SVT, its
+    diagonal is taken, which of all depthwise kernels is nearest to it.
     """
     state = dict(state_2d)
     for name, target in model.state_dict().items():
-        if name.endswith('attn.lr.3.weight') and name not in state:
-            state[name] = torch.full_like(target, 1 / target[0].numel())
-        elif name.endswith('attn.lr.3.bias') and name not in state:
-            state[name] = torch.zeros_like(target)
+        if '.attn.lr.' in name and name not in state:
+            state[name] = _averaging(name, target)
         elif name in state and target.ndim == 5 and state[name].ndim == 4:
+            kernel = state[name]
+            if name.endswith('attn.sr.weight') and kernel.shape[:2] == (len(target),) * 2:
+                kernel = kernel.diagonal().permute(2, 0, 1).unsqueeze(1)
             length = target.shape[2]
-            state[name] = state[name].unsqueeze(2).repeat(1, 1, length, 1, 1) / length
+            state[name] = kernel.unsqueeze(2).repeat(1, 1, length, 1, 1) / length
     return state
+
+
+def _averaging(name: str, target: Tensor) -> Tensor:
+    """What an entry of `lr` (convolution, BatchNorm, convolution) is to take an average."""
+    if target.ndim == 5:
+        return torch.full_like(target, 1 / target[0].numel())
+    is_scale = name.endswith(('lr.1.weight', 'running_var'))
+    return torch.full_like(target, 1 if is_scale else 0)
 
 
 def load_pretrained(model: DualFormer, filename: str, is_2d: bool | None = None) -> None:
