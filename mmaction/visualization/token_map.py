@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ['TokenMap', 'draw_token_map', 'overlay_token_map', 'percent', 'token_map']
 
-PALETTE = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00', '#f0e442', '#7b4ab0')
+# Hues that stay apart where they are pale.
+PALETTE = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#c62828', '#7b4ab0', '#7a5230', '#f0e442')
 OTHER = '#b8b8b8'
 _FAINTEST = 0.3  # strength of a colour where the model is not sure at all
 
