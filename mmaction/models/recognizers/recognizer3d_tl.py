@@ -184,10 +184,13 @@ class Teacher:
             # a student that teaches in turn does so by its classifier
             if 'cls_head.token_linear.' not in name
         }
-        try:
-            model.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            raise ValueError(f'{path} does not fit {self._name}: {error}') from error
+        problems = _misfits(state, model.state_dict())
+        if problems:
+            raise ValueError(
+                f'{path} does not fit {self._name}: {problems}. Set model.teacher.config to the '
+                'config that it was trained with, or model.teacher.checkpoint to another file'
+            )
+        model.load_state_dict(state, strict=True)
         print_log(f'{self._name}: loaded {len(state)} tensors from {path}', 'current')
 
 
@@ -224,6 +227,25 @@ def _annotation_config(source: ConfigType, weights_follow: bool) -> dict[str, An
             in_channels=head['in_channels'],
         ),
         data_preprocessor=source.get('data_preprocessor'),
+    )
+
+
+def _misfits(state: dict[str, Any], expected: dict[str, Tensor]) -> str:
+    """What keeps weights from fitting a model, the first of each kind; '' if they fit."""
+    shapes = {name: tuple(getattr(value, 'shape', ())) for name, value in state.items()}
+    kinds = {
+        'not in the file': [name for name in expected if name not in state],
+        'not in the model': [name for name in state if name not in expected],
+        'of another shape': [
+            f'{name} ({shapes[name]} in the file, {tuple(value.shape)} in the model)'
+            for name, value in expected.items()
+            if name in state and shapes[name] != value.shape
+        ],
+    }
+    return '; '.join(
+        f'{kind}: {names[0]}' + (f' and {len(names) - 1} more' if len(names) > 1 else '')
+        for kind, names in kinds.items()
+        if names
     )
 
 

@@ -234,6 +234,17 @@ def test_it_is_loaded_strictly(trained, tmp_path):
         student(dict(files, checkpoint=str(tmp_path / 'more.pth'))).load_teacher()
 
 
+def test_weights_of_another_model_are_refused_in_one_sentence(trained, tmp_path):
+    files, _ = trained
+    torch.save(MODELS.build(teacher_model(8)).state_dict(), tmp_path / 'narrow.pth')
+    with pytest.raises(ValueError, match='does not fit') as caught:
+        student(dict(files, checkpoint=str(tmp_path / 'narrow.pth'))).load_teacher()
+    message = str(caught.value)
+    assert 'backbone.patch_embeds.0.proj.weight ((8, 3, 2, 4, 4) in the file, (12,' in message
+    assert 'Set model.teacher.config to the config that it was trained with' in message
+    assert message.count('backbone.') == 1
+
+
 def test_other_classes_and_other_normalisation_are_refused():
     with pytest.raises(ValueError, match='has 7 classes, the student num_classes=6'):
         student(teacher_model(classes=7)).load_teacher()
