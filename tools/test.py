@@ -24,7 +24,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test a checkpoint.')
     add = parser.add_argument
     add('config', help='config file')
-    add('checkpoint', help='checkpoint file')
+    add('checkpoint', help='checkpoint file or its http(s) address')
     add('--work-dir', help='folder for metrics.json and logs (default: ./work_dirs/CONFIG_NAME)')
     add('--out', metavar='FILE', help='write the scores of each clip (.pkl, .json or .yaml)')
     add('--dump', metavar='FILE', help='write predictions and labels of each clip (.pkl)')
@@ -65,7 +65,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Put what the command line asks for into the config."""
     from mmaction.engine.settings import set_average_clips, set_metrics, set_work_dir
 
-    if not Path(args.checkpoint).is_file():
+    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
     set_work_dir(cfg, args.work_dir)
     cfg.load_from, cfg.resume = args.checkpoint, False

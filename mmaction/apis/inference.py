@@ -12,11 +12,11 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmaction.engine.checkpoint import load_checkpoint_file, load_weights
+from mmaction.engine.checkpoint import load_weights
 from mmaction.engine.config import load_config
 from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
-from mmaction.utils.checkpoint import load_from_http, load_from_local
+from mmaction.utils.checkpoint import read_checkpoint
 
 from .clips import Video, clip_info, clip_name, pipeline_steps, steps_for
 
@@ -68,7 +68,7 @@ def init_recognizer(
     model.init_weights()
     meta: dict[str, Any] = {}
     if checkpoint is not None:
-        content = _read_checkpoint(checkpoint)
+        content = read_checkpoint(checkpoint)
         load_weights(model, content, checkpoint, strict=True)
         meta = (content.get('meta') or {}).get('dataset_meta') or {}
     if not meta.get('classes'):
@@ -90,15 +90,6 @@ def _device(device: str | torch.device | None) -> torch.device:
             'can use; choose "cpu"'
         )
     return place
-
-
-def _read_checkpoint(checkpoint: str | Path) -> dict[str, Any]:
-    name = str(checkpoint)
-    if name.startswith(('http://', 'https://')):
-        return load_from_http(name)
-    if name.endswith('.safetensors'):
-        return load_from_local(name)
-    return load_checkpoint_file(name)
 
 
 def _classes_of(cfg: Config) -> list[str] | None:

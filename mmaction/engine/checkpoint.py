@@ -187,9 +187,23 @@ class LoadReport:
         self.mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
 
     @property
+    def total(self) -> int:
+        """Number of tensors of the model."""
+        return len(self.loaded) + len(self.missing) + len(self.mismatched)
+
+    @property
     def complete(self) -> bool:
         """Whether file and model hold the same weights."""
         return not (self.missing or self.unexpected or self.mismatched)
+
+    def outside_head(self) -> LoadReport:
+        """The report without what concerns the head."""
+        rest = LoadReport()
+        rest.loaded = self.loaded
+        rest.missing = [name for name in self.missing if not _in_head(name)]
+        rest.unexpected = [name for name in self.unexpected if not _in_head(name)]
+        rest.mismatched = [entry for entry in self.mismatched if not _in_head(entry[0])]
+        return rest
 
     def __str__(self) -> str:
         parts = []
@@ -205,7 +219,11 @@ class LoadReport:
         return '; '.join(parts) or 'all weights match'
 
 
-def _some(names: list[str], most: int = 4) -> str:
+def _in_head(name: str) -> bool:
+    return name.startswith('cls_head.')
+
+
+def _some(names: list[str], most: int = 20) -> str:
     more = f' and {len(names) - most} more' if len(names) > most else ''
     return ', '.join(names[:most]) + more
 
@@ -217,15 +235,18 @@ def load_weights(
 
     Args:
         model: The bare model, not its wrapper.
-        checkpoint: As `load_checkpoint_file` returns it: with `state_dict`, or
-            the weights themselves. A leading `module.` of names is dropped.
+        checkpoint: As `load_checkpoint_file` returns it: with `state_dict` or
+            `model`, or the weights themselves. A leading `module.` of names is
+            dropped; a backbone's own names get `backbone.` in front.
         source: The file, for messages.
-        strict: Whether anything that does not match is an error. Without it
-            weights of another shape (the head for other classes) are left as
-            they are and reported; but a file of which nothing fits is refused.
+        strict: Whether a head that does not match is an error as well. Without
+            it, entries of `cls_head` that are missing, unknown or of another
+            shape (other classes) leave the model's own as they are, and are
+            reported.
 
     Raises:
-        CheckpointError: Nothing or, with `strict`, not everything matches.
+        CheckpointError: Anything else, or with `strict` anything, does not
+            match. The model is then as it was.
     """
     weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
     weights = {
@@ -234,6 +255,8 @@ def load_weights(
         if isinstance(value, torch.Tensor)
     }
     own, report, fitting = model.state_dict(), LoadReport(), {}
+    if not any(name in own for name in weights):
+        weights = {f'backbone.{name}': value for name, value in weights.items()}
     for name, value in weights.items():
         if name not in own:
             report.unexpected.append(name)
@@ -243,9 +266,10 @@ def load_weights(
             fitting[name] = value
     report.loaded = list(fitting)
     report.missing = [name for name in own if name not in weights]
-    if not fitting or (strict and not report.complete):
+    wrong = report if strict else report.outside_head()
+    if not fitting or not wrong.complete:
         raise CheckpointError(
-            f'checkpoint {source} does not fit the model of this config: {report}. '
+            f'checkpoint {source} does not fit the model of this config: {wrong}. '
             'Was it made with another config?'
         )
     model.load_state_dict(fitting, strict=False)

@@ -7,6 +7,7 @@ containers, and nothing else.
 
 from __future__ import annotations
 
+import difflib
 import os
 import pickle
 import re
@@ -153,7 +154,51 @@ def load_from_http(url: str, map_location: Any = 'cpu', model_dir: str | None = 
     return load() if loaded is None else loaded
 
 
+def load_from_timm(name: str, map_location: Any = 'cpu') -> dict[str, torch.Tensor]:
+    """The weights of a model that timm knows, `timm://twins_svt_small.in1k`.
+
+    timm keeps what it downloads; a second run needs no network.
+
+    Raises:
+        CheckpointError: timm has no weights of that name, or cannot get them.
+    """
+    import timm
+
+    model = name.removeprefix('timm://')
+    known = timm.list_models(pretrained=True)
+    if model not in known and model not in {each.split('.')[0] for each in known}:
+        near = difflib.get_close_matches(model, known, n=3)
+        hint = f'; did you mean {" or ".join(near)}?' if near else ''
+        raise CheckpointError(f'timm has no pretrained model {model!r}{hint}')
+    try:
+        weights = timm.create_model(model, pretrained=True).state_dict()
+    except Exception as error:  # whatever the downloading library raises
+        raise CheckpointError(
+            f'{name} could not be fetched ({_first_line(error)}). Without a network, get the file '
+            f'elsewhere, with timm.create_model({model!r}, pretrained=True).state_dict(), '
+            'and give its path instead'
+        ) from error
+    return {key: value.to(map_location) for key, value in weights.items()}
+
+
+def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint from a file, a web address or `timm://NAME`.
+
+    Raises:
+        CheckpointError: It is not there, or cannot be read or fetched.
+    """
+    if '://' not in str(source):
+        return load_checkpoint_file(source, map_location)
+    try:
+        return CheckpointLoader.load_checkpoint(str(source), map_location)
+    except CheckpointError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f'{source} could not be fetched ({_first_line(error)})') from error
+
+
 def register_safe_loaders() -> None:
-    """Make mmengine read local files and web addresses through the loaders above."""
+    """Make mmengine read local files, web addresses and timm's models through the loaders above."""
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
+    CheckpointLoader.register_scheme('timm://', load_from_timm, force=True)

@@ -148,40 +148,81 @@ def test_the_pointer_leads_and_the_rest_follows_by_age(tmp_path):
     assert find_checkpoint(tmp_path / 'empty') is None
 
 
-def model_and_weights():
-    torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
-    return model, {name: torch.ones_like(value) for name, value in model.state_dict().items()}
+class Recognizer(nn.Module):
+    """A backbone and a head of one layer each."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        torch.manual_seed(1)
+        self.backbone = nn.Linear(2, 3)
+        self.cls_head = nn.Sequential(nn.Linear(3, classes))
 
 
-def test_all_weights_load(tmp_path):
-    model, weights = model_and_weights()
-    wrapped = {'state_dict': {f'module.{name}': value for name, value in weights.items()}}
-    assert load_weights(model, wrapped, 'x.pth', strict=True).complete
+def ones(model):
+    return {name: torch.ones_like(value) for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+@pytest.mark.parametrize('key', [None, 'state_dict', 'model'])
+def test_all_weights_load(key, prefix):
+    model = Recognizer()
+    weights = {f'{prefix}{name}': value for name, value in ones(model).items()}
+    around = {'meta': {}, 'optimizer': {'state': {}}, 'amp': {'loss_scaler0': {}}}
+    report = load_weights(model, {key: weights, **around} if key else weights, 'x', strict=True)
+    assert report.complete
+    assert report.total == len(report.loaded) == 4
     assert all(bool((p == 1).all()) for p in model.parameters())
 
 
-def test_a_head_for_other_classes_starts_fresh(tmp_path):
-    model, weights = model_and_weights()
-    before = model[1].weight.clone()
-    weights['1.weight'] = torch.ones(7, 3)
-    weights['more'] = torch.ones(1)
-    del weights['1.bias']
+def test_a_head_for_other_classes_starts_fresh():
+    model = Recognizer()
+    before = model.cls_head[0].weight.clone()
+    weights = ones(Recognizer(7))
+    weights['cls_head.more'] = torch.ones(1)
+    del weights['cls_head.0.bias']
     report = load_weights(model, weights, 'x.pth', strict=False)
-    assert torch.equal(model[1].weight, before)
-    assert bool((model[0].weight == 1).all())
+    assert torch.equal(model.cls_head[0].weight, before)
+    assert bool((model.backbone.weight == 1).all())
+    assert (len(report.loaded), report.total) == (2, 4)
     assert str(report) == (
-        'other shapes: 1.weight ((7, 3) in the file, (4, 3) here); not in the file: 1.bias; '
-        'not in the model: more'
+        'other shapes: cls_head.0.weight ((7, 3) in the file, (4, 3) here); not in the file: '
+        'cls_head.0.bias; not in the model: cls_head.more'
     )
-    with pytest.raises(CheckpointError, match=r'x\.pth does not fit .*1\.weight \(\(7, 3\)'):
+    with pytest.raises(CheckpointError, match=r'x\.pth does not fit .*0\.weight \(\(7, 3\)'):
         load_weights(model, weights, 'x.pth', strict=True)
 
 
+def test_a_backbone_alone_can_be_trained_on_but_not_tested():
+    model = Recognizer()
+    weights = {
+        name.removeprefix('backbone.'): v for name, v in ones(model).items() if 'back' in name
+    }
+    assert load_weights(model, weights, 'x.pth', strict=False).loaded == list(ones(model))[:2]
+    with pytest.raises(CheckpointError, match=r'not in the file: cls_head\.0\.weight'):
+        load_weights(model, weights, 'x.pth', strict=True)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(weight=None), r'not in the file: backbone\.weight'),
+        (dict(weight=torch.ones(5)), r'other shapes: backbone\.weight \(\(5,\) in the file'),
+        (dict(wait=torch.ones(5)), r'not in the model: backbone\.wait'),
+    ],
+)
+def test_anything_but_the_head_has_to_match(change, message):
+    model = Recognizer()
+    weights = ones(model)
+    weights.update({f'backbone.{name}': value for name, value in change.items()})
+    weights = {name: value for name, value in weights.items() if value is not None}
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(model, weights, 'x.pth', strict=False)
+    assert not bool((model.backbone.bias == 1).all())
+
+
 def test_a_file_of_which_nothing_fits_is_refused():
-    model, _ = model_and_weights()
     with pytest.raises(CheckpointError, match='does not fit the model'):
-        load_weights(model, {'other': torch.ones(1)}, 'x.pth', strict=False)
+        load_weights(Recognizer(), {'other': torch.ones(1)}, 'x.pth', strict=False)
 
 
 FULL_DISK = """

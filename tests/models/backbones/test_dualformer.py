@@ -6,8 +6,10 @@ import math
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
+from safetensors.torch import save_file
 from torch import nn
 
 from mmaction.models.backbones import DualFormer
@@ -284,6 +286,65 @@ class TestPretrained:
             state['blocks.0.0.attn.qkv.weight'],
             torch.from_numpy(fill('2d.blocks.0.0.attn.qkv.weight', (192, 64))),
         )
+
+    def test_the_first_stages_see_a_still_video_as_twins_svt_sees_the_frame(self, tmp_path):
+        torch.manual_seed(0)
+        twins = timm.create_model('twins_svt_small').eval()
+        for parameter in twins.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+        save_file(twins.state_dict(), tmp_path / 'twins.safetensors')
+        model = DualFormer('tiny', pretrained=str(tmp_path / 'twins.safetensors')).eval()
+        model.init_weights()
+        image = torch.randn(1, 3, 224, 224)
+        clip = image.unsqueeze(2).expand(-1, -1, 32, -1, -1)
+
+        expected, (height, width) = twins.patch_embeds[0](image)
+        found = model.patch_embeds[0](clip.permute(0, 2, 3, 4, 1))
+        assert found.shape == (1, 16, height, width, 64)
+        for frame in found.flatten(2, 3).unbind(1):
+            torch.testing.assert_close(frame, expected, rtol=1e-4, atol=1e-5)
+
+        # A window of equal frames attends as one frame does. Only the epsilon of the norms differs.
+        expected = twins.blocks[0][0](expected, (height, width))
+        found = model.blocks[0][0](found)
+        for frame in found.flatten(2, 3).unbind(1):
+            torch.testing.assert_close(frame, expected, rtol=1e-3, atol=1e-3)
+
+        # The position generator pads with zeros in time, so the first and the last frame differ.
+        expected = twins.pos_block[0](expected, (height, width))
+        frames = model.pos_block[0](found).flatten(2, 3).unbind(1)
+        for frame in frames[1:-1]:
+            torch.testing.assert_close(frame, expected, rtol=1e-3, atol=1e-3)
+        for frame in (frames[0], frames[-1]):
+            assert (frame - expected).abs().max() > 0.01
+
+        # The pyramid cannot agree: its convolutions are depthwise, and it has a coarse level.
+        dense = twins.state_dict()['blocks.0.1.attn.sr.weight']
+        state = model.state_dict()
+        diagonal = torch.stack([dense[c, c] for c in range(64)])
+        for step in state['blocks.0.1.attn.sr.weight'][:, 0].unbind(1):
+            torch.testing.assert_close(step, diagonal / 2)
+        assert torch.equal(state['blocks.1.1.attn.q.weight'], twins.blocks[1][1].attn.q.weight)
+        first, norm, _, last = model.blocks[0][1].attn.lr
+        tokens = torch.randn(1, 16, 56, 56, 64)
+        means = tokens.unflatten(2, (8, 7)).unflatten(4, (8, 7)).mean((3, 5))
+        torch.testing.assert_close(first(tokens), means, rtol=1e-4, atol=1e-5)
+        assert norm.weight.eq(1).all()
+        assert norm.running_mean.eq(0).all()
+        cells = means.unflatten(1, (4, 4)).unflatten(3, (4, 2)).unflatten(5, (4, 2)).mean((2, 4, 6))
+        torch.testing.assert_close(last(means), cells, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize('size', ['small', 'base', 'large'])
+    def test_twins_svt_of_every_size_fills_its_model(self, tmp_path, size):
+        arch = dict(small='tiny', base='small', large='base')[size]
+        state = timm.create_model(f'twins_svt_{size}').state_dict()
+        torch.save({'model': state}, tmp_path / 'twins.pth')
+        model = DualFormer(arch, pretrained=str(tmp_path / 'twins.pth'))
+        model.init_weights()
+        own = model.state_dict()
+        same = [name for name in own if name in state and own[name].shape == state[name].shape]
+        assert all(torch.equal(own[name], state[name]) for name in same)
+        assert all('.lr.' in name for name in own if name not in state)
 
     @pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.'])
     @pytest.mark.parametrize('key', [None, 'state_dict', 'model'])
