@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 
 from .config_check import RUNNER_KEYS, check_config
 from .errors import ConfigError
+from .old_config import OLD_KEYS, convert_old_config, is_old_config
 
 __all__ = ['load_config', 'parse_options', 'parse_value']
 
@@ -22,13 +24,16 @@ Options = Iterable[str] | dict[str, Any] | None
 def load_config(path: str | Path, options: Options = None, *, check: bool = True) -> Config:
     """Read a config, apply options to it and check every key.
 
+    One of mmaction2 0.x is read as what it means in the form of 1.x; what has no
+    counterpart is told on stderr.
+
     Args:
         path: A config file of mmengine's kind (`_base_`, `{{$ENV:default}}`).
         options: `key=value` strings as `--cfg-options` takes them, or the
             parsed dict. Keys are dotted paths; list items go by their index.
             An option that changes a variable of the config (`data_root=...`)
             also changes what was made of it: an equal value in the model, the
-            datasets and so on.
+            datasets and so on. Of a 0.x config they may name old keys or new ones.
         check: Whether unknown keys and types are errors.
 
     Raises:
@@ -45,11 +50,38 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     except Exception as error:
         raise ConfigError(f'{path} cannot be read as a config: {error}') from error
     changes = options if isinstance(options, dict) else parse_options(options or ())
+    if is_old_config(cfg):
+        return _load_old(cfg, changes, check=check)
     if changes:
         _apply_options(cfg, changes)
     if check:
         check_config(cfg)
     return cfg
+
+
+def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:
+    """Read a config of mmaction2 0.x; options of 1.x apply to what becomes of it."""
+    later = RUNNER_KEYS - OLD_KEYS - set(cfg)
+    new_options = {key: changes[key] for key in changes if key.split('.')[0] in later}
+    _apply_options(
+        cfg, {k: v for k, v in changes.items() if k not in new_options}, RUNNER_KEYS | OLD_KEYS
+    )
+    new, notes = convert_old_config(cfg)
+    if os.environ.get('RANK', '0') == '0':
+        print(
+            f'note: {cfg.filename} has the form of mmaction2 0.x and is read as it was meant; '
+            'tools/misc/migrate_config.py writes the new form',
+            *notes,
+            sep='\n',
+            file=sys.stderr,
+        )
+    try:
+        _apply_options(new, new_options)
+        if check:
+            check_config(new)
+    except ConfigError as error:
+        raise ConfigError(f'{error} (in the new form of {cfg.filename})') from error
+    return new
 
 
 def parse_options(options: Iterable[str]) -> dict[str, Any]:
@@ -119,10 +151,12 @@ def _missing_file(path: Path) -> str:
     return message
 
 
-def _apply_options(cfg: Config, options: dict[str, Any]) -> None:
+def _apply_options(
+    cfg: Config, options: dict[str, Any], known: frozenset[str] = RUNNER_KEYS
+) -> None:
     for key in options:
-        _check_option(cfg, key)
-    variables = {key.split('.')[0] for key in options} - RUNNER_KEYS
+        _check_option(cfg, key, known)
+    variables = {key.split('.')[0] for key in options} - known
     before = {name: copy.deepcopy(cfg[name]) for name in variables}
     try:
         cfg.merge_from_dict(options)
@@ -137,7 +171,7 @@ def _apply_options(cfg: Config, options: dict[str, Any]) -> None:
             )
 
 
-def _check_option(cfg: Config, key: str) -> None:
+def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:
     """Refuse an option whose way leads nowhere, naming the nearest key."""
     node: Any = cfg._cfg_dict
     parts = key.split('.')
@@ -151,7 +185,7 @@ def _check_option(cfg: Config, key: str) -> None:
                 )
             node = node[int(part)]
         elif isinstance(node, dict):
-            known = set(node) | (RUNNER_KEYS if depth == 0 else set())
+            known = set(node) | (runner_keys if depth == 0 else set())
             if part not in known:
                 if depth == 0:
                     raise ConfigError(

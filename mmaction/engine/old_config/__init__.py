@@ -1,0 +1,5 @@
+"""Configs of mmaction2 0.x, read as what they mean in the form of 1.x."""
+
+from .convert import OLD_KEYS, convert_old_config, is_old_config
+
+__all__ = ['OLD_KEYS', 'convert_old_config', 'is_old_config']
