@@ -1,5 +1,6 @@
 """Backbones."""
 
 from .dualformer import DualFormer
+from .library import TimmBackbone, TorchvisionBackbone
 
-__all__ = ['DualFormer']
+__all__ = ['DualFormer', 'TimmBackbone', 'TorchvisionBackbone']
