@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = [
     'from_first',
     'gather_to_first',
     'init_processes',
+    'mean_over_processes',
     'precision_default',
 ]
 
@@ -215,6 +217,20 @@ def from_first(value: Any) -> Any:
     values = [value]
     dist.broadcast_object_list(values, src=0, group=_control_group)
     return values[0]
+
+
+def mean_over_processes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean of each number over all processes, which all have to call it.
+
+    Args:
+        values: Numbers or tensors of one element; the same keys in every process.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return dict(values)
+    numbers = [float(torch.as_tensor(value).detach()) for value in values.values()]
+    shared = torch.tensor(numbers, dtype=torch.float64)
+    dist.all_reduce(shared, group=_control_group)
+    return dict(zip(values, (shared / dist.get_world_size()).tolist(), strict=True))
 
 
 def close_processes() -> None:

@@ -26,6 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
+from mmaction.utils.checkpoint import read_checkpoint
 from mmaction.version import __version__
 
 from .batch_norm import synchronise_batch_norm
@@ -266,7 +267,7 @@ class ActionRunner(Runner):
         """Load the weights of a checkpoint.
 
         Args:
-            filename: The file.
+            filename: The file, or its address (http://, https://).
             map_location: Where its tensors go before they are copied.
             strict: Whether all weights have to match (testing, resuming).
             revise_keys: Not used; `module.` is dropped from names.
@@ -277,14 +278,15 @@ class ActionRunner(Runner):
         if self._resume_point is not None and str(self._resume_point[0]) == str(filename):
             checkpoint = self._resume_point[1]
         else:
-            checkpoint = load_checkpoint_file(filename, map_location)
+            checkpoint = read_checkpoint(filename, map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         report = load_weights(self.bare_model, checkpoint, filename, strict=strict)
         self._has_loaded = True
+        text = f'loaded {len(report.loaded)} of {report.total} tensors from {filename}'
         if report.complete:
-            self.logger.info(f'loaded {filename}')
+            self.logger.info(text)
         else:
-            self.logger.warning(f'{filename} loaded in part: {report}')
+            self.logger.warning(f'{text}; {report}')
         return checkpoint
 
     def resume(

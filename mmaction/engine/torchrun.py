@@ -33,9 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     if args.nproc_per_node.isdigit():
         # torchrun would set 1, and warn about it.
         os.environ.setdefault('OMP_NUM_THREADS', str(core_share(int(args.nproc_per_node))))
-    logging.getLogger('torch.distributed.elastic').setLevel(
-        os.environ.get('LOGLEVEL', 'CRITICAL').upper()
-    )
+    level = os.environ.get('LOGLEVEL', 'CRITICAL').upper()
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith('torch.distributed.elastic'):
+            logging.getLogger(name).setLevel(level)
     try:
         run(args)
     except ChildFailedError as error:

@@ -25,6 +25,7 @@ def test_one_process():
     assert not any_process(False)
     assert gather_to_first('x') == ['x']
     assert from_first('x') == 'x'
+    assert launch.mean_over_processes({'loss': 2.0}) == {'loss': 2.0}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,8 @@ WORKER = """
         assert gather_to_first(0) == [0, 1]
     assert launch.from_first({'rank': processes.rank}) == {'rank': 0}
     assert any_process(processes.rank == 1) and not any_process(False)
+    mean = launch.mean_over_processes({'loss': torch.tensor(1.0 + processes.rank), 'acc': 0.5})
+    assert mean == {'loss': 1.5, 'acc': 0.5}
     line = f'{processes} {torch.get_num_threads()}{os.linesep}'
     os.write(1, line.encode())  # at once, so that lines of two processes stay whole
     close_processes()

@@ -5,6 +5,7 @@ from .curve import CurveHook
 from .non_finite import NonFiniteLossHook
 from .progress import DataTimeHook, ProgressHook
 from .records import ProvenanceHook
+from .runtime_info import RuntimeInfoHook
 from .start_report import StartReportHook
 from .stop import StopHook
 from .test_results import TestResultsHook
@@ -17,6 +18,7 @@ __all__ = [
     'NonFiniteLossHook',
     'ProgressHook',
     'ProvenanceHook',
+    'RuntimeInfoHook',
     'StartReportHook',
     'StopHook',
     'TestResultsHook',

@@ -44,6 +44,9 @@ class CheckpointHook(_CheckpointHook):
         self.keep_ckpt_ids = kept[-self.max_keep_ckpts :] if self.max_keep_ckpts > 0 else kept
         if not is_main_process():
             return
+        # What was being written when a run was killed.
+        for unfinished in Path(self.out_dir).glob('.*.pth.*.tmp'):
+            unfinished.unlink(missing_ok=True)
         self._remove(kept[: len(kept) - len(self.keep_ckpt_ids)])
         if runner.iter == 0:
             # A worker that is started again must not go on with an older run.

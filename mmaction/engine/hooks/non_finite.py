@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmaction.registry import HOOKS
 
 from ..errors import TrainingError
-from ..launch import from_first, gather_to_first
+from ..launch import any_process, from_first, gather_to_first
 from ..optim.precision import OptimWrapper
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class NonFiniteLossHook(Hook):
         self.patience = patience
         self.patience_fp16 = patience_fp16
         self._skipped = 0
+        self._suspect: tuple[Any, dict[str, float], int] | None = None
 
     def before_train(self, runner: ActionRunner) -> None:
         """Count from where a resumed run is."""
@@ -70,19 +71,25 @@ class NonFiniteLossHook(Hook):
             TrainingError: `patience` updates in a row were not.
         """
         wrapper = runner.optim_wrapper
-        if not isinstance(wrapper, OptimWrapper) or wrapper.skipped == self._skipped:
+        if not isinstance(wrapper, OptimWrapper):
             return
-        self._skipped = wrapper.skipped
-        if not all(bool(torch.isfinite(buffer).all()) for buffer in self._statistics):
-            for buffer, kept in zip(self._statistics, self._kept, strict=True):
-                buffer.copy_(kept)
-        scaler = getattr(wrapper, 'loss_scaler', None)
-        scaled = scaler is not None and scaler.is_enabled()
         losses = {
             key: float(torch.as_tensor(value).detach())
             for key, value in (outputs or {}).items()
             if 'loss' in key
         }
+        if not all(math.isfinite(value) for value in losses.values()):
+            # An update over several steps is skipped only after the last of them.
+            self._suspect = data_batch, losses, runner.iter + 1
+            self._restore_statistics()
+        if wrapper.skipped == self._skipped:
+            if wrapper.should_update():
+                self._suspect = None
+            return
+        self._skipped = wrapper.skipped
+        self._restore_statistics()
+        scaler = getattr(wrapper, 'loss_scaler', None)
+        scaled = scaler is not None and scaler.is_enabled()
         what = ', '.join(f'{key} {value}' for key, value in losses.items())
         row = wrapper.skipped_in_a_row
         if scaled and scaler is not None:
@@ -96,15 +103,24 @@ class NonFiniteLossHook(Hook):
                 f'skipped ({row} in a row)'
             )
         if row >= (self.patience_fp16 if scaled else self.patience):
-            self._stop(runner, data_batch, losses, row)
+            self._stop(runner, (data_batch, losses, runner.iter + 1), row)
 
-    def _stop(self, runner: ActionRunner, batch: Any, losses: dict[str, float], row: int) -> None:
-        step = runner.iter + 1
+    def _restore_statistics(self) -> None:
+        if not all(bool(torch.isfinite(buffer).all()) for buffer in self._statistics):
+            for buffer, kept in zip(self._statistics, self._kept, strict=True):
+                buffer.copy_(kept)
+
+    def _stop(
+        self, runner: ActionRunner, current: tuple[Any, dict[str, float], int], row: int
+    ) -> None:
+        batch, losses, step = self._suspect or current
         rate = runner.optim_wrapper.get_lr()['lr'][0]
         samples = (batch or {}).get('data_samples') or []
         files = [str(sample.metainfo.get('filename', '?')) for sample in samples]
         mine = None
-        if not all(math.isfinite(value) for value in losses.values()) or runner.world_size == 1:
+        known = any_process(self._suspect is not None)
+        # Where all losses are finite and only gradients are not, any batch may have done it.
+        if self._suspect is not None or not known:
             path = Path(runner.work_dir, f'nonfinite_step_{step}_process_{runner.rank}.pth')
             labels = [sample.gt_label for sample in samples if 'gt_label' in sample]
             inputs = (batch or {}).get('inputs')
@@ -114,7 +130,7 @@ class NonFiniteLossHook(Hook):
             torch.save(content, path)
             mine = (files, str(path), losses)
         found = [item for item in gather_to_first(mine) or [] if item is not None]
-        message = from_first(_message(found, row, step, rate))
+        message = from_first(_message(found, row, runner.iter + 1, rate))
         raise TrainingError(message)
 
 

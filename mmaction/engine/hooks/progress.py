@@ -42,6 +42,18 @@ class _NoStepLines(logging.Filter):
         return not text.startswith(('Epoch(train)', 'Iter(train)')) and 'eta:' not in text
 
 
+def peak_memory() -> float:
+    """Bytes that this process has taken at most: of the GPU, else of the machine (0: unknown)."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_reserved())
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows has no such count
+        return 0.0
+    # Linux counts in KiB, macOS in bytes.
+    return float(getrusage(RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == 'darwin' else 1024)
+
+
 @HOOKS.register_module()
 class ProgressHook(Hook):
     """Show a bar with loss, learning rate, times, memory and the time left.
@@ -131,8 +143,7 @@ class ProgressHook(Hook):
             step, data = mean('train/time'), mean('train/data_time')
             left = datetime.timedelta(seconds=int(runner.message_hub.get_info('eta') or 0))
             facts += [f'step {step:.2f} s', f'data {data:.2f} s', f'left {left}']
-        if torch.cuda.is_available():
-            facts.append(f'{torch.cuda.max_memory_reserved() / 2**30:.1f} GB')
+        facts.append(f'mem {peak_memory() / 2**30:.1f} GB')
         self._bar.set_postfix_str('  '.join(facts), refresh=False)
         self._bar.update()
 

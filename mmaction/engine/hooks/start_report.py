@@ -37,6 +37,12 @@ class StartReportHook(Hook):
         if isinstance(wrapper, OptimWrapper):
             lines += [self._batch(runner, wrapper), self._schedule(runner, wrapper)]
         runner.logger.info('\n'.join(['before the first step', *(f'  {line}' for line in lines)]))
+        on_cpu = not torch.cuda.is_available()
+        if on_cpu and 'fp16' in precision_of(wrapper):
+            runner.logger.warning(
+                'the config asks for fp16, which is made for GPUs and several times slower than '
+                'fp32 on a CPU: --amp off is quicker here'
+            )
         warning = promised_weights(runner.cfg)
         if warning and runner.iter == 0:
             runner.logger.warning(warning)
