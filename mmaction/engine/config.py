@@ -14,9 +14,9 @@ from mmengine.config import Config, ConfigDict
 
 from .config_check import RUNNER_KEYS, check_config
 from .errors import ConfigError
-from .old_config import OLD_KEYS, convert_old_config, is_old_config
+from .old_config import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
 
-__all__ = ['load_config', 'parse_options', 'parse_value']
+__all__ = ['load_config', 'parse_options', 'parse_value', 'read_config']
 
 Options = Iterable[str] | dict[str, Any] | None
 
@@ -40,15 +40,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
         FileNotFoundError: There is no such file.
         ConfigError: A key, type or option is unknown, or the file fails to run.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(_missing_file(path))
-    try:
-        cfg = Config.fromfile(str(path))
-    except (FileNotFoundError, ConfigError):
-        raise
-    except Exception as error:
-        raise ConfigError(f'{path} cannot be read as a config: {error}') from error
+    cfg = read_config(path)
     changes = options if isinstance(options, dict) else parse_options(options or ())
     if is_old_config(cfg):
         return _load_old(cfg, changes, check=check)
@@ -59,6 +51,24 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     return cfg
 
 
+def read_config(path: str | Path) -> Config:
+    """A config as its file and bases say it, of either form and unchecked.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ConfigError: The file fails to run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(_missing_file(path))
+    try:
+        return Config.fromfile(str(path))
+    except (FileNotFoundError, ConfigError):
+        raise
+    except Exception as error:
+        raise ConfigError(f'{path} cannot be read as a config: {error}') from error
+
+
 def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:
     """Read a config of mmaction2 0.x; options of 1.x apply to what becomes of it."""
     later = RUNNER_KEYS - OLD_KEYS - set(cfg)
@@ -66,7 +76,11 @@ def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:
     _apply_options(
         cfg, {k: v for k, v in changes.items() if k not in new_options}, RUNNER_KEYS | OLD_KEYS
     )
-    new, notes = convert_old_config(cfg)
+    try:
+        new, notes = convert_old_config(cfg)
+    except ConfigError as error:
+        raise ConfigError(f'{cfg.filename} (of mmaction2 0.x): {error}') from error
+    notes += drop_missing_backends(new)
     if os.environ.get('RANK', '0') == '0':
         print(
             f'note: {cfg.filename} has the form of mmaction2 0.x and is read as it was meant; '

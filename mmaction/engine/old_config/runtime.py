@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     'convert_environment',
     'convert_evaluation',
     'convert_log',
+    'drop_missing_backends',
     'runtime_file',
     'standard_runtime',
 ]
@@ -33,6 +35,11 @@ _BACKENDS = {
     'TensorboardLoggerHook': 'TensorboardVisBackend',
     'WandbLoggerHook': 'WandbVisBackend',
     'MlflowLoggerHook': 'MLflowVisBackend',
+}
+_PACKAGES = {
+    'TensorboardVisBackend': 'tensorboard',
+    'WandbVisBackend': 'wandb',
+    'MLflowVisBackend': 'mlflow',
 }
 
 
@@ -131,6 +138,25 @@ def convert_log(log_config: Any, runtime: dict[str, Any], notes: Notes) -> None:
         for key in own.others():
             own.lost(key, f'{_BACKENDS.get(kind, "the log")} has no such option')
     runtime['visualizer'] = {**visualizer, 'vis_backends': backends}
+
+
+def drop_missing_backends(cfg: Config) -> list[str]:
+    """Leave out the logs of a converted config whose package is not installed.
+
+    Returns:
+        A line for each.
+    """
+    lines = []
+    visualizer = cfg.get('visualizer') or {}
+    for backend in list(visualizer.get('vis_backends') or []):
+        package = _PACKAGES.get(backend['type'])
+        if package and importlib.util.find_spec(package) is None:
+            visualizer['vis_backends'].remove(backend)
+            lines.append(
+                f'warning: {backend["type"]} is left out, since {package} is not installed '
+                f'("pip install {package}")'
+            )
+    return lines
 
 
 def convert_environment(top: Section, runtime: dict[str, Any]) -> None:

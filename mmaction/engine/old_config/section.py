@@ -67,7 +67,7 @@ class Section:
             ConfigError: It is not.
         """
         if key not in self.values:
-            raise ConfigError(f'config key {self.place}: "{key}" is missing')
+            raise ConfigError(f'config key {self.way(key)} is missing')
         return self.take(key)
 
     def copy_to(self, target: dict[str, Any], *keys: str) -> None:

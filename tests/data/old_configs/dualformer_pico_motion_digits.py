@@ -21,6 +21,8 @@ model = dict(
     test_cfg=dict(average_clips='prob', max_testing_views=4),
 )
 data_root = 'data/motion_digits'
+ann_file_train = 'data/motion_digits/train.txt'
+ann_file_val = 'data/motion_digits/val.txt'
 img_norm_cfg = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_bgr=False)
 train_pipeline = [
     dict(type='DecordInit'),
@@ -46,7 +48,7 @@ test_pipeline = [
 ]
 held_out = dict(
     type='VideoDataset',
-    ann_file=f'{data_root}/val.txt',
+    ann_file=ann_file_val,
     data_prefix=data_root,
     pipeline=test_pipeline,
 )
@@ -56,7 +58,7 @@ data = dict(
     test_dataloader=dict(videos_per_gpu=1),
     train=dict(
         type='VideoDataset',
-        ann_file=f'{data_root}/train.txt',
+        ann_file=ann_file_train,
         data_prefix=data_root,
         pipeline=train_pipeline,
     ),

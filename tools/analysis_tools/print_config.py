@@ -1,0 +1,44 @@
+"""Print a config with its bases and changes, as one config file.
+
+    python tools/analysis_tools/print_config.py CONFIG [--cfg-options KEY=VALUE ...]
+
+A config of mmaction2 0.x is printed as what it means in the form of 1.x.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--cfg-options',
+        '--options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the config',
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print it."""
+    args = parse_args(arguments)
+
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        from mmaction.engine.config import load_config
+        from mmaction.engine.config_text import config_source
+
+        cfg = load_config(args.config, args.cfg_options)
+        print(config_source(cfg._cfg_dict.to_dict()), end='')
+
+
+if __name__ == '__main__':
+    main()
