@@ -37,7 +37,7 @@ from .checkpoint import (
     plain,
     save_checkpoint_file,
 )
-from .errors import CheckpointError
+from .errors import CheckpointError, ConfigError
 from .hooks.compiling import CompileTimeHook
 from .launch import from_first, gather_to_first
 from .logs import quiet_console
@@ -128,7 +128,19 @@ class ActionRunner(Runner):
         return super().build_val_loop(loop)
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """Move the model to its device and, with several processes, wrap it in DDP."""
+        """Move the model to its device and, with several processes, wrap it in DDP.
+
+        Raises:
+            ConfigError: The wrapper asked for spreads the weights, which
+                checkpoints here do not.
+        """
+        kind = str((model_wrapper_cfg or {}).get('type', ''))
+        if 'FullySharded' in kind:
+            raise ConfigError(
+                f'model_wrapper_cfg.type={kind}: weights are not spread over processes here. To '
+                'save memory take optim_wrapper.optimizer.type=ZeroRedundancyOptimizer with '
+                'optimizer_type=AdamW, model.backbone.use_checkpoint=True and --amp bf16'
+            )
         device = get_device()
         if is_model_wrapper(model):
             return model

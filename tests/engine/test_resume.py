@@ -49,7 +49,9 @@ def lines_of(path):
 
 def kill_at_random(cfg, processes, log):
     """Start a run and kill it some clips later; returns whether it was still running."""
-    wanted = len(lines_of(log)) + random.randint(0, 12 * processes)
+    # Workers read ahead of the steps.
+    most = 12 * processes + 12 * cfg.train_dataloader.num_workers
+    wanted = len(lines_of(log)) + random.randint(0, most)
     run = Run(cfg, processes)
     while len(lines_of(log)) < wanted and all(p.is_alive() for p in run.processes):
         time.sleep(0.002)

@@ -256,6 +256,12 @@ def test_the_learning_rate_scales_with_clips_per_update(tmp_path):
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(5e-3 / 4)]
 
 
+def test_a_wrapper_that_spreads_the_weights_is_refused(tmp_path):
+    wrapper = dict(type='MMFullyShardedDataParallel')
+    with pytest.raises(ConfigError, match='model_wrapper_cfg.*ZeroRedundancyOptimizer'):
+        build_runner(toy_config(tmp_path, model_wrapper_cfg=wrapper))
+
+
 def test_one_process_is_not_wrapped(tmp_path):
     assert not isinstance(build_runner(toy_config(tmp_path)).model, MMDistributedDataParallel)
 
