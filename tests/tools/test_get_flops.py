@@ -6,13 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from mmaction.engine.config import load_config
+from tools.misc import model_table
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs' / 'recognition' / 'dualformer'
+MODELS = model_table.read_models()
 PUBLISHED = {
-    'tiny_patch244_window877_kinetics400_1k': (21.767, 60.09),
-    'small_patch244_window877_kinetics400_1k': (48.908, 158.69),
-    'base_patch244_window877_kinetics400_1k': (86.838, 267.96),
+    'dualformer_tiny_patch244_window877_kinetics400_1k': (21.767, 60.09),
+    'dualformer_small_patch244_window877_kinetics400_1k': (48.908, 158.69),
+    'dualformer_base_patch244_window877_kinetics400_1k': (86.838, 267.96),
 }
 
 
@@ -24,14 +29,36 @@ def get_flops(*arguments):
     return float(params), float(flops)
 
 
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_parameters_and_flops_are_the_published_ones(name):
-    params, flops = get_flops(CONFIGS / f'dualformer_{name}.py')
-    assert params == pytest.approx(PUBLISHED[name][0], abs=5e-4)
-    assert flops == pytest.approx(PUBLISHED[name][1], rel=0.01)
-    table = (ROOT / 'README.md').read_text()
-    (row,) = [line for line in table.splitlines() if f'`dualformer_{name}`' in line]
-    assert f'| {params:.1f} M | {flops:.1f} x 4 |' in row
+@pytest.mark.parametrize('model', MODELS, ids=lambda model: model['Name'])
+def test_the_metafile_s_figures(model):
+    params, flops = get_flops(CONFIGS / f'{model["Name"]}.py')
+    assert params == pytest.approx(model['Parameters'], abs=5e-4)
+    assert flops == pytest.approx(model['FLOPs'], abs=5e-3)
+    if model['Name'] in PUBLISHED:
+        assert params == pytest.approx(PUBLISHED[model['Name']][0], abs=5e-4)
+        assert flops == pytest.approx(PUBLISHED[model['Name']][1], rel=0.01)
+    cfg = load_config(CONFIGS / f'{model["Name"]}.py', [])
+    (sampling,) = [s for s in cfg.test_pipeline if s['type'] == 'SampleFrames']
+    assert model['Views'] == sampling['num_clips']
+
+
+def test_the_readme_shows_the_metafile():
+    model_table.main(['--check'])
+    checkpoints = (ROOT / 'checkpoints' / 'README.md').read_text()
+    for model in MODELS:
+        assert model.get('Weights', '') in checkpoints
+
+
+def test_a_wrong_metafile_is_named(tmp_path):
+    path = tmp_path / 'metafile.yml'
+    for change, message in (
+        (dict(Top1=1), r"unknown \['Top1'\], missing \[\]"),
+        (dict(Name='no_such_config'), 'there is no config no_such_config'),
+        (dict(Measured=[0.5]), 'Measured and Command go together'),
+    ):
+        path.write_text(yaml.safe_dump(dict(Models=[{**MODELS[0], **change}])))
+        with pytest.raises(ValueError, match=message):
+            model_table.read_models(path)
 
 
 def test_other_shapes_cost_in_proportion():

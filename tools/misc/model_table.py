@@ -1,0 +1,103 @@
+"""Make the README's tables of models from the metafile.
+
+    python tools/misc/model_table.py [--check]
+
+They stand between two comments, and all else in the README is left as it is. With --check
+nothing is written; the exit status is 1 if the README says something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / 'configs' / 'recognition' / 'dualformer'
+METAFILE = FOLDER / 'metafile.yml'
+BEGIN, END = '<!-- models: begin -->', '<!-- models: end -->'
+KEYS = {
+    'Name',
+    'Data',
+    'Pretrained',
+    'Parameters',
+    'FLOPs',
+    'Views',
+    'Published',
+    'Weights',
+    'Measured',
+    'Command',
+}
+
+
+def read_models(path: Path = METAFILE) -> list[dict[str, Any]]:
+    """The entries of the metafile.
+
+    Raises:
+        ValueError: An entry has an unknown key, lacks one, or names no config.
+    """
+    models = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
+    for model in models:
+        name = model.get('Name')
+        unknown, missing = set(model) - KEYS, {'Name', 'Data', 'Parameters', 'FLOPs'} - set(model)
+        if unknown or missing:
+            raise ValueError(
+                f'{path}: {name}: unknown {sorted(unknown)}, missing {sorted(missing)}'
+            )
+        if not (FOLDER / f'{name}.py').is_file():
+            raise ValueError(f'{path}: there is no config {name}.py beside it')
+        if ('Measured' in model) != ('Command' in model):
+            raise ValueError(f'{path}: {name}: Measured and Command go together')
+    return models
+
+
+def tables(models: list[dict[str, Any]]) -> str:
+    """The two tables: published figures, and ours."""
+    published = [
+        '| config ([folder](configs/recognition/dualformer)) | dataset | pretrained on '
+        '| top-1 (published) | parameters (ours) | GFLOPs of a clip (ours) x views | weights |',
+        '|---|---|---|---|---|---|---|',
+    ]
+    ours = [
+        '| config | dataset | top-1 (ours, seeds 0, 1, 2) | parameters | command |',
+        '|---|---|---|---|---|',
+    ]
+    for model in models:
+        size = f'{model["Parameters"]:.1f} M'
+        if 'Published' in model:
+            published.append(
+                f'| `{model["Name"]}` | {model["Data"]} | {model["Pretrained"]} '
+                f'| {model["Published"]} | {size} | {model["FLOPs"]:.1f} x {model["Views"]} '
+                f'| [page]({model["Weights"]}) |'
+            )
+        if 'Measured' in model:
+            scores = ', '.join(f'{score:.3f}' for score in model['Measured'])
+            ours.append(
+                f'| `{model["Name"]}` | {model["Data"]} | {scores} '
+                f'| {model["Parameters"]:.2f} M | `{model["Command"]}` |'
+            )
+    return '\n'.join([*published, '', *ours])
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--check', action='store_true', help='write nothing')
+    args = parser.parse_args(argv)
+    readme = ROOT / 'README.md'
+    text = readme.read_text(encoding='utf-8')
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    made = f'{before}{BEGIN}\n{tables(read_models())}\n{END}{after}'
+    if made == text:
+        return
+    if args.check:
+        sys.exit('error: README.md and the metafile differ: run python tools/misc/model_table.py')
+    readme.write_text(made, encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()
