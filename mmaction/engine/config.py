@@ -71,7 +71,8 @@ def read_config(path: str | Path) -> Config:
 
 def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:
     """Read a config of mmaction2 0.x; options of 1.x apply to what becomes of it."""
-    later = RUNNER_KEYS - OLD_KEYS - set(cfg)
+    # Both forms have train_cfg and test_cfg: those of 0.x only where the file gives them.
+    later = (RUNNER_KEYS - OLD_KEYS | {'train_cfg', 'test_cfg'}) - set(cfg)
     new_options = {key: changes[key] for key in changes if key.split('.')[0] in later}
     _apply_options(
         cfg, {k: v for k, v in changes.items() if k not in new_options}, RUNNER_KEYS | OLD_KEYS

@@ -170,8 +170,8 @@ def _convert_model(top: Section, new: dict[str, Any], facts: InputFacts, notes: 
     for key in ('mean', 'std'):
         if key in given and key in preprocessor and list(given[key]) != preprocessor[key]:
             notes.lost.append(
-                f'model.data_preprocessor.{key}={given[key]}: the Normalize of the pipelines says '
-                f'{preprocessor[key]}'
+                f'model.data_preprocessor.{key}={given[key]} is not used: the Normalize of the '
+                f'pipelines says {preprocessor[key]}'
             )
     preprocessor = {**given, **preprocessor}
     for key, value in beside.items():
@@ -181,12 +181,12 @@ def _convert_model(top: Section, new: dict[str, Any], facts: InputFacts, notes: 
     blending = train.take('blending')
     if blending:
         preprocessor['blending'] = blending
-    for key in train.values:
+    for key in train.others():
         train.lost(key, 'a recognizer has no such setting')
     test = dict(model.pop('test_cfg', None) or {})
     if test.pop('feature_extraction', False):
         notes.lost.append(
-            'model.test_cfg.feature_extraction=True: scores are given; '
+            'model.test_cfg.feature_extraction=True has no counterpart: scores are given; '
             "model(inputs, mode='tensor') gives features"
         )
     if test:
@@ -241,8 +241,8 @@ def _convert_rest(top: Section, runtime: dict[str, Any], notes: Notes) -> None:
     workflow = top.take('workflow', [('train', 1)])
     if any(mode != 'train' for mode, _ in workflow):
         notes.lost.append(
-            f'workflow={[tuple(step) for step in workflow]}: the loss on the validation list is '
-            'not computed; evaluation.interval says when accuracy is'
+            f'workflow={[tuple(step) for step in workflow]} has no counterpart: the loss on the '
+            'validation list is not computed; evaluation.interval says when accuracy is'
         )
     for key, why in _WITHOUT_COUNTERPART.items():
         top.lost(key, why)

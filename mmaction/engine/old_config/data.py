@@ -220,7 +220,10 @@ def _pack(step: dict[str, Any], way: str, notes: Notes) -> dict[str, Any]:
     wanted = [key for key in section.take('meta_keys', ()) if key not in _USUAL_META]
     section.close()
     if nested or others:
-        notes.lost.append(f'{way}: Collect of {others or "nested items"}; imgs and label are taken')
+        notes.lost.append(
+            f'{way}: Collect of {others or "nested items"} has no counterpart; imgs and label '
+            'are taken'
+        )
     packed: dict[str, Any] = dict(type='PackActionInputs')
     if wanted:
         packed['meta_keys'] = ('img_shape', 'filename', 'sample_idx', *wanted)

@@ -83,7 +83,10 @@ def convert_evaluation(evaluation: Any, notes: Notes) -> tuple[dict[str, Any], d
     evaluator: dict[str, Any] = dict(type='AccMetric')
     metrics = section.take('metrics', ('top_k_accuracy', 'mean_class_accuracy'))
     evaluator['metric_list'] = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    options = section.take('metric_options')
+    options = dict(section.take('metric_options') or {})
+    topk = section.take('topk')
+    if topk is not None:
+        options.setdefault('top_k_accuracy', dict(topk=topk))
     if options:
         evaluator['metric_options'] = options
     section.not_needed('gpu_collect', 'tmpdir', 'broadcast_bn_buffer')
@@ -133,7 +136,9 @@ def convert_log(log_config: Any, runtime: dict[str, Any], notes: Notes) -> None:
             own.lost('log_dir', 'it logs into the work dir')
             backends.append(backend)
         else:
-            notes.lost.append(f'{own.way("type")}={kind!r}: no such log is written')
+            notes.lost.append(
+                f'{own.way("type")}={kind!r} has no counterpart: no such log is written'
+            )
             continue
         for key in own.others():
             own.lost(key, f'{_BACKENDS.get(kind, "the log")} has no such option')

@@ -26,7 +26,7 @@ class Notes:
 
     def lines(self) -> list[str]:
         """One line for each loss, and one for all that is not needed."""
-        lines = [f'warning: no counterpart of {text}' for text in self.lost]
+        lines = [f'warning: {text}' for text in self.lost]
         if self.idle:
             lines.append(f'note: not needed, so left out: {", ".join(self.idle)}')
         return lines
@@ -86,7 +86,9 @@ class Section:
     def lost(self, key: str, why: str) -> None:
         """Take a key that has no counterpart."""
         if self.take(key):
-            self.notes.lost.append(f'{self.way(key)}={self.values[key]!r}: {why}')
+            self.notes.lost.append(
+                f'{self.way(key)}={self.values[key]!r} has no counterpart: {why}'
+            )
 
     def others(self) -> dict[str, Any]:
         """What was not taken yet."""

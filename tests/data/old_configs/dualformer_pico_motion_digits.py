@@ -17,7 +17,6 @@ model = dict(
         init_cfg=dict(type='Xavier', layer='Linear', distribution='uniform'),
     ),
     cls_head=dict(type='I3DHead', in_channels=64, num_classes=8, dropout_ratio=0.0),
-    train_cfg=None,
     test_cfg=dict(average_clips='prob', max_testing_views=4),
 )
 data_root = 'data/motion_digits'
