@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from mmengine.optim import build_optim_wrapper
 
@@ -89,6 +90,15 @@ def test_published_views(name):
                 assert video['frame_inds'][::32].tolist() == [29, 88, 148, 207]
         assert video['inputs'].shape == (num_clips, 3, 32, side, side)
         assert video['inputs'].dtype == torch.uint8
+
+
+@pytest.mark.parametrize('name', [n for n in NAMES if n.endswith(('_1k', '_22k'))])
+def test_names_that_promise_imagenet_weights_say_which(name):
+    cfg = load_config(LEAVES[NAMES.index(name)], [])
+    model = cfg.imagenet_weights.removeprefix('timm://')
+    assert model in timm.list_pretrained()
+    size = dict(tiny='small', small='base', base='large')[cfg.model.backbone.arch]
+    assert model == f'twins_svt_{size}.in1k'
 
 
 def test_optimizer_groups_are_the_published_ones():

@@ -5,6 +5,9 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
+# The paper starts from ImageNet-22K weights, which are not public; these of ImageNet-1K are near.
+imagenet_weights = 'timm://twins_svt_large.in1k'
+
 model = dict(cls_head=dict(num_classes=600))
 
 # 8 clips per GPU and step, as 2 x 4.

@@ -5,6 +5,9 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
+# The 2-D weights to start from: --cfg-options model.backbone.pretrained=...
+imagenet_weights = 'timm://twins_svt_small.in1k'
+
 # Tiny warms up for 3 epochs instead of 2.5.
 param_scheduler = [
     dict(

@@ -139,8 +139,9 @@ def _size(value: Any) -> str:
 def promised_weights(cfg: Any) -> str:
     """A warning where the config's name promises pretrained weights that it does not load.
 
-    Names ending in `_1k` or `_22k` promise ImageNet weights; those of small
-    sets (Diving48, HMDB51, UCF101) the Kinetics checkpoint in `load_from`.
+    Names ending in `_1k` or `_22k` promise ImageNet weights, those that the config
+    calls `imagenet_weights`; names of small sets (Diving48, HMDB51, UCF101) the
+    Kinetics checkpoint in `load_from`.
     """
     name = Path(getattr(cfg, 'filename', None) or '').stem.lower()
     backbone = (cfg.get('model') or {}).get('backbone') or {}
@@ -150,8 +151,9 @@ def promised_weights(cfg: Any) -> str:
     if re.search(r'_(1k|22k)(_|$)', name):
         return (
             f'the backbone starts from random weights, though the name {name} promises ImageNet '
-            'ones. The published accuracy is out of reach without them: give '
-            '--cfg-options model.backbone.pretrained=FILE (checkpoints/README.md says where from)'
+            'ones. The published accuracy is out of reach without them: give --cfg-options '
+            f'model.backbone.pretrained={cfg.get("imagenet_weights", "FILE")} '
+            '(checkpoints/README.md says more)'
         )
     if re.search(r'(diving48|hmdb51|ucf101)', name):
         return (
