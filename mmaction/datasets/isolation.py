@@ -220,7 +220,7 @@ def _memory_file(storage: torch.UntypedStorage) -> int:
     memory does not count against the size of /dev/shm.
     """
     handle = os.memfd_create('clip')
-    rest = memoryview(torch.empty(0, dtype=torch.uint8).set_(storage).numpy())
+    rest = memoryview(torch.empty(0, dtype=torch.uint8).set_(storage).numpy().data)
     while rest:
         rest = rest[os.write(handle, rest) :]
     return handle

@@ -192,6 +192,9 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
         found = kind
     known, takes_more = accepted_arguments(found)
     known = known - {'self', 'runner', 'params', 'args', 'kwargs'} | _extra_keys(way) | {'type'}
+    if way == ('optim_wrapper', 'optimizer') and isinstance(node.get('optimizer_type'), str):
+        # ZeroRedundancyOptimizer hands the rest on.
+        known |= _group_options(dict(type=node['optimizer_type']))
     for key in node:
         if key in known or str(key).startswith('_'):
             continue

@@ -1,8 +1,11 @@
+import pytest
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseModule
 from torch import nn
 
-from mmaction.engine.config_check import accepted_arguments
+from mmaction.engine.config_check import accepted_arguments, check_config
+from mmaction.engine.errors import ConfigError
 
 
 class Closed:
@@ -55,3 +58,13 @@ def test_where_anything_is_taken_that_is_said():
 def test_functions_and_classes_of_libraries():
     assert names(lambda a, b=1: None) == {'a', 'b'}
     assert {'lr', 'betas', 'weight_decay'} <= names(torch.optim.AdamW)
+
+
+def test_an_optimiser_that_is_spread_takes_what_the_one_within_takes():
+    def cfg(**more):
+        kinds = dict(type='ZeroRedundancyOptimizer', optimizer_type='AdamW')
+        return Config(dict(optim_wrapper=dict(optimizer=dict(**kinds, lr=1e-3, **more))))
+
+    check_config(cfg(betas=(0.9, 0.99)))
+    with pytest.raises(ConfigError, match=r'optimizer\.momentum: .* takes no argument'):
+        check_config(cfg(momentum=0.9))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mmaction.engine.config import load_config, read_config
-from mmaction.engine.old_config import convert_old_config, is_old_config
+from mmaction.engine.old_config import OLD_KEYS, convert_old_config, is_old_config
 
 ROOT = Path(__file__).parents[2]
 OLD = ROOT / 'tests' / 'data' / 'old_configs'
@@ -190,3 +190,25 @@ def test_notes_of_the_conversion_are_those_of_the_run(capsys):
     _, notes = convert_old_config(read_config(old))
     load_config(old)
     assert capsys.readouterr().err.splitlines()[1:] == notes != []
+
+
+def test_the_guide_names_every_key_and_only_options_that_exist():
+    guide = (ROOT / 'docs' / 'migration.md').read_text()
+    for key in OLD_KEYS:
+        assert f'`{key}' in guide, key
+    commands = [
+        line.split() for block in re.findall('```bash\n(.*?)```', guide, re.S)
+        for line in block.splitlines()
+    ]  # fmt: skip
+    assert len(commands) == 6
+    sources = {'dist_train.sh': 'tools/train.py', 'dist_test.sh': 'tools/test.py'}
+    for _, script, *arguments in commands:
+        assert (ROOT / script).is_file()
+        text = (ROOT / sources.get(Path(script).name, script)).read_text()
+        for option in re.findall(r'--[\w-]+', ' '.join(arguments)):
+            assert f"'{option}'" in text, (script, option)
+    for script, options in re.findall(r'\| `(train|test)\.py ([^`]*)`', guide):
+        known = (ROOT / 'tools' / f'{script}.py').read_text()
+        absent = {'--fuse-conv-bn', '--onnx', '--tensorrt'}
+        for option in options.split():
+            assert (f"'{option}'" in known) != (option in absent), option

@@ -48,6 +48,9 @@ class Classifier(nn.Module):
         recognizer: A `Recognizer3D` or one of its kind.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, recognizer: Any) -> None:
         super().__init__()
         self.backbone = recognizer.backbone

@@ -117,8 +117,9 @@ class TorchvisionBackbone(_Backbone):
         keep = getattr(self.net, 'avgpool', None)
         if not isinstance(keep, _Keep):
             return out[:, :, None, None, None]
-        out, keep.map = keep.map, None
-        return out
+        kept, keep.map = keep.map, None
+        assert kept is not None
+        return kept
 
 
 class TimmBackbone(_Backbone):

@@ -29,7 +29,7 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
         ValueError: A key of `train_cfg` or `test_cfg` that nothing reads.
     """
 
-    test_keys = ('average_clips', 'max_testing_views', 'fcn_test')
+    test_keys: tuple[str, ...] = ('average_clips', 'max_testing_views', 'fcn_test')
 
     def __init__(
         self,
