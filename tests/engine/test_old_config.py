@@ -250,6 +250,19 @@ def cosine(least, epochs, each_step=False):
             None,
             1e-9,
         ),
+        (
+            "policy='poly', power=2, min_lr=0.01, by_epoch=False",
+            lambda _, p: 0.99 * (1 - p / 6) ** 2 + 0.01,
+            None,
+            0.01,
+        ),
+        # Where a warm-up meets a least rate, the two do not quite multiply.
+        (
+            "policy='CosineAnnealing', min_lr=0.01, warmup='linear', warmup_iters=100",
+            cosine(0.01, 6),
+            (100, 0.1),
+            0.0015,
+        ),
         ("policy='exp', gamma=0.7", lambda e, _: 0.7**e, None, 1e-9),
         ("policy='fixed', warmup='linear', warmup_iters=30", lambda *_: 1.0, (30, 0.1), 1e-9),
     ],

@@ -143,8 +143,9 @@ def _policy(policy: str, section: Section, epochs: int, by_epoch: bool) -> list[
     if policy == 'Poly':
         least = section.take('min_lr', 0.0)
         power = section.take('power', 1.0)
-        # mmengine arrives at the last value one step before `end`.
-        return [dict(type='PolyLR', power=power, eta_min=least, **span, end=epochs + 1)]
+        # mmengine arrives at the last value one epoch, or step, before `end`.
+        end = epochs + 1 if by_epoch else epochs
+        return [dict(type='PolyLR', power=power, eta_min=least, **span, end=end)]
     counted = dict(by_epoch=by_epoch)
     if policy == 'Step':
         step = section.need('step')
