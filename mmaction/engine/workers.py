@@ -14,7 +14,8 @@ __all__ = ['end_workers', 'start_iterator', 'start_worker']
 
 GRACE = 60
 """Seconds for which a worker goes on after SIGTERM."""
-_HELD = {signal.SIGINT, signal.SIGTERM}
+_IGNORED = {signal.SIGINT} | ({signal.SIGUSR1} if hasattr(signal, 'SIGUSR1') else set())
+_HELD = _IGNORED | {signal.SIGTERM}
 
 
 def start_worker(worker_id: int, then: Callable[[int], Any] | None = None) -> None:
@@ -27,7 +28,8 @@ def start_worker(worker_id: int, then: Callable[[int], Any] | None = None) -> No
         worker_id: Number of the worker.
         then: What the config wants to be called in it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, 'alarm'):
         signal.signal(signal.SIGTERM, _end_later)
     if hasattr(signal, 'pthread_sigmask'):

@@ -1,0 +1,22 @@
+import signal
+import time
+
+import pytest
+
+from tests.engine.toy import Run, last_checkpoint, toy_config
+
+
+@pytest.mark.skipif(not hasattr(signal, 'SIGUSR1'), reason='no such signal on this system')
+def test_the_signal_by_which_slurm_warns_leaves_workers_alive(tmp_path):
+    log = tmp_path / 'reads.txt'
+    cfg = toy_config(tmp_path)
+    cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
+    cfg.train_dataloader.dataset.update(delay=0.05, log=str(log))
+    run = Run(cfg)
+    while not log.exists() or len(log.read_text().split()) < 12:
+        assert run.processes[0].is_alive(), run.output.read_text()
+        time.sleep(0.01)
+    run.send(signal.SIGUSR1)  # to the process and its workers
+    assert run.wait() == [128 + signal.SIGUSR1], run.output.read_text()
+    assert 'SIGUSR1: stopped after step' in run.output.read_text()
+    assert last_checkpoint(tmp_path)['meta']['iter'] >= 1
