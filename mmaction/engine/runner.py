@@ -266,7 +266,9 @@ class ActionRunner(Runner):
         if self._resume_point is not None:
             self.resume(str(self._resume_point[0]))
         elif self._load_from is not None and not self._resume:
-            self.load_checkpoint(self._load_from, strict=self._train_loop is None)
+            # Only training may start with a head of its own.
+            trains = isinstance(self._train_loop, BaseLoop)
+            self.load_checkpoint(self._load_from, strict=not trains)
         self._resume_point = None
 
     def load_checkpoint(

@@ -187,16 +187,7 @@ def test_a_test_needs_all_weights(tmp_path):
     weights = build_runner(toy_config(tmp_path / 'a')).bare_model.state_dict()
     weights.pop('cls_head.fc_cls.bias')
     save_checkpoint_file({'state_dict': weights}, path)
-    runner = build_runner(
-        toy_config(
-            tmp_path / 'b',
-            load_from=str(path),
-            train_cfg=None,
-            train_dataloader=None,
-            optim_wrapper=None,
-            param_scheduler=None,
-        )
-    )
+    runner = build_runner(toy_config(tmp_path / 'b', load_from=str(path)))
     with pytest.raises(CheckpointError, match='not in the file: cls_head'):
         runner.test()
 
