@@ -4,6 +4,7 @@ import math
 import os
 import random
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.engine.config import load_config, read_config
 from mmaction.engine.config_check import check_config
 from mmaction.engine.config_text import config_source, difference
@@ -19,6 +21,7 @@ from mmaction.engine.errors import ConfigError
 from mmaction.engine.old_config import convert_old_config, is_old_config
 from mmaction.engine.optim.precision import precision_of
 from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from tests.video_factory import write_video
 
 ROOT = Path(__file__).parents[2]
 OLD = ROOT / 'tests' / 'data' / 'old_configs'
@@ -413,6 +416,13 @@ def test_without_optimizer_and_epochs_a_config_can_be_tested(tmp_path, capsys):
     assert 'can only be tested' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('missing', ['data.train', 'total_epochs', 'optimizer'])
+def test_a_part_of_training_that_is_missing_is_named(changed, capsys, missing):
+    cfg = changed('data = dict(train=None)' if missing == 'data.train' else f'{missing} = None')
+    assert cfg.train_dataloader is cfg.optim_wrapper is cfg.param_scheduler is cfg.train_cfg is None
+    assert f'warning: {missing} not given: the config can only be' in capsys.readouterr().err
+
+
 def test_wrapped_and_listed_datasets(changed):
     cfg = changed(
         "one = dict(type='VideoDataset', ann_file='a', data_prefix='b',"
@@ -456,16 +466,35 @@ def test_meta_keys_of_collect_stay(changed):
     assert cfg.test_pipeline[-1].meta_keys == ('img_shape', 'filename', 'sample_idx', 'my_key')
 
 
-def test_new_runtime_keys_may_stand_beside_old_ones(tmp_path):
-    """A published leaf put into configs/ finds the bases of this project there."""
-    runtime = (ROOT / 'configs' / '_base_' / 'default_runtime.py').as_posix()
-    path = tmp_path / 'leaf.py'
-    text = PICO.read_text().replace("_base_ = '_base_/default_runtime.py'", f"_base_ = '{runtime}'")
-    path.write_text(text)
+def test_a_published_leaf_among_our_configs(tmp_path):
+    """It finds the bases of this project, of the new form, where its own would be."""
+    path = tmp_path / 'configs' / 'recognition' / 'dualformer' / 'leaf.py'
+    path.parent.mkdir(parents=True)
+    shutil.copytree(ROOT / 'configs' / '_base_', tmp_path / 'configs' / '_base_')
+    text = (OLD / 'dualformer_tiny_patch244_window877_kinetics400_1k.py').read_text()
+    bases = (
+        "['../../_base_/models/dualformer/dualformer_tiny.py','../../_base_/default_runtime.py']"
+    )
+    path.write_text(re.sub('_base_ = .*', f'_base_ = {bases}', text))
     cfg = load_config(path)
-    assert [hook.type for hook in cfg.custom_hooks].count('StopHook') == 1
-    assert cfg.default_hooks.checkpoint.max_keep_ckpts == 3
-    assert cfg.train_cfg.max_epochs == 1
+    leaf = load_config(LEAVES['dualformer_tiny_patch244_window877_kinetics400_1k'])
+    assert cfg.model == leaf.model
+    assert cfg.custom_hooks == leaf.custom_hooks
+    assert cfg.default_hooks == leaf.default_hooks
+    assert cfg.train_cfg == leaf.train_cfg
+
+
+def test_inference_with_an_old_config(tmp_path):
+    """As the demos do it: the views and the normalisation are those of the config."""
+    video = write_video(tmp_path / 'clip.mp4', num_frames=24)
+    model = init_recognizer(PICO, device='cpu')
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    scores = inference_recognizer(model, video).pred_score
+    assert scores.shape == (8,)
+    assert float(scores.sum()) == pytest.approx(1, abs=1e-5)
+    assert [tuple(views.shape) for views in seen] == [(3, 3, 8, 40, 40)]
+    assert 0.5 < float(seen[0].std()) < 2.5
 
 
 # ---------------------------------------------------------------- what has no counterpart

@@ -214,8 +214,6 @@ def _convert_training(
     }
     missing = [name for name, part in parts.items() if part is None]
     if missing:
-        if len(missing) < len(parts) and parts['optimizer'] is not None:
-            raise ConfigError(f'config key {missing[0]}: it is missing, so there is no training')
         notes.lost.append(f'{", ".join(missing)} not given: the config can only be tested')
         new.update(train_dataloader=None, optim_wrapper=None, param_scheduler=None, train_cfg=None)
         for key in ('optimizer_config', 'lr_config', 'fp16'):
