@@ -10,7 +10,8 @@ from tests.engine.toy import Run, last_checkpoint, toy_config
 def test_the_signal_by_which_slurm_warns_leaves_workers_alive(tmp_path):
     log = tmp_path / 'reads.txt'
     cfg = toy_config(tmp_path)
-    cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
+    # Workers that are not forked do not inherit what the process does with the signal.
+    cfg.train_dataloader.update(num_workers=1, multiprocessing_context='spawn')
     cfg.train_dataloader.dataset.update(delay=0.05, log=str(log))
     run = Run(cfg)
     while not log.exists() or len(log.read_text().split()) < 12:
