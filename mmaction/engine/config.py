@@ -82,7 +82,8 @@ def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:
     except ConfigError as error:
         raise ConfigError(f'{cfg.filename} (of mmaction2 0.x): {error}') from error
     notes += drop_missing_backends(new)
-    if os.environ.get('RANK', '0') == '0':
+    # Slurm says its own rank until the process group is there.
+    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
         print(
             f'note: {cfg.filename} has the form of mmaction2 0.x and is read as it was meant; '
             'tools/misc/migrate_config.py writes the new form',

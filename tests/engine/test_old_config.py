@@ -1,5 +1,6 @@
 """Configs of mmaction2 0.x: what they were, and what is made of them."""
 
+import copy
 import math
 import os
 import random
@@ -586,6 +587,39 @@ def test_tensorboard_only_where_it_is(changed, capsys, monkeypatch, package, bac
 def test_errors_name_the_key(changed, more, message):
     with pytest.raises(ConfigError, match=message):
         changed(more)
+
+
+def dicts_in(node, way=()):
+    """Every dict of a nested config, with the way to it."""
+    if isinstance(node, dict):
+        yield way, node
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        if isinstance(value, (dict, list)):
+            yield from dicts_in(value, (*way, key))
+
+
+def test_no_misspelt_key_passes_anywhere():
+    """Each key of a published config, one letter short, in all its sections."""
+    raw = read_config(OLD / 'dualformer_tiny_tokenlabel_patch244_window877_kinetics400_1k.py')
+    values = raw._cfg_dict.to_dict()
+    # Any name may be a variable, a pattern of parameters, or wait for the class that takes it.
+    for name in [key for key in values if key.endswith('pipeline') or key == 'img_norm_cfg']:
+        del values[name]
+    tried = 0
+    for way, node in list(dicts_in(values)):
+        if not way or way[-1] in ('custom_keys', 'test_cfg') or node.get('type') == 'ToTensor':
+            continue
+        for key in [key for key in node if key != 'type' and len(key) > 2]:
+            before = dict(node)
+            node[key[:-2] + key[-1]] = node.pop(key)
+            with pytest.raises(ConfigError):
+                check_config(convert_old_config(Config(copy.deepcopy(values)))[0])
+            node.clear()
+            node.update(before)
+            tried += 1
+    assert tried > 80
+    check_config(convert_old_config(Config(values))[0])
 
 
 # ---------------------------------------------------------------- options
