@@ -761,6 +761,7 @@ def load_pretrained(model: DualFormer, filename: str, is_2d: bool | None = None)
         raise ValueError(
             f'pretrained2d={is_2d}, but {filename} holds {2 if found_2d else 3}-D weights.'
         )
+    given = set(state)
     if found_2d:
         state = inflate(state, model)
     own = model.state_dict()
@@ -775,5 +776,7 @@ def load_pretrained(model: DualFormer, filename: str, is_2d: bool | None = None)
         listed = '\n  '.join(problems)
         raise ValueError(f'{filename} does not fit the model:\n  {listed}')
     model.load_state_dict(state)
+    averages = len(own) - len(given)
     how = ' (2-D, inflated over time)' if found_2d else ''
-    print_log(f'Loaded {len(state)} of {len(own)} tensors from {filename}{how}', logger='current')
+    how += f'; {averages} of the coarse level start as averages' if averages else ''
+    print_log(f'Loaded {len(given)} of {len(own)} tensors from {filename}{how}', logger='current')

@@ -1,0 +1,82 @@
+"""Say what happens when in a long video: a table of times, and a video with a timeline.
+
+python demo/long_video_demo.py CONFIG CHECKPOINT VIDEO [LABELS] [OUT.mp4]
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file or URL')
+    add('video', help='video file or folder of frames img_00001.jpg, ...')
+    add('label', nargs='?', help='names of the classes, one a line (default: of the checkpoint)')
+    add('out_file', nargs='?', help='video with the classes and a timeline, .mp4 or .gif')
+    add('--stride', type=float, default=0.5, help='step in lengths of a window (%(default)s)')
+    add('--threshold', type=float, default=0.01, help='least score that is shown (%(default)s)')
+    add('--batch-size', type=int, default=4, help='windows at once (%(default)s)')
+    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
+    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    return parser.parse_args(arguments)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f'{int(seconds) // 60:3d}:{seconds % 60:04.1f}'
+
+
+def main() -> None:
+    """Parse, classify, print, write."""
+    args = parse_args()
+
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        from tqdm import tqdm
+
+        from mmaction.apis import init_recognizer
+        from mmaction.apis.clips import Frames
+        from mmaction.apis.inference import read_label_file
+        from mmaction.apis.sliding import classify_windows
+        from mmaction.visualization import ClipWriter, check_out_name
+        from mmaction.visualization.timeline import draw_timeline, segments
+
+        if args.out_file is not None:
+            check_out_name(args.out_file, ('.mp4', '.gif'))
+        frames = Frames(args.video)
+        model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
+        classes = model.cls_head.num_classes
+        names = model.dataset_meta.get('classes') or [str(i) for i in range(classes)]
+        if args.label is not None:
+            names = read_label_file(args.label, classes)
+        windows = list(
+            tqdm(
+                classify_windows(model, frames, args.stride, args.batch_size),
+                desc='windows',
+                leave=False,
+                disable=None,
+            )
+        )
+        fps = frames.fps or 30.0
+        for start, stop, label, score in segments(windows, len(frames), args.threshold):
+            name = names[label] if label >= 0 else '?'
+            print(f'{clock(start / fps)} to {clock(stop / fps)}  {100 * score:5.1f} %  {name}')
+        if args.out_file is not None:
+            first = 0
+            with ClipWriter(args.out_file, fps) as writer:
+                for part in frames.parts():
+                    writer.write(
+                        draw_timeline(part, first, windows, len(frames), names, args.threshold)
+                    )
+                    first += len(part)
+            print(f'written: {args.out_file} ({len(frames)} frames)')
+
+
+if __name__ == '__main__':
+    main()
