@@ -198,12 +198,15 @@ class ActionRunner(Runner):
         so that what the user has to mend is told before any worker starts.
         """
         if mode == 'train':
+            if self._train_loop is None:
+                raise ConfigError(
+                    'the config has no train_cfg and train_dataloader: nothing to train'
+                )
             load_teacher: Any = getattr(self.bare_model, 'load_teacher', None)
             if load_teacher is not None:
                 load_teacher()
             self._find_resume_point()
-            if self._train_loop is not None:
-                self._train_loop = self.build_train_loop(self._train_loop)
+            self._train_loop = self.build_train_loop(self._train_loop)
         if mode in ('train', 'val') and self._val_loop is not None:
             self._val_loop = self.build_val_loop(self._val_loop)
         if mode == 'test' and self._test_loop is not None:

@@ -182,6 +182,13 @@ def test_load_from_takes_what_fits_and_tells_the_rest(tmp_path):
     assert 'cls_head.fc_cls.weight ((4, 8) in the file, (9, 8) here)' in log.read_text()
 
 
+def test_a_config_without_training_cannot_be_trained(tmp_path):
+    changes = dict.fromkeys(('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'))
+    runner = build_runner(toy_config(tmp_path, **changes))
+    with pytest.raises(ConfigError, match='has no train_cfg and train_dataloader'):
+        runner.prepare('train')
+
+
 def test_a_test_needs_all_weights(tmp_path):
     path = tmp_path / 'weights.pth'
     weights = build_runner(toy_config(tmp_path / 'a')).bare_model.state_dict()
