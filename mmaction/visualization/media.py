@@ -93,9 +93,9 @@ class ClipWriter:
         if self.path.suffix.lower() == '.gif':
             from PIL import Image
 
-            self._pages += [
-                Image.fromarray(f).quantize(256, dither=Image.Dither.NONE) for f in frames
-            ]
+            # Unlike the median cut, this keeps rare colours, those of a legend, as they are.
+            how, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+            self._pages += [Image.fromarray(f).quantize(256, how, dither=dither) for f in frames]
             return
         import av
 

@@ -8,7 +8,7 @@ RESULTS is what `tools/test.py --dump` wrote, or `--out`.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,21 +27,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--pairs', type=int, default=10, help='most confused pairs to list (default: 10)')
     add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
     return parser.parse_args(arguments)
-
-
-def class_names(cfg: Any, label_file: str | None, num_classes: int) -> list[str]:
-    """Names of the label file, of `classes.txt` beside the test list, or numbers."""
-    from pathlib import Path
-
-    from mmaction.apis.inference import read_label_file
-    from mmaction.datasets.annotations import read_classes
-
-    if label_file is not None:
-        return read_label_file(label_file, num_classes)
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    beside = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    names = read_classes(str(beside)) if dataset.get('ann_file') else None
-    return names if names and len(names) == num_classes else [str(i) for i in range(num_classes)]
 
 
 def pairs(matrix: np.ndarray, names: list[str], most: int) -> list[str]:
@@ -72,7 +57,7 @@ def main() -> None:
 
         from mmaction.engine.config import load_config
         from mmaction.evaluation import ConfusionMatrix
-        from mmaction.evaluation.saved import labelled_results
+        from mmaction.evaluation.saved import class_names, labelled_results
         from mmaction.visualization import check_out_name
 
         if args.out is not None:

@@ -77,9 +77,15 @@ def tables(models: list[dict[str, Any]]) -> str:
             scores = ', '.join(f'{score:.3f}' for score in model['Measured'])
             ours.append(
                 f'| `{model["Name"]}` | {model["Data"]} | {scores} '
-                f'| {model["Parameters"]:.2f} M | `{model["Command"]}` |'
+                f'| {model["Parameters"]:.2f} M | {_command(model["Command"])} |'
             )
     return '\n'.join([*published, '', *ours])
+
+
+def _command(text: str) -> str:
+    """A command as code, or 'see PAGE' as a link."""
+    page = text.removeprefix('see ')
+    return f'`{text}`' if page == text else f'[{page}]({page})'
 
 
 def main(argv: list[str] | None = None) -> None:
