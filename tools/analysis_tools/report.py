@@ -28,7 +28,7 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.15rem; margin-top:
 .facts b { display: block; font-size: 1.4rem; }
 table { border-collapse: collapse; width: 100%; }
 td, th { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid #e5e7eb; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .bar { background: #e5e7eb; height: .7rem; min-width: 6rem; }
 .bar div { background: #3b82f6; height: 100%; }
 img { max-width: 100%; height: auto; }
@@ -146,6 +146,7 @@ def reliability(rows: list[tuple[float, float, int]]) -> str:
         [right for _, right, _ in rows],
         s=[20 + 180 * n / most for _, _, n in rows],
         color='#3b82f6',
+        clip_on=False,
     )
     axis.set(xlim=(0, 1), ylim=(0, 1), xlabel='score of the best class', ylabel='share right')
     axis.spines[['top', 'right']].set_visible(False)
@@ -172,15 +173,15 @@ def thumbnails(name: str, count: int = 4, height: int = 120) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows of ready cells; a cell that begins with a digit stands to the right."""
-    body = ''.join(
-        '<tr>'
-        + ''.join(f'<td{" class=n" if c[:1].isdigit() else ""}>{c}</td>' for c in row)
-        + '</tr>'
-        for row in rows
-    )
-    top = ''.join(f'<th>{cell}</th>' for cell in head)
-    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
+    """Rows of ready cells; columns of cells that begin with a digit stand to the right."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        right = [' class=n' if cell[:1].isdigit() else '' for cell in rows[0]]
+        made = (f'<{tag}{c}>{cell}</{tag}>' for c, cell in zip(right, cells, strict=True))
+        return f'<tr>{"".join(made)}</tr>'
+
+    body = ''.join(line('td', row) for row in rows)
+    return f'<div class="scroll"><table>{line("th", head)}{body}</table></div>'
 
 
 def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> str:
