@@ -84,15 +84,15 @@ class UnreadableClipsHook(Hook):
 
     def after_train_epoch(self, runner: ActionRunner) -> None:
         """Tell of the epoch."""
-        self._sum_up(runner, 'were replaced by others')
+        self._sum_up(runner, f'epoch {runner.epoch + 1}', 'were replaced by others')
 
     def after_val_epoch(self, runner: ActionRunner, metrics: Any = None) -> None:
         """Tell of the validation."""
-        self._sum_up(runner, 'count as wrong')
+        self._sum_up(runner, f'validation at step {runner.iter}', 'count as wrong')
 
     def after_test_epoch(self, runner: ActionRunner, metrics: Any = None) -> None:
         """Tell of the test."""
-        self._sum_up(runner, 'count as wrong')
+        self._sum_up(runner, 'test', 'count as wrong')
 
     def _look(
         self, runner: ActionRunner, batch_idx: int, batch: Any, together: bool = True
@@ -129,14 +129,17 @@ class UnreadableClipsHook(Hook):
         self._named |= set(new)
         return new
 
-    def _sum_up(self, runner: ActionRunner, what: str) -> None:
+    def _sum_up(self, runner: ActionRunner, when: str, what: str) -> None:
+        """Say how many there were; `when` also tells equal counts apart for the logger."""
         self._tell(runner)
         unreadable, fallback = self._counts
         self._counts = [0, 0]
         if unreadable:
             runner.logger.warning(
-                f'{unreadable} clips could not be read and {what}; all such files: '
+                f'{when}: {unreadable} clips could not be read and {what}; all such files: '
                 f'{self._list_of(runner)}'
             )
         if fallback:
-            runner.logger.warning(f'{fallback} clips were read by PyAV, because decord failed')
+            runner.logger.warning(
+                f'{when}: {fallback} clips were read by PyAV, because decord failed'
+            )
