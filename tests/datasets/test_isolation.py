@@ -43,7 +43,8 @@ def behave(how, *args):
 
 @pytest.fixture
 def call():
-    call = IsolatedCall(behave, timeout=1.0)
+    """Calls with time enough for a busy machine."""
+    call = IsolatedCall(behave, timeout=30.0)
     yield call
     call.close()
 
@@ -89,12 +90,14 @@ def test_what_cannot_be_pickled_is_an_error(call):
     assert call('add', 1, 1) == 2
 
 
-def test_a_hang_that_holds_the_lock_is_ended(call):
+def test_a_hang_that_holds_the_lock_is_ended():
+    call = IsolatedCall(behave, timeout=2.0)
     start = time.monotonic()
-    with pytest.raises(CallTimedOut, match='longer than 1 s'):
+    with pytest.raises(CallTimedOut, match='longer than 2 s'):
         call('hang')
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert call('add', 1, 1) == 2
+    call.close()
 
 
 def test_a_crash_is_told_from_an_end_by_the_system(call):

@@ -31,10 +31,10 @@ def run(jobs, workers=2, timeout=5):
 
 
 def test_bad_files_crashes_and_hangs_do_not_stop_the_others():
-    done = run(['a', 'bad', 'crash', 'hang', 'b', 'c'], timeout=1.5)
+    done = run(['a', 'bad', 'crash', 'hang', 'b', 'c'], timeout=6)
     assert done['bad'].reason == 'it is bad'
     assert done['crash'].reason == 'reading it crashed (SIGABRT)'
-    assert done['hang'].reason == 'reading it took longer than 1.5 s'
+    assert done['hang'].reason == 'reading it took longer than 6 s'
     assert all(done[name].reason is None for name in 'abc')
     assert os.getpid() not in [done[name].result for name in 'abc']
     assert run([]) == {}
