@@ -1,4 +1,4 @@
-"""Show where a recognizer looks in a video: Grad-CAM as .gif, .mp4 or .png contact sheet.
+"""Show where a recognizer looks in a video: Grad-CAM or attention as .gif, .mp4 or .png sheet.
 
     python demo/demo_gradcam.py CONFIG CHECKPOINT VIDEO \
         --target-layer-name backbone/blocks/3/3 --fps 10 --out-filename OUT.gif
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+TITLES = {'grad-cam': 'Grad-CAM', 'grad-cam++': 'Grad-CAM++', 'hires-cam': 'HiResCAM'}
+
+
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; importing nothing keeps `--help` quick."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -27,9 +30,23 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         '--target-layer-name',
         metavar='NAME',
         help='layer such as backbone/blocks/3/3; negative numbers count from the end '
-        '(default: the last block, backbone/blocks/-1/-1)',
+        '(default: the last block, backbone/blocks/-1/-1; with --method attention the last '
+        'block of local windows beside the last one of the global pyramid)',
     )
-    add('--method', choices=('grad-cam', 'grad-cam++'), default='grad-cam')
+    add(
+        '--method',
+        choices=('grad-cam', 'grad-cam++', 'hires-cam', 'attention'),
+        default='grad-cam',
+        help='default: grad-cam; hires-cam suits early blocks; attention is that of DualFormer',
+    )
+    add(
+        '--query',
+        type=int,
+        nargs=3,
+        metavar=('TIME', 'ROW', 'COLUMN'),
+        help='with --method attention: show where this token of the grid looks, from 0 0 0 '
+        '(default: the mean of all tokens)',
+    )
     add(
         '--class',
         dest='label',
@@ -87,57 +104,97 @@ def class_number(text: str | None, names: list[str] | None) -> int | None:
     raise ValueError(f'--class {text}: no class has this name{hint}')
 
 
-def explain(model: nn.Module, args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, str]:
-    """Frames, frames with heat (T, H, W, 3; uint8), and a headline."""
+def heat_maps(
+    model: nn.Module, data: dict[str, Any], args: argparse.Namespace, label: int | None
+) -> tuple[dict[str, Any], Any]:
+    """Maps (t, h, w) by the name that a picture of them has, and logits (K,)."""
+    from mmaction.visualization import GradCAM, attention_blocks, attention_heat
+
+    if args.method != 'attention':
+        if args.query is not None:
+            raise ValueError('--query goes with --method attention')
+        cam = GradCAM(model, args.target_layer_name, args.colormap, args.method)
+        maps, logits, _ = cam.raw_heat(data, None if label is None else [label])
+        print_map(args.method, cam.layer_name, maps)
+        return {TITLES[args.method]: maps[0].cpu()}, logits[0]
+    if label is not None:
+        raise ValueError('--class goes with Grad-CAM: attention is the same for every class')
+    if args.target_layer_name is not None:
+        blocks = {'attention': args.target_layer_name}
+    else:
+        blocks = attention_blocks(model)
+    found = {}
+    for name, layer in blocks.items():
+        maps, logits, _ = attention_heat(model, data, layer, args.query)
+        print_map(name, layer, maps)
+        found[name] = maps[0].cpu()
+    return found, logits[0]
+
+
+def print_map(method: str, layer: str, maps: Any) -> None:
+    """Say what was computed."""
+    grid = ' x '.join(map(str, maps.shape[1:]))
+    print(f'{method} of {layer} (time x height x width: {grid})')
+    if not maps.any():
+        print('the heat is zero everywhere: no place of this layer speaks for the class')
+
+
+def explain(
+    model: nn.Module, args: argparse.Namespace
+) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
+    """Frames (T, H, W, 3; uint8), frames with heat by its name, and a headline."""
     import torch
 
     from mmaction.apis.clips import clip_info, pipeline_steps, steps_for
     from mmaction.apis.inference import load_clip
-    from mmaction.visualization import GradCAM, overlay, resize_frames
-    from mmaction.visualization.grad_cam import scale_heat
+    from mmaction.visualization import overlay, resize_frames
+    from mmaction.visualization.grad_cam import check_colormap, scale_heat
 
+    check_colormap(args.colormap)
     meta: Any = model.dataset_meta
     names = meta.get('classes')
     label = class_number(args.label, names)
-    cam = GradCAM(model, args.target_layer_name, args.colormap, args.method)
     kind, _ = clip_info(args.video, 'rawframes' if args.use_frames else None)
     steps = steps_for(pipeline_steps(model.cfg), kind, one_view=True)
     clip = load_clip(model, args.video, steps)
     data: dict[str, Any] = dict(inputs=[clip['inputs']], data_samples=[clip['data_samples']])
-    maps, logits, _ = cam.raw_heat(data, None if label is None else [label])
+    maps, logits = heat_maps(model, data, args, label)
 
     frames = clip['inputs'][0].permute(1, 2, 3, 0).numpy()
     small = frames.shape[1] < 224 and args.target_resolution is None
     resolution = (-1, 224) if small else args.target_resolution
     frames = resize_frames(frames, resolution, args.resize_algorithm)
-    # The heat goes to the size of the picture at once, so that it is as smooth as can be.
-    heat = scale_heat(maps, frames.shape[:3])[0].cpu()
-    blended = overlay(torch.from_numpy(frames) / 255, heat, args.colormap, args.alpha)
+    blended = {}
+    for method, heat in maps.items():
+        # The heat goes to the size of the picture at once, so that it is as smooth as can be.
+        scaled = scale_heat(heat[None], frames.shape[:3])[0]
+        mixed = overlay(torch.from_numpy(frames) / 255, scaled, args.colormap, args.alpha)
+        blended[method] = (mixed * 255).round().byte().numpy()
 
-    scores = logits[0].softmax(0)
+    scores = logits.softmax(0)
     shown = int(scores.argmax()) if label is None else label
-    name = names[shown] if names else f'class {shown}'
-    headline = f'{name} ({100 * scores[shown]:.1f} %)'
-    grid = ' x '.join(map(str, maps.shape[1:]))
-    print(f'{headline}, {args.method} of {cam.layer_name} (time x height x width: {grid})')
-    if not maps.any():
-        print('the heat is zero everywhere: no place of this layer speaks for the class')
-    return frames, (blended * 255).round().byte().numpy(), headline
+    headline = f'{names[shown] if names else f"class {shown}"} ({100 * scores[shown]:.1f} %)'
+    print(headline)
+    return frames, blended, headline
 
 
-def write(frames: np.ndarray, blended: np.ndarray, headline: str, args: argparse.Namespace) -> None:
+def write(
+    frames: np.ndarray, blended: dict[str, np.ndarray], headline: str, args: argparse.Namespace
+) -> None:
     """Write what `explain` gives."""
     from pathlib import Path
 
-    from mmaction.visualization import ClipWriter, contact_sheet
+    from mmaction.visualization import ClipWriter, contact_sheet, side_by_side
 
     if Path(args.out_filename).suffix.lower() == '.png':
-        rows = [('clip', frames), (args.method.replace('grad-cam', 'Grad-CAM'), blended)]
+        rows = [('clip', frames), *((name.replace(' ', '\n'), f) for name, f in blended.items())]
         captions = [f'frame {i + 1}' for i in range(len(frames))]
         contact_sheet(rows, args.out_filename, 8, captions, headline, args.colormap)
     else:
+        alone = len(blended) == 1
+        film = next(iter(blended.values())) if alone else side_by_side(list(blended.items()))
         with ClipWriter(args.out_filename, args.fps) as writer:
-            writer.write(blended)
+            writer.write(film)
     print(f'written: {args.out_filename}')
 
 

@@ -72,7 +72,10 @@ def init_recognizer(
         load_weights(model, content, checkpoint, strict=True)
         meta = (content.get('meta') or {}).get('dataset_meta') or {}
     if not meta.get('classes'):
-        meta = {**meta, 'classes': _classes_of(cfg)}
+        found = _classes_of(cfg)
+        count = getattr(getattr(model, 'cls_head', None), 'num_classes', None)
+        # Names of another number of classes belong to another data set.
+        meta = {**meta, 'classes': found if found and len(found) == count else None}
     model.cfg, model.dataset_meta = cfg, meta
     return model.to(place).eval()
 

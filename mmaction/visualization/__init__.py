@@ -1,15 +1,19 @@
 """Pictures of clips, predictions and runs."""
 
+from .attention import attention_blocks, attention_heat
 from .grad_cam import GradCAM, overlay
-from .labels import draw_top_classes
+from .labels import draw_top_classes, side_by_side
 from .media import ClipWriter, check_out_name, contact_sheet, resize_frames
 
 __all__ = [
     'ClipWriter',
     'GradCAM',
+    'attention_blocks',
+    'attention_heat',
     'check_out_name',
     'contact_sheet',
     'draw_top_classes',
     'overlay',
     'resize_frames',
+    'side_by_side',
 ]

@@ -13,18 +13,22 @@ from .layers import default_layer, find_layer, to_channels_first
 
 __all__ = ['GradCAM', 'overlay', 'scale_heat']
 
-METHODS = ('grad-cam', 'grad-cam++')
+METHODS = ('grad-cam', 'grad-cam++', 'hires-cam')
 
 
 class GradCAM:
-    """Grad-CAM and Grad-CAM++ of any layer that outputs a map over time and space.
+    """Grad-CAM and its kin, of any layer that outputs a map over time and space.
 
-    Channels are weighted for each time step of the map by itself, as in mmaction2:
+    Channels are weighted for each time step of the map by itself, as in mmaction2, or for
+    each position:
 
     - 'grad-cam' (arXiv:1610.02391): by the mean gradient of the class's logit over
       the positions of the step.
     - 'grad-cam++' (arXiv:1710.11063): by the sum of the positive gradients, each
       times g^2 / (2 g^2 + g^3 * sum of the channel's activations).
+    - 'hires-cam' (arXiv:2011.08891): by the gradient at the position itself. In early
+      blocks, where gradients of one step point many ways, only this one stays on the
+      evidence (docs/visualization.md has figures).
 
     The positive part of the weighted sum of channels is the heat.
 
@@ -33,7 +37,7 @@ class GradCAM:
         target_layer_name: Path of the layer, such as 'backbone/blocks/3/3' or
             'backbone/blocks/-1/-1'; the last block of the backbone if None.
         colormap: Colour map of Matplotlib.
-        method: 'grad-cam' or 'grad-cam++'.
+        method: 'grad-cam', 'grad-cam++' or 'hires-cam'.
 
     Raises:
         ValueError: The layer, the method or the colour map does not exist.
@@ -50,7 +54,7 @@ class GradCAM:
     ) -> None:
         if method not in METHODS:
             raise ValueError(f'method={method!r} must be one of {METHODS}')
-        _check_colormap(colormap)
+        check_colormap(colormap)
         self.model = model
         self.method = method
         self.colormap = colormap
@@ -153,8 +157,10 @@ class GradCAM:
         return next(maps), next(maps), logits.detach(), clip_shape
 
     def _weights(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        """Weights (B, C, t, 1, 1) of the channels at each time step."""
+        """Weights of the channels at each time step, (B, C, t, 1, 1), or at each position."""
         space = (3, 4)
+        if self.method == 'hires-cam':
+            return gradient
         if self.method == 'grad-cam':
             return gradient.mean(space, keepdim=True)
         # In double precision: the cube of a small gradient leaves the range of float32.
@@ -188,7 +194,8 @@ def scale_heat(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
     return heat / most.where(most > 0, torch.ones_like(most))
 
 
-def _check_colormap(name: str) -> None:
+def check_colormap(name: str) -> None:
+    """Raise `ValueError` unless Matplotlib has this colour map."""
     import matplotlib
 
     if name not in matplotlib.colormaps:
@@ -216,7 +223,7 @@ def overlay(frames: Tensor, heat: Tensor, colormap: str = 'viridis', alpha: floa
 
     if not 0 <= alpha <= 1:
         raise ValueError(f'alpha={alpha} must be from 0 to 1')
-    _check_colormap(colormap)
+    check_colormap(colormap)
     table = torch.tensor(matplotlib.colormaps[colormap](range(256))[:, :3], dtype=torch.float32)
     colours = table.to(heat.device)[(heat * 255).round().long()]
     return alpha * colours + (1 - alpha) * frames

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['draw_top_classes']
+__all__ = ['draw_top_classes', 'side_by_side']
 
 _BAR, _BEST_BAR, _BOX = (99, 132, 173), (246, 173, 85), (14, 20, 30, 190)
 
@@ -52,6 +52,34 @@ def draw_top_classes(
     place = out[:, height - h : height, :w]
     place[:] = (place * (1 - opacity) + colour * opacity + 0.5).astype(np.uint8)
     return out
+
+
+def side_by_side(clips: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Put clips of one size beside each other, each below its name.
+
+    Args:
+        clips: Names and frames (T, H, W, 3) uint8 RGB.
+
+    Returns:
+        (T, H + caption, sum of widths and gaps, 3) uint8.
+    """
+    from PIL import Image, ImageDraw
+
+    count, height, width = clips[0][1].shape[:3]
+    size = max(min(round(height * 0.06), round(width * 0.08)), 8)
+    font, line, gap = _font(size), round(size * 1.7), max(width // 60, 2)
+    total = len(clips) * width + (len(clips) - 1) * gap
+    page = Image.new('RGB', (total, height + line), 'white')
+    draw = ImageDraw.Draw(page)
+    for i, (name, _) in enumerate(clips):
+        text = _shorten(name, font, width)
+        middle = (i * (width + gap) + width / 2, line / 2)
+        draw.text(middle, text, fill='black', font=font, anchor='mm')
+    pages = np.repeat(np.asarray(page)[None], count, 0)
+    for i, (_, frames) in enumerate(clips):
+        left = i * (width + gap)
+        pages[:, line:, left : left + width] = frames
+    return pages
 
 
 @lru_cache(maxsize=16)

@@ -107,10 +107,15 @@ def test_config_file_and_options(tmp_path):
 
 
 def test_names_beside_the_test_list(tmp_path):
-    (tmp_path / 'classes.txt').write_text('one\ntwo\n')
+    names = [f'class {i}' for i in range(CLASSES)]
+    (tmp_path / 'classes.txt').write_text('\n'.join(names) + '\n')
     loader = dict(dataset=dict(ann_file='val.txt', data_root=str(tmp_path)))
     model = init_recognizer(tiny_config(test_dataloader=loader), device='cpu')
-    assert model.dataset_meta['classes'] == ['one', 'two']
+    assert model.dataset_meta['classes'] == names
+    # the list of another data set names nothing
+    (tmp_path / 'classes.txt').write_text('one\ntwo\n')
+    model = init_recognizer(tiny_config(test_dataloader=loader), device='cpu')
+    assert model.dataset_meta['classes'] is None
 
 
 @pytest.mark.parametrize(

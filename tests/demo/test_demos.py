@@ -102,7 +102,7 @@ def test_gradcam_clip(files, monkeypatch, capsys, tmp_path, name):
     )  # fmt: skip
     text = capsys.readouterr().out
     assert 'grad-cam of backbone/blocks/1/1 (time x height x width: 2 x 4 x 4)' in text
-    assert text.startswith('class ')
+    assert '\nclass ' in text
     found = frames_of(out)
     assert found.shape == (4, 64, 64, 3)
     # without opacity the clip itself is left, with it the colours of the map come in
@@ -120,10 +120,30 @@ def test_gradcam_contact_sheet_of_a_class_and_folder(files, monkeypatch, capsys,
     sheet = tmp_path / 'sheet.png'
     run(demo_gradcam, monkeypatch, *files[:2], folder, '--use-frames', '--class', 'class c',
         '--method', 'grad-cam++', '--out-filename', sheet)  # fmt: skip
-    assert capsys.readouterr().out.startswith('class c (')
+    assert '\nclass c (' in capsys.readouterr().out
     assert Image.open(sheet).size[0] > 800
     run(demo_gradcam, monkeypatch, *files[:2], folder, '--class', 2)
-    assert capsys.readouterr().out.startswith('class c (')
+    assert '\nclass c (' in capsys.readouterr().out
+
+
+def test_attention_of_windows_beside_that_of_the_pyramid(files, monkeypatch, capsys, tmp_path):
+    sheet, film, one = (tmp_path / name for name in ('sheet.png', 'film.gif', 'one.gif'))
+    how = ('--method', 'attention')
+    run(demo_gradcam, monkeypatch, *files, *how, '--out-filename', sheet)
+    text = capsys.readouterr().out
+    assert 'local windows of backbone/blocks/1/0 (time x height x width: 2 x 4 x 4)' in text
+    assert 'global pyramid of backbone/blocks/1/1 (' in text
+    run(demo_gradcam, monkeypatch, *files, '--out-filename', tmp_path / 'cam.png')
+    # one row more than clip and Grad-CAM
+    assert Image.open(sheet).height > 1.3 * Image.open(tmp_path / 'cam.png').height
+    run(demo_gradcam, monkeypatch, *files, *how, '--out-filename', film)
+    run(demo_gradcam, monkeypatch, *files, *how, '--out-filename', one,
+        '--target-layer-name', 'backbone/blocks/0/1', '--query', 1, 2, 3)  # fmt: skip
+    pair, alone = frames_of(film), frames_of(one)
+    assert alone.shape == (4, 224, 224, 3)
+    assert pair.shape[2] > 2 * 224
+    assert pair.shape[1] > 224
+    assert np.abs(pair[:, -224:, :224].astype(int) - pair[:, -224:, -224:]).mean() > 1
 
 
 @pytest.mark.parametrize(
@@ -135,6 +155,9 @@ def test_gradcam_contact_sheet_of_a_class_and_folder(files, monkeypatch, capsys,
         (['--out-filename', 'a.txt'], 'has to end in .gif, .mp4, .png'),
         (['--colormap', 'mud'], "colormap 'mud'"),
         (['--alpha', '2'], 'alpha=2.0 must be from 0 to 1'),
+        (['--query', '0', '0', '0'], '--query goes with --method attention'),
+        (['--method', 'attention', '--class', '1'], 'attention is the same for every class'),
+        (['--method', 'attention', '--query', '0', '4', '0'], 'whose grid is (2, 4, 4)'),
     ],
 )
 def test_gradcam_errors(files, monkeypatch, capsys, options, text):

@@ -121,7 +121,28 @@ def test_plus_plus_equals_the_papers_formula(model, data):
     assert not np.allclose(maps, GradCAM(model, 'backbone/blocks/1/0').raw_heat(data, labels)[0])
 
 
-@pytest.mark.parametrize('method', ['grad-cam', 'grad-cam++'])
+def test_hires_weighs_each_position_by_its_own_gradient(model, data):
+    """The sum of the signed map is the logit's rise along the tokens, by finite differences."""
+    cam = GradCAM(model, 'backbone/blocks/0/1', method='hires-cam')
+    activation, gradient, _, _ = cam._record(data, [2, 4])
+    a, g = activation.numpy(), gradient.numpy()
+    expected = np.zeros((2, *a.shape[2:]))
+    for b, c in np.ndindex(a.shape[:2]):
+        expected[b] += a[b, c] * g[b, c]
+    maps = cam.raw_heat(data, [2, 4])[0]
+    np.testing.assert_allclose(maps, expected.clip(min=0), rtol=1e-3, atol=1e-6)
+    with torch.no_grad():
+        model.double()
+        tokens = tokens_of_block(model.backbone, clips_of(data).double(), 0, 1)
+        rise = []
+        for step in (1 + 1e-5, 1 - 1e-5):
+            feats = run_from_block(model.backbone, tokens * step, 0, 1)
+            rise.append(model.cls_head(feats)[[0, 1], [2, 4]])
+    slope = (rise[0] - rise[1]) / 2e-5
+    np.testing.assert_allclose(expected.sum((1, 2, 3)), slope, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('method', ['grad-cam', 'grad-cam++', 'hires-cam'])
 @pytest.mark.parametrize(
     'layer', ['backbone/blocks/0', 'backbone/norm', 'backbone/blocks/1/1/norm2', 'backbone',
               'backbone/patch_embeds/0', 'backbone/blocks/0/1/attn', 'backbone/pos_block/1']
