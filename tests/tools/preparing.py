@@ -1,0 +1,60 @@
+"""What the tests of the preparation of datasets share: made-up official files, and runs."""
+
+import json
+from pathlib import Path
+
+from tools.data import prepare
+
+
+def put(folder, files):
+    """Write files given as text, bytes or what becomes JSON."""
+    for name, content in files.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, (dict, list)):
+            content = json.dumps(content)
+        if isinstance(content, str):
+            content = content.encode('utf-8', 'surrogateescape')
+        path.write_bytes(content)
+
+
+def touch(folder, *names):
+    """Make empty files, as good as clips where nobody looks into them."""
+    put(folder, dict.fromkeys(names, b''))
+
+
+def images(folder, *names, count=3, template='img_{:05}.jpg', first=1):
+    """Make folders of empty images."""
+    for name in names:
+        touch(Path(folder, name), *(template.format(first + i) for i in range(count)))
+
+
+def run(root, dataset, *options):
+    """Prepare ROOT/annotations and ROOT/videos into ROOT/out."""
+    folders = ('--annotations', root / 'annotations', '--videos', root / 'videos')
+    args = (dataset, *folders, '--out', root / 'out', '--workers', 2, *options)
+    prepare.main([str(arg) for arg in args])
+    return root / 'out'
+
+
+def lines(path):
+    """The lines of a file."""
+    return path.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
+
+
+def dropped(path):
+    """List, status, clip and reason of the rows that are in no list."""
+    head, *rows = (line.split('\t') for line in lines(path))
+    assert head == ['list', 'status', 'clip', 'row', 'reason']
+    return [(row[0], row[1], row[2], row[4]) for row in rows]
+
+
+def table(path):
+    """Of each list: official, annotation, differs, kept, missing, unreadable, left out."""
+    found = {}
+    for line in lines(path)[2:]:
+        words = line.split()
+        if len(words) < 7 or not all(w.lstrip('+-').isdigit() or w == '-' for w in words[1:]):
+            break
+        found[words[0]] = words[1:]
+    return found
