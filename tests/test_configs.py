@@ -1,15 +1,19 @@
 """Every leaf config: the published recipe to the number, and a model that runs."""
 
+import itertools
+import json
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
+from PIL import Image
 
 from mmaction.engine.config import load_config
-from mmaction.registry import MODELS, TRANSFORMS
-from mmaction.structures import ActionDataSample
+from mmaction.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TRANSFORMS
+from tests.video_factory import frame_pixels, write_video
 
 ROOT = Path(__file__).parents[1]
 LEAVES = sorted((ROOT / 'configs' / 'recognition').rglob('*.py'))
@@ -62,10 +66,11 @@ def test_published_kinetics_recipe(name):
     assert (cosine.T_max, cosine.eta_min, cosine.by_epoch) == (30, 0, True)
     assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (30, 5)
 
-    assert cfg.train_dataloader.dataset.ann_file == f'{lists}_train_list_videos.txt'
+    assert cfg.train_dataloader.dataset.ann_file == 'train.txt'
     assert cfg.train_dataloader.dataset.data_root == f'data/{lists}'
     for split in ('val', 'test'):
-        assert cfg[f'{split}_dataloader'].dataset.ann_file == f'{lists}_val_list_videos.txt'
+        assert cfg[f'{split}_dataloader'].dataset.ann_file == 'val.txt'
+        assert cfg[f'{split}_dataloader'].dataset.data_prefix == dict(video='videos')
 
 
 @pytest.mark.parametrize('name', RECIPES)
@@ -142,9 +147,64 @@ def shrink(model, width=16, stages=2):
     model.cls_head.in_channels = width
 
 
+def shrink_clips(steps, side=32, frames=4):
+    """Make the clips of a pipeline small, in place."""
+    for step in steps:
+        for key in {'clip_len', 'num_clips'} & set(step):
+            step[key] = min(step[key], frames if key == 'clip_len' else 2)
+        if 'crop_size' in step:
+            step['crop_size'] = side
+        if step['type'] == 'Resize':
+            step['scale'] = (-1, side) if step['scale'][0] == -1 else (side, side)
+        elif step['type'] == 'RandomCrop':
+            step['size'] = side
+
+
+@pytest.fixture(scope='module')
+def media(tmp_path_factory):
+    """Two videos, the same as folders of frames by two names, and as images."""
+    root = tmp_path_factory.mktemp('media')
+    (root / 'videos').mkdir()
+    for clip in ('a', 'b'):
+        write_video(root / 'videos' / f'{clip}.mp4', 20, 64, 40)
+        (root / 'rawframes' / clip).mkdir(parents=True)
+        for number in range(1, 21):
+            Image.fromarray(frame_pixels(number, 64, 40)).save(
+                root / 'rawframes' / clip / f'img_{number:05}.jpg'
+            )
+            frame = root / 'rawframes' / clip / f'{number:05}.jpg'
+            frame.hardlink_to(frame.with_name(f'img_{number:05}.jpg'))
+        Image.fromarray(frame_pixels(0, 64, 40)).save(root / 'videos' / f'{clip}.jpg')
+    return root
+
+
+def write_list(root, dataset):
+    """The list that a dataset of a config reads, of two clips."""
+    if dataset.type == 'ConcatDataset':
+        for part in dataset.datasets:
+            write_list(root, part)
+        return
+    assert dataset.data_root == str(root)
+    path = root / dataset.ann_file.format(split=dataset.get('split'))
+    labels = ['0 2', '1'] if dataset.get('multi_class') else ['0', '1']
+    if dataset.type == 'HVUDataset':
+        entries = [
+            dict(filename='a.mp4', label=dict(action=[3], scene=[0, 5])),
+            dict(filename='b.mp4', label=dict(object=[7], scene=[0])),
+        ]
+        path.write_text(json.dumps(entries))
+        return
+    form = {
+        'VideoDataset': '{}.mp4 {}\n',
+        'RawframeDataset': '{} 20 {}\n',
+        'ImageDataset': '{}.jpg {}\n',
+    }[dataset.type]
+    path.write_text(''.join(form.format(*pair) for pair in zip('ab', labels, strict=True)))
+
+
 @pytest.mark.parametrize('name', NAMES)
-def test_every_leaf_trains_and_tests_at_small_size(name):
-    cfg = load_config(LEAVES[NAMES.index(name)], [])
+def test_every_leaf_trains_and_tests_at_small_size(name, media):
+    cfg = load_config(LEAVES[NAMES.index(name)], [f'data_root={media}'])
     shrink(cfg.model)
     if 'teacher' in cfg.model:
         teacher = load_config(ROOT / cfg.model.teacher.config, []).model
@@ -153,15 +213,150 @@ def test_every_leaf_trains_and_tests_at_small_size(name):
     model = MODELS.build(cfg.model)
     model.init_weights()
     frames = 4 if cfg.model.backbone.type == 'DualFormer' else 8
-    clips = [torch.randint(0, 256, (1, 3, frames, 32, 32), dtype=torch.uint8) for _ in range(2)]
-    samples = [ActionDataSample().set_gt_label(label) for label in (0, 1)]
-    batch = model.data_preprocessor(dict(inputs=clips, data_samples=samples), True)
-    model(**batch, mode='loss')['loss_cls'].backward()
+
+    batches = {}
+    for split in ('train', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        for part in loader.dataset.get('datasets', [loader.dataset]):
+            if 'videos' not in cfg and 'frames' not in cfg:
+                part.data_prefix = dict(video='videos')
+            shrink_clips(part.pipeline, frames=frames)
+        write_list(media, loader.dataset)
+        dataset = DATASETS.build(loader.dataset)
+        sampler = DATA_SAMPLERS.build(loader.sampler, default_args=dict(dataset=dataset, seed=0))
+        batches[split] = pseudo_collate([dataset[key] for key in itertools.islice(sampler, 4)])
+
+    plain = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'dtype')}
+    wrapper = build_optim_wrapper(model, {**plain, 'accumulative_counts': 1})
+    batch = model.data_preprocessor(batches['train'], True)
+    loss, logged = model.parse_losses(model(**batch, mode='loss'))
+    assert {'loss', 'loss_cls'} <= set(logged)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    loss.backward()
     assert all(p.grad is not None for p in model.parameters())
-    views = [clip.repeat(4, 1, 1, 1, 1) for clip in clips]
-    scores = model.eval().test_step(dict(inputs=views, data_samples=samples))[0].pred_score
-    assert scores.shape == (cfg.model.cls_head.num_classes,)
-    assert scores.sum().item() == pytest.approx(1, abs=1e-4)
+    wrapper.step()
+    changed = [not torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True)]
+    assert sum(changed) > len(changed) / 2
+
+    samples = model.eval().test_step(batches['test'])
+    for sample in samples:
+        assert sample.pred_score.shape == (cfg.model.cls_head.num_classes,)
+        if not cfg.model.cls_head.get('multi_class'):
+            assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
+    metric = METRICS.build(cfg.test_evaluator)
+    metric.process(None, [sample.to_dict() for sample in samples])
+    found = metric.evaluate(2)
+    assert found
+    assert all(0 <= value <= 1 for value in found.values())
+
+
+# What the leaves of the other datasets say: classes, clips (how, every ...th frame), test clips,
+# test crops, labels that a flip swaps, epochs, drop path, weight decay, accumulated steps.
+SETS = {
+    'small_diving48': (48, 'SampleFrames', 4, 4, 3, {}, 30, 0.2, 0.02, 1),
+    'small_hmdb51': (51, 'SampleFrames', 4, 4, 3, {}, 16, 0.3, 0.1, 4),
+    'small_ucf101': (101, 'SampleFrames', 4, 4, 3, {}, 16, 0.3, 0.05, 4),
+    'tiny_ucf101': (101, 'SampleFrames', 4, 4, 3, {}, 16, 0.2, 0.05, 4),
+    'small_activitynet': (200, 'SampleFrames', 4, 4, 3, {}, 30, 0.2, 0.02, 1),
+    'small_kinetics600_1k': (600, 'SampleFrames', 2, 4, 1, {}, 30, 0.2, 0.02, 2),
+    'small_kinetics700_1k': (700, 'SampleFrames', 2, 4, 1, {}, 30, 0.2, 0.02, 2),
+    'small_omnisource_1k': (200, 'SampleFrames', 2, 4, 1, {}, 30, 0.2, 0.02, 2),
+    'small_mit': (305, 'SampleFrames', 2, 4, 1, {}, 30, 0.2, 0.02, 1),
+    'small_mmit': (292, 'SampleFrames', 2, 4, 1, {}, 30, 0.2, 0.02, 1),
+    'small_hvu': (3142, 'SampleFrames', 2, 4, 1, {}, 30, 0.2, 0.02, 1),
+    'small_sthv1': (174, 'UniformSample', None, 1, 3, {2: 4, 30: 41, 52: 66}, 30, 0.2, 0.02, 1),
+    'small_sthv2': (
+        174, 'UniformSample', None, 1, 3, {86: 87, 93: 94, 166: 167}, 30, 0.2, 0.02, 1,
+    ),
+    'small_jester': (27, 'UniformSample', None, 1, 3, {0: 1, 6: 7, 14: 15}, 30, 0.2, 0.02, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', SETS)
+def test_leaves_of_other_datasets(name):
+    size, dataset = name.split('_', 1)
+    full = f'dualformer_{size}_patch244_window877_{dataset}'
+    cfg = load_config(LEAVES[NAMES.index(full)])
+    classes, how, interval, clips, crops, swapped, epochs, drop_path, decay, accumulated = SETS[
+        name
+    ]
+    assert (cfg.model.backbone.arch, cfg.model.cls_head.num_classes) == (size, classes)
+    assert cfg.model.backbone.drop_path_rate == drop_path
+    assert cfg.model.backbone.video_size[0] == (16 if name == 'tiny_ucf101' else 32)
+    assert cfg.optim_wrapper.optimizer.weight_decay == decay
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3
+    assert cfg.optim_wrapper.get('accumulative_counts', 1) == accumulated
+    assert cfg.train_dataloader.batch_size * accumulated == 8
+    warm, cosine = cfg.param_scheduler
+    assert (cfg.train_cfg.max_epochs, cosine.T_max, cosine.end) == (epochs,) * 3
+    if dataset.endswith('_1k'):
+        assert (warm.end, cfg.train_cfg.val_interval, cfg.load_from) == (2.5, 5, None)
+    else:
+        assert (warm.end, cfg.train_cfg.val_interval) == (1, 2)
+        assert cfg.load_from == f'checkpoints/k400/dualformer_{size}_patch244_window877.pth'
+
+    kind = cfg.test_dataloader.dataset.type
+    frames = kind == 'RawframeDataset'
+    assert frames == (dataset in ('diving48', 'hmdb51', 'ucf101', 'sthv1', 'jester'))
+    mean = [104, 117, 128] if frames else [123.675, 116.28, 103.53]
+    std = [1, 1, 1] if frames else [58.395, 57.12, 57.375]
+    assert cfg.model.data_preprocessor.mean == mean
+    assert cfg.model.data_preprocessor.std == std
+    for split in ('train', 'val', 'test'):
+        part = cfg[f'{split}_dataloader'].dataset
+        part = part.datasets[0] if part.type == 'ConcatDataset' else part
+        assert part.data_root == f'data/{dataset.removesuffix("_1k")}'
+        assert part.data_prefix == (dict(img='rawframes') if frames else dict(video='videos'))
+        (sampling,) = [s for s in part.pipeline if s.type in ('SampleFrames', 'UniformSample')]
+        (flip,) = [s for s in part.pipeline if s.type == 'Flip'] or [{}]
+        assert (sampling.type, sampling.get('frame_interval')) == (how, interval)
+        assert sampling.clip_len == cfg.model.backbone.video_size[0]
+        assert sampling.get('test_sampling', 'segment_centres') == 'segment_centres'
+        if split == 'train':
+            both_ways = {**swapped, **{v: k for k, v in swapped.items()}}
+            assert (flip.flip_label_map if both_ways else {}) == both_ways
+            assert flip.flip_ratio == 0.5
+        else:
+            assert not flip
+            assert sampling.test_mode
+        if split == 'test':
+            assert sampling.get('num_clips', 1) == clips
+            assert any(s.type == 'ThreeCrop' for s in part.pipeline) == (crops == 3)
+
+
+@pytest.mark.parametrize(('dataset', 'kind'), [('mmit', 'AccMetric'), ('hvu', 'HVUMetric')])
+def test_leaves_with_several_labels(dataset, kind):
+    cfg = load_config(
+        LEAVES[NAMES.index(f'dualformer_small_patch244_window877_{dataset}')],
+    )
+    assert cfg.model.cls_head.multi_class
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert evaluator.type == kind
+    loss = cfg.model.cls_head.loss_cls
+    if dataset == 'mmit':
+        assert loss == dict(type='BCELossWithLogits')
+        assert cfg.val_evaluator.metric_list[0] == 'mean_average_precision'
+        assert cfg.train_dataloader.dataset.num_classes == cfg.model.cls_head.num_classes
+        smaller = load_config(cfg.filename, ['num_classes=313'])
+        assert smaller.model.cls_head.num_classes == 313
+        assert smaller.test_dataloader.dataset.num_classes == 313
+    else:
+        assert (loss.type, loss.with_mask) == ('HVULoss', True)
+        assert sum(MODELS.build(loss).category_nums) == cfg.model.cls_head.num_classes
+
+
+@pytest.mark.parametrize('dataset', ['hmdb51', 'ucf101'])
+@pytest.mark.parametrize('split', [1, 2, 3])
+def test_one_option_chooses_the_split(dataset, split, media):
+    cfg = load_config(
+        LEAVES[NAMES.index(f'dualformer_small_patch244_window877_{dataset}')],
+        [f'split={split}', f'data_root={media}'],
+    )
+    for loader, name in (('train', 'train'), ('val', 'test'), ('test', 'test')):
+        part = cfg[f'{loader}_dataloader'].dataset
+        write_list(media, part)
+        expected = media / f'{name}_split{split}_rawframes.txt'
+        assert DATASETS.build(part).ann_file == str(expected)
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if 'tokenlabel' in name])

@@ -29,6 +29,9 @@ class ListFormat:
         multi_class: Any number of labels per line, kept as a list. Paths then must
             not end in a delimiter and a number, or have to stand in a JSON list.
         num_classes: Labels have to be smaller; None does not check.
+        categories: Number of labels of each category, for JSON lists whose
+            labels count within their category: {"action": [17], "scene": [3]}.
+            They then count through all categories, in this order.
     """
 
     path_key: str
@@ -36,6 +39,7 @@ class ListFormat:
     delimiter: str = ' '
     multi_class: bool = False
     num_classes: int | None = None
+    categories: dict[str, int] = field(default_factory=dict)
 
     @property
     def example(self) -> str:
@@ -51,7 +55,9 @@ def read_list(ann_file: str, form: ListFormat) -> list[dict[str, Any]]:
     blanks at the end of a line do no harm. The label is what follows the last
     delimiter, so paths may hold blanks. Where no line of the list has a label,
     all get -1. JSON lists are arrays of objects with the same keys and `label`
-    (an integer or a list of integers), as in mmaction2 0.x.
+    (an integer or a list of integers), as in mmaction2 0.x. With `categories`
+    it is an object of such lists, and the entries get `categories`, the names
+    of those that are labelled.
 
     Args:
         ann_file: Path or URL of the list.
@@ -74,7 +80,12 @@ def read_list(ann_file: str, form: ListFormat) -> list[dict[str, Any]]:
         )
     # Paths are bytes to the system: what is not UTF-8 passes through as it is.
     text = get(ann_file).decode('utf-8-sig', errors='surrogateescape')
-    lines = _json_entries if osp.splitext(ann_file)[1].lower() == '.json' else _text_entries
+    is_json = osp.splitext(ann_file)[1].lower() == '.json'
+    if form.categories and not is_json:
+        raise ValueError(
+            f'annotation list {ann_file!r}: labels of several categories stand in a .json list'
+        )
+    lines = _json_entries if is_json else _text_entries
     entries, unlabelled = [], []
     for place, entry in lines(text, ann_file, form):
         _check_entry(entry, place, form)
@@ -160,8 +171,33 @@ def _json_entries(
         for key in form.counts:
             if type(entry.get(key)) is not int:
                 raise ValueError(f'{place}: {key!r} must be an integer, found {entry.get(key)!r}')
-        entry['label'] = _json_label(entry.get('label', -1), place, form)
+        if form.categories:
+            entry['categories'], label = _category_labels(entry.get('label', {}), place, form)
+            entry['label'] = label
+        else:
+            entry['label'] = _json_label(entry.get('label', -1), place, form)
         yield place, entry
+
+
+def _category_labels(label: Any, place: str, form: ListFormat) -> tuple[list[str], list[int]]:
+    """The categories that are labelled, and the labels counted through all categories."""
+    unknown = sorted(set(label) - set(form.categories)) if isinstance(label, dict) else [label]
+    if unknown:
+        raise ValueError(
+            f'{place}: label must be an object with some of the categories '
+            f'{list(form.categories)}, found {unknown[0]!r}'
+        )
+    labels, first = [], 0
+    for category, count in form.categories.items():
+        for one in label.get(category, []):
+            if type(one) is not int or not 0 <= one < count:
+                raise ValueError(
+                    f'{place}: label {one!r} of {category!r} is outside its {count} labels '
+                    f'(0 to {count - 1})'
+                )
+            labels.append(first + one)
+        first += count
+    return [category for category in form.categories if category in label], labels
 
 
 def _json_label(label: Any, place: str, form: ListFormat) -> int | list[int]:

@@ -45,6 +45,7 @@ class BaseActionDataset(BaseDataset):
     Args:
         ann_file: Annotation list; relative to `data_root`. Names of the classes
             are taken from `classes.txt` beside it unless `metainfo` has them.
+            With `split`, `{split}` in it stands for that.
         pipeline: Transforms, as configs or callables.
         data_prefix: Folder of the clips under the key of the dataset, relative
             to `data_root`; None or a URL is kept as it is.
@@ -54,6 +55,7 @@ class BaseActionDataset(BaseDataset):
         num_classes: Number of classes; labels are held against it.
         start_index: Index of the first frame: 0 for videos, mostly 1 for frames.
         modality: 'RGB' or 'Flow'.
+        split: Which of several splits of the dataset to take.
         max_refetch: Replacements in a row before training stops.
         decode_timeout: Seconds that reading one clip may take; None for ever.
             In a worker of a loader, clips are read in a child process, which
@@ -79,6 +81,7 @@ class BaseActionDataset(BaseDataset):
         num_classes: int | None = None,
         start_index: int = 0,
         modality: str = 'RGB',
+        split: int | str | None = None,
         max_refetch: int = 10,
         decode_timeout: float | None = 60.0,
         lazy_init: bool = False,
@@ -86,6 +89,14 @@ class BaseActionDataset(BaseDataset):
     ) -> None:
         if multi_class and num_classes is None:
             raise ValueError('`multi_class=True` needs `num_classes`, the length of the label')
+        ann_file = str(ann_file)
+        if split is not None:
+            if '{split}' not in ann_file:
+                raise ValueError(
+                    f'split={split!r}, but there is no {{split}} in ann_file={ann_file!r}: write '
+                    "the list as 'train_split{split}.txt', or leave `split` out"
+                )
+            ann_file = ann_file.replace('{split}', str(split))
         self.multi_class = multi_class
         self.num_classes = num_classes
         self.start_index = start_index
@@ -94,7 +105,7 @@ class BaseActionDataset(BaseDataset):
         self._isolated: IsolatedCall | None = None
         self._watchdog: Watchdog | None = None
         super().__init__(
-            ann_file=str(ann_file),
+            ann_file=ann_file,
             data_prefix=dict(prefix='') if data_prefix is None else data_prefix,
             # Built here, the transforms resolve in this package whatever the default scope is.
             pipeline=[TRANSFORMS.build(t) if isinstance(t, dict) else t for t in pipeline],

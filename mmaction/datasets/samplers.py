@@ -55,14 +55,15 @@ class SampleKey(int):
         """The integers from which the draws of this sample are seeded."""
         return self.seed, self.epoch, self.stream
 
-    def _at(self, index: int) -> SampleKey:
+    def moved(self, index: int) -> SampleKey:
+        """The key of another position, with the same draws."""
         return SampleKey(index, self.epoch, self.seed, self.stream)
 
     def __sub__(self, other: int) -> SampleKey:
-        return self._at(int(self) - int(other))
+        return self.moved(int(self) - int(other))
 
     def __mod__(self, other: int) -> SampleKey:
-        return self._at(int(self) % int(other))
+        return self.moved(int(self) % int(other))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SampleKey, (int(self), self.epoch, self.seed, self.stream)
@@ -141,8 +142,12 @@ class EpochSampler(Sampler[SampleKey]):
         self.epoch = state['epoch']
         self.skip(state['skipped'])
 
+    def _size(self) -> int:
+        """Samples of an epoch."""
+        return len(self.dataset)
+
     def _num_positions(self) -> int:
-        size = len(self.dataset)
+        size = self._size()
         return math.ceil(size / self.world_size) * self.world_size if self.round_up else size
 
     def _order(self) -> np.ndarray:

@@ -1,5 +1,7 @@
 # Kinetics-400 as videos: 32 frames, every 2nd; tested on 4 clips of a centre crop.
 data_root = '{{$DATA_ROOT:data/kinetics400}}'
+# The folder in data_root, or anywhere, that the paths in the lists start from.
+videos = 'videos'
 
 clip = dict(clip_len=32, frame_interval=2, test_sampling='segment_centres')
 
@@ -41,8 +43,8 @@ train_dataloader = dict(
     dataset=dict(
         type='VideoDataset',
         data_root=data_root,
-        ann_file='kinetics400_train_list_videos.txt',
-        data_prefix=dict(video='videos_train'),
+        ann_file='train.txt',
+        data_prefix=dict(video=videos),
         pipeline=train_pipeline,
     ),
 )
@@ -54,8 +56,8 @@ val_dataloader = dict(
     dataset=dict(
         type='VideoDataset',
         data_root=data_root,
-        ann_file='kinetics400_val_list_videos.txt',
-        data_prefix=dict(video='videos_val'),
+        ann_file='val.txt',
+        data_prefix=dict(video=videos),
         pipeline=val_pipeline,
         test_mode=True,
     ),
@@ -68,8 +70,8 @@ test_dataloader = dict(
     dataset=dict(
         type='VideoDataset',
         data_root=data_root,
-        ann_file='kinetics400_val_list_videos.txt',
-        data_prefix=dict(video='videos_val'),
+        ann_file='val.txt',
+        data_prefix=dict(video=videos),
         pipeline=test_pipeline,
         test_mode=True,
     ),

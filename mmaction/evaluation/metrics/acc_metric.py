@@ -90,8 +90,8 @@ class AccMetric(ClipMetric):
         if scores is None:
             raise ValueError(f'{name} has no pred_score: did the model predict?')
         if isinstance(scores, Mapping):
-            return {item: _one_view(to_array(value), name) for item, value in scores.items()}
-        return _one_view(to_array(scores), name)
+            return {item: one_view(to_array(value), name) for item, value in scores.items()}
+        return one_view(to_array(scores), name)
 
     def compute_metrics(self, results: list[Result]) -> dict[str, float]:
         """The metrics of all clips.
@@ -187,7 +187,7 @@ def _topk(value: Any) -> tuple[int, ...]:
     return tuple(ks)
 
 
-def _one_view(scores: np.ndarray, name: str) -> np.ndarray:
+def one_view(scores: np.ndarray, name: str) -> np.ndarray:
     """Scores (K,) of (K,) or (1, K)."""
     if scores.ndim == 2 and len(scores) == 1:
         scores = scores[0]

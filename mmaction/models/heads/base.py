@@ -23,11 +23,13 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
         num_classes: Number of classes K.
         in_channels: Channels of the feature map.
         loss_cls: Config of the loss.
-        multi_class: Whether a clip may have several labels.
+        multi_class: Whether a clip may have several labels, each of which the model
+            says yes or no to: `loss_cls` then is `BCELossWithLogits` or `HVULoss`.
         label_smooth_eps: Share of a label that is spread over all classes.
         topk: The k of the training accuracies that are logged.
         average_clips: How the views of a video become one score: 'prob' (softmax,
-            then mean), 'score' (mean of the logits) or None (all views are kept).
+            with `multi_class` sigmoid, then mean), 'score' (mean of the logits) or
+            None (all views are kept).
         init_cfg: Initialisation, as in mmengine.
 
     Raises:
@@ -86,7 +88,7 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
                 labels = F.one_hot(labels, self.num_classes)
             eps = self.label_smooth_eps
             labels = (1 - eps) * labels + eps / self.num_classes
-        loss = self.loss_cls(cls_scores, labels)
+        loss = self.loss_cls(cls_scores, labels, **self._further_labels(data_samples))
         return {**results, **(loss if isinstance(loss, dict) else {'loss_cls': loss})}
 
     def _labels(self, cls_scores: Tensor, data_samples: SampleList) -> Tensor:
@@ -99,6 +101,18 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
         labels = torch.stack([sample.gt_label for sample in data_samples]).to(cls_scores.device)
         hard = labels.shape[1:] == (1,) and not labels.is_floating_point()
         return labels.squeeze(1) if hard else labels
+
+    def _further_labels(self, data_samples: SampleList) -> dict[str, Tensor]:
+        """What the loss asks for beside the labels (N, ...), by its `sample_keys`."""
+        found = {}
+        for key in getattr(self.loss_cls, 'sample_keys', ()):
+            if any(key not in sample for sample in data_samples):
+                raise ValueError(
+                    f'{type(self.loss_cls).__name__} needs {key!r} of each clip: add it to '
+                    'algorithm_keys of PackActionInputs in the train pipeline'
+                )
+            found[key] = torch.stack([sample.get(key) for sample in data_samples])
+        return found
 
     def predict(self, feats: Any, data_samples: SampleList, **kwargs: Any) -> SampleList:
         """Write `pred_score` and `pred_label` into the samples."""
@@ -126,7 +140,7 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
         """
         views = cls_scores.float().unflatten(0, (-1, num_segs))
         if self.average_clips == 'prob':
-            return views.softmax(-1).mean(1)
+            return (views.sigmoid() if self.multi_class else views.softmax(-1)).mean(1)
         if self.average_clips == 'score':
             return views.mean(1)
         return views

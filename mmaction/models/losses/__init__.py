@@ -2,6 +2,7 @@
 
 from .base import BaseWeightedLoss
 from .cross_entropy_loss import BCELossWithLogits, CrossEntropyLoss
+from .hvu_loss import HVULoss
 from .soft_ce_tl import SoftCE_TL
 
-__all__ = ['BCELossWithLogits', 'BaseWeightedLoss', 'CrossEntropyLoss', 'SoftCE_TL']
+__all__ = ['BCELossWithLogits', 'BaseWeightedLoss', 'CrossEntropyLoss', 'HVULoss', 'SoftCE_TL']

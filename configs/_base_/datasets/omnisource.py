@@ -1,0 +1,36 @@
+# OmniSource, Mini-Kinetics: clips of 200 classes of Kinetics with images and videos of the web.
+_base_ = 'kinetics400.py'
+
+data_root = '{{$DATA_ROOT:data/omnisource}}'
+videos = 'videos'
+
+# An image stands still for as many frames as a clip has.
+image_pipeline = [
+    dict(type='ImageDecode'),
+    *_base_.train_pipeline[3:7],
+    dict(type='BuildPseudoClip', clip_len=32),
+    *_base_.train_pipeline[7:],
+]
+clips = dict(type='VideoDataset', data_root=data_root, pipeline=_base_.train_pipeline)
+train_dataloader = dict(
+    # Of four clips two are of Kinetics, one is an image, one a video of the web, where frequent
+    # classes are drawn less often than they occur. An epoch has each clip of Kinetics once.
+    sampler=dict(_delete_=True, type='JointSampler', ratio=[2, 1, 1], class_power=[None, 0.5, 0.5]),
+    dataset=dict(
+        _delete_=True,
+        type='ConcatDataset',
+        datasets=[
+            dict(ann_file='train.txt', data_prefix=dict(video=videos), **clips),
+            dict(
+                type='ImageDataset',
+                data_root=data_root,
+                ann_file='web_image.txt',
+                data_prefix=dict(img=videos),
+                pipeline=image_pipeline,
+            ),
+            dict(ann_file='web_video.txt', data_prefix=dict(video=videos), **clips),
+        ],
+    ),
+)
+val_dataloader = dict(dataset=dict(data_root=data_root))
+test_dataloader = dict(dataset=dict(data_root=data_root))
