@@ -253,6 +253,15 @@ def test_a_wrong_folder_is_told(tmp_path, capsys):
     assert 'docs/data_preparation.md' in error
 
 
+def test_lists_stay_when_no_clip_can_be_read(tmp_path, capsys):
+    kinetics(tmp_path, ['x,a,0,1'])
+    touch(tmp_path / 'videos', 'a_000000_000001.mp4')
+    out = run(tmp_path, 'kinetics400')
+    error = fails(capsys, tmp_path, '--check')
+    assert "no clip can be read, starting with 'a_000000_000001.mp4': " in error
+    assert lines(out / 'train.txt') == ['a_000000_000001.mp4 0']
+
+
 def test_a_file_that_is_there_twice_is_told(tmp_path, capsys):
     kinetics(tmp_path, ['x,a,0,1'])
     put(tmp_path / 'annotations', {'one/test.csv': '', 'two/test.csv': ''})

@@ -111,7 +111,7 @@ def prepare(reader: Reader, request: Request, check: Check | None = None) -> Non
         if rows and not (request.frames and rows[0].image)
     }
     explain_uncut(lists, index, uncut)
-    if not any(outcome.status == KEPT for outcomes in lists.values() for outcome in outcomes):
+    if not _kept(lists):
         raise ValueError(_none_found(lists, index, request))
     if request.frames:
         notes += _take_frames(lists, frames)
@@ -122,6 +122,9 @@ def prepare(reader: Reader, request: Request, check: Check | None = None) -> Non
         ]
     if check is not None:
         _check(lists, check)
+    if not _kept(lists):
+        first = next(o for part in lists.values() for o in part if o.status == UNREADABLE)
+        raise ValueError(f'no clip can be read, starting with {first.path!r}: {first.reason}')
     files = _write(annotation, lists, request)
     unnamed = len({*index.paths, *images.paths} - _used(lists))
     if unnamed:
@@ -192,6 +195,10 @@ def _guard(annotation: Annotation, request: Request) -> None:
     check_settings(settings, {'dataset': request.dataset}, request.overwrite)
 
 
+def _kept(lists: dict[str, list[Outcome]]) -> list[Outcome]:
+    return [one for outcomes in lists.values() for one in outcomes if one.status == KEPT]
+
+
 def _nothing_there(request: Request) -> str:
     if request.frames:
         return f'there are no folders of images in {str(request.videos)!r}'
@@ -214,7 +221,7 @@ def _none_found(lists: dict[str, list[Outcome]], index: MediaIndex, request: Req
 
 def _take_frames(lists: dict[str, list[Outcome]], frames: dict[str, Frames]) -> list[str]:
     """Give the rows their frames, drop faulty ones; what a config has to say of the names."""
-    kept = [one for part in lists.values() for one in part if one.status == KEPT]
+    kept = _kept(lists)
     usual, faults = usual_frames({outcome.path: frames[outcome.path] for outcome in kept})
     for outcome in kept:
         outcome.frames = frames[outcome.path]
@@ -230,7 +237,7 @@ def _take_frames(lists: dict[str, list[Outcome]], frames: dict[str, Frames]) -> 
 
 def _check(lists: dict[str, list[Outcome]], check: Check) -> None:
     """Drop what cannot be read."""
-    kept = [one for part in lists.values() for one in part if one.status == KEPT]
+    kept = _kept(lists)
     bad = check({outcome.path: outcome.frames for outcome in kept})
     for outcome in kept:
         if outcome.path in bad:
