@@ -1,12 +1,17 @@
 """Every dataset from made-up files in its official format, with the quirks that these have."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
 from mmaction.datasets.annotations import ListFormat, read_classes, read_list
 from tests.tools.preparing import dropped, images, lines, put, run, table, touch
 from tools.data import prepare
+
+ROOT = Path(__file__).parents[2]
 
 
 def fails(capsys, root, dataset, *options):
@@ -716,3 +721,41 @@ def test_omnisource(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, 'omnisource')
     assert 'k200_val.txt:1: label 200 is outside the 2 classes' in capsys.readouterr().err
+
+
+def test_the_table_of_supported_datasets():
+    text = (ROOT / 'docs' / 'supported_datasets.md').read_text()
+    named = set()
+    for line in text.splitlines():
+        match = re.fullmatch(
+            r'\| .+ \| (.+) \| \[.+\]\(\.\./(tools/data/.+)\) \| `(test_.+)` \|', line
+        )
+        if match:
+            datasets = re.findall('`(.+?)`', match[1])
+            named.update(datasets)
+            assert {f'tools/data/{prepare.DATASETS[name]}/reader.py' for name in datasets} == {
+                match[2]
+            }
+            assert callable(globals()[match[3]])
+    assert named == set(prepare.DATASETS)
+    preparation = (ROOT / 'docs' / 'data_preparation.md').read_text()
+    headings = re.findall(r'^## (.+)$', preparation, re.MULTILINE)
+    anchors = {re.sub(r'[^\w\- ]', '', name.lower()).replace(' ', '-') for name in headings}
+    for target in re.findall(r'\]\((.+?)\)', text + preparation):
+        if '://' not in target:
+            path, _, anchor = target.partition('#')
+            assert (ROOT / 'docs' / path).exists(), target
+            assert not anchor or anchor in anchors, target
+    for name in prepare.DATASETS:
+        reader = prepare.reader_of(name)
+        for count in reader.official.values():
+            assert {f'{count:,}', str(count)} & set(re.findall('[0-9,]*[0-9]', preparation)), name
+
+
+def test_the_commands_of_the_page():
+    text = (ROOT / 'docs' / 'data_preparation.md').read_text()
+    commands = re.findall(r'^python tools/data/prepare\.py ([a-z].+)$', text, re.MULTILINE)
+    parsed = [prepare.parse_args(shlex.split(command)) for command in commands]
+    # Kinetics-700-2020 is prepared as Kinetics-700 is.
+    assert {args.dataset for args in parsed} == set(prepare.DATASETS) - {'kinetics700_2020'}
+    assert all(args.out.parent == Path('data') for args in parsed)
