@@ -16,7 +16,15 @@ import torch
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ['TokenMap', 'draw_token_map', 'overlay_token_map', 'percent', 'token_map']
+__all__ = [
+    'TokenMap',
+    'draw_token_map',
+    'legend_lines',
+    'overlay_token_map',
+    'percent',
+    'token_map',
+    'token_pixels',
+]
 
 # Hues that stay apart where they are pale.
 PALETTE = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#c62828', '#7b4ab0', '#7a5230', '#f0e442')
@@ -138,7 +146,7 @@ def draw_token_map(
         for axis in (above, below):
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-    lines = _legend(tokens, names)
+    lines = legend_lines(tokens, names)
     figure.legend(
         [Patch(color=colour) for colour, _ in lines],
         [text for _, text in lines],
@@ -194,7 +202,7 @@ def _strength(scores: np.ndarray) -> np.ndarray:
     return _FAINTEST + (1 - _FAINTEST) * scores
 
 
-def _legend(tokens: TokenMap, names: Sequence[str] | None) -> list[tuple[Any, str]]:
+def legend_lines(tokens: TokenMap, names: Sequence[str] | None) -> list[tuple[Any, str]]:
     """Colour and text of each class that has a colour; the others in one line."""
     shares, colours = tokens.shares(), tokens.colours()
     shown, others = shares[: len(PALETTE)], shares[len(PALETTE) :]
@@ -244,14 +252,12 @@ def overlay_token_map(
         raise ValueError(f'alpha={alpha} must lie in 0 to 1')
     h = max(height, frames.shape[1])
     w = round(frames.shape[2] * h / frames.shape[1])
-    colours = tokens.colours()
-    legend = _legend_strip(_legend(tokens, names), w)
+    cells = token_pixels(tokens)
+    legend = _legend_strip(legend_lines(tokens, names), w)
     pages = []
     for number, frame in enumerate(frames):
         step = tokens.step_of(number, len(frames))
-        hues = np.array([[colours[c] for c in row] for row in tokens.classes[step].tolist()])
-        cells = np.concatenate([hues, _strength(tokens.scores[step])[..., None]], -1) * 255
-        grid = Image.fromarray(cells.round().astype(np.uint8), 'RGBA')
+        grid = Image.fromarray(cells[step], 'RGBA')
         layer = np.asarray(grid.resize((w, h), Image.Resampling.NEAREST), np.float32)
         picture = np.asarray(
             Image.fromarray(frame).resize((w, h), Image.Resampling.BICUBIC), np.float32
@@ -263,6 +269,19 @@ def overlay_token_map(
         mixed = picture * (1 - opacity) + layer[..., :3] * opacity
         pages.append(np.concatenate([mixed.round().astype(np.uint8), legend]))
     return np.stack(pages)
+
+
+def token_pixels(tokens: TokenMap) -> np.ndarray:
+    """A pixel of each token in its class's colour, more opaque the surer the model is.
+
+    Returns:
+        (t, h, w, 4) uint8 RGBA.
+    """
+    colours = tokens.colours()
+    table = np.array([colours.get(label, (0, 0, 0)) for label in range(len(tokens.clip_scores))])
+    hues = table[tokens.classes]
+    pixels = np.concatenate([hues, _strength(tokens.scores)[..., None]], -1) * 255
+    return pixels.round().astype(np.uint8)
 
 
 def _legend_strip(lines: list[tuple[Any, str]], width: int) -> np.ndarray:

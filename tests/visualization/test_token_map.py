@@ -10,8 +10,8 @@ from mmaction.visualization.token_map import (
     OTHER,
     PALETTE,
     TokenMap,
-    _legend,
     draw_token_map,
+    legend_lines,
     overlay_token_map,
     percent,
     token_map,
@@ -104,11 +104,11 @@ def test_picture_has_the_colours_of_its_classes(tmp_path):
 
 def test_legend_names_each_class_that_has_a_colour_and_counts_the_others():
     classes = np.repeat(np.arange(12), [400, 90, 9, 9, 9, 9, 9, 9, 1, 1, 1, 1]).reshape(2, 2, 137)
-    lines = _legend(made(classes), [f'name {label}' for label in range(12)])
+    lines = legend_lines(made(classes), [f'name {label}' for label in range(12)])
     assert [text for _, text in lines[:2]] == ['0 name 0  73%', '1 name 1  16%']
     assert lines[-1][1] == '4 others  1%'
     assert len({colour for colour, _ in lines}) == len(lines) == len(PALETTE) + 1
-    assert len(_legend(made(classes % 3), None)) == 3
+    assert len(legend_lines(made(classes % 3), None)) == 3
     # the strip below a film says as much
     short = overlay_token_map(grey_frames(), made(classes % 3))
     assert overlay_token_map(grey_frames(), made(classes)).shape[1] == short.shape[1] + 6 * 30

@@ -1,0 +1,94 @@
+"""demo/webcam_demo.py, with a file in the camera's place."""
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from demo import webcam_demo
+from mmaction.apis import init_recognizer
+from mmaction.apis.clips import Frames, pipeline_steps, steps_for
+from mmaction.apis.inference import load_clip, predict
+from tests.apis.conftest import CLASSES, tiny_config
+from tests.video_factory import write_video
+
+NAMES = [f'class {"abcdef"[i]}' for i in range(CLASSES)]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Config, checkpoint and video."""
+    torch.manual_seed(3)
+    cfg = tiny_config()
+    cfg.dump(tmp_path / 'config.py')
+    model = init_recognizer(cfg, device='cpu')
+    meta = dict(dataset_meta=dict(classes=NAMES))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
+    write_video(tmp_path / 'clip.mp4', 30, 64, 48, fps=10)
+    return [str(tmp_path / name) for name in ('config.py', 'model.pth', 'clip.mp4')]
+
+
+def run(files, *options):
+    config, checkpoint, video = files
+    webcam_demo.main([config, checkpoint, '--camera-id', video, '--device', 'cpu', *options])
+
+
+def test_lines_and_video(files, tmp_path, capsys):
+    out = tmp_path / 'out.mp4'
+    run(files, '--headless', '--out-filename', str(out))
+    *lines, written = capsys.readouterr().out.splitlines()
+    assert written == f'written: {out} (30 frames)'
+    assert lines[0].startswith('  0:00.7  ')  # a clip spans 7 frames
+    assert all(line.split(' %  ')[1] in NAMES for line in lines)
+    with av.open(str(out)) as container:
+        shown = np.stack([f.to_ndarray(format='rgb24') for f in container.decode(video=0)])
+        assert container.streams.video[0].average_rate == 10
+    plain = Frames(files[2]).read(range(30))
+    assert shown.shape == plain.shape
+    change = np.abs(shown.astype(int) - plain)[:, 24:, :32].mean((1, 2, 3))
+    assert change[:6].max() < 8 < 20 < change[6:].min()  # no panel before the first result
+
+
+def test_scores_are_those_of_the_latest_clip_averaged(files):
+    config, checkpoint, video = files
+    model = init_recognizer(config, checkpoint, 'cpu')
+    frames = Frames(video).read(range(30))
+    watcher = webcam_demo.Watcher(model, 0.5, 2, wait=True)
+    found = [watcher.see(frame) for frame in frames]
+    watcher.close()
+    at = [i for i, scores in enumerate(found) if scores is not None]
+    assert at == list(range(6, 30, 4))
+    steps = steps_for(pipeline_steps(model.cfg), 'array', one_view=True)
+    expected = [
+        predict(model, [load_clip(model, frames[i - 6 : i + 1], steps)])[0].pred_score.numpy()
+        for i in at
+    ]
+    np.testing.assert_allclose(found[at[0]], expected[0], rtol=1e-5)
+    for i, before, now in zip(at[1:], expected, expected[1:], strict=False):
+        np.testing.assert_allclose(found[i], (before + now) / 2, rtol=1e-5)
+
+
+def test_threshold_time_and_short_input(files, capsys):
+    run(files, '--headless', '--threshold', '1.1', '--seconds', '1')
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].endswith(' %  ?')
+    run(files, '--headless', '--seconds', '0.5')
+    assert '5 frames: too few for a clip of 7' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('options', 'text'),
+    [
+        (['--camera-id', '97', '--headless'], 'camera 97 cannot be opened'),
+        (['--camera-id', 'nowhere.mp4', '--headless'], 'there is no video file'),
+        (['--headless', '--out-filename', 'a.png'], 'has to end in .mp4, .gif'),
+        (['--headless', '--stride', '0'], '--stride 0.0 and --average-size 1 must be positive'),
+        ([], 'no window can be opened'),
+    ],
+)
+def test_errors(files, monkeypatch, capsys, options, text):
+    monkeypatch.delenv('DISPLAY', raising=False)
+    with pytest.raises(SystemExit):
+        run(files, *options)
+    assert text in capsys.readouterr().err
