@@ -14,6 +14,7 @@ from PIL import Image
 from mmaction.engine.config import load_config
 from mmaction.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TRANSFORMS
 from tests.video_factory import frame_pixels, write_video
+from tools.data import prepare
 
 ROOT = Path(__file__).parents[1]
 LEAVES = sorted((ROOT / 'configs' / 'recognition').rglob('*.py'))
@@ -322,6 +323,22 @@ def test_leaves_of_other_datasets(name):
         if split == 'test':
             assert sampling.get('num_clips', 1) == clips
             assert any(s.type == 'ThreeCrop' for s in part.pipeline) == (crops == 3)
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name in RECIPES or 'window877' in name])
+def test_leaves_read_what_prepare_writes(name):
+    cfg = load_config(LEAVES[NAMES.index(name)])
+    dataset = Path(cfg.data_root).name
+    reader = prepare.reader_of(dataset)
+    assert cfg.model.cls_head.num_classes == reader.num_classes
+    written = {*reader.official, 'train', 'val', 'web_image', 'web_video'}
+    for split in ('train', 'val', 'test'):
+        loaded = cfg[f'{split}_dataloader'].dataset
+        for part in loaded.get('datasets', [loaded]):
+            stem, extension = part.ann_file.format(split=1).split('.')
+            assert stem.removesuffix('_rawframes') in written
+            assert stem.endswith('_rawframes') == (part.type == 'RawframeDataset')
+            assert extension == ('json' if part.type == 'HVUDataset' else 'txt')
 
 
 @pytest.mark.parametrize(('dataset', 'kind'), [('mmit', 'AccMetric'), ('hvu', 'HVUMetric')])
