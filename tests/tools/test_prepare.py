@@ -129,6 +129,7 @@ def test_faulty_folders_of_frames_are_named(tmp_path, capsys):
 
 def test_folders_of_frames_are_listed_once(tmp_path, monkeypatch):
     images(tmp_path / 'frames', 'a/one', 'a/two', 'b/three', count=4)
+    (tmp_path / 'frames' / 'a' / 'circle').symlink_to(tmp_path / 'frames')
     journal = tmp_path / 'frames.jsonl'
     first = scan_frames(tmp_path / 'frames', journal)
     assert {path: frames.total for path, frames in first.items()} == {

@@ -157,7 +157,7 @@ def scan_frames(folder: Path, journal: Path) -> dict[str, Frames]:
     _check_folder(folder)
     journal.parent.mkdir(parents=True, exist_ok=True)
     found: dict[str, Frames] = {}
-    seen: set[str] = set()
+    seen: set[tuple[int, int]] = set()
     left = ['']
     with (
         journal.open('a', encoding='utf-8') as notes,
@@ -168,11 +168,12 @@ def scan_frames(folder: Path, journal: Path) -> dict[str, Frames]:
         while left:
             path = left.pop()
             place = folder / path
-            real = os.path.realpath(place)
-            if real in seen:
+            status = place.stat()
+            # Links may lead in a circle.
+            if (status.st_dev, status.st_ino) in seen:
                 continue
-            seen.add(real)
-            stamp = place.stat().st_mtime_ns
+            seen.add((status.st_dev, status.st_ino))
+            stamp = status.st_mtime_ns
             if path in known and known[path][0] == stamp:
                 _, frames, folders = known[path]
             else:
