@@ -1,0 +1,140 @@
+"""Look at what a recognizer makes of videos, on a page in the browser.
+
+    pip install -e .[web]
+    python demo/web_demo.py CONFIG CHECKPOINT
+
+Opens on this machine only, unless `--host` says otherwise. Uploads and results lie in a
+temporary folder that goes away with the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; importing nothing keeps `--help` quick."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file or URL')
+    add('label', nargs='?', help='names of the classes, one a line (default: of the checkpoint)')
+    add(
+        '--examples',
+        nargs='*',
+        metavar='VIDEO',
+        help='videos to pick from (default: one of each class of the test list, if it is there)',
+    )
+    add('--host', default='127.0.0.1', help='address to listen at (default: this machine only)')
+    add('--port', type=int, default=7860, help='0 takes any that is free (%(default)s)')
+    add('--max-megabytes', type=float, default=100.0, help='size of an upload (%(default)s)')
+    add('--max-seconds', type=float, default=120.0, help='length of a video (%(default)s)')
+    add('--colormap', default='turbo', help='of Matplotlib (default: turbo)')
+    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
+    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    return parser.parse_args(arguments)
+
+
+def listed_examples(cfg: Any, names: list[str] | None, most: int = 8) -> list[tuple[str, Path]]:
+    """The first video of each class of a config's test list, if both are there."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    root = Path(dataset.get('data_root') or '')
+    prefix = (dataset.get('data_prefix') or {}).get('video') or ''
+    ann_file = root / (dataset.get('ann_file') or '')
+    found: dict[int, Path] = {}
+    if dataset.get('type') == 'VideoDataset' and ann_file.is_file():
+        with open(ann_file, encoding='utf-8') as lines:
+            for line in lines:
+                path, _, label = line.strip().rpartition(' ')
+                if len(found) == most:
+                    break
+                if label.isdigit() and int(label) not in found and (root / prefix / path).is_file():
+                    found[int(label)] = root / prefix / path
+    return [(names[i] if names else path.name, path) for i, path in sorted(found.items())]
+
+
+def given_examples(paths: list[str]) -> list[tuple[str, Path]]:
+    """Videos and the names that the page calls them.
+
+    Raises:
+        FileNotFoundError: One of them is not there.
+    """
+    for path in paths:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f'--examples: there is no video file {path}')
+    return [(Path(path).name, Path(path)) for path in paths]
+
+
+def serve(app: Any, host: str, port: int) -> None:
+    """Run the page until it is stopped.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    import socket
+
+    import uvicorn
+
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise OSError(
+                f'cannot listen at {host}:{port} ({error.strerror}): try another --port'
+            ) from error
+        shown = f'[{host}]' if ':' in host else host
+        print(f'open http://{shown}:{listener.getsockname()[1]} (Ctrl+C stops)', flush=True)
+        config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse, build, serve."""
+    args = parse_args(arguments)
+
+    from mmaction.engine.errors import user_errors
+
+    with user_errors(setup=True):
+        try:
+            import starlette  # noqa: F401
+            import uvicorn  # noqa: F401
+        except ImportError as error:
+            raise ImportError(f"{error}: the page needs pip install 'dualformer[web]'") from error
+
+        from mmaction.apis import init_recognizer
+        from mmaction.apis.inference import read_label_file
+        from mmaction.apis.web import Limits, make_app
+        from mmaction.apis.web.explain import Explainer
+        from mmaction.visualization.grad_cam import check_colormap
+
+        check_colormap(args.colormap)
+        if min(args.max_megabytes, args.max_seconds) <= 0:
+            raise ValueError('--max-megabytes and --max-seconds must be positive')
+        given = given_examples(args.examples or [])
+        model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
+        names = model.dataset_meta.get('classes')
+        if args.label is not None:
+            names = read_label_file(args.label, model.cls_head.num_classes)
+        examples = listed_examples(model.cfg, names) if args.examples is None else given
+        local = args.host in ('127.0.0.1', 'localhost', '::1')
+        if not local:
+            print(f'warning: anyone who reaches {args.host} can upload videos to this page')
+        app = make_app(
+            Explainer(model, names, args.colormap),
+            f'{Path(args.config).stem}, {model.cls_head.num_classes} classes',
+            examples,
+            Limits(args.max_megabytes, args.max_seconds),
+            ('127.0.0.1', 'localhost', '[::1]', '::1') if local else ('*',),
+        )
+        try:
+            serve(app, args.host, args.port)
+        finally:
+            app.state.jobs.close()
+
+
+if __name__ == '__main__':
+    main()

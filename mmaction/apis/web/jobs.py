@@ -1,0 +1,181 @@
+"""Clips that wait, are worked on, or are done; each in a folder of its own that goes away."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from .uploads import Limits, UploadError, check_video
+
+__all__ = ['Explain', 'Job', 'Jobs']
+
+Progress = Callable[[float, str], None]
+Explain = Callable[[Path, Path, Progress], dict[str, Any]]
+"""(video, folder for pictures, progress) -> what the page shows."""
+
+KEPT = 12  # results that are kept at most
+LIFETIME = 900.0  # seconds until a result is dropped
+
+
+@dataclass
+class Job:
+    """One clip on its way.
+
+    Attributes:
+        name: What the user calls it.
+        folder: Its own folder.
+        video: The file; an upload in the folder, or an example outside, which stays.
+        is_upload: Whether the file is to be removed.
+        state: 'waiting', 'working', 'done' or 'failed'.
+        step: What is being done, for the page.
+        progress: 0 to 1.
+        result: What the page shows.
+        error: A sentence on what went wrong.
+    """
+
+    id: str
+    name: str
+    folder: Path
+    video: Path
+    is_upload: bool = True
+    state: str = 'waiting'
+    step: str = 'waiting'
+    progress: float = 0.0
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    touched: float = field(default_factory=time.monotonic)
+
+    def public(self) -> dict[str, Any]:
+        """What the page is told."""
+        keys = ('state', 'name', 'step', 'progress', 'result', 'error')
+        return {key: getattr(self, key) for key in keys}
+
+
+class Jobs:
+    """One worker that takes clips in turn, for the model can do one at a time.
+
+    Everything is below one temporary folder, which `close` removes. An upload is
+    removed as soon as it was worked on; results when the page lets go of them,
+    after a quarter of an hour, or when there are too many.
+
+    Args:
+        explain: Does the work.
+        limits: What is taken.
+    """
+
+    def __init__(self, explain: Explain, limits: Limits) -> None:
+        self.explain, self.limits = explain, limits
+        self.root = Path(tempfile.mkdtemp(prefix='dualformer-web-'))
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def open(self, name: str, example: Path | None = None) -> Job:
+        """A new job, not yet waiting: its file may have to be written first.
+
+        Raises:
+            UploadError: Too many are waiting.
+        """
+        self._clean()
+        with self._lock:
+            busy = sum(job.state in ('waiting', 'working') for job in self._jobs.values())
+            if busy >= self.limits.waiting:
+                raise UploadError('Too many clips are waiting; please try again in a minute.')
+            key = secrets.token_urlsafe(12)
+            folder = self.root / key
+            folder.mkdir()
+            job = Job(key, name, folder, example or folder / 'upload.video', example is None)
+            self._jobs[key] = job
+        return job
+
+    def start(self, job: Job) -> None:
+        """Let it wait for its turn."""
+        self._queue.put(job)
+
+    def get(self, key: str) -> Job | None:
+        """The job of an id, if it is still there."""
+        job = self._jobs.get(key)
+        if job is not None:
+            job.touched = time.monotonic()
+        return job
+
+    def before(self, job: Job) -> int:
+        """How many clips come before this one."""
+        with self._lock:
+            waiting = [other for other in self._jobs.values() if other.state == 'waiting']
+        return waiting.index(job) if job in waiting else 0
+
+    def picture(self, job: Job, name: str) -> Path | None:
+        """A picture of a result; only files that lie in its own folder under their own name."""
+        if job.state != 'done':
+            return None
+        return next((path for path in job.folder.iterdir() if path.name == name), None)
+
+    def drop(self, key: str) -> None:
+        """Forget a job and all its files."""
+        with self._lock:
+            job = self._jobs.pop(key, None)
+        if job is not None and job.state != 'working':  # else the worker removes it
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _clean(self) -> None:
+        now = time.monotonic()
+        ended = [job for job in list(self._jobs.values()) if job.state in ('done', 'failed')]
+        ended.sort(key=lambda job: job.touched)
+        old = [job for job in ended if now - job.touched > LIFETIME]
+        for key in {job.id for job in [*old, *ended[: max(len(ended) - KEPT + 1, 0)]]}:
+            self.drop(key)
+
+    def _work(self) -> None:
+        while (job := self._queue.get()) is not None:
+            if job.id in self._jobs:
+                self._do(job)
+            if job.id not in self._jobs:
+                shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _do(self, job: Job) -> None:
+        def progress(share: float, step: str) -> None:
+            job.progress, job.step = share, step
+
+        job.state = 'working'
+        try:
+            progress(0.03, 'looking into the file')
+            facts = check_video(job.video, job.name, self.limits)
+            result = self.explain(job.video, job.folder, progress)
+            job.result = {**result, 'video': facts.__dict__}
+            job.state, job.progress = 'done', 1.0
+        except (ValueError, OSError) as error:
+            job.error, job.state = self._sentence(error, job), 'failed'
+        except Exception as error:  # the page goes on, the terminal says what happened
+            traceback.print_exc()
+            job.error = f'{job.name} could not be worked on ({type(error).__name__}).'
+            job.state = 'failed'
+        finally:
+            if job.is_upload:
+                job.video.unlink(missing_ok=True)
+
+    def _sentence(self, error: Exception, job: Job) -> str:
+        """What went wrong, without the server's own paths."""
+        text = str(error).replace(str(job.video), job.name).replace(str(self.root), '')
+        if not isinstance(error, UploadError):
+            text = f'{job.name} cannot be read as a video: {text.removeprefix(job.name + ": ")}'
+        return text if text.endswith('.') else f'{text}.'
+
+    def close(self) -> None:
+        """Stop the worker and remove every file."""
+        self._jobs.clear()
+        self._queue.put(None)
+        shutil.rmtree(self.root, ignore_errors=True)
+        self._thread.join(timeout=20)
+        shutil.rmtree(self.root, ignore_errors=True)

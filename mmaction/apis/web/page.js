@@ -1,0 +1,301 @@
+'use strict';
+
+const $ = (id) => document.getElementById(id);
+const show = (id, yes) => { $(id).hidden = !yes; };
+const state = { job: null, turn: 0, result: null, pictures: {}, frame: 0, map: 0, playing: true };
+
+function make(kind, text, parent) {
+  const element = document.createElement(kind);
+  if (text !== undefined) element.textContent = text;
+  if (parent) parent.append(element);
+  return element;
+}
+
+async function answer(response) {
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(body.error || `The page's server answers ${response.status}.`);
+  return body;
+}
+
+function load(url) {
+  return new Promise((resolve, reject) => {
+    const image = new Image();
+    image.onload = () => resolve(image);
+    image.onerror = () => reject(new Error('A picture of the result could not be loaded.'));
+    image.src = url;
+  });
+}
+
+// ---------------------------------------------------------------- a clip on its way
+
+function begin(name) {
+  const turn = ++state.turn; // what was under way before no longer counts
+  letGo();
+  state.result = null;
+  ['error', 'scores', 'result', 'empty'].forEach((id) => show(id, false));
+  show('working', true);
+  report(0, `sending ${name}`);
+  reveal('working');
+  return turn;
+}
+
+function report(share, step) {
+  $('progress').value = share;
+  $('step').textContent = `${step} …`;
+}
+
+function fail(turn, error) {
+  if (turn !== state.turn) return;
+  show('working', false);
+  show('empty', true);
+  $('error').textContent = error.message;
+  show('error', true);
+  reveal('error');
+}
+
+// On a narrow page what is new lies below the fold.
+function reveal(id) {
+  $(id).scrollIntoView({ block: 'nearest' });
+}
+
+function letGo() {
+  if (state.job) navigator.sendBeacon(`/api/jobs/${state.job}/drop`);
+  state.job = null;
+}
+
+function send(file, turn) {
+  // XMLHttpRequest, for fetch does not tell how much has been sent.
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', `/api/jobs?name=${encodeURIComponent(file.name)}`);
+    request.upload.onprogress = (event) => {
+      if (turn === state.turn) report(0.03 * event.loaded / event.total, `sending ${file.name}`);
+    };
+    request.onload = () => resolve(new Response(request.response, { status: request.status }));
+    request.onerror = () => reject(new Error('The connection to the server of this page is lost.'));
+    request.send(file);
+  });
+}
+
+async function work(name, start) {
+  const turn = begin(name);
+  try {
+    const { id } = await answer(await start(turn));
+    if (turn !== state.turn) { navigator.sendBeacon(`/api/jobs/${id}/drop`); return; }
+    state.job = id;
+    for (;;) {
+      const job = await answer(await fetch(`/api/jobs/${id}`));
+      if (turn !== state.turn) return;
+      if (job.state === 'failed') throw new Error(job.error);
+      if (job.state === 'done') { await present(turn, id, job); return; }
+      report(job.progress, job.before ? `waiting for ${job.before} before` : job.step);
+      await new Promise((resolve) => setTimeout(resolve, 150));
+    }
+  } catch (error) { fail(turn, error); }
+}
+
+function upload(file) {
+  if (file.size > state.info.megabytes * 1e6) {
+    const turn = begin(file.name);
+    fail(turn, new Error(`${file.name} is larger than the ${state.info.megabytes} MB that this page takes.`));
+    return;
+  }
+  work(file.name, (turn) => send(file, turn));
+}
+
+// ---------------------------------------------------------------- the result
+
+async function present(turn, id, job) {
+  const result = job.result;
+  const names = ['clip.jpg', ...result.maps.map((map) => map.file), ...(result.tokens ? ['tokens.png'] : [])];
+  const pictures = {};
+  await Promise.all(names.map(async (name) => { pictures[name] = await load(`/api/jobs/${id}/${name}`); }));
+  if (turn !== state.turn) return;
+  Object.assign(state, { result, pictures, frame: 0, map: 0 });
+  $('name').textContent = job.name;
+  bars(result);
+  tabs(result);
+  legend(result.tokens);
+  for (const canvas of ['plain', 'heat', 'tokens']) {
+    $(canvas).width = result.clip.width;
+    $(canvas).height = result.clip.height;
+  }
+  $('frame').max = result.clip.frames - 1;
+  thumbnails(result);
+  show('working', false);
+  show('scores', true);
+  show('result', true);
+  reveal('scores');
+  draw();
+  play(!matchMedia('(prefers-reduced-motion: reduce)').matches);
+  document.body.dataset.ready = id;
+}
+
+function bars(result) {
+  const list = $('top');
+  list.replaceChildren();
+  for (const { name, score } of result.top) {
+    const item = make('li', undefined, list);
+    const line = make('div', undefined, item);
+    line.className = 'line';
+    make('b', name, line);
+    make('span', `${(100 * score).toFixed(1)} %`, line);
+    const bar = make('div', undefined, item);
+    bar.className = 'bar';
+    make('i', undefined, bar).style.width = `${Math.max(100 * score, 0.5)}%`;
+  }
+  const parts = result.views === 1 ? 'one view' : `${result.views} views`;
+  $('views').textContent = `Mean of ${parts} of the video. Heat and tokens are of its middle clip.`;
+}
+
+function tabs(result) {
+  const list = $('tabs');
+  list.replaceChildren();
+  result.maps.forEach((map, index) => {
+    const button = make('button', map.title, list);
+    button.type = 'button';
+    button.setAttribute('role', 'tab');
+    button.onclick = () => { state.map = index; choose(); draw(); };
+  });
+  choose();
+}
+
+function choose() {
+  [...$('tabs').children].forEach((button, index) => {
+    button.setAttribute('aria-selected', String(index === state.map));
+  });
+  const map = state.result.maps[state.map];
+  $('heat-name').textContent = map.title;
+  $('heat-text').textContent = map.text;
+}
+
+function legend(tokens) {
+  show('token-card', Boolean(tokens));
+  const list = $('legend');
+  list.replaceChildren();
+  for (const { colour, text } of tokens ? tokens.legend : []) {
+    const item = make('li', undefined, list);
+    make('i', undefined, item).style.background = colour;
+    make('span', text, item);
+  }
+}
+
+function thumbnails(result) {
+  const { clip, video } = result;
+  const list = $('frames');
+  list.replaceChildren();
+  $('seen').textContent = `${clip.frames} frames of ${clip.seen} pixels, from a video of `
+    + `${video.width} x ${video.height} pixels and ${video.seconds.toFixed(1)} s.`;
+  for (let index = 0; index < clip.frames; index++) {
+    const button = make('button', undefined, list);
+    button.type = 'button';
+    const canvas = make('canvas', undefined, button);
+    const scale = 160 / clip.width;
+    canvas.width = 160;
+    canvas.height = Math.round(clip.height * scale);
+    piece(canvas, state.pictures['clip.jpg'], index);
+    make('span', when(index), button);
+    button.onclick = () => { play(false); state.frame = index; draw(); };
+  }
+}
+
+function when(index) {
+  const { numbers, fps } = state.result.clip;
+  return numbers.length ? `${(numbers[index] / fps).toFixed(2)} s` : `frame ${index + 1}`;
+}
+
+// Frame `index` of a sprite onto a canvas.
+function piece(canvas, picture, index, alpha = 1) {
+  const { width, height, columns } = state.result.clip;
+  const context = canvas.getContext('2d');
+  context.globalAlpha = alpha;
+  context.drawImage(
+    picture, (index % columns) * width, Math.floor(index / columns) * height, width, height,
+    0, 0, canvas.width, canvas.height,
+  );
+  context.globalAlpha = 1;
+}
+
+function draw() {
+  const { result, pictures, frame } = state;
+  if (!result) return;
+  piece($('plain'), pictures['clip.jpg'], frame);
+  piece($('heat'), pictures['clip.jpg'], frame);
+  piece($('heat'), pictures[result.maps[state.map].file], frame, Number($('alpha').value));
+  if (result.tokens) {
+    const { steps, rows, columns } = result.tokens;
+    const canvas = $('tokens');
+    const context = canvas.getContext('2d');
+    const step = Math.floor((frame * steps) / result.clip.frames);
+    context.filter = 'grayscale(1)';
+    piece(canvas, pictures['clip.jpg'], frame);
+    context.filter = 'none';
+    context.imageSmoothingEnabled = false;
+    context.globalAlpha = 0.6;
+    context.drawImage(pictures['tokens.png'], 0, step * rows, columns, rows, 0, 0, canvas.width, canvas.height);
+    context.globalAlpha = 1;
+    context.imageSmoothingEnabled = true;
+  }
+  $('frame').value = frame;
+  $('number').textContent = `${frame + 1} of ${result.clip.frames}, ${when(frame)}`;
+  [...$('frames').children].forEach((button, index) => {
+    button.className = index === frame ? 'now' : '';
+  });
+}
+
+let ticking;
+function play(yes) {
+  state.playing = yes;
+  $('play').textContent = yes ? 'Pause' : 'Play';
+  clearInterval(ticking);
+  if (!yes || !state.result) return;
+  const pace = Math.max(1500 / state.result.clip.frames, 60);
+  ticking = setInterval(() => {
+    if (!state.result) return;
+    state.frame = (state.frame + 1) % state.result.clip.frames;
+    draw();
+  }, pace);
+}
+
+// ---------------------------------------------------------------- controls
+
+$('file').onchange = () => {
+  const [file] = $('file').files;
+  $('file').value = '';
+  if (file) upload(file);
+};
+$('drop').onkeydown = (event) => {
+  if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); $('file').click(); }
+};
+for (const kind of ['dragover', 'dragleave', 'drop']) {
+  document.addEventListener(kind, (event) => {
+    event.preventDefault();
+    $('drop').classList.toggle('over', kind === 'dragover');
+    const file = kind === 'drop' && event.dataTransfer.files[0];
+    if (file) upload(file);
+  });
+}
+$('play').onclick = () => play(!state.playing);
+$('frame').oninput = () => { play(false); state.frame = Number($('frame').value); draw(); };
+$('alpha').oninput = draw;
+window.addEventListener('pagehide', letGo);
+
+(async () => {
+  try {
+    const info = await answer(await fetch('/api/info'));
+    state.info = info;
+    $('model').textContent = info.title;
+    $('limits').textContent = `up to ${info.megabytes} MB and ${info.seconds} seconds`;
+    show('picks', info.examples.length > 0);
+    info.examples.forEach((name, number) => {
+      const button = make('button', undefined, $('examples'));
+      button.type = 'button';
+      const image = make('img', undefined, button);
+      image.src = `/api/examples/${number}`;
+      image.alt = '';
+      make('span', name, button);
+      button.onclick = () => work(name, () => fetch(`/api/examples/${number}`, { method: 'POST' }));
+    });
+    document.body.dataset.loaded = 'yes';
+  } catch (error) { fail(state.turn, error); }
+})();

@@ -1,0 +1,260 @@
+"""The page's server: few addresses, and no way from any of them to other files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from .jobs import Explain, Job, Jobs
+from .uploads import Limits, UploadError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+__all__ = ['make_app']
+
+_HERE = Path(__file__).parent
+_PAGES = {
+    '/': ('page.html', 'text/html'),
+    '/page.css': ('page.css', 'text/css'),
+    '/page.js': ('page.js', 'text/javascript'),
+}
+_HEADERS = {
+    'Content-Security-Policy': "default-src 'self'; img-src 'self' data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    'X-Content-Type-Options': 'nosniff',
+    'Referrer-Policy': 'no-referrer',
+    'Cache-Control': 'no-store',
+}
+
+
+def make_app(
+    explain: Explain,
+    title: str,
+    examples: Sequence[tuple[str, Path]] = (),
+    limits: Limits | None = None,
+    hosts: Sequence[str] = ('127.0.0.1', 'localhost'),
+) -> Starlette:
+    """The page as an ASGI application.
+
+    Args:
+        explain: Does the work on a clip, see `mmaction.apis.web.explain.Explainer`.
+        title: Name of the model, for the page.
+        examples: Names and files to pick from.
+        limits: What may be uploaded.
+        hosts: Names under which the page is reached; requests for others are refused, so
+            that no page elsewhere can talk to this one. ['*'] takes all.
+
+    Raises:
+        ImportError: The extra `web` is not installed.
+    """
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from starlette.routing import Route
+
+    pages = _Pages(explain, title, examples, limits or Limits())
+
+    @asynccontextmanager
+    async def life(app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            pages.jobs.close()
+
+    def route(path: str, endpoint: Any, *methods: str) -> Route:
+        return Route(path, endpoint, methods=list(methods))
+
+    app = Starlette(
+        routes=[
+            *(route(path, pages.page, 'GET') for path in _PAGES),
+            route('/api/info', pages.info, 'GET'),
+            route('/api/examples/{number:int}', pages.example, 'GET', 'POST'),
+            route('/api/jobs', pages.upload, 'POST'),
+            route('/api/jobs/{key}', pages.job, 'GET', 'DELETE'),
+            route('/api/jobs/{key}/drop', pages.drop, 'POST'),
+            route('/api/jobs/{key}/{name}', pages.picture, 'GET'),
+        ],
+        middleware=[
+            Middleware(_Guard),
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
+        ],
+        lifespan=life,
+    )
+    app.state.jobs = pages.jobs
+    return app
+
+
+class _Guard:
+    """Adds the headers, and refuses what other sites send."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.datastructures import Headers, MutableHeaders
+        from starlette.responses import PlainTextResponse
+
+        if scope['type'] != 'http':
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Any) -> None:
+            if message['type'] == 'http.response.start':
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        headers = Headers(scope=scope)
+        origin = headers.get('origin')
+        foreign = origin is not None and urlsplit(origin).netloc != headers.get('host')
+        if foreign and scope['method'] != 'GET':
+            await PlainTextResponse('requests of other sites are refused', 403)(
+                scope, receive, with_headers
+            )
+            return
+        await self.app(scope, receive, with_headers)
+
+
+class _Pages:
+    """What each address answers."""
+
+    def __init__(
+        self,
+        explain: Explain,
+        title: str,
+        examples: Sequence[tuple[str, Path]],
+        limits: Limits,
+    ) -> None:
+        self.title, self.examples, self.limits = title, list(examples), limits
+        self.jobs = Jobs(explain, limits)
+        self._previews: dict[int, bytes] = {}
+
+    async def page(self, request: Request) -> Response:
+        """One of the three files that are the page."""
+        from starlette.responses import FileResponse
+
+        name, kind = _PAGES[request.url.path]
+        return FileResponse(_HERE / name, media_type=kind)
+
+    async def info(self, request: Request) -> Response:
+        """What the page has to know at its start."""
+        from starlette.responses import JSONResponse
+
+        return JSONResponse(
+            dict(
+                title=self.title,
+                examples=[name for name, _ in self.examples],
+                megabytes=self.limits.megabytes,
+                seconds=self.limits.seconds,
+            )
+        )
+
+    async def example(self, request: Request) -> Response:
+        """A picture of an example (GET), or work on it (POST)."""
+        from starlette.concurrency import run_in_threadpool
+        from starlette.responses import Response
+
+        number = request.path_params['number']
+        if not 0 <= number < len(self.examples):
+            return _sorry(404, 'There is no such example.')
+        name, path = self.examples[number]
+        if request.method == 'POST':
+            return self._started(lambda: self.jobs.open(name, path))
+        if number not in self._previews:
+            self._previews[number] = await run_in_threadpool(_preview, path)
+        return Response(self._previews[number], media_type='image/jpeg')
+
+    def _started(self, opened: Callable[[], Job]) -> Response:
+        from starlette.responses import JSONResponse
+
+        try:
+            job = opened()
+        except UploadError as error:
+            return _sorry(503, str(error))
+        self.jobs.start(job)
+        return JSONResponse(dict(id=job.id), 202)
+
+    async def upload(self, request: Request) -> Response:
+        """Take a file as the body of the request, no more of it than is allowed."""
+        name = _plain_name(request.query_params.get('name', ''))
+        too_large = f'{name} is larger than the {self.limits.megabytes:g} MB that this page takes.'
+        told = request.headers.get('content-length', '0')
+        if told.isdigit() and int(told) > self.limits.bytes:
+            return _sorry(413, too_large)
+        try:
+            job = self.jobs.open(name)
+        except UploadError as error:
+            return _sorry(503, str(error))
+        size = 0
+        try:
+            with open(job.video, 'wb') as file:
+                async for part in request.stream():
+                    size += len(part)
+                    if size > self.limits.bytes:
+                        self.jobs.drop(job.id)
+                        return _sorry(413, too_large)
+                    file.write(part)
+        except BaseException:  # the sender went away, or the disk is full
+            self.jobs.drop(job.id)
+            raise
+        return self._started(lambda: job)
+
+    async def job(self, request: Request) -> Response:
+        """How a job stands (GET), or the end of it (DELETE)."""
+        from starlette.responses import JSONResponse, Response
+
+        job = self.jobs.get(request.path_params['key'])
+        if job is None:
+            return _sorry(404, 'This result is no longer kept; please choose the clip again.')
+        if request.method == 'DELETE':
+            self.jobs.drop(job.id)
+            return Response(status_code=204)
+        return JSONResponse({**job.public(), 'before': self.jobs.before(job)})
+
+    async def drop(self, request: Request) -> Response:
+        """The end of a job, as a page says it that is being closed."""
+        from starlette.responses import Response
+
+        self.jobs.drop(request.path_params['key'])
+        return Response(status_code=204)
+
+    async def picture(self, request: Request) -> Response:
+        """A picture of a result."""
+        from starlette.responses import FileResponse
+
+        job = self.jobs.get(request.path_params['key'])
+        path = self.jobs.picture(job, request.path_params['name']) if job is not None else None
+        return FileResponse(path) if path is not None else _sorry(404, 'There is no such picture.')
+
+
+def _sorry(status: int, sentence: str) -> Response:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse(dict(error=sentence), status)
+
+
+def _plain_name(name: str) -> str:
+    """The last part of a file's name, without what cannot be shown, at most 80 characters."""
+    last = name.replace('\\', '/').rsplit('/', 1)[-1]
+    shown = ''.join(c for c in last if c.isprintable()).strip()
+    return shown[:80] or 'the file'
+
+
+def _preview(path: Path) -> bytes:
+    """The middle frame of a video as a small JPEG."""
+    from PIL import Image
+
+    from ..clips import Frames
+
+    frames = Frames(path)
+    picture = Image.fromarray(frames.read([len(frames) // 2])[0])
+    picture.thumbnail((160, 160))
+    data = io.BytesIO()
+    picture.save(data, 'JPEG', quality=85)
+    return data.getvalue()

@@ -1,0 +1,373 @@
+"""The server of the page: what it takes, what it gives, and what it keeps to itself."""
+
+import http.client
+import io
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmaction.apis import init_recognizer
+from mmaction.apis.clips import Frames
+from mmaction.apis.web.explain import Explainer, sprite
+from mmaction.apis.web.jobs import KEPT, Jobs
+from mmaction.apis.web.server import _plain_name, make_app
+from mmaction.apis.web.uploads import Limits, UploadError, check_video, container_format
+from tests.apis.conftest import CLASSES, tiny_config
+from tests.video_factory import write_video
+
+LIMITS = Limits(megabytes=0.3, seconds=3.0, side=512, waiting=2)
+
+
+def fake_explain(video, folder, progress):
+    """Says how large the video is."""
+    progress(0.5, 'weighing')
+    Image.new('RGB', (4, 4)).save(folder / 'clip.jpg')
+    return dict(size=video.stat().st_size)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_video(tmp_path / 'a clip.mp4', 20, 64, 48, fps=10)
+
+
+class Site:
+    """A served page and requests to it, with paths sent as they are."""
+
+    def __init__(self, explain=fake_explain, examples=()):
+        uvicorn = pytest.importorskip('uvicorn')
+        pytest.importorskip('starlette')
+        self.app = make_app(explain, 'a model', examples, LIMITS)
+        self.jobs = self.app.state.jobs
+        self.listener = socket.socket()
+        self.listener.bind(('127.0.0.1', 0))
+        self.port = self.listener.getsockname()[1]
+        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level='warning'))
+        # not the main thread, so it takes no signals
+        self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.should_exit = True
+        self.thread.join()
+        self.listener.close()
+
+    def ask(self, method, path, body=None, **headers):
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=30)
+        connection.putrequest(method, path, skip_host='Host' in headers)
+        if body is not None:
+            headers = {'Content-Length': str(len(body)), **headers}
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        is_json = answer.headers.get_content_type() == 'application/json'
+        return answer.status, json.loads(content) if is_json else content, answer.headers
+
+    def send(self, data, name='a.mp4'):
+        return self.ask('POST', f'/api/jobs?name={name}', data)
+
+    def finished(self, key):
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            _, job, _ = self.ask('GET', f'/api/jobs/{key}')
+            if job['state'] in ('done', 'failed'):
+                return job
+            time.sleep(0.02)
+        raise AssertionError(job)
+
+
+@pytest.fixture
+def site():
+    with Site() as site:
+        yield site
+
+
+def test_a_clip_from_upload_to_oblivion(site, clip):
+    status, answer, _ = site.send(clip.read_bytes(), 'my%20holiday.mp4')
+    assert status == 202
+    key = answer['id']
+    job = site.finished(key)
+    assert job['state'] == 'done', job
+    assert job['name'] == 'my holiday.mp4'
+    assert job['result']['size'] == clip.stat().st_size
+    video = job['result']['video']
+    assert video == dict(width=64, height=48, fps=10, seconds=2)
+    status, picture, headers = site.ask('GET', f'/api/jobs/{key}/clip.jpg')
+    assert (status, headers['Content-Type'], headers['Cache-Control']) == (
+        200,
+        'image/jpeg',
+        'no-store',
+    )
+    assert Image.open(io.BytesIO(picture)).size == (4, 4)
+    # the upload is gone, and with the page's last word the rest
+    assert [p.name for p in site.jobs.root.rglob('*') if p.is_file()] == ['clip.jpg']
+    assert site.ask('POST', f'/api/jobs/{key}/drop')[0] == 204
+    assert list(site.jobs.root.iterdir()) == []
+    status, answer, _ = site.ask('GET', f'/api/jobs/{key}')
+    assert (status, answer['error'][:26]) == (404, 'This result is no longer k')
+
+
+def test_pages_and_their_headers(site):
+    for path, text in (('/', b'<h1>'), ('/page.js', b'use strict'), ('/page.css', b'--ink')):
+        status, content, headers = site.ask('GET', path)
+        assert status == 200
+        assert text in content
+        assert "default-src 'self'" in headers['Content-Security-Policy']
+        assert b'http' not in content.replace(b'://www.w3.org', b'')  # nothing from elsewhere
+    assert site.ask('GET', '/api/info')[1] == dict(
+        title='a model', examples=[], megabytes=0.3, seconds=3.0
+    )
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        '/../../../etc/passwd',
+        '/..%2f..%2f..%2fetc%2fpasswd',
+        '/%2e%2e/%2e%2e/etc/passwd',
+        '//etc/passwd',
+        '/page.css/../uploads.py',
+        '/page.css%00.py',
+        '/server.py',
+        '/file=/etc/passwd',
+        '/gradio_api/file=/etc/passwd',
+        '/api/jobs/KEY/../../etc/passwd',
+        '/api/jobs/KEY/..%2fsecret.txt',
+        '/api/jobs/KEY/%2e%2e%2fsecret.txt',
+        '/api/jobs/KEY/..%5csecret.txt',
+        '/api/jobs/KEY/%2fetc%2fpasswd',
+        '/api/jobs/KEY/upload.video',
+        '/api/jobs/KEY/..',
+        '/api/jobs/../secret.txt',
+        '/api/jobs/.',
+        '/api/examples/-1',
+        '/api/examples/0',
+    ],
+)
+def test_other_files_are_out_of_reach(path):
+    with Site() as site:
+        job = site.jobs.open('x')
+        fake_explain(Path(__file__), job.folder, lambda *_: None)
+        job.state = 'done'
+        (site.jobs.root / 'secret.txt').write_text('root: secret')
+        assert site.ask('GET', f'/api/jobs/{job.id}/clip.jpg')[0] == 200
+        status, content, _ = site.ask('GET', path.replace('KEY', job.id))
+        assert status in (400, 404, 405), path
+        assert 'root' not in str(content)
+
+
+def test_a_name_is_only_a_name(site, clip):
+    for name in ('..%2f..%2fetc%2fpasswd', 'C:%5cx%5cpasswd', '%2fetc%2fpasswd'):
+        job = site.finished(site.send(clip.read_bytes(), name)[1]['id'])
+        assert (job['state'], job['name']) == ('done', 'passwd')
+    assert _plain_name('a/b\x00\n<b>.mp4') == 'b\x00\n<b>.mp4'.replace('\x00', '').replace('\n', '')
+    assert _plain_name('') == 'the file'
+    assert len(_plain_name('x' * 300)) == 80
+
+
+@pytest.mark.parametrize(
+    ('data', 'sentence'),
+    [
+        (b'', 'a.mp4 is empty.'),
+        (b'hello' * 50, 'a.mp4 is not a video that this page can read (MP4, '),
+        (b'#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n' * 9, 'a.mp4 is not a video'),
+        (b"ffconcat version 1.0\nfile '/etc/passwd'\n" * 9, 'a.mp4 is not a video'),
+        (b'<MPD><BaseURL>file:///etc/passwd</BaseURL></MPD>', 'a.mp4 is not a video'),
+        (b'v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n', 'a.mp4 is not a video'),
+        (b'\x00\x00\x00\x18ftypmp42' + b'\x00' * 200, 'a.mp4 is damaged or incomplete'),
+    ],
+)
+def test_what_is_no_video_gets_a_sentence(site, data, sentence):
+    job = site.finished(site.send(data)[1]['id'])
+    assert job['state'] == 'failed'
+    assert job['error'].startswith(sentence)
+    assert str(site.jobs.root) not in job['error']
+    assert not [p for p in site.jobs.root.rglob('*') if p.is_file()]
+
+
+def test_a_broken_video_and_a_fault_of_ours_get_a_sentence(clip, capsys):
+    def explain(video, folder, progress):
+        raise error(f'{video}: no frame 3')
+
+    with Site(explain) as site:
+        error = ValueError
+        job = site.finished(site.send(clip.read_bytes())[1]['id'])
+        assert job['error'] == 'a.mp4 cannot be read as a video: no frame 3.'
+        error = RuntimeError
+        job = site.finished(site.send(clip.read_bytes())[1]['id'])
+        assert job['error'] == 'a.mp4 could not be worked on (RuntimeError).'
+    assert 'no frame 3' in capsys.readouterr().err
+
+
+def test_limits(site, tmp_path):
+    large = b'\x00' * 300_001
+    status, answer, _ = site.send(large)
+    assert (status, answer['error']) == (
+        413,
+        'a.mp4 is larger than the 0.3 MB that this page takes.',
+    )
+    # in pieces, without a length told before
+    connection = http.client.HTTPConnection('127.0.0.1', site.port)
+    connection.request('POST', '/api/jobs?name=b', iter([large[:200_000]] * 2), encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+    assert not list(site.jobs.root.iterdir())
+    long = write_video(tmp_path / 'long.mp4', 40, 64, 48, fps=10)
+    job = site.finished(site.send(long.read_bytes())[1]['id'])
+    assert job['error'] == ('a.mp4 is 4 seconds long; this page takes videos of up to 3 seconds.')
+    wide = write_video(tmp_path / 'wide.mp4', 2, 640, 48)
+    job = site.finished(site.send(wide.read_bytes())[1]['id'])
+    assert 'a.mp4 has 640 x 48 pixels' in job['error']
+
+
+def test_a_sender_who_goes_away_leaves_nothing(site):
+    connection = http.client.HTTPConnection('127.0.0.1', site.port)
+    connection.putrequest('POST', '/api/jobs?name=a')
+    connection.putheader('Content-Length', '200000')
+    connection.endheaders(b'\x00' * 1000)
+    while not list(site.jobs.root.iterdir()):
+        time.sleep(0.01)
+    connection.close()
+    end = time.monotonic() + 20
+    while list(site.jobs.root.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_other_sites_are_refused(site, clip):
+    data = clip.read_bytes()
+    status, _, _ = site.ask('POST', '/api/jobs?name=a', data, Origin='http://elsewhere.org')
+    assert status == 403
+    own = f'http://127.0.0.1:{site.port}'
+    assert site.ask('POST', '/api/jobs?name=a', data, Origin=own)[0] == 202
+    # a name of somebody else's that leads here
+    assert site.ask('GET', '/api/info', Host='elsewhere.org')[0] == 400
+    assert site.ask('GET', '/api/info', Host=f'localhost:{site.port}')[0] == 200
+
+
+def test_clips_wait_for_their_turn_and_nothing_stays_behind(clip):
+    release = threading.Event()
+
+    def explain(video, folder, progress):
+        assert release.wait(30)
+        return {}
+
+    with Site(explain, [('one', clip)]) as site:
+        first, second = (site.ask('POST', '/api/examples/0')[1]['id'] for _ in range(2))
+        status, answer, _ = site.ask('POST', '/api/examples/0')
+        assert (status, answer['error'][:24]) == (503, 'Too many clips are waiti')
+        assert site.ask('GET', f'/api/jobs/{second}')[1]['before'] in (0, 1)
+        assert site.ask('DELETE', f'/api/jobs/{second}')[0] == 204
+        release.set()
+        assert site.finished(first)['state'] == 'done'
+        status, picture, headers = site.ask('GET', '/api/examples/0')
+        assert headers['Content-Type'] == 'image/jpeg'
+        assert Image.open(io.BytesIO(picture)).size == (64, 48)
+        assert site.ask('POST', '/api/examples/1')[0] == 404
+        root = site.jobs.root
+        assert root.is_dir()
+    assert not root.exists()
+    assert clip.exists()  # an example is no upload
+
+
+def test_old_results_make_room(clip):
+    jobs = Jobs(fake_explain, LIMITS)
+    try:
+        for _ in range(KEPT + 3):
+            job = jobs.open('x', clip)
+            jobs.start(job)
+            while job.state not in ('done', 'failed'):
+                time.sleep(0.01)
+        assert len(list(jobs.root.iterdir())) == KEPT
+        assert jobs.get(job.id) is job
+    finally:
+        jobs.close()
+
+
+def test_containers_by_their_first_bytes(tmp_path):
+    for name, kind in (
+        ('a.mp4', 'mov'),
+        ('a.mkv', 'matroska'),
+        ('a.avi', 'avi'),
+        ('a.ts', 'mpegts'),
+    ):
+        path = tmp_path / name
+        with av.open(str(path), 'w') as container:
+            stream = container.add_stream('mpeg4', rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+            for i in range(10):
+                picture = np.full((48, 64, 3), 25 * i, np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
+            container.mux(stream.encode())
+        assert container_format(path.read_bytes()[:512]) == kind
+        facts = check_video(path, name, LIMITS)
+        assert (facts.width, facts.height) == (64, 48)
+        assert 0.8 < facts.seconds < 1.2
+    sound = tmp_path / 'sound.mp4'
+    with av.open(str(sound), 'w') as container:
+        stream = container.add_stream('aac', rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), 'fltp', 'mono')
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(UploadError, match='holds no pictures'):
+        check_video(sound, 'sound.mp4', LIMITS)
+
+
+def test_explainer_gives_all_that_the_page_shows(tmp_path, clip):
+    model = init_recognizer(tiny_config(), device='cpu')
+    steps = []
+    result = Explainer(model, None)(clip, tmp_path, lambda share, step: steps.append((share, step)))
+    assert [share for share, _ in steps] == sorted(share for share, _ in steps)
+    assert len(result['top']) == 5
+    assert result['top'][0]['name'].startswith('class ')
+    assert 0 < sum(entry['score'] for entry in result['top']) <= 1.001
+    assert result['views'] == 6
+    shown = result['clip']
+    assert (shown['frames'], shown['seen'], shown['fps']) == (4, '32 x 32', 10)
+    size = (shown['width'] * 4, shown['height'])
+    files = ['clip.jpg', *(entry['file'] for entry in result['maps'])]
+    assert [Image.open(tmp_path / name).size for name in files] == [size] * 5
+    titles = ['Grad-CAM', 'HiResCAM', 'Local windows', 'Global pyramid']
+    assert [entry['title'] for entry in result['maps']] == titles
+    tokens = result['tokens']
+    rows = tokens['steps'] * tokens['rows']
+    assert Image.open(tmp_path / 'tokens.png').size == (tokens['columns'], rows)
+    assert len(tokens['legend']) <= CLASSES
+    # the frames are those whose numbers are told
+    frames = Frames(clip).read(shown['numbers'])[:, :, 8:56]
+    first = np.asarray(Image.open(tmp_path / 'clip.jpg'))[:, : shown['width']]
+    assert abs(first.mean() - frames[0].mean()) < 12
+
+
+def test_sprite():
+    frames = np.arange(10, dtype=np.uint8).repeat(2 * 3 * 3).reshape(10, 2, 3, 3)
+    grid = sprite(frames)
+    assert grid.shape == (4, 24, 3)
+    assert (grid[:2, 21:24] == 7).all()
+    assert (grid[2:, 3:6] == 9).all()
+    assert not grid[2:, 6:].any()
+    assert sprite(frames[:2]).shape == (2, 6, 3)
+
+
+def test_no_file_descriptors_are_left_open(site, clip):
+    count = len(os.listdir('/proc/self/fd')) if Path('/proc/self/fd').exists() else None
+    for _ in range(5):
+        site.finished(site.send(clip.read_bytes())[1]['id'])
+    if count is not None:
+        assert len(os.listdir('/proc/self/fd')) <= count + 2

@@ -1,0 +1,193 @@
+"""demo/web_demo.py as a user sees it, in a real headless Chromium."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from demo import web_demo
+from mmaction.apis import init_recognizer
+from tests.apis.conftest import CLASSES, tiny_config
+from tests.browser import Browser, find_chromium
+from tests.video_factory import write_video
+
+ROOT = Path(__file__).parents[2]
+NAMES = [f'class {"abcdef"[i]}' for i in range(CLASSES)]
+needs_extra = pytest.mark.skipif(
+    importlib.util.find_spec('starlette') is None or importlib.util.find_spec('uvicorn') is None,
+    reason="needs the extra 'web'",
+)
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """Config with a test list, checkpoint, videos."""
+    folder = tmp_path_factory.mktemp('web')
+    torch.manual_seed(3)
+    lines = []
+    for i in range(3):
+        write_video(folder / f'clip {i}.mp4', 20, 64, 48, fps=10)
+        lines.append(f'clip {i}.mp4 {i % 2}\n')
+    (folder / 'val.txt').write_text(''.join(lines))
+    dataset = dict(type='VideoDataset', ann_file='val.txt', data_root=str(folder))
+    tiny_config(test_dataloader=dict(dataset=dataset)).dump(folder / 'config.py')
+    model = init_recognizer(tiny_config(), device='cpu')
+    meta = dict(dataset_meta=dict(classes=NAMES))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), folder / 'model.pth')
+    broken = (folder / 'clip 0.mp4').read_bytes()
+    (folder / 'broken.mp4').write_bytes(broken[: len(broken) // 2])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def page(files, tmp_path_factory):
+    """The running page: its address, and the folder in which it may keep files."""
+    kept = tmp_path_factory.mktemp('kept')
+    process = subprocess.Popen(
+        [sys.executable, ROOT / 'demo' / 'web_demo.py', files / 'config.py', files / 'model.pth',
+         '--port', '0', '--device', 'cpu', '--max-megabytes', '0.5'],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, 'TMPDIR': str(kept)}, cwd=ROOT,
+    )  # fmt: skip
+    address = None
+    for line in process.stdout:
+        if address := re.match(r'open (http://127\.0\.0\.1:\d+) ', line):
+            break
+    assert address, 'the page did not start'
+    yield address[1], kept
+    # even an early end leaves nothing behind
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
+    assert list(kept.iterdir()) == []
+
+
+@pytest.fixture
+def browser(page):
+    with Browser() as browser:
+        browser.open(page[0])
+        browser.wait("document.body && document.body.dataset.loaded === 'yes'")
+        yield browser
+        assert browser.problems == []
+
+
+def has_content(browser, canvas):
+    """Whether a canvas is neither empty nor of one colour."""
+    return browser.run(
+        f"(() => {{ const c = document.getElementById('{canvas}'); const d = c.getContext('2d')"
+        '.getImageData(0, 0, c.width, c.height).data; let least = 255, most = 0; '
+        'for (let i = 0; i < d.length; i += 4) { least = Math.min(least, d[i]); '
+        'most = Math.max(most, d[i]); } return most - least > 40; })()'
+    )
+
+
+def of(canvas):
+    return f"document.getElementById('{canvas}').toDataURL()"
+
+
+@needs_extra
+@pytest.mark.browser
+@pytest.mark.skipif(find_chromium() is None, reason='no Chromium')
+def test_upload_result_screenshot(page, browser, files, tmp_path):
+    browser.choose_file('#file', files / 'clip 1.mp4')
+    browser.wait('document.body.dataset.ready')
+    assert browser.text('#name') == 'clip 1.mp4'
+    rows = browser.text('#top').splitlines()
+    assert rows[::2][0] in NAMES
+    scores = [float(text.removesuffix(' %')) for text in rows[1::2]]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+    tabs = browser.text('#tabs').split('\n')
+    assert tabs == ['Grad-CAM', 'HiResCAM', 'Local windows', 'Global pyramid']
+    assert all(has_content(browser, canvas) for canvas in ('plain', 'heat', 'tokens'))
+    assert browser.run("document.querySelectorAll('#frames button').length") == 4
+    assert '32 x 32 pixels, from a video of 64 x 48 pixels and 2.0 s' in browser.text('#seen')
+
+    # it plays until it is paused; all films show the same frame
+    frame = browser.run("document.getElementById('frame').value")
+    browser.wait(f"document.getElementById('frame').value !== '{frame}'")
+    browser.click('#play')
+    browser.click('#frames button:nth-child(1)')
+    plain, heat = browser.run(of('plain')), browser.run(of('heat'))
+    browser.click('#frames button:nth-child(3)')
+    assert browser.text('#number').startswith('3 of 4, ')
+    assert browser.run(of('plain')) != plain
+    # another map, another picture; without opacity it is the clip
+    before = browser.run(of('heat'))
+    assert before != heat
+    browser.click('#tabs button:nth-child(3)')
+    assert browser.text('#heat-name') == 'Local windows'
+    assert browser.run(of('heat')) != before
+    browser.run("(() => { const a = document.getElementById('alpha'); a.value = 0; "
+                "a.dispatchEvent(new Event('input')); })()")  # fmt: skip
+    assert browser.run(of('heat')) == browser.run(of('plain'))
+
+    for width, mobile in ((1280, False), (390, True)):
+        browser.resize(width, 850, 1, mobile)
+        path = tmp_path / f'{width}.png'
+        browser.screenshot(path)
+        picture = np.asarray(Image.open(path).convert('RGB'))
+        assert picture.shape[1] == width  # nothing sticks out to the right
+        assert picture.shape[0] > 800
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500
+
+
+@needs_extra
+@pytest.mark.browser
+@pytest.mark.skipif(find_chromium() is None, reason='no Chromium')
+def test_errors_and_examples(page, browser, files, tmp_path):
+    browser.choose_file('#file', files / 'broken.mp4')
+    browser.wait("!document.getElementById('error').hidden")
+    assert browser.text('#error').startswith('broken.mp4 ')
+    assert browser.text('#error').endswith('.')
+    assert str(page[1]) not in browser.text('#error')
+    assert browser.run("document.getElementById('working').hidden")
+    large = tmp_path / 'b>.mp4'
+    large.write_bytes(b'\x00' * 600_000)
+    browser.choose_file('#file', large)
+    browser.wait("document.getElementById('error').innerText.includes('larger')")
+    assert browser.text('#error').startswith('b>.mp4 is larger than the 0.5 MB')
+    # the next clip takes the sentence away
+    assert browser.text('#examples').split('\n') == NAMES[:2]
+    browser.click('#examples button:nth-child(2)')
+    browser.wait('document.body.dataset.ready')
+    assert browser.text('#name') == 'class b'
+    assert browser.run("document.getElementById('error').hidden")
+    # a page that is left takes its result along
+    key = browser.run('document.body.dataset.ready')
+    assert len(list(page[1].glob(f'*/{key}'))) == 1
+    browser.open('about:blank')
+    end = time.monotonic() + 20
+    while list(page[1].glob(f'*/{key}')):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ('options', 'text'),
+    [
+        (['--examples', 'nowhere.mp4'], '--examples: there is no video file nowhere.mp4'),
+        (['--max-seconds', '0'], '--max-megabytes and --max-seconds must be positive'),
+        (['--colormap', 'mud'], "colormap 'mud'"),
+        (['--host', '192.0.2.1', '--port', '0'], 'cannot listen at 192.0.2.1:0'),
+    ],
+)
+@needs_extra
+def test_start_errors(files, capsys, options, text):
+    with pytest.raises(SystemExit):
+        web_demo.main([str(files / 'config.py'), str(files / 'model.pth'), *options])
+    assert text in capsys.readouterr().err
+
+
+def test_without_the_extra(files, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'uvicorn', None)
+    with pytest.raises(SystemExit):
+        web_demo.main([str(files / 'config.py'), str(files / 'model.pth')])
+    assert "pip install 'dualformer[web]'" in capsys.readouterr().err
