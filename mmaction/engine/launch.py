@@ -18,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+from mmaction.utils.memory import keep_freed_memory
+
 from .errors import ConfigError
 
 __all__ = [
@@ -67,6 +69,8 @@ def init_processes(
         raise ConfigError(f'--launcher is one of {", ".join(LAUNCHERS)}, not "{launcher}"')
     if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
         launcher = 'pytorch'
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     if launcher == 'none':
         return Processes('none', device='cuda' if torch.cuda.is_available() else 'cpu')
     {'pytorch': _torchrun_env, 'slurm': _slurm_env, 'mpi': _mpi_env}[launcher]()

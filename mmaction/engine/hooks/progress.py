@@ -7,11 +7,11 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from mmaction.registry import HOOKS
+from mmaction.utils.memory import peak_memory
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -40,18 +40,6 @@ class _NoStepLines(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         text = str(record.msg)
         return not text.startswith(('Epoch(train)', 'Iter(train)')) and 'eta:' not in text
-
-
-def peak_memory() -> float:
-    """Bytes that this process has taken at most: of the GPU, else of the machine (0: unknown)."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_reserved())
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:  # Windows has no such count
-        return 0.0
-    # Linux counts in KiB, macOS in bytes.
-    return float(getrusage(RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == 'darwin' else 1024)
 
 
 @HOOKS.register_module()

@@ -11,6 +11,7 @@ to the last norm. Sizes and kernels are always (time, height, width).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ from mmengine.model import BaseModule, initialize
 from mmengine.runner.checkpoint import CheckpointLoader
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor, nn
+from torch.amp import custom_bwd, custom_fwd
 from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
@@ -176,21 +178,23 @@ def window_mask(grid: Size3, padded: Size3, window: Size3, device: torch.device)
     return window_partition(real, window).squeeze(-1)
 
 
+def cells(x: Tensor, kernel: Sequence[int]) -> Tensor:
+    """(B, T, H, W, C) -> (B, T/kt, H/kh, W/kw, kt * kh * kw, C): what each kernel position sees.
+
+    The grid is padded at its ends to multiples of the kernel.
+    """
+    t, h, w = kernel
+    x = pad_to_multiple(x, (t, h, w))
+    return rearrange(x, 'B (T t) (H h) (W w) C -> B T H W (t h w) C', t=t, h=h, w=w)
+
+
 def patch_linear(x: Tensor, conv: nn.Conv3d) -> Tensor:
     """A convolution whose kernel equals its stride, as one matrix product.
 
     (B, T, H, W, C) -> (B, T/kt, H/kh, W/kw, out channels).
     """
-    t, h, w = conv.kernel_size
-    patches = rearrange(
-        pad_to_multiple(x, (t, h, w)),
-        'B (T t) (H h) (W w) C -> B T H W (t h w C)',
-        t=t,
-        h=h,
-        w=w,
-    )
     weight = conv.weight.permute(0, 2, 3, 4, 1).flatten(1)
-    return F.linear(patches, weight, conv.bias)
+    return F.linear(cells(x, conv.kernel_size).flatten(4), weight, conv.bias)
 
 
 # ---------------------------------------------------------------- modules
@@ -207,13 +211,9 @@ class DepthwisePool(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> (B, T/kt, H/kh, W/kw, C)."""
-        t, h, w = self.kernel_size
-        x = pad_to_multiple(x, (t, h, w))
-        B, T, H, W, C = x.shape
-        cells = x.reshape(B, T // t, t, H // h, h, W // w, w, C)
-        weight = self.weight.permute(2, 3, 4, 1, 0).view(t, 1, h, 1, w, C)
         assert self.bias is not None
-        return (cells * weight).sum((2, 4, 6)) + self.bias
+        weight = self.weight.flatten(1).t()  # (kt * kh * kw, C)
+        return (cells(x, self.kernel_size) * weight).sum(4) + self.bias
 
 
 class PatchEmbed(nn.Module):
@@ -233,6 +233,41 @@ class PatchEmbed(nn.Module):
         return self.norm(patch_linear(x, self.proj))
 
 
+class _Depthwise3x3x3(torch.autograd.Function):
+    """Depthwise 3x3x3 convolution of (B, T, H, W, C) whose gradients are fast on a CPU.
+
+    PyTorch's own gradients of such a convolution take thirty times as long as its forward
+    pass. The input's is a convolution itself, with the kernel turned round; the kernel's
+    is, for each of the 27 positions, the product of gradient and shifted input.
+    """
+
+    @staticmethod
+    @custom_fwd(device_type='cpu')
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return depthwise_3x3x3(x, weight, bias)
+
+    @staticmethod
+    @custom_bwd(device_type='cpu')
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        T, H, W = grid_of(x)
+        padded = F.pad(x, (0, 0, 1, 1, 1, 1, 1, 1))
+        shifted = (
+            padded[:, t : t + T, h : h + H, w : w + W]
+            for t, h, w in itertools.product(range(3), repeat=3)
+        )
+        grad_weight = torch.stack([(cut * grad).sum((0, 1, 2, 3)) for cut in shifted], -1)
+        grad_x = depthwise_3x3x3(grad, weight.flip(2, 3, 4), None)
+        return grad_x, grad_weight.view(weight.shape), grad.sum((0, 1, 2, 3))
+
+
+def depthwise_3x3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(B, T, H, W, C) -> the same; the kernel (C, 1, 3, 3, 3) sees zeros beyond the grid."""
+    x = x.permute(0, 4, 1, 2, 3)  # a channels-last view, nothing is copied
+    return F.conv3d(x, weight, bias, padding=1, groups=x.shape[1]).permute(0, 2, 3, 4, 1)
+
+
 class PositionGenerator(nn.Module):
     """Conditional position encoding: x + depthwise 3x3x3 convolution of x.
 
@@ -245,8 +280,11 @@ class PositionGenerator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> the same."""
-        position = self.proj(x.permute(0, 4, 1, 2, 3))  # a channels-last view, nothing is copied
-        return x + position.permute(0, 2, 3, 4, 1)
+        conv = self.proj[0]
+        assert isinstance(conv, nn.Conv3d)
+        if self.training and x.device.type == 'cpu':
+            return x + _Depthwise3x3x3.apply(x, conv.weight, conv.bias)
+        return x + depthwise_3x3x3(x, conv.weight, conv.bias)
 
 
 class Attention(nn.Module):
@@ -367,7 +405,11 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block around one of the two attentions."""
+    """Pre-norm transformer block around one of the two attentions.
+
+    With `recompute_mlp` the hidden tokens of the MLP, the widest that there are, are computed
+    again in the backward pass instead of being kept for it.
+    """
 
     def __init__(
         self,
@@ -377,8 +419,10 @@ class Block(nn.Module):
         mlp_ratio: float = 4.0,
         drop: float = 0.0,
         drop_path: float = 0.0,
+        recompute_mlp: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute_mlp = recompute_mlp
         self.norm1 = norm_layer(dim)
         self.attn = attn
         self.norm2 = norm_layer(dim)
@@ -388,7 +432,12 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> the same."""
         x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        if self.recompute_mlp and self.training and torch.is_grad_enabled():
+            return x + self.drop_path(checkpoint(self._normed_mlp, x, use_reentrant=False))
+        return x + self.drop_path(self._normed_mlp(x))
+
+    def _normed_mlp(self, x: Tensor) -> Tensor:
+        return self.mlp(self.norm2(x))
 
 
 def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
@@ -450,8 +499,10 @@ class DualFormer(BaseModule):
         fine_pysizes: Pooled grid of the fine pyramid level at `video_size`, per stage.
         coarse_pysizes: Likewise of the coarse level; None where a stage has none.
         temporal_pooling: Whether the later patch embeddings halve time as well.
-        use_checkpoint: Recompute each block in the backward pass: the same
-            gradients, less memory, about a third more time.
+        use_checkpoint: What is computed again in the backward pass instead of being kept,
+            with the same gradients: False nothing, 'selective' the hidden tokens of the
+            MLPs (about half the memory for a tenth more time), True whole blocks (least
+            memory, a third more time).
         frozen_stages: How many stages keep their weights and run as in evaluation (no
             dropout, BatchNorm's stored statistics). 0 freezes the first patch embedding
             alone, -1 nothing; the last norm always learns.
@@ -484,7 +535,7 @@ class DualFormer(BaseModule):
         fine_pysizes: Sequence[Sequence[int]] | None = None,
         coarse_pysizes: Sequence[Sequence[int] | None] | None = None,
         temporal_pooling: bool = False,
-        use_checkpoint: bool = False,
+        use_checkpoint: bool | str = False,
         frozen_stages: int = -1,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -511,6 +562,10 @@ class DualFormer(BaseModule):
         self.pretrained = pretrained
         self.pretrained2d = pretrained2d
         self.in_chans = in_chans
+        if use_checkpoint not in (False, True, 'selective'):
+            raise ValueError(
+                f"use_checkpoint={use_checkpoint!r} is none of False, 'selective' and True."
+            )
         self.use_checkpoint = use_checkpoint
         if not -1 <= frozen_stages <= len(dims):
             raise ValueError(
@@ -543,6 +598,7 @@ class DualFormer(BaseModule):
                     spec['mlp_ratios'][i],
                     drop_rate,
                     next(drop_paths),
+                    recompute_mlp=use_checkpoint == 'selective',
                 )
                 for j in range(all_depths[i])
             ]
@@ -609,7 +665,7 @@ class DualFormer(BaseModule):
         return self.norm(x).permute(0, 4, 1, 2, 3)
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        if not (self.use_checkpoint and self.training and torch.is_grad_enabled()):
+        if not (self.use_checkpoint is True and self.training and torch.is_grad_enabled()):
             return block(x)
         if torch.compiler.is_compiling():
             # A BatchNorm over several processes is not part of the compiled graph: recomputed,

@@ -1,0 +1,52 @@
+"""Memory of this process: how much it took, and what the allocator does with what is freed."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+__all__ = ['keep_freed_memory', 'peak_memory']
+
+# <malloc.h> of glibc
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library hand freed memory out again instead of returning it to the system.
+
+    The activations of a video model are tens of megabytes each. By default glibc gets
+    every one as fresh pages, which the system has to clear, and gives them back a moment
+    later. Kept, a forward pass on a CPU is about a tenth faster, with the same peak.
+
+    Returns:
+        Whether it did anything: on systems without glibc (macOS, Windows) it does not.
+    """
+    if sys.platform != 'linux':
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl has no mallopt
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def peak_memory() -> int:
+    """Bytes that this process has taken at most: of the GPU, else of the machine (0: unknown)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved()
+    try:  # Linux; what getrusage counts there includes the process that started this one
+        for line in Path('/proc/self/status').read_text().splitlines():
+            if line.startswith('VmHWM:'):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows has no such count
+        return 0
+    # macOS counts in bytes, others in KiB.
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
