@@ -193,7 +193,7 @@ def write(
     else:
         alone = len(blended) == 1
         film = next(iter(blended.values())) if alone else side_by_side(list(blended.items()))
-        with ClipWriter(args.out_filename, args.fps) as writer:
+        with ClipWriter(args.out_filename, args.fps, smooth=True) as writer:
             writer.write(film)
     print(f'written: {args.out_filename}')
 

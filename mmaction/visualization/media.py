@@ -66,18 +66,21 @@ class ClipWriter:
     Args:
         path: The file; folders above it are made.
         fps: Frames per second. A GIF keeps hundredths of a second.
+        smooth: Give the 256 colours of a GIF's frame to fine shades, such as those of
+            heat, at the cost of rare colours, such as those of a legend.
 
     Raises:
         ValueError: The name ends in neither, or `fps` is not positive.
     """
 
-    def __init__(self, path: str | Path, fps: float) -> None:
+    def __init__(self, path: str | Path, fps: float, smooth: bool = False) -> None:
         check_out_name(path, ('.mp4', '.gif'))
         if fps <= 0:
             raise ValueError(f'fps={fps} must be positive')
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.fps = fps
+        self.smooth = smooth
         self._container: Any = None
         self._stream: Any = None
         self._pages: list[Any] = []
@@ -94,7 +97,8 @@ class ClipWriter:
             from PIL import Image
 
             # Unlike the median cut, this keeps rare colours, those of a legend, as they are.
-            how, dither = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+            how = Image.Quantize.MEDIANCUT if self.smooth else Image.Quantize.MAXCOVERAGE
+            dither = Image.Dither.NONE
             self._pages += [Image.fromarray(f).quantize(256, how, dither=dither) for f in frames]
             return
         import av

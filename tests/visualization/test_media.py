@@ -42,6 +42,22 @@ def test_gif_repeats_for_ever_at_its_rate(frames, tmp_path):
         assert (image.n_frames, image.info['loop'], image.info['duration']) == (6, 0, 120)
 
 
+def test_gif_keeps_rare_colours_or_fine_shades(tmp_path):
+    # thousands of dark shades, and a strip of bright colours
+    rows, columns = np.mgrid[0:80, 0:80]
+    page = np.stack([rows, columns // 2, (rows + columns) // 2], -1).astype(np.uint8)
+    page[:4] = np.random.default_rng(0).integers(0, 256, (4, 80, 3))
+    page[:4, :4] = (0, 255, 0)
+    errors = {}
+    for smooth in (False, True):
+        with ClipWriter(tmp_path / 'clip.gif', 8, smooth) as writer:
+            writer.write(page[None])
+        found = read(tmp_path / 'clip.gif')[0][0].astype(int)
+        errors[smooth] = np.abs(found - page)
+    assert errors[False][:4, :4].max() == 0
+    assert errors[True].mean() < 0.8 * errors[False].mean()
+
+
 @pytest.mark.parametrize('name', ['clip.mp4', 'clip.gif'])
 def test_what_is_not_complete_is_removed(frames, tmp_path, name):
     def fail():
