@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -323,6 +324,8 @@ def test_trim_cuts_what_the_annotation_names(tmp_path, capsys):
         numbers = [frame_number(image) for image in reader.get_batch(range(len(reader)))]
         reader.close()
         assert numbers == list(range(first, last + 1))
+        with av.open(str(videos / name)) as container:
+            assert next(container.decode(video=0)).time == 0
     assert lines(out / 'val.txt') == ['clips/v_odd_0000400_0001200.mp4 0']
     told = {row[2]: row[1:] for row in dropped(out / 'dropped.tsv')}
     status, _, reason = told['v_bad_0000400_0001200']

@@ -235,7 +235,7 @@ def test_kinetics400(tmp_path, capsys):
             '"air drumming",AbCdEfGhIjK,31,41,train,0\n'
             '"massaging person\'s head",-bCdEfGhIjK,0,10,train,0\n'
             '"passing American football (in game)",--CdEfGhIjK,5,15,train,0\n'
-            'abseiling,aBcDeFgHiJk,5,15,train,0\n',
+            '"""abseiling""",aBcDeFgHiJk,5,15,train,0\n',
             'kinetics400/validate.csv': f'{HEAD}\r\n'
             'abseiling,idOnlyInVal,10.0,20.0,val\r\nair drumming,twiceInHere,1,11,val\r\n'
             'air drumming,twiceInHere,20,30,val\r\n',
@@ -468,6 +468,10 @@ def test_something_v2_of_both_releases(tmp_path, prefix):
         put(tmp_path / 'annotations', {'test-answers.csv': answers + 'onto something\n'})
         run(tmp_path, 'sthv2')
         assert lines(out / 'test.txt') == ['90210.webm 0', '90211.mp4 2']
+        put(tmp_path / 'annotations', {'test-answers.csv': answers.partition('\n')[0]})
+        run(tmp_path, 'sthv2')
+        assert lines(out / 'test.txt') == ['90210.webm 0']
+        assert dropped(out / 'dropped.tsv') == [('test', 'left out', '90211', 'it has no label')]
 
 
 @pytest.mark.parametrize(
