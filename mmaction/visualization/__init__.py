@@ -4,10 +4,13 @@ from .attention import attention_blocks, attention_heat
 from .grad_cam import GradCAM, overlay
 from .labels import draw_top_classes, side_by_side
 from .media import ClipWriter, check_out_name, contact_sheet, resize_frames
+from .visualizer import ActionVisualizer, LocalVisBackend
 
 __all__ = [
+    'ActionVisualizer',
     'ClipWriter',
     'GradCAM',
+    'LocalVisBackend',
     'attention_blocks',
     'attention_heat',
     'check_out_name',

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['draw_top_classes', 'side_by_side']
+__all__ = ['draw_text', 'draw_top_classes', 'side_by_side']
 
 _BAR, _BEST_BAR, _BOX = (99, 132, 173), (246, 173, 85), (14, 20, 30, 190)
 
@@ -46,10 +46,43 @@ def draw_top_classes(
         raise ValueError(f'font_scale={font_scale} must be positive')
     height, width = frames.shape[1:3]
     panel = _panel(tuple(top), height, width, font_scale, font_color)
+    return _lay(frames, panel, height - len(panel))
+
+
+def draw_text(
+    frames: np.ndarray,
+    text: str,
+    where: str = 'top',
+    font_scale: float = 1.0,
+    font_color: str = 'white',
+) -> np.ndarray:
+    """Write a line into the upper or lower left corner ('top', 'bottom') of copies of frames.
+
+    Raises:
+        ValueError: The colour is unknown, or the scale not positive.
+    """
+    from PIL import Image, ImageColor, ImageDraw
+
+    if font_scale <= 0:
+        raise ValueError(f'font_scale={font_scale} must be positive')
+    height, width = frames.shape[1:3]
+    size = max(round(min(height * 0.045, width * 0.05) * font_scale), 6)
+    font, margin = _font(size), round(size * 0.6)
+    line = _shorten(text, font, max(width - 2 * margin, size))
+    w = min(round(font.getlength(line)) + 2 * margin, width)
+    image = Image.new('RGBA', (w, min(round(size * 1.5) + margin, height)), _BOX)
+    draw = ImageDraw.Draw(image)
+    place = (margin, image.height / 2)
+    draw.text(place, line, fill=ImageColor.getrgb(font_color), font=font, anchor='lm')
+    return _lay(frames, np.asarray(image), 0 if where == 'top' else height - image.height)
+
+
+def _lay(frames: np.ndarray, panel: np.ndarray, top: int) -> np.ndarray:
+    """Copies of frames with a panel (h, w, 4) at their left edge."""
     colour, opacity = panel[..., :3].astype(np.float32), panel[..., 3:].astype(np.float32) / 255
     out = frames.copy()
     h, w = panel.shape[:2]
-    place = out[:, height - h : height, :w]
+    place = out[:, top : top + h, :w]
     place[:] = (place * (1 - opacity) + colour * opacity + 0.5).astype(np.uint8)
     return out
 

@@ -10,6 +10,7 @@ from .start_report import StartReportHook
 from .stop import StopHook
 from .test_results import TestResultsHook
 from .unreadable import UnreadableClipsHook
+from .visualization import VisualizationHook
 
 __all__ = [
     'CheckpointHook',
@@ -23,4 +24,5 @@ __all__ = [
     'StopHook',
     'TestResultsHook',
     'UnreadableClipsHook',
+    'VisualizationHook',
 ]

@@ -1,0 +1,125 @@
+"""Clips with their labels and predictions, while a model is validated or tested."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmengine.hooks import Hook
+
+from mmaction.registry import HOOKS
+from mmaction.structures import ActionDataSample
+
+if TYPE_CHECKING:
+    from ..runner import ActionRunner
+
+__all__ = ['VisualizationHook']
+
+
+@HOOKS.register_module()
+class VisualizationHook(Hook):
+    """Draw every n-th clip of validation and test by the run's `ActionVisualizer`.
+
+    The clip is the first view, as the model gets it. It goes to the visualizer's backends, or
+    to `out_dir`, called `<number>_<file>`.
+
+    Args:
+        enable: Whether it does anything.
+        interval: n; clips are counted by process.
+        show: Show the frames in a window.
+        out_dir: Folder; `<number>_<file>_<step>` with the ending of its kind is written there.
+        kwargs: Further arguments of `ActionVisualizer.add_datasample`, such as `out_type`.
+
+    Raises:
+        ValueError: `interval` is not positive, or, at the start of a run, its visualizer
+            cannot draw clips.
+
+    Source: the class of this name in mmaction2 1.x.
+    """
+
+    def __init__(
+        self,
+        enable: bool = False,
+        interval: int = 5000,
+        show: bool = False,
+        out_dir: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f'VisualizationHook: interval={interval} must be at least 1')
+        self.enable, self.interval = enable, interval
+        self.show, self.out_dir = show, out_dir
+        self.draw_args = kwargs
+
+    def before_run(self, runner: ActionRunner) -> None:
+        """See that there is something to draw with."""
+        from mmaction.visualization import ActionVisualizer
+
+        if self.enable and not isinstance(runner.visualizer, ActionVisualizer):
+            raise ValueError(self._no_visualizer(runner))
+
+    def after_val_iter(
+        self,
+        runner: ActionRunner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence[ActionDataSample] | None = None,
+    ) -> None:
+        """Draw clips of a validation batch."""
+        self._draw(runner.val_dataloader, runner, batch_idx, data_batch, outputs, runner.iter)
+
+    def after_test_iter(
+        self,
+        runner: ActionRunner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence[ActionDataSample] | None = None,
+    ) -> None:
+        """Draw clips of a test batch."""
+        self._draw(runner.test_dataloader, runner, batch_idx, data_batch, outputs, 0)
+
+    def _draw(
+        self,
+        loader: Any,
+        runner: ActionRunner,
+        batch_idx: int,
+        batch: Mapping[str, Any] | None,
+        samples: Sequence[ActionDataSample] | None,
+        step: int,
+    ) -> None:
+        if not self.enable or not samples or not batch:
+            return
+        visualizer: Any = runner.visualizer
+        if visualizer.dataset_meta is None:
+            visualizer.dataset_meta = getattr(loader.dataset, 'metainfo', None)
+        size = len(samples)
+        # All batches but the last are of one size, so the first clip has this number.
+        first = batch_idx * max(size, getattr(loader, 'batch_size', None) or 1)
+        for number in range(
+            -(-first // self.interval) * self.interval, first + size, self.interval
+        ):
+            clip, sample = batch['inputs'][number - first], samples[number - first]
+            source = sample.metainfo.get('filename') or sample.metainfo.get('frame_dir')
+            # The number tells clips of the same name in several folders apart.
+            name = f'{number:05d}_{Path(str(source)).stem}' if source else f'{number:05d}'
+            options = dict(self.draw_args)
+            if self.out_dir is not None:
+                options['out_path'] = osp.join(self.out_dir, f'{name}_{step}')
+            visualizer.add_datasample(
+                name,
+                clip[0].permute(1, 2, 3, 0).clamp(0, 255).byte().cpu().numpy(),
+                sample,
+                show_frames=self.show,
+                step=step,
+                **options,
+            )
+
+    @staticmethod
+    def _no_visualizer(runner: ActionRunner) -> str:
+        return (
+            f'VisualizationHook draws by ActionVisualizer, but the config has '
+            f"{type(runner.visualizer).__name__}: set visualizer=dict(type='ActionVisualizer', "
+            "vis_backends=[dict(type='LocalVisBackend')])"
+        )
