@@ -65,3 +65,18 @@ def test_the_key_chooses_the_draws(video_folder):
     assert torch.equal(first, dataset[SampleKey(1, epoch=0, seed=5)]['inputs'])
     assert not torch.equal(first, dataset[SampleKey(1, epoch=1, seed=5)]['inputs'])
     assert not torch.equal(first, dataset[SampleKey(1, epoch=0, seed=6)]['inputs'])
+
+
+def test_one_of_several_splits(video_folder):
+    (video_folder / 'list_split3.txt').write_text('clip 2.mp4 1\n')
+
+    def make(ann_file, split):
+        return VideoDataset(ann_file, READ, data_root=str(video_folder), split=split)
+
+    assert len(make('list_split{split}.txt', 3)) == 1
+    with pytest.raises(FileNotFoundError, match='list_split4'):
+        make('list_split{split}.txt', 4)
+    with pytest.raises(
+        ValueError, match=r"split=2, but there is no \{split\} in ann_file='list.txt'"
+    ):
+        make('list.txt', 2)
