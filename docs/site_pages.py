@@ -23,6 +23,7 @@ OTHERS = {
 
 LINK = re.compile(r'(!?)\[([^\]]*)\]\(([^)\s]+)\)')
 FENCE = re.compile(r'^ *```.*?^ *```', re.MULTILINE | re.DOTALL)
+CODE = re.compile(r'`[^`\n]+`')
 WEB = re.compile(r'[a-z]+:|#')
 
 
@@ -61,6 +62,8 @@ def rewrite(text: str, source: str, repository: str | None = None) -> str:
         end = fence.end()
     text = ''.join([*parts, LINK.sub(link, text[end:])])
     text = text.replace('<details>', '<details markdown="1">')
+    # Within code in a table, GitHub wants a bar to be escaped and MkDocs does not.
+    text = CODE.sub(lambda match: match[0].replace('\\|', '|'), text)
     return _four_blanks(text)
 
 

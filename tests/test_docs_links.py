@@ -101,6 +101,7 @@ def test_links_of_the_repository_become_links_of_the_site():
         == '[d](https://x/y/tools/a.py)'
     )
     assert rewrite('[a](docs/data.md) [b](https://z)', 'README.md') == '[a](data.md) [b](https://z)'
+    assert rewrite('| `a\\|b` | c |', 'README.md') == '| `a|b` | c |'
     code = '```python\nx[0](y)\n```'
     assert rewrite(code, 'README.md') == code
     item = '1. one\n\n   ```bash\n   x\n   ```\n\nafter\n   x'
