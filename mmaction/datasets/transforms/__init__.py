@@ -5,6 +5,7 @@ from .colour import ColorJitter, RandomErasing
 from .crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from .formatting import FormatShape, PackActionInputs, Transpose
 from .images import ArrayDecode, BuildPseudoClip, ImageDecode, RawFrameDecode
+from .labels import LoadHVULabel
 from .loading import (
     DecordDecode,
     DecordInit,
@@ -32,6 +33,7 @@ __all__ = [
     'FormatShape',
     'Fuse',
     'ImageDecode',
+    'LoadHVULabel',
     'MultiScaleCrop',
     'OpenCVDecode',
     'OpenCVInit',

@@ -1,0 +1,35 @@
+"""Labels by category as vectors."""
+
+import pytest
+
+from mmaction.registry import TRANSFORMS
+
+FORM = dict(categories=['action', 'event', 'scene'], category_nums=[3, 1, 2])
+
+
+def load(**results):
+    return TRANSFORMS.build(dict(type='LoadHVULabel'))({**FORM, **results})
+
+
+def test_vectors_over_all_categories():
+    found = load(label=dict(scene=[1], action=[0, 2]))
+    assert found['label'].tolist() == [1, 0, 1, 0, 0, 1]
+    assert found['mask'].tolist() == [1, 1, 1, 0, 1, 1]
+    assert found['category_mask'].tolist() == [1, 0, 1]
+    empty = load(label=dict(event=[]))
+    assert empty['label'].sum() == 0
+    assert empty['mask'].tolist() == [0, 0, 0, 1, 0, 0]
+
+
+def test_what_the_dataset_gives_is_left_as_it_is():
+    given = dict(label=[0, 1], category_mask=[1])
+    assert {key: load(**given)[key] for key in given} == given
+
+
+@pytest.mark.parametrize(
+    ('label', 'message'),
+    [(dict(scnee=[0]), "category 'scnee'"), (dict(scene=[2]), r"\[2\] of 'scene' .* 0 to 1")],
+)
+def test_errors(label, message):
+    with pytest.raises(ValueError, match=message):
+        load(label=label)
