@@ -86,7 +86,8 @@ def test_every_page_is_in_the_navigation():
     others = site_pages().OTHERS
     shown = list(leaves(config['nav']))
     assert len(shown) == len(set(shown))
-    assert set(shown) == {page.name for page in DOCS.glob('*.md')} | set(others.values())
+    pages = {page.name for page in DOCS.glob('*.md')} | set(others.values())
+    assert set(shown) == pages, 'name every page of docs/ in the nav of mkdocs.yml'
     assert all((ROOT / path).is_file() for path in others)
     assert config['hooks'] == ['docs/site_pages.py']
 
