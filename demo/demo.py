@@ -28,7 +28,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         nargs=2,
         metavar=('WIDTH', 'HEIGHT'),
-        help='size of the labelled video; -1 keeps the proportion (default: of the video)',
+        help='size of the labelled video; -1 keeps the proportion (default: of the '
+        'video, or 224 high if that is smaller)',
     )
     add(
         '--resize-algorithm',
@@ -58,12 +59,15 @@ def table(top: list[tuple[str, float]]) -> str:
 def write_labelled(top: list[tuple[str, float]], args: argparse.Namespace) -> None:
     """Write the video with the classes drawn into each frame."""
     from mmaction.apis.clips import Frames
-    from mmaction.visualization import ClipWriter, draw_top_classes, resize_frames
+    from mmaction.visualization import ClipWriter, draw_top_classes, enlarge, resize_frames
 
     frames = Frames(args.video)
-    with ClipWriter(args.out_filename, args.fps or frames.fps or 30.0) as writer:
+    with ClipWriter(args.out_filename, args.fps or frames.fps or 30.0, smooth=True) as writer:
         for part in frames.parts():
-            sized = resize_frames(part, args.target_resolution, args.resize_algorithm)
+            if args.target_resolution is None:
+                sized = enlarge(part)
+            else:
+                sized = resize_frames(part, args.target_resolution, args.resize_algorithm)
             writer.write(draw_top_classes(sized, top, args.font_scale, args.font_color))
     print(f'written: {args.out_filename} ({len(frames)} frames)')
 

@@ -109,6 +109,7 @@ def heat_maps(
 ) -> tuple[dict[str, Any], Any]:
     """Maps (t, h, w) by the name that a picture of them has, and logits (K,)."""
     from mmaction.visualization import GradCAM, attention_blocks, attention_heat
+    from mmaction.visualization.layers import find_layer
 
     if args.method != 'attention':
         if args.query is not None:
@@ -120,7 +121,7 @@ def heat_maps(
     if label is not None:
         raise ValueError('--class goes with Grad-CAM: attention is the same for every class')
     if args.target_layer_name is not None:
-        blocks = {'attention': args.target_layer_name}
+        blocks = {'attention': find_layer(model, args.target_layer_name)[0]}
     else:
         blocks = attention_blocks(model)
     found = {}

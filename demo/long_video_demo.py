@@ -44,7 +44,7 @@ def main() -> None:
         from mmaction.apis.clips import Frames
         from mmaction.apis.inference import read_label_file
         from mmaction.apis.sliding import classify_windows
-        from mmaction.visualization import ClipWriter, check_out_name
+        from mmaction.visualization import ClipWriter, check_out_name, enlarge
         from mmaction.visualization.timeline import draw_timeline, segments
 
         if args.out_file is not None:
@@ -72,7 +72,9 @@ def main() -> None:
             with ClipWriter(args.out_file, fps) as writer:
                 for part in frames.parts():
                     writer.write(
-                        draw_timeline(part, first, windows, len(frames), names, args.threshold)
+                        draw_timeline(
+                            enlarge(part), first, windows, len(frames), names, args.threshold
+                        )
                     )
                     first += len(part)
             print(f'written: {args.out_file} ({len(frames)} frames)')

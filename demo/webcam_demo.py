@@ -164,7 +164,7 @@ def watch(camera: Camera, watcher: Watcher, names: list[str], args: argparse.Nam
     import time
     from contextlib import nullcontext
 
-    from mmaction.visualization import ClipWriter, draw_top_classes
+    from mmaction.visualization import ClipWriter, draw_top_classes, enlarge
 
     window = None if args.headless else Window()
     top: list[tuple[str, float]] = []
@@ -182,7 +182,8 @@ def watch(camera: Camera, watcher: Watcher, names: list[str], args: argparse.Nam
                     said = top[0][0]
                     clock = f'{int(seconds) // 60:3d}:{seconds % 60:04.1f}'
                     print(f'{clock}  {100 * top[0][1]:5.1f} %  {said}', flush=True)
-            shown = draw_top_classes(frame[None], top)[0] if top else frame
+            (large,) = enlarge(frame[None])
+            shown = draw_top_classes(large[None], top)[0] if top else large
             if args.out_filename:
                 writer.write(shown[None])
             if window is not None:

@@ -3,7 +3,7 @@
 from .attention import attention_blocks, attention_heat
 from .grad_cam import GradCAM, overlay
 from .labels import draw_top_classes, side_by_side
-from .media import ClipWriter, check_out_name, contact_sheet, resize_frames
+from .media import ClipWriter, check_out_name, contact_sheet, enlarge, resize_frames
 from .visualizer import ActionVisualizer, LocalVisBackend
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     'check_out_name',
     'contact_sheet',
     'draw_top_classes',
+    'enlarge',
     'overlay',
     'resize_frames',
     'side_by_side',

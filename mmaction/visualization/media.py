@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['ClipWriter', 'check_out_name', 'contact_sheet', 'resize_frames']
+__all__ = ['ClipWriter', 'check_out_name', 'contact_sheet', 'enlarge', 'resize_frames']
 
 RESIZE_ALGORITHMS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
 
@@ -56,6 +56,11 @@ def resize_frames(
         lanczos=cv2.INTER_LANCZOS4,
     )
     return np.stack([cv2.resize(f, size, interpolation=codes[algorithm]) for f in frames])
+
+
+def enlarge(frames: np.ndarray, height: int = 224) -> np.ndarray:
+    """Frames of at least this height, of which text and heat need some to look well."""
+    return frames if frames.shape[1] >= height else resize_frames(frames, (-1, height))
 
 
 class ClipWriter:

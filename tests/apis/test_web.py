@@ -299,6 +299,24 @@ def test_old_results_make_room(clip):
         jobs.close()
 
 
+def test_results_of_a_lost_page_go_by_themselves(clip, monkeypatch):
+    monkeypatch.setattr('mmaction.apis.web.jobs.LIFETIME', 0.2)
+    monkeypatch.setattr('mmaction.apis.web.jobs.LOOK_EVERY', 0.05)
+    jobs = Jobs(fake_explain, LIMITS)
+    try:
+        job = jobs.open('x', clip)
+        jobs.start(job)
+        end = time.monotonic() + 20
+        while not (job.folder / 'clip.jpg').exists():
+            assert time.monotonic() < end
+        while job.folder.exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        assert jobs.get(job.id) is None
+    finally:
+        jobs.close()
+
+
 def test_containers_by_their_first_bytes(tmp_path):
     for name, kind in (
         ('a.mp4', 'mov'),
@@ -353,6 +371,20 @@ def test_explainer_gives_all_that_the_page_shows(tmp_path, clip):
     frames = Frames(clip).read(shown['numbers'])[:, :, 8:56]
     first = np.asarray(Image.open(tmp_path / 'clip.jpg'))[:, : shown['width']]
     assert abs(first.mean() - frames[0].mean()) < 12
+
+
+def test_a_model_of_single_frames_has_scores_and_frames_only(tmp_path, clip):
+    cfg = tiny_config()
+    cfg.model = dict(
+        type='Recognizer2D',
+        backbone=dict(type='timm.resnet18'),
+        cls_head=dict(type='TSNHead', in_channels=512, num_classes=CLASSES),
+        data_preprocessor=cfg.model.data_preprocessor,
+    )
+    result = Explainer(init_recognizer(cfg, device='cpu'))(clip, tmp_path, lambda *_: None)
+    assert len(result['top']) == 5
+    assert (result['maps'], result['tokens']) == ([], None)
+    assert (tmp_path / 'clip.jpg').exists()
 
 
 def test_sprite():

@@ -160,6 +160,11 @@ def test_errors_and_examples(page, browser, files, tmp_path):
     browser.wait('document.body.dataset.ready')
     assert browser.text('#name') == 'class b'
     assert browser.run("document.getElementById('error').hidden")
+    # the address can name one
+    browser.open('about:blank')
+    browser.open(f'{page[0]}/#example-1')
+    browser.wait('document.body && document.body.dataset.ready')
+    assert browser.text('#name') == 'class a'
     # a page that is left takes its result along
     key = browser.run('document.body.dataset.ready')
     assert len(list(page[1].glob(f'*/{key}'))) == 1

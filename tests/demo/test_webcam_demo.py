@@ -9,6 +9,7 @@ from demo import webcam_demo
 from mmaction.apis import init_recognizer
 from mmaction.apis.clips import Frames, pipeline_steps, steps_for
 from mmaction.apis.inference import load_clip, predict
+from mmaction.visualization import enlarge
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
 
@@ -43,9 +44,9 @@ def test_lines_and_video(files, tmp_path, capsys):
     with av.open(str(out)) as container:
         shown = np.stack([f.to_ndarray(format='rgb24') for f in container.decode(video=0)])
         assert container.streams.video[0].average_rate == 10
-    plain = Frames(files[2]).read(range(30))
-    assert shown.shape == plain.shape
-    change = np.abs(shown.astype(int) - plain)[:, 24:, :32].mean((1, 2, 3))
+    plain = enlarge(Frames(files[2]).read(range(30)))
+    assert shown.shape[1] == plain.shape[1] == 224
+    change = np.abs(shown[:, 120:, :100].astype(int) - plain[:, 120:, :100]).mean((1, 2, 3))
     assert change[:6].max() < 8 < 20 < change[6:].min()  # no panel before the first result
 
 

@@ -45,6 +45,8 @@ class Explainer:
         Raises:
             ValueError: It cannot be read.
         """
+        from mmaction.visualization import enlarge
+
         progress(0.1, 'reading the frames')
         steps = pipeline_steps(self.model.cfg)
         clips = load_clip(self.model, video, steps)
@@ -56,7 +58,7 @@ class Explainer:
         )
         view, numbers, fps = self._view(video, steps)
         frames = view['inputs'][0].permute(1, 2, 3, 0).numpy()
-        shown = _enlarged(frames)
+        shown = enlarge(frames)
         save_picture(sprite(shown), folder / 'clip.jpg')
         count, height, width = shown.shape[:3]
         result['clip'] = dict(
@@ -69,7 +71,10 @@ class Explainer:
             fps=fps,
         )
         progress(0.5, 'looking for the evidence')
-        result['maps'] = self._maps(view, shown, folder, progress)
+        try:
+            result['maps'] = self._maps(view, shown, folder, progress)
+        except ValueError:  # a backbone without a map over time and space, as of single frames
+            result['maps'] = []
         progress(0.9, 'asking each token')
         result['tokens'] = self._tokens(view['inputs'][0], folder)
         return result
@@ -160,13 +165,6 @@ class Explainer:
                 for colour, t in legend_lines(tokens, self.names)
             ],
         )
-
-
-def _enlarged(frames: np.ndarray) -> np.ndarray:
-    """Frames of at least 224 pixels in height, of which small clips need it to look well."""
-    from mmaction.visualization import resize_frames
-
-    return frames if frames.shape[1] >= 224 else resize_frames(frames, (-1, 224))
 
 
 def sprite(frames: np.ndarray) -> np.ndarray:

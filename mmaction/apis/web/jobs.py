@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from .uploads import Limits, UploadError, check_video
@@ -23,7 +23,8 @@ Explain = Callable[[Path, Path, Progress], dict[str, Any]]
 """(video, folder for pictures, progress) -> what the page shows."""
 
 KEPT = 12  # results that are kept at most
-LIFETIME = 900.0  # seconds until a result is dropped
+LIFETIME = 900.0  # seconds until a result that nobody asks for is dropped
+LOOK_EVERY = 30.0  # seconds between two looks at what is old
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Jobs:
         Raises:
             UploadError: Too many are waiting.
         """
-        self._clean()
+        self._clean(KEPT - 1)
         with self._lock:
             busy = sum(job.state in ('waiting', 'working') for job in self._jobs.values())
             if busy >= self.limits.waiting:
@@ -129,16 +130,24 @@ class Jobs:
         if job is not None and job.state != 'working':  # else the worker removes it
             shutil.rmtree(job.folder, ignore_errors=True)
 
-    def _clean(self) -> None:
+    def _clean(self, most: int) -> None:
+        """Drop what is old, and the oldest of more than `most`."""
         now = time.monotonic()
         ended = [job for job in list(self._jobs.values()) if job.state in ('done', 'failed')]
         ended.sort(key=lambda job: job.touched)
         old = [job for job in ended if now - job.touched > LIFETIME]
-        for key in {job.id for job in [*old, *ended[: max(len(ended) - KEPT + 1, 0)]]}:
+        for key in {job.id for job in [*old, *ended[: max(len(ended) - most, 0)]]}:
             self.drop(key)
 
     def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
+        while True:
+            try:
+                job = self._queue.get(timeout=LOOK_EVERY)
+            except Empty:
+                self._clean(KEPT)
+                continue
+            if job is None:
+                return
             if job.id in self._jobs:
                 self._do(job)
             if job.id not in self._jobs:

@@ -151,6 +151,8 @@ function bars(result) {
 function tabs(result) {
   const list = $('tabs');
   list.replaceChildren();
+  show('heat-film', result.maps.length > 0);
+  show('opacity', result.maps.length > 0);
   result.maps.forEach((map, index) => {
     const button = make('button', map.title, list);
     button.type = 'button';
@@ -164,7 +166,7 @@ function choose() {
   [...$('tabs').children].forEach((button, index) => {
     button.setAttribute('aria-selected', String(index === state.map));
   });
-  const map = state.result.maps[state.map];
+  const map = state.result.maps[state.map] || { title: '', text: 'This model has no map to show.' };
   $('heat-name').textContent = map.title;
   $('heat-text').textContent = map.text;
 }
@@ -220,8 +222,10 @@ function draw() {
   const { result, pictures, frame } = state;
   if (!result) return;
   piece($('plain'), pictures['clip.jpg'], frame);
-  piece($('heat'), pictures['clip.jpg'], frame);
-  piece($('heat'), pictures[result.maps[state.map].file], frame, Number($('alpha').value));
+  if (result.maps.length) {
+    piece($('heat'), pictures['clip.jpg'], frame);
+    piece($('heat'), pictures[result.maps[state.map].file], frame, Number($('alpha').value));
+  }
   if (result.tokens) {
     const { steps, rows, columns } = result.tokens;
     const canvas = $('tokens');
@@ -296,6 +300,9 @@ window.addEventListener('pagehide', letGo);
       make('span', name, button);
       button.onclick = () => work(name, () => fetch(`/api/examples/${number}`, { method: 'POST' }));
     });
+    // '#example-3' in the address shows the third one at once.
+    const asked = /^#example-(\d+)$/.exec(location.hash);
+    if (asked) $('examples').children[asked[1] - 1]?.click();
     document.body.dataset.loaded = 'yes';
   } catch (error) { fail(state.turn, error); }
 })();
