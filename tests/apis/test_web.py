@@ -264,6 +264,7 @@ def test_clips_wait_for_their_turn_and_nothing_stays_behind(clip):
     release = threading.Event()
 
     def explain(video, folder, progress):
+        progress(0.5, 'weighing')
         assert release.wait(30)
         return {}
 
@@ -271,7 +272,11 @@ def test_clips_wait_for_their_turn_and_nothing_stays_behind(clip):
         first, second = (site.ask('POST', '/api/examples/0')[1]['id'] for _ in range(2))
         status, answer, _ = site.ask('POST', '/api/examples/0')
         assert (status, answer['error'][:24]) == (503, 'Too many clips are waiti')
-        assert site.ask('GET', f'/api/jobs/{second}')[1]['before'] in (0, 1)
+        job = {}
+        while job.get('step') != 'weighing':
+            job = site.ask('GET', f'/api/jobs/{first}')[1]
+        assert (job['state'], job['progress'], job['before']) == ('working', 0.5, 0)
+        assert site.ask('GET', f'/api/jobs/{second}')[1]['state'] == 'waiting'
         assert site.ask('DELETE', f'/api/jobs/{second}')[0] == 204
         release.set()
         assert site.finished(first)['state'] == 'done'

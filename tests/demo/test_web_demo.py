@@ -96,8 +96,15 @@ def of(canvas):
 @pytest.mark.browser
 @pytest.mark.skipif(find_chromium() is None, reason='no Chromium')
 def test_upload_result_screenshot(page, browser, files, tmp_path):
+    browser.run(
+        "window.steps = []; new MutationObserver(() => steps.push(document.getElementById('step')"
+        ".textContent)).observe(document.getElementById('step'), {childList: true}); 0"
+    )
     browser.choose_file('#file', files / 'clip 1.mp4')
     browser.wait('document.body.dataset.ready')
+    steps = browser.run('steps')
+    assert steps[0] == 'sending clip 1.mp4 …'
+    assert len(set(steps)) > 1
     assert browser.text('#name') == 'clip 1.mp4'
     rows = browser.text('#top').splitlines()
     assert rows[::2][0] in NAMES
@@ -162,9 +169,10 @@ def test_errors_and_examples(page, browser, files, tmp_path):
     assert browser.run("document.getElementById('error').hidden")
     # the address can name one
     browser.open('about:blank')
-    browser.open(f'{page[0]}/#example-1')
+    browser.open(f'{page[0]}/#example-1-3')
     browser.wait('document.body && document.body.dataset.ready')
     assert browser.text('#name') == 'class a'
+    assert browser.text('#heat-name') == 'Local windows'
     # a page that is left takes its result along
     key = browser.run('document.body.dataset.ready')
     assert len(list(page[1].glob(f'*/{key}'))) == 1

@@ -2,7 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const show = (id, yes) => { $(id).hidden = !yes; };
-const state = { job: null, turn: 0, result: null, pictures: {}, frame: 0, map: 0, playing: true };
+const state = { job: null, turn: 0, result: null, pictures: {}, frame: 0, map: 0, first: 0, playing: true };
 
 function make(kind, text, parent) {
   const element = document.createElement(kind);
@@ -111,7 +111,9 @@ async function present(turn, id, job) {
   const pictures = {};
   await Promise.all(names.map(async (name) => { pictures[name] = await load(`/api/jobs/${id}/${name}`); }));
   if (turn !== state.turn) return;
-  Object.assign(state, { result, pictures, frame: 0, map: 0 });
+  Object.assign(state, { result, pictures, frame: 0 });
+  state.map = Math.min(state.first, Math.max(result.maps.length - 1, 0));
+  state.first = 0;
   $('name').textContent = job.name;
   bars(result);
   tabs(result);
@@ -300,9 +302,12 @@ window.addEventListener('pagehide', letGo);
       make('span', name, button);
       button.onclick = () => work(name, () => fetch(`/api/examples/${number}`, { method: 'POST' }));
     });
-    // '#example-3' in the address shows the third one at once.
-    const asked = /^#example-(\d+)$/.exec(location.hash);
-    if (asked) $('examples').children[asked[1] - 1]?.click();
+    // '#example-3' in the address shows the third one at once, '#example-3-2' its second map.
+    const asked = /^#example-(\d+)(?:-(\d+))?$/.exec(location.hash);
+    if (asked) {
+      state.first = (asked[2] || 1) - 1;
+      $('examples').children[asked[1] - 1]?.click();
+    }
     document.body.dataset.loaded = 'yes';
   } catch (error) { fail(state.turn, error); }
 })();
