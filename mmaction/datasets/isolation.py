@@ -25,6 +25,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from mmaction.utils.memory import keep_freed_memory
+
 __all__ = ['CallCrashed', 'CallTimedOut', 'IsolatedCall', 'Watchdog']
 
 # How torch's own queues open a shared memory; its type stubs leave it out.
@@ -258,6 +260,8 @@ def _settle() -> None:
     torch.set_num_threads(1)
     if 'cv2' in sys.modules:
         sys.modules['cv2'].setNumThreads(0)
+    # Every clip takes the same tens of megabytes again.
+    keep_freed_memory()
     # Leave what was inherited where it is: it belongs to the parent.
     gc.freeze()
 
