@@ -64,7 +64,7 @@ def given_examples(paths: list[str]) -> list[tuple[str, Path]]:
     for path in paths:
         if not Path(path).is_file():
             raise FileNotFoundError(f'--examples: there is no video file {path}')
-    return [(Path(path).name, Path(path)) for path in paths]
+    return [(Path(path).stem.replace('_', ' '), Path(path)) for path in paths]
 
 
 def serve(app: Any, host: str, port: int) -> None:

@@ -170,6 +170,27 @@ def test_maps_of_convolutions_with_inplace_relu(conv_net, data, layer):
     torch.testing.assert_close(maps, (weights * activation.detach()).sum(1).clamp(min=0))
 
 
+@pytest.mark.parametrize(('name', 'first'), [('-4', 13), ('3', 4), ('5/branch1', None)])
+def test_maps_of_a_torchvision_network(data, name, first):
+    """S3D is cut behind a layer of its list; of a layer within one, only the shape is known."""
+    model = build(dict(type='torchvision.s3d'), 1024)
+    layer = f'backbone/net/features/{name}'
+    maps, logits, _ = GradCAM(model, layer).raw_heat(data, [1, 4])
+    assert maps.shape[0] == 2
+    assert maps.any()
+    if first is None:
+        return
+    layers = model.backbone.net.features
+    with torch.no_grad():
+        start = layers[:first](clips_of(data))
+    start.requires_grad_()
+    found = model.cls_head(layers[first:](start))
+    torch.testing.assert_close(logits, found.detach(), rtol=1e-3, atol=1e-4)
+    (gradient,) = torch.autograd.grad(found[0, 1] + found[1, 4], start)
+    expected = (gradient.mean((3, 4), keepdim=True) * start.detach()).sum(1).clamp(min=0)
+    torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-5)
+
+
 @MODELS.register_module(force=True)
 class RedPatches(torch.nn.Module):
     """One channel: the redness of each patch of 2 x 4 x 4 pixels."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmaction.visualization.layers import default_layer, find_layer, to_channels_first
-from tests.visualization.conftest import CLIP
+from tests.visualization.conftest import CLIP, build
 
 
 def test_path_and_negative_numbers(model):
@@ -71,6 +71,21 @@ def test_every_map_of_dualformer_is_read_right(model):
         found = to_channels_first(out, CLIP, name)
         assert found.shape == expected.shape, name
         assert torch.equal(found, expected), name
+
+
+def test_every_stage_of_a_torchvision_swin_is_read_right():
+    """Its tokens are channels-last, its patch embedding is a convolution."""
+    clip = (4, 64, 96)
+    model = build(dict(type='torchvision.swin3d_t'), 768)
+    found = {}
+    for name, module in model.backbone.net.named_modules():
+        if name in ('patch_embed.proj', *(f'features.{i}' for i in range(7))):
+            module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out}))
+    model(torch.randn(1, 1, 3, *clip), mode='tensor', stage='head')
+    assert len(found) == 8
+    for name, out in found.items():
+        expected = out if name == 'patch_embed.proj' else out.movedim(4, 1)
+        assert torch.equal(to_channels_first(out, clip, name), expected), name
 
 
 @pytest.mark.parametrize(

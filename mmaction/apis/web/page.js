@@ -237,7 +237,7 @@ function draw() {
     piece(canvas, pictures['clip.jpg'], frame);
     context.filter = 'none';
     context.imageSmoothingEnabled = false;
-    context.globalAlpha = 0.6;
+    context.globalAlpha = 0.75;
     context.drawImage(pictures['tokens.png'], 0, step * rows, columns, rows, 0, 0, canvas.width, canvas.height);
     context.globalAlpha = 1;
     context.imageSmoothingEnabled = true;
