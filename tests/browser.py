@@ -139,13 +139,17 @@ class Browser:
         """What can be read in an element."""
         return self.run(f'document.querySelector({json.dumps(selector)}).innerText')
 
-    def click(self, selector):
-        """Click on the middle of an element, as a user does."""
-        x, y = self.run(
+    def _middle(self, selector):
+        """Where the middle of an element is, after it was brought into sight."""
+        return self.run(
             f'(() => {{ const e = document.querySelector({json.dumps(selector)}); '
             'e.scrollIntoView({block: "center"}); const b = e.getBoundingClientRect(); '
             'return [b.x + b.width / 2, b.y + b.height / 2]; })()'
         )
+
+    def click(self, selector):
+        """Click on the middle of an element, as a user does."""
+        x, y = self._middle(selector)
         for kind in ('mousePressed', 'mouseReleased'):
             self.call('Input.dispatchMouseEvent', type=kind, x=x, y=y, button='left', clickCount=1)
 
@@ -154,6 +158,13 @@ class Browser:
         root = self.call('DOM.getDocument')['root']['nodeId']
         node = self.call('DOM.querySelector', nodeId=root, selector=selector)['nodeId']
         self.call('DOM.setFileInputFiles', files=[str(path)], nodeId=node)
+
+    def drop_file(self, selector, path):
+        """Drag a file onto the middle of an element and drop it there."""
+        x, y = self._middle(selector)
+        data = dict(items=[], files=[str(path)], dragOperationsMask=1)
+        for kind in ('dragEnter', 'dragOver', 'drop'):
+            self.call('Input.dispatchDragEvent', type=kind, x=x, y=y, data=data)
 
     def screenshot(self, path, whole=True):
         """Write a picture of the page, or of what is in sight."""

@@ -167,6 +167,11 @@ def test_errors_and_examples(page, browser, files, tmp_path):
     browser.wait('document.body.dataset.ready')
     assert browser.text('#name') == 'class b'
     assert browser.run("document.getElementById('error').hidden")
+    # dropped
+    browser.run('delete document.body.dataset.ready')
+    browser.drop_file('#drop', files / 'clip 2.mp4')
+    browser.wait('document.body.dataset.ready')
+    assert browser.text('#name') == 'clip 2.mp4'
     # the address can name one
     browser.open('about:blank')
     browser.open(f'{page[0]}/#example-1-3')
