@@ -220,6 +220,10 @@ def test_lists_of_others_are_not_replaced(tmp_path, capsys):
     put(tmp_path / 'out', {'classes.txt': 'mine\n'})
     assert 'holds lists that were made otherwise' in fails(capsys, tmp_path)
     assert lines(tmp_path / 'out' / 'classes.txt') == ['mine']
+    (tmp_path / 'out' / 'classes.txt').unlink()
+    put(tmp_path / 'out', {'val.txt': 'mine 0\n'})
+    assert 'lists that were made otherwise (val.txt)' in fails(capsys, tmp_path)
+    assert lines(tmp_path / 'out' / 'val.txt') == ['mine 0']
     out = run(tmp_path, 'kinetics400', '--overwrite')
     assert lines(out / 'classes.txt') == ['x']
     error = fails(capsys, tmp_path, dataset='kinetics700')

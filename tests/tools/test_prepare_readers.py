@@ -43,6 +43,8 @@ def test_hmdb51(tmp_path, capsys):
                 f'wave_test_split{split}.txt': f'{wave} {codes[2]} \n',
             },
         )
+    # What macOS leaves beside each file is no class.
+    put(tmp_path / 'annotations', {'__MACOSX/._clap_test_split1.txt': b'\0\5\x16'})
     touch(tmp_path / 'videos', f'clap/{odd}', f'clap/{other}', f'wave/{wave}')
     out = run(tmp_path, 'hmdb51')
     assert lines(out / 'classes.txt') == ['clap', 'wave']
@@ -212,8 +214,17 @@ def test_activitynet_frames(tmp_path, capsys):
         ({'database': []}, "expected an object with the key 'database'"),
         ({'database': {'a': {'subset': 'train'}}}, 'a: expected a subset (training, validation'),
         (
-            {'database': {'a': {'subset': 'training', 'annotations': [{'segment': [1]}]}}},
+            {
+                'database': {
+                    'b': {'subset': 'testing', 'duration': 5.5, 'annotations': None},
+                    'a': {'subset': 'training', 'duration': 9, 'annotations': [{'segment': [1]}]},
+                }
+            },
             'a: expected a segment [start, end] and a label',
+        ),
+        (
+            {'database': {'a': {'subset': 'training', 'duration': None, 'annotations': [{}]}}},
+            'a: expected a list of annotations and a duration in seconds, found [{}] and None',
         ),
     ],
 )
@@ -237,7 +248,8 @@ def test_kinetics400(tmp_path, capsys):
             '"passing American football (in game)",--CdEfGhIjK,5,15,train,0\n'
             '"""abseiling""",aBcDeFgHiJk,5,15,train,0\n',
             'kinetics400/validate.csv': f'{HEAD}\r\n'
-            'abseiling,idOnlyInVal,10.0,20.0,val\r\nair drumming,twiceInHere,1,11,val\r\n'
+            'abseiling,idOnlyInVal,10.0,20.0,val\r\nabseiling,idOnlyInVal,10,20,val\r\n'
+            'air drumming,twiceInHere,1,11,val\r\n'
             'air drumming,twiceInHere,20,30,val\r\n',
             'test.csv': 'youtube_id,time_start,time_end,split\n-_testclip1,000007,000017,test\n',
         },
@@ -273,12 +285,13 @@ def test_kinetics400(tmp_path, capsys):
     assert lines(out / 'test.txt') == ['test/-_testclip1_000007_000017.mp4']
     # Without times a name does not tell which of two clips of a video it is.
     assert [row[:3] for row in dropped(out / 'dropped.tsv')] == [
+        ('val', 'left out', 'videos_val/idOnlyInVal.mp4'),
         ('val', 'missing', 'air_drumming/twiceInHere_000001_000011'),
         ('val', 'missing', 'air_drumming/twiceInHere_000020_000030'),
     ]
     assert table(out / 'summary.txt') == {
         'train': ['246534', '4', '-246530', '4', '0', '0', '0'],
-        'val': ['19906', '3', '-19903', '1', '2', '0', '0'],
+        'val': ['19906', '4', '-19902', '1', '2', '0', '1'],
         'test': ['39805', '1', '-39804', '1', '0', '0', '0'],
     }
     printed = capsys.readouterr()

@@ -6,6 +6,7 @@ import csv
 import fnmatch
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,17 @@ def try_annotation(folder: Path, *patterns: str) -> Path | None:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f'there is no folder {str(folder)!r} (--annotations)')
+    wanted = re.compile('|'.join(map(fnmatch.translate, patterns)))
     files: list[tuple[int, str]] = []
     for root, folders, names in os.walk(folder):
         depth = len(Path(root).relative_to(folder).parts)
         folders[:] = [n for n in folders if not n.startswith('.') and depth + 1 < _DEPTH]
-        files += [(depth, os.path.join(root, name)) for name in names]
+        # Clips may lie here as well, millions of them; macOS leaves files called '._...'.
+        files += [
+            (depth, os.path.join(root, name))
+            for name in names
+            if not name.startswith('.') and wanted.fullmatch(name.lower())
+        ]
     for pattern in patterns:
         fits = [(d, f) for d, f in files if fnmatch.fnmatch(os.path.basename(f).lower(), pattern)]
         nearest = sorted(f for d, f in fits if d == min(fits)[0])

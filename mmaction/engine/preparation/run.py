@@ -180,12 +180,16 @@ def _guard(annotation: Annotation, request: Request) -> None:
             raise ValueError(f'the name of class {name!r} does not fit on a line')
     settings = request.out / 'prepare.json'
     old = request.out / 'classes.txt'
-    if old.exists() and not request.overwrite:
-        if not settings.exists():
+    if not settings.exists() and not request.overwrite:
+        end = _with_frames('.json' if annotation.categories else '.txt', request)
+        ours = [old, *(request.out / f'{name}{end}' for name in annotation.lists)]
+        there = next((path for path in ours if path.exists()), None)
+        if there is not None:
             raise FileExistsError(
-                f'{request.out} holds lists that were made otherwise: give another folder, or '
-                '--overwrite'
+                f'{request.out} holds lists that were made otherwise ({there.name}): give another '
+                'folder, or --overwrite'
             )
+    if old.exists() and not request.overwrite:
         text = ''.join(f'{name}\n' for name in annotation.classes)
         if old.read_bytes() != text.encode('utf-8', 'surrogateescape'):
             raise ValueError(

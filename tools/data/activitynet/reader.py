@@ -41,6 +41,20 @@ def read_classes(folder: Path, class_order: str, found: set[str], source: Path) 
     )
 
 
+def _segments(video: dict[str, Any], place: str) -> list[Any]:
+    """The annotations of a video, of which the ones to test on have none."""
+    found = video.get('annotations') or []
+    duration = video.get('duration')
+    if not isinstance(found, list) or (
+        found and not (isinstance(duration, (int, float)) and duration > 0)
+    ):
+        raise ValueError(
+            f'{place}: expected a list of annotations and a duration in seconds, found '
+            f'{video.get("annotations")!r} and {duration!r}'
+        )
+    return found
+
+
 def _segment(found: Any, place: str) -> tuple[float, float]:
     segment = found.get('segment') if isinstance(found, dict) else None
     if not (
@@ -71,7 +85,7 @@ def read(folder: Path, class_order: str) -> Annotation:
         place = f'{path}: {identifier}'
         if not isinstance(video, dict) or video.get('subset') not in _SUBSETS:
             raise ValueError(f'{place}: expected a subset ({", ".join(_SUBSETS)}), found {video!r}')
-        found |= {one['label'] for one in video.get('annotations', []) if _segment(one, place)}
+        found |= {one['label'] for one in _segments(video, place) if _segment(one, place)}
     classes = read_classes(folder, class_order, found, path)
     lists: dict[str, list[Row]] = {
         name: [] for name in ('train', 'val', 'train_whole', 'val_whole', 'test_whole')
@@ -83,7 +97,7 @@ def read(folder: Path, class_order: str) -> Annotation:
         names = (f'v_{identifier}', identifier)
         duration = float(video.get('duration') or 0)
         labels = []
-        for one in video.get('annotations', []):
+        for one in _segments(video, place):
             start, end = _segment(one, place)
             start, end = max(start, 0.0), min(end, duration)
             labels.append(classes.label(one['label'], place))

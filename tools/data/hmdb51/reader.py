@@ -18,7 +18,7 @@ def read(folder: Path, class_order: str) -> Annotation:
         ValueError: A line is malformed, or a file is there twice.
     """
     files: dict[tuple[str, int], Path] = {}
-    for path in sorted(folder.rglob('*_test_split[123].txt')):
+    for path in sorted(folder.rglob('[!.]*_test_split[123].txt')):
         key = path.name.rsplit('_test_split', 1)[0], int(path.stem[-1])
         if files.setdefault(key, path) is not path:
             raise ValueError(f'{str(files[key])!r} and {str(path)!r}: leave one of them')

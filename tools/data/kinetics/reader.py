@@ -74,7 +74,9 @@ def read(folder: Path, class_order: str, edition: str) -> Annotation:
     entries = {split: list(read_entries(path)) for split, path in paths.items()}
     source = next(iter(paths))
     classes = ClassIndex(sorted({e[1] for e in entries[source] if e[1]}), paths[source])
-    clips = Counter(identifier for part in entries.values() for _, _, identifier, _ in part)
+    # A clip that has two rows is one clip.
+    parts = {entry[2:] for part in entries.values() for entry in part}
+    clips = Counter(identifier for identifier, _ in parts)
     lists = {}
     for split, part in entries.items():
         lists[split] = [
