@@ -44,6 +44,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar='PART',
         help='end with an error if more of the clips than this could not be read (%(default)s)',
     )
+    add(
+        '--compile',
+        action='store_true',
+        help='compile the backbone with torch.compile: worth its minute for many videos',
+    )
     add('--average-clips', choices=('prob', 'score'), help='how the views of a clip are averaged')
     add(
         '--cfg-options',
@@ -69,6 +74,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
     set_work_dir(cfg, args.work_dir)
     cfg.load_from, cfg.resume = args.checkpoint, False
+    # A config's `compile` is about training.
+    cfg.compile = (cfg.get('compile') or True) if args.compile else None
     set_metrics(cfg, args.eval, args.eval_options)
     if args.average_clips:
         set_average_clips(cfg, args.average_clips)

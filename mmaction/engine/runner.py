@@ -228,6 +228,7 @@ class ActionRunner(Runner):
     def test(self) -> dict[str, float]:
         """Test; returns the metrics."""
         self.prepare('test')
+        self._maybe_compile('test_step')
         return super().test()
 
     # ------------------------------------------------------------ loading
@@ -471,7 +472,13 @@ class ActionRunner(Runner):
         if not torch.cuda.is_available():
             # It would say so.
             logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
-        self.register_hook(CompileTimeHook())
+            if target == 'test_step':
+                from torch._inductor import config as inductor
+
+                # Weights that no longer change can be packed for the processor.
+                inductor.freezing = True
+        if target == 'train_step':
+            self.register_hook(CompileTimeHook())
         self.logger.info(
             'torch.compile: the first step takes a minute or more, while code is made for this '
             'model; a later run on this machine finds much of it in the cache'

@@ -53,7 +53,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         default='',
         metavar='NAME[,NAME]',
         help="plain (DualFormer as the tests spell it out), eager (this config's, not compiled), "
-        "fp32 (this config's in fp32) or a backbone's type such as torchvision.swin3d_t",
+        "fp32 (this config's in fp32), KEY=VALUE (this config's with another argument, such as "
+        "use_checkpoint=selective) or a backbone's type such as torchvision.swin3d_t",
     )
     add('--steps', type=int, default=5, help='timed steps of each (default: 5)')
     add('--warm-up', type=int, default=2, help='steps before these (default: 2)')
@@ -143,10 +144,11 @@ def build(name: str, args: argparse.Namespace) -> Any:
     from mmaction.registry import MODELS
 
     init_default_scope('mmaction')
-    config = load_config(args.config, args.cfg_options).model.backbone
+    options = [f'model.backbone.{name}'] if '=' in name else []
+    config = load_config(args.config, [*args.cfg_options, *options]).model.backbone
     if args.shape is None:
         args.shape = list(config.get('video_size', (32, 224, 224)))
-    if name not in (Path(args.config).stem, 'plain', 'eager', 'fp32'):
+    if '=' not in name and name not in (Path(args.config).stem, 'plain', 'eager', 'fp32'):
         config = dict(type=name)
     config.update(pretrained=None)
     return MODELS.build(config)
@@ -388,7 +390,8 @@ def main(arguments: list[str] | None = None) -> None:
     # Of libraries about themselves, and of hooks on the first part, whose input has no gradient.
     warnings.filterwarnings('ignore')
     sys.path.insert(0, str(ROOT))
-    if not torch.cuda.is_available():
+    # Kept memory would count as taken.
+    if not (torch.cuda.is_available() or args.memory_of):
         keep_freed_memory()
     own = Path(args.config).stem
     with user_errors(setup=True), frozen_for_inference(args):

@@ -501,8 +501,8 @@ class DualFormer(BaseModule):
         temporal_pooling: Whether the later patch embeddings halve time as well.
         use_checkpoint: What is computed again in the backward pass instead of being kept,
             with the same gradients: False nothing, 'selective' the hidden tokens of the
-            MLPs (about half the memory for a tenth more time), True whole blocks (least
-            memory, a third more time).
+            MLPs (about two thirds of the memory), True whole blocks (the least memory and
+            the most time).
         frozen_stages: How many stages keep their weights and run as in evaluation (no
             dropout, BatchNorm's stored statistics). 0 freezes the first patch embedding
             alone, -1 nothing; the last norm always learns.

@@ -1,0 +1,96 @@
+"""The benchmark tools run, and what they print adds up. Times themselves are never tested."""
+
+import json
+
+import pytest
+
+from tests.video_factory import write_video
+from tools.analysis_tools import (
+    benchmark,
+    benchmark_memory,
+    benchmark_scaling,
+    benchmark_testing,
+)
+
+PICO = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
+
+
+def test_subjects_take_turns_and_are_compared(tmp_path, capsys):
+    out = tmp_path / 'rows.json'
+    against = 'plain'
+    command = [PICO, '--mode', 'train', '--against', against, '--steps', '2', '--warm-up', '1']
+    benchmark.main([*command, '--shape', '8', '40', '40', '--json', str(out)])
+    rows = {row['name']: row for row in json.loads(out.read_text())}
+    ours, plain = rows.values()
+    assert list(rows) == ['dualformer_pico_motion_digits', 'plain']
+    assert ours['flops'] == plain['flops']
+    for row in rows.values():
+        assert len(row['seconds']) == len(row['shares']) == 2
+        assert row['shares'][0] == pytest.approx(
+            row['flops'] / row['seconds'][0] / row['peak'], rel=0.9
+        )
+        assert row['memory'] > 1e5
+    printed = capsys.readouterr().out
+    assert '1.00 x' in printed
+    assert all(name in printed for name in rows)
+    table = printed[printed.index('Parts of an eager step') :]
+    assert all(title in table for title in ('embed', 'local', 'global', 'PEG', 'MLP'))
+    assert table.count('stage ') == 2
+
+
+def test_operations_of_a_step_are_those_of_get_flops():
+    from tools.analysis_tools.get_flops import count
+
+    args = benchmark.parse_args(
+        [PICO, '--batch', '2', '--mode', 'train', '--shape', '8', '40', '40']
+    )
+    subject = benchmark.Subject('dualformer_pico_motion_digits', args)
+    _, flops = count(subject.backbone, (8, 40, 40))
+    assert subject.count() == 2 * 3 * 2 * flops.total()
+    assert benchmark.Subject('torchvision.mc3_18', args).count() > 2 * subject.count()
+
+
+def test_an_unknown_argument_of_the_backbone_is_named(capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main([PICO, '--against', 'use_chekpoint=True', '--steps', '1'])
+    assert 'use_chekpoint' in capsys.readouterr().err
+
+
+def test_exponents_of_growth(tmp_path, capsys):
+    rows = [dict(tokens=n, seconds=3 * n**1.5) for n in (1, 2, 8)]
+    assert benchmark_scaling.exponent(rows, 'seconds') == pytest.approx(1.5)
+    picture = tmp_path / 'growth.png'
+    command = [PICO, '--frames', '4', '8', '--sizes', '32', '64', '--steps', '1', '--no-memory']
+    benchmark_scaling.main([*command, '--out', str(picture)])
+    printed = capsys.readouterr().out
+    assert printed.count('exponent over tokens') == 2
+    assert picture.stat().st_size > 10_000
+
+
+def test_largest_batch_and_fit(capsys):
+    # 0.9 * 24 GB - 16 bytes * 100 M - 1 GB = 19 GB
+    assert benchmark_memory.largest_batch(24e9, 1e9, 100_000_000) == 19
+    assert benchmark_memory.largest_batch(1e9, 1e9, 100_000_000) == 0
+    command = [PICO, '--batches', '4', '32', '--modes', 'True', '--precision', 'fp32']
+    benchmark_memory.main(command)
+    cells = capsys.readouterr().out.splitlines()[-1].split()
+    assert cells[0] == 'True'
+    less, more, per_clip = (float(cell) for cell in cells[1:7:2])
+    assert less < more
+    assert per_clip == pytest.approx((more - less) / 28, abs=0.006)
+
+
+def test_ways_of_testing(tmp_path, capsys):
+    for number in range(3):
+        write_video(tmp_path / f'{number}.mp4', num_frames=12)
+    (tmp_path / 'list.txt').write_text(''.join(f'{number}.mp4 0\n' for number in range(3)))
+    options = [f'data_root={tmp_path}', 'test_dataloader.dataset.ann_file=list.txt']
+    command = [PICO, '--batch', '2', '--workers', '1', '--turns', '1', '--device', 'cpu']
+    benchmark_testing.main([*command, '--cfg-options', *options])
+    ways = capsys.readouterr().out.splitlines()[1:]
+    assert [way.rsplit(maxsplit=4)[0] for way in ways] == [
+        'one view at a time',
+        'one video at a time',
+        '2 videos, 1 workers',
+    ]
+    assert all(float(way.split()[-4]) > 0 for way in ways)
