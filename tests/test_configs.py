@@ -331,7 +331,7 @@ def test_leaves_read_what_prepare_writes(name):
     dataset = Path(cfg.data_root).name
     reader = prepare.reader_of(dataset)
     assert cfg.model.cls_head.num_classes == reader.num_classes
-    written = {*reader.official, 'train', 'val', 'web_image', 'web_video'}
+    written = {*reader.official, 'train', 'val', 'web_image', 'web_video', 'kinetics_raw'}
     for split in ('train', 'val', 'test'):
         loaded = cfg[f'{split}_dataloader'].dataset
         for part in loaded.get('datasets', [loaded]):

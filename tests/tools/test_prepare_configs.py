@@ -146,13 +146,22 @@ CASES = {
     ),
     'omnisource': (
         'small_patch244_window877_omnisource_1k',
-        ['kinetics_200_train/a', 'kinetics_200_train/b', 'kinetics_200_val/c', 'insvideo_200/0/d'],
+        [
+            'kinetics_200_train/a',
+            'kinetics_200_train/b',
+            'kinetics_200_val/c',
+            'insvideo_200/0/d',
+            'kinetics_raw_200_train/prefa/a/part_1',
+        ],
         {
             'k200_actions.txt': 'x\ny\n',
             'k200_train.txt': 'a.mp4 0\nb.mp4 1\n',
             'k200_val.txt': 'c.mp4 1\n',
             'tsn_8seg_webimage_200_wodup.txt': 'insimage_200/0/d.jpg 0\n',
             'slowonly_8x8_insvideo_200_wodup.txt': '0/d.mp4 1\n',
+            'slowonly_8x8_kinetics_raw_200.json': [
+                dict(video_dir='prefa/a', label=0, num_clips=2, positive_clip_inds=[1])
+            ],
         },
         [],
     ),
@@ -231,4 +240,4 @@ def test_the_config_reads_what_was_prepared(tmp_path, media, dataset):
         assert [label for one in found['train'] for label in one][:2] == [0, 1]
         assert found['test'] == [[1]]
     if dataset == 'omnisource':
-        assert found['train'] == [[0], [1], [0], [1]]
+        assert found['train'] == [[0], [1], [0], [1], [0]]

@@ -13,9 +13,15 @@ image_pipeline = [
 ]
 clips = dict(type='VideoDataset', data_root=data_root, pipeline=_base_.train_pipeline)
 train_dataloader = dict(
-    # Of four clips two are of Kinetics, one is an image, one a video of the web, where frequent
-    # classes are drawn less often than they occur. An epoch has each clip of Kinetics once.
-    sampler=dict(_delete_=True, type='JointSampler', ratio=[2, 1, 1], class_power=[None, 0.5, 0.5]),
+    # Of five clips two are of Mini-Kinetics, one is an image and one a video of the web, where
+    # frequent classes are drawn less often than they occur, and one is a piece of a whole video
+    # of Kinetics. An epoch has each clip of Mini-Kinetics once.
+    sampler=dict(
+        _delete_=True,
+        type='JointSampler',
+        ratio=[2, 1, 1, 1],
+        class_power=[None, 0.5, 0.5, None],
+    ),
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
@@ -29,6 +35,7 @@ train_dataloader = dict(
                 pipeline=image_pipeline,
             ),
             dict(ann_file='web_video.txt', data_prefix=dict(video=videos), **clips),
+            dict(ann_file='kinetics_raw.txt', data_prefix=dict(video=videos), **clips),
         ],
     ),
 )
