@@ -21,6 +21,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +157,7 @@ def build(name: str, args: argparse.Namespace) -> Any:
 
 def plain(backbone: Any) -> Callable[[Any], Any]:
     """The slow version that the tests hold DualFormer against, with the same weights."""
-    from tests.models.backbones.plain_dualformer import PlainDualFormer
-
-    return PlainDualFormer(backbone)
+    return import_module('tests.models.backbones.plain_dualformer').PlainDualFormer(backbone)
 
 
 def seconds(run: Callable[[], Any], device: Any) -> float:
