@@ -150,7 +150,7 @@ def test_missing_results():
 
 def test_confusion_matrix_and_its_pairs(config, dump, tmp_path, monkeypatch, capsys):
     out = tmp_path / 'new' / 'matrix.png'
-    run(confusion_matrix, monkeypatch, config, dump, '--out', out, '--include-values')
+    run(confusion_matrix, monkeypatch, config, dump, '--out', out)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == '4 of 6 clips right (66.7 %)'
     assert [line.strip() for line in lines[1:3]] == [
@@ -158,6 +158,12 @@ def test_confusion_matrix_and_its_pairs(config, dump, tmp_path, monkeypatch, cap
         '1 of 2  sit taken for jump',
     ]
     assert Image.open(out).size[0] > 300
+    counts = np.asarray(Image.open(out).convert('RGB'))
+    run(confusion_matrix, monkeypatch, config, dump, '--out', out, '--include-values')
+    assert (np.asarray(Image.open(out).convert('RGB')) == counts).all()
+    run(confusion_matrix, monkeypatch, config, dump, '--out', out, '--no-include-values')
+    assert (np.asarray(Image.open(out).convert('RGB')) != counts).any()
+    capsys.readouterr()
     labels = tmp_path / 'names.txt'
     labels.write_text('a\nb\nc\n')
     run(confusion_matrix, monkeypatch, config, dump, '--label-file', labels, '--pairs', 1)
@@ -200,6 +206,17 @@ def test_curves_of_several_runs(run_dir, tmp_path, monkeypatch, capsys):
     options = ['--legend', 'a', 'b', '--out', out]
     message = fails(analyze_logs, monkeypatch, capsys, 'plot_curve', run_dir, *options)
     assert '--legend has 2 names for 1 runs' in message
+
+
+def test_names_of_runs_in_the_legend(run_dir, tmp_path):
+    log = str(run_dir / '2' / 'vis_data' / 'scalars.json')
+    other = str(tmp_path / 'other' / 'work')
+    assert analyze_logs.short_names([str(run_dir)]) == ['work']
+    assert analyze_logs.short_names([str(run_dir), log]) == ['work', 'work/2']
+    assert analyze_logs.short_names([log, str(tmp_path / 'run.json')]) == ['work/2', 'run']
+    names = analyze_logs.short_names([str(run_dir), other])
+    assert names == [f'{tmp_path.name}/work', 'other/work']
+    assert analyze_logs.short_names([log, log]) == ['work/2', 'work/2']
 
 
 def test_time_per_iteration(run_dir):

@@ -28,7 +28,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         default=['loss', 'acc/top1'],
         help='what to draw, one panel each (default: loss acc/top1)',
     )
-    curve.add_argument('--legend', nargs='+', help='names of the runs (default: their folders)')
+    curve.add_argument('--legend', nargs='+', help='names of the runs (default: ends of the paths)')
     curve.add_argument('--title', default='', help='headline')
     curve.add_argument('--out', required=True, metavar='FILE', help='picture, .png, .pdf or .svg')
     time = tasks.add_parser('cal_train_time', help='time per iteration')
@@ -89,6 +89,27 @@ def series(run: str, key: str) -> tuple[list[float], list[float], str]:
     raise ValueError(f'{run} has no {key!r} in its log (there are: {", ".join(there)})')
 
 
+def short_names(runs: list[str]) -> list[str]:
+    """Names for the legend: of each path as little of its end as tells the runs apart.
+
+    A log inside a work dir is called `WORK_DIR/DATE_TIME`.
+    """
+    ends = []
+    for run in runs:
+        path = Path(run).resolve()
+        if path.name == 'scalars.json' and path.parent.name == 'vis_data':
+            *parents, name = path.parent.parent.parts[1:]
+            ends.append([*parents[:-1], '/'.join([*parents[-1:], name])])
+        else:
+            ends.append(list((path if path.is_dir() else path.with_suffix('')).parts[1:]))
+    names: list[str] = []
+    for length in range(1, max(map(len, ends)) + 1):
+        names = ['/'.join(parts[-length:]) for parts in ends]
+        if len(set(names)) == len(set(runs)):
+            break
+    return names
+
+
 def plot_curve(args: argparse.Namespace) -> None:
     """Draw one panel for each key, one line for each run."""
     from matplotlib.figure import Figure
@@ -96,7 +117,7 @@ def plot_curve(args: argparse.Namespace) -> None:
     from mmaction.visualization import check_out_name
 
     check_out_name(args.out, ('.png', '.pdf', '.svg'))
-    names = args.legend or [Path(run).name if Path(run).is_dir() else run for run in args.runs]
+    names = args.legend or short_names(args.runs)
     if len(names) != len(args.runs):
         raise ValueError(f'--legend has {len(names)} names for {len(args.runs)} runs')
     figure = Figure(figsize=(8, 0.6 + 2.4 * len(args.keys)), layout='constrained')
@@ -110,7 +131,8 @@ def plot_curve(args: argparse.Namespace) -> None:
         axis.grid(color='#e2e8f0', linewidth=0.8)
         axis.spines[['top', 'right']].set_visible(False)
     axes[-1].set_xlabel(unit)
-    axes[0].legend(frameon=False)
+    # Outside the panels, where it cannot hide a curve.
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc='outside upper left')
     if args.title:
         figure.suptitle(args.title, fontsize=11, weight='bold')
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)

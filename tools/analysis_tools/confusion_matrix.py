@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+READABLE = 30  # classes up to which a count fits into a cell
+
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; importing nothing keeps `--help` quick."""
@@ -22,7 +24,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('results', help='.pkl of tools/test.py --dump, or .pkl, .json or .yaml of --out')
     add('--label-file', metavar='FILE', help='names of the classes, one a line')
     add('--out', '--show-path', metavar='FILE', help='picture, .png, .pdf or .svg')
-    add('--include-values', action='store_true', help='write the counts into the cells')
+    add(
+        '--include-values',
+        action=argparse.BooleanOptionalAction,
+        help=f'write the counts into the cells (default: up to {READABLE} classes)',
+    )
     add('--cmap', default='Blues', help='colour map of Matplotlib (default: Blues)')
     add('--pairs', type=int, default=10, help='most confused pairs to list (default: 10)')
     add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
@@ -73,7 +79,10 @@ def main() -> None:
         print(f'{right} of {clips} clips right ({100 * right / max(clips, 1):.1f} %)')
         print('\n'.join(pairs(matrix, names, args.pairs)) or 'no pair is confused')
         if args.out is not None:
-            figure = ConfusionMatrix.plot(matrix, args.include_values, args.cmap, names, show=False)
+            with_counts = args.include_values
+            if with_counts is None:
+                with_counts = len(matrix) <= READABLE
+            figure = ConfusionMatrix.plot(matrix, with_counts, args.cmap, names, show=False)
             Path(args.out).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(args.out, dpi=150)
             print(f'written: {args.out}')
