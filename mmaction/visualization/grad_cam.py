@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import default_layer, find_layer, to_channels_first
+from .layers import default_layer, find_layer, layers_with_maps, to_channels_first
 
 __all__ = ['GradCAM', 'overlay', 'scale_heat']
 
@@ -146,7 +146,8 @@ class GradCAM:
                     'takes a layer that runs once and outputs one map per clip'
                 )
             clip_shape = tuple(inputs.shape[-3:])
-            to_channels_first(recorded[0], clip_shape, self.layer_name)
+            if to_channels_first(recorded[0], clip_shape, self.layer_name)[0, 0].numel() == 1:
+                raise ValueError(self._one_cell(batch, clip_shape))
             chosen = logits.argmax(1) if labels is None else _checked(labels, logits)
             score = logits.gather(1, chosen[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, recorded[0])
@@ -155,6 +156,24 @@ class GradCAM:
             for tokens in (recorded[0], gradient)
         )
         return next(maps), next(maps), logits.detach(), clip_shape
+
+    def _one_cell(self, batch: dict[str, Any], clip_shape: tuple[int, int, int]) -> str:
+        """What to do where the layer has a single cell, whose heat is the same everywhere."""
+
+        def run() -> None:
+            self.model(batch['inputs'], batch['data_samples'], mode='tensor', stage='head')
+
+        frames, height, width = clip_shape
+        earlier = layers_with_maps(self.model, run, clip_shape)[-3:]
+        advice = (
+            f'take an earlier layer, such as {", ".join(earlier)}'
+            if earlier
+            else ('no layer of this network has one that is larger')
+        )
+        return (
+            f'layer {self.layer_name} has a map of 1 x 1 x 1 for {frames} frames of '
+            f'{width} x {height} pixels, so its heat is the same everywhere: {advice}'
+        )
 
     def _weights(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """Weights of the channels at each time step, (B, C, t, 1, 1), or at each position."""

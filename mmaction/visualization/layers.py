@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ['default_layer', 'find_layer', 'to_channels_first']
+__all__ = ['default_layer', 'find_layer', 'layers_with_maps', 'to_channels_first']
 
 
 def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
@@ -92,6 +95,49 @@ def to_channels_first(tokens: Tensor, clip_shape: tuple[int, int, int], name: st
             'of tokens'
         )
     return tokens.movedim(min(misfits, key=lambda axis: misfits[axis]), 1)
+
+
+@torch.no_grad()
+def layers_with_maps(
+    model: nn.Module, run: Callable[[], Any], clip_shape: tuple[int, int, int]
+) -> list[str]:
+    """The outermost layers of the backbone whose maps have more than one cell.
+
+    Args:
+        model: The recognizer.
+        run: Runs it on clips.
+        clip_shape: (T, H, W) of these.
+
+    Returns:
+        Their paths, in the order in which they run.
+    """
+    found: list[str] = []
+
+    def look_at(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def look(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not isinstance(output, Tensor) or path in found:
+                return
+            try:
+                grid = to_channels_first(output, clip_shape, path).shape[2:]
+            except ValueError:  # no map at all
+                return
+            if grid.numel() > 1:
+                found.append(path)
+
+        return look
+
+    handles = [
+        module.register_forward_hook(look_at(name.replace('.', '/')))
+        for name, module in model.named_modules()
+        if name.startswith('backbone')
+    ]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    outermost = min((path.count('/') for path in found), default=0)
+    return [path for path in found if path.count('/') == outermost]
 
 
 def _misfit(grid: tuple[int, ...], clip_shape: tuple[int, int, int]) -> float:

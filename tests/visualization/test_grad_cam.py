@@ -191,6 +191,21 @@ def test_maps_of_a_torchvision_network(data, name, first):
     torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_a_map_of_one_cell_is_said_not_drawn(data):
+    """S3D halves height and width five times, so that 32 pixels end as one."""
+    model = build(dict(type='torchvision.s3d'), 1024)
+    clips = [clip[..., :32] for clip in data['inputs']]
+    said = r'layer backbone has a map of 1 x 1 x 1 for 8 frames of 32 x 32 pixels, so its heat .*'
+    earlier = (
+        r'such as backbone/net/features/10, backbone/net/features/11, backbone/net/features/12$'
+    )
+    with pytest.raises(ValueError, match=said + earlier):
+        GradCAM(model).heat(dict(data, inputs=clips))
+    # the layer that the message names last is one that works
+    maps = GradCAM(model, 'backbone/net/features/12').raw_heat(dict(data, inputs=clips))[0]
+    assert maps[0].numel() > 1
+
+
 @MODELS.register_module(force=True)
 class RedPatches(torch.nn.Module):
     """One channel: the redness of each patch of 2 x 4 x 4 pixels."""

@@ -73,8 +73,8 @@ class Explainer:
         progress(0.5, 'looking for the evidence')
         try:
             result['maps'] = self._maps(view, shown, folder, progress)
-        except ValueError:  # a backbone without a map over time and space, as of single frames
-            result['maps'] = []
+        except ValueError as error:  # a backbone without a map over time and space
+            result['maps'], result['no_maps'] = [], f'{error}.'
         progress(0.9, 'asking each token')
         result['tokens'] = self._tokens(view['inputs'][0], folder)
         return result
