@@ -85,7 +85,7 @@ def main() -> None:
         from mmaction.visualization import check_out_name
 
         if args.out_filename is not None:
-            check_out_name(args.out_filename, ('.mp4', '.gif'))
+            check_out_name(args.out_filename, ('.mp4', '.gif'), args.video)
         clip_info(args.video, 'rawframes' if args.use_frames else None)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
         if args.label is not None:

@@ -210,7 +210,7 @@ def main() -> None:
         from mmaction.visualization import check_out_name
 
         if args.out_filename is not None:
-            check_out_name(args.out_filename)
+            check_out_name(args.out_filename, source=args.video)
         model = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
         frames, blended, headline = explain(model, args)
         if args.out_filename is not None:

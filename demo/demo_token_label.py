@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
 
     check_out_name(args.out, ('.png',))
     if args.gif:
-        check_out_name(args.gif, ('.gif', '.mp4'))
+        check_out_name(args.gif, ('.gif', '.mp4'), args.video)
     kind, _ = clip_info(args.video)
     model = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
     meta: Any = model.dataset_meta

@@ -48,7 +48,7 @@ def main() -> None:
         from mmaction.visualization.timeline import draw_timeline, segments
 
         if args.out_file is not None:
-            check_out_name(args.out_file, ('.mp4', '.gif'))
+            check_out_name(args.out_file, ('.mp4', '.gif'), args.video)
         frames = Frames(args.video)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
         classes = model.cls_head.num_classes

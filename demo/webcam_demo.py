@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
         from mmaction.visualization import check_out_name
 
         if args.out_filename is not None:
-            check_out_name(args.out_filename, ('.mp4', '.gif'))
+            check_out_name(args.out_filename, ('.mp4', '.gif'), args.camera_id)
         camera = Camera(args.camera_id)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
         classes = model.cls_head.num_classes

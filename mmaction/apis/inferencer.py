@@ -105,15 +105,22 @@ class ActionRecogInferencer:
 
         Raises:
             FileNotFoundError: An input does not exist; found before any is classified.
-            ValueError: An input cannot be read.
+            ValueError: An input cannot be read, or would be overwritten by its labelled video.
             TypeError: An input is of none of these types.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size={batch_size} must be at least 1')
         if out_type not in ('video', 'gif'):
             raise ValueError(f"out_type={out_type!r} must be 'video' or 'gif'")
+        from mmaction.visualization import check_out_name
+
         videos: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         entries = [clip_info(video, self.input_format) for video in videos]
+        ending = '.gif' if out_type == 'gif' else '.mp4'
+        names = _out_names(videos, vid_out_dir, ending)
+        for video, name in zip(videos, names, strict=True):
+            if name is not None:
+                check_out_name(name, (ending,), video)
         samples: list[ActionDataSample] = []
         for start in range(0, len(videos), batch_size):
             stop = min(start + batch_size, len(videos))
@@ -122,7 +129,6 @@ class ActionRecogInferencer:
         predictions = [self._as_dict(sample) for sample in samples]
         result: dict[str, Any] = dict(predictions=samples if return_datasamples else predictions)
         if return_vis or vid_out_dir is not None:
-            names = _out_names(videos, vid_out_dir, '.gif' if out_type == 'gif' else '.mp4')
             drawn = [
                 _label(video, prediction['top5'], name, return_vis, target_resolution, fps)
                 for video, prediction, name in zip(videos, predictions, names, strict=True)

@@ -5,6 +5,7 @@ Frames are uint8 RGB arrays (T, H, W, 3).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,10 +18,31 @@ __all__ = ['ClipWriter', 'check_out_name', 'contact_sheet', 'enlarge', 'resize_f
 RESIZE_ALGORITHMS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
 
 
-def check_out_name(path: str | Path, endings: Sequence[str] = ('.gif', '.mp4', '.png')) -> None:
-    """Raise `ValueError` unless the file can be written in the format of its name."""
-    if Path(path).suffix.lower() not in endings:
+def check_out_name(
+    path: str | Path, endings: Sequence[str] = ('.gif', '.mp4', '.png'), source: Any = None
+) -> None:
+    """See before the work that its result can be written.
+
+    Args:
+        path: The file to be.
+        endings: Formats that there are.
+        source: The video that is read; any other kind of input is left alone.
+
+    Raises:
+        ValueError: The name has another ending, or is that of the video or of a folder.
+        PermissionError: Nothing can be written there.
+    """
+    out = Path(path)
+    if out.suffix.lower() not in endings:
         raise ValueError(f'{path}: the name has to end in {", ".join(endings)}')
+    if out.is_dir():
+        raise ValueError(f'{path} is a folder; the result needs the name of a file')
+    is_path = isinstance(source, (str, Path)) and Path(source).exists()
+    if is_path and out.exists() and out.samefile(source):
+        raise ValueError(f'{path} is the video itself; give the result another name')
+    place = out if out.exists() else next(p for p in out.absolute().parents if p.exists())
+    if not os.access(place, os.W_OK) or not (place == out or place.is_dir()):
+        raise PermissionError(f'{path} cannot be written: no permission to write to {place}')
 
 
 def resize_frames(

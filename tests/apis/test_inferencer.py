@@ -98,6 +98,13 @@ def test_equal_names_do_not_overwrite_each_other(inferencer, video, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == ['clip_0.mp4', 'clip_1.mp4']
 
 
+def test_an_input_is_never_overwritten(inferencer, video):
+    before = video.read_bytes()
+    with pytest.raises(ValueError, match='is the video itself; give the result another name'):
+        inferencer(video, vid_out_dir=video.parent)
+    assert video.read_bytes() == before
+
+
 def test_names_of_mmaction2s_unified_inferencer(model, array):
     prediction = MMAction2Inferencer(model)(array)['predictions'][0]
     plain = ActionRecogInferencer(model)(array)['predictions'][0]

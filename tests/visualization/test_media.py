@@ -77,6 +77,29 @@ def test_names_and_rates_that_cannot_be_written(tmp_path):
         ClipWriter(tmp_path / 'clip.mp4', 0)
 
 
+def test_what_a_result_must_not_overwrite(tmp_path):
+    video = tmp_path / 'clip.mp4'
+    video.write_bytes(b'film')
+    (tmp_path / 'other.mp4').symlink_to(video)
+    for name in ('clip.mp4', 'other.mp4'):
+        with pytest.raises(ValueError, match=rf'{name} is the video itself; give the result anot'):
+            check_out_name(tmp_path / name, source=str(video))
+    assert video.read_bytes() == b'film'
+    check_out_name(video, source=np.zeros(3))  # an array is no file
+    check_out_name(tmp_path / 'new' / 'x.gif', source=video)
+    (tmp_path / 'x.png').mkdir()
+    with pytest.raises(ValueError, match=r'x\.png is a folder'):
+        check_out_name(tmp_path / 'x.png')
+    with pytest.raises(PermissionError, match=r'no permission to write to .*clip\.mp4'):
+        check_out_name(video / 'x.gif')
+
+
+def test_a_place_without_permission_is_found_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr('os.access', lambda path, mode: False)
+    with pytest.raises(PermissionError, match=r'x\.gif cannot be written: no permission to write'):
+        check_out_name(tmp_path / 'new' / 'x.gif')
+
+
 def test_resize(frames):
     assert resize_frames(frames, None) is frames
     assert resize_frames(frames, (122, 94)).shape == (6, 94, 122, 3)
