@@ -1,12 +1,14 @@
 """The report of a test: its figures, its pictures, and what is escaped."""
 
 import base64
+import io
 import pickle
 import re
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.video_factory import write_video
 from tools.analysis_tools import report
@@ -78,6 +80,18 @@ def test_page(samples, tmp_path, capsys):
     assert len(jpeg) == 1
     assert base64.b64decode(jpeg[0])[:2] == b'\xff\xd8'
     assert text.count('data:image/png') == 2
+
+
+def test_the_matrix_of_many_classes_is_a_picture_without_names():
+    rows = [
+        dict(pred_score=np.eye(80)[i], gt_label=[i], filename=f'{i}.mp4', unreadable='')
+        for i in range(80)
+    ]
+    text = report.page(report.Results(rows), [f'class {i}' for i in range(80)], 'x', 0)
+    after = text.partition('Which class is taken for which')[2]
+    code = re.match(r'</h2><img alt="" src="data:image/png;base64,([^"]+)"', after)
+    assert code is not None
+    assert Image.open(io.BytesIO(base64.b64decode(code[1]))).size == (880, 770)
 
 
 def test_all_right_and_all_unreadable(samples):

@@ -234,9 +234,11 @@ def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> s
         if count and real != found
     )[:15]
     parts += ['<h2>Which class is taken for which</h2>']
-    if len(names) <= 60:
-        figure = ConfusionMatrix.plot(matrix, len(names) <= 12, 'Blues', list(names), show=False)
-        parts.append(picture(figure))
+    figure = ConfusionMatrix.plot(matrix, len(names) <= 30, 'Blues', list(names), show=False)
+    if len(names) > 60:  # names of so many would be too small to read
+        figure.set_size_inches(8, 7)
+        figure.axes[0].set(xticks=[], yticks=[])
+    parts.append(picture(figure))
     parts.append(
         table(
             ('clips', 'of', 'is', 'taken for'),
