@@ -13,7 +13,7 @@ from .media import AmbiguousClipError, MediaIndex
 from .rows import Annotation, Reader, Row
 from .trimming import Cut, cut
 
-__all__ = ['explain_uncut', 'match_rows', 'trim']
+__all__ = ['Taken', 'explain_uncut', 'match_rows', 'trim']
 
 
 def trim(
@@ -62,8 +62,17 @@ def _find(names: Sequence[str], index: MediaIndex, split: str) -> tuple[str | No
     return None, -1, ''
 
 
+# The clips that rows have, and where these rows stand.
+Taken = dict[tuple[str, tuple[float, float] | None], str]
+
+
 def match_rows(
-    rows: list[Row], index: MediaIndex, reader: Reader, frames: bool, notes: list[str]
+    rows: list[Row],
+    index: MediaIndex,
+    reader: Reader,
+    frames: bool,
+    notes: list[str],
+    others: Taken,
 ) -> list[Outcome]:
     """Find the clip of each row of a list.
 
@@ -73,6 +82,8 @@ def match_rows(
         reader: Of the dataset.
         frames: Clips are folders, of which segments are a part.
         notes: Gets what the user should know.
+        others: Gets the clips. Where one name may mean two clips (`Reader.one_naming`), a
+            clip of another list is not taken again: it would be trained and tested on.
 
     Returns:
         What became of each row.
@@ -81,7 +92,7 @@ def match_rows(
 
     naming = _usual_naming(rows, index) if reader.one_naming else None
     labelled = any(row.label is not None for row in rows)
-    taken: dict[tuple[str, tuple[float, float] | None], str] = {}
+    taken = others if reader.one_naming else {}
     outcomes = []
     used: Counter[int] = Counter()
     for row in tqdm(rows, desc='find clips', unit='row', mininterval=0.5):

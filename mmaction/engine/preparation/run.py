@@ -27,7 +27,7 @@ from .accounts import (
     write_dropped,
 )
 from .lists import list_name, write_list
-from .matching import explain_uncut, match_rows, trim
+from .matching import Taken, explain_uncut, match_rows, trim
 from .media import Frames, MediaIndex, scan_files, scan_frames, usual_frames
 from .rows import MMACTION2, SORTED, Annotation, Label, Reader
 
@@ -105,8 +105,11 @@ def prepare(reader: Reader, request: Request, check: Check | None = None) -> Non
     uncut: dict[tuple[str, ...], str] = {}
     if request.trim:
         index, uncut = trim(annotation, request.videos, index, request.workers, request.timeout)
+    taken: Taken = {}
     lists = {
-        name: match_rows(rows, images if rows[0].image else index, reader, request.frames, notes)
+        name: match_rows(
+            rows, images if rows[0].image else index, reader, request.frames, notes, taken
+        )
         for name, rows in annotation.lists.items()
         if rows and not (request.frames and rows[0].image)
     }
