@@ -49,6 +49,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='compile the backbone with torch.compile: worth its minute for many videos',
     )
+    add('--show-dir', metavar='DIR', help='draw clips with labels and predictions into this folder')
+    add('--interval', type=int, default=1, help='with --show-dir: every n-th clip (%(default)s)')
     add('--average-clips', choices=('prob', 'score'), help='how the views of a clip are averaged')
     add(
         '--cfg-options',
@@ -77,6 +79,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     # A config's `compile` is about training.
     cfg.compile = (cfg.get('compile') or True) if args.compile else None
     set_metrics(cfg, args.eval, args.eval_options)
+    if args.show_dir is not None:
+        draw_clips(cfg, args.show_dir, args.interval)
     if args.average_clips:
         set_average_clips(cfg, args.average_clips)
     cfg.custom_hooks = [
@@ -88,6 +92,31 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> None:
             max_unreadable=args.max_unreadable,
         ),
     ]
+
+
+def draw_clips(cfg: Config, folder: str, interval: int) -> None:
+    """Have every n-th clip drawn into a folder, in the way of the config's VisualizationHook.
+
+    Raises:
+        ConfigError: `interval` is not positive.
+        OSError: The folder cannot be made.
+    """
+    from mmaction.engine.errors import ConfigError
+
+    if interval < 1:
+        raise ConfigError(f'--interval {interval} must be at least 1')
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    visualizer = dict(cfg.get('visualizer') or {})
+    if visualizer.get('type', 'Visualizer') == 'Visualizer':  # mmengine's does not draw clips
+        visualizer['type'] = 'ActionVisualizer'
+    cfg.visualizer = visualizer
+    hooks = dict(cfg.get('default_hooks') or {})
+    hooks['visualization'] = {
+        **dict(type='VisualizationHook', out_type='gif'),
+        **(hooks.get('visualization') or {}),
+        **dict(enable=True, out_dir=folder, interval=interval),
+    }
+    cfg.default_hooks = hooks
 
 
 def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:

@@ -254,6 +254,28 @@ def test_what_the_flags_of_a_test_do(toy_file, tmp_path):
         merged('test', path, str(tmp_path / 'x.pth'), '--eval', 'mean_class_accuracy')
 
 
+def test_show_dir_draws_by_the_hook_of_the_config(toy_file, tmp_path):
+    (tmp_path / 'x.pth').touch()
+    arguments = [str(tmp_path / 'x.pth'), '--show-dir', str(tmp_path / 'new' / 'seen')]
+    cfg = merged('test', toy_file, *arguments, '--interval', '3')
+    assert cfg.visualizer.type == 'ActionVisualizer'
+    hook = dict(type='VisualizationHook', enable=True, out_type='gif', interval=3)
+    assert cfg.default_hooks.visualization == dict(hook, out_dir=arguments[2])
+    assert 'timer' in cfg.default_hooks or 'logger' in cfg.default_hooks
+    path = toy_file.with_name('drawn.py')
+    path.write_text(
+        "_base_ = ['toy config.py']\n"
+        "default_hooks = dict(visualization=dict(type='VisualizationHook', out_type='video'))\n"
+    )
+    cfg = merged('test', path, *arguments)
+    assert cfg.default_hooks.visualization.out_type == 'video'
+    assert 'visualization' not in (merged('test', toy_file, arguments[0]).default_hooks or {})
+    with pytest.raises(ConfigError, match='--interval 0 must be at least 1'):
+        merged('test', toy_file, *arguments, '--interval', '0')
+    with pytest.raises(FileExistsError, match=r'x\.pth'):
+        merged('test', toy_file, arguments[0], '--show-dir', arguments[0])
+
+
 # ---------------------------------------------------------------- for real
 
 
@@ -327,7 +349,14 @@ def test_two_processes_test_exactly_what_one_does(trained):
             '--eval',
             'top_k_accuracy',
             'mean_class_accuracy',
+            '--show-dir',
+            work_dir / f'seen {processes}',
+            '--interval',
+            2,
         )
+        # Of two processes the first draws, which has every second clip.
+        seen = sorted(path.name for path in (work_dir / f'seen {processes}').iterdir())
+        assert seen == [f'{i:05d}_clip_{i * processes}_0.gif' for i in range(0, 8 // processes, 2)]
         metrics = json.loads((work_dir / f'test {processes}' / 'metrics.json').read_text())
         outputs.append((re.findall(r'^\w+: 0\.\d{4}$', done.stdout, re.M), metrics))
     (lines, metrics), (other_lines, other_metrics) = outputs
