@@ -100,7 +100,8 @@ def class_number(text: str | None, names: list[str] | None) -> int | None:
     import difflib
 
     near = difflib.get_close_matches(text, names, n=3)
-    hint = f'; did you mean {" or ".join(near)}?' if near else ''
+    some = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
+    hint = f'; did you mean {" or ".join(near)}?' if near else f' (there are: {some})'
     raise ValueError(f'--class {text}: no class has this name{hint}')
 
 
