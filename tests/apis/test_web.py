@@ -389,6 +389,7 @@ def test_a_model_of_single_frames_has_scores_and_frames_only(tmp_path, clip):
     result = Explainer(init_recognizer(cfg, device='cpu'))(clip, tmp_path, lambda *_: None)
     assert len(result['top']) == 5
     assert (result['maps'], result['tokens']) == ([], None)
+    assert 'takes a layer that runs once and outputs one map' in result['no_maps']
     assert (tmp_path / 'clip.jpg').exists()
 
 

@@ -168,7 +168,7 @@ function choose() {
   [...$('tabs').children].forEach((button, index) => {
     button.setAttribute('aria-selected', String(index === state.map));
   });
-  const map = state.result.maps[state.map] || { title: '', text: state.result.no_maps };
+  const map = state.result.maps[state.map] || { title: '', text: `No map to show: ${state.result.no_maps}` };
   $('heat-name').textContent = map.title;
   $('heat-text').textContent = map.text;
 }

@@ -22,8 +22,8 @@ __all__ = ['VisualizationHook']
 class VisualizationHook(Hook):
     """Draw every n-th clip of validation and test by the run's `ActionVisualizer`.
 
-    The clip is the first view, as the model gets it. It goes to the visualizer's backends, or
-    to `out_dir`, called `<number>_<file>`.
+    The clip is the first view, as the model gets it, or 224 high if it is smaller. It goes
+    to the visualizer's backends, or to `out_dir`, called `<number>_<file>`.
 
     Args:
         enable: Whether it does anything.
@@ -91,6 +91,10 @@ class VisualizationHook(Hook):
     ) -> None:
         if not self.enable or not samples or not batch:
             return
+        from mmaction.visualization import enlarge
+
+        # Names and scores cannot be read in small clips; a size that is asked for stays.
+        sized = {'target_resolution', 'rescale_factor'} & set(self.draw_args)
         visualizer: Any = runner.visualizer
         if visualizer.dataset_meta is None:
             visualizer.dataset_meta = getattr(loader.dataset, 'metainfo', None)
@@ -107,9 +111,10 @@ class VisualizationHook(Hook):
             options = dict(self.draw_args)
             if self.out_dir is not None:
                 options['out_path'] = osp.join(self.out_dir, f'{name}_{step}')
+            frames = clip[0].permute(1, 2, 3, 0).clamp(0, 255).byte().cpu().numpy()
             visualizer.add_datasample(
                 name,
-                clip[0].permute(1, 2, 3, 0).clamp(0, 255).byte().cpu().numpy(),
+                frames if sized else enlarge(frames),
                 sample,
                 show_frames=self.show,
                 step=step,

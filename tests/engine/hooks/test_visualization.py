@@ -1,6 +1,7 @@
 """Clips that a run draws while it validates and tests."""
 
 import pytest
+from PIL import Image
 
 from mmaction.engine.hooks import VisualizationHook
 from tests.engine.toy import build_runner, toy_config
@@ -24,11 +25,16 @@ def test_every_third_clip_is_drawn(tmp_path):
     assert drawn(tmp_path) == [f'0000{i}_clip_{i}/frames_7' for i in (0, 3, 6)]
     (first,) = tmp_path.rglob('00003_clip_3/frames_7')
     assert sorted(path.name for path in first.iterdir()) == [f'{i}.png' for i in range(4)]
+    # clips of 8 x 8 pixels have no room for words
+    assert Image.open(first / '0.png').size == (224, 224)
 
 
 def test_test_into_a_folder(tmp_path):
     out = tmp_path / 'out'
-    cfg = config(tmp_path, enable=True, interval=4, out_dir=str(out), out_type='gif')
+    size = (16, -1)
+    cfg = config(
+        tmp_path, enable=True, interval=4, out_dir=str(out), out_type='gif', target_resolution=size
+    )
     cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     cfg.test_cfg = dict(type='TestLoop')
     build_runner(cfg).test()
@@ -36,6 +42,7 @@ def test_test_into_a_folder(tmp_path):
         '00000_clip_0_0.gif',
         '00004_clip_4_0.gif',
     ]
+    assert Image.open(out / '00000_clip_0_0.gif').size == (16, 16)
 
 
 def test_nothing_unless_enabled(tmp_path):
