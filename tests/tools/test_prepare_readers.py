@@ -746,6 +746,15 @@ def test_omnisource(tmp_path, capsys):
         ('web_image', 'missing', 'googleimage_200/000/01/000001'),
         ('kinetics_raw', 'missing', 'pref-/-bCdEfGhIjK/part_2'),
     ]
+    # What is not there, and what is not the best, is said.
+    webs = tmp_path / 'annotations' / 'webimage_200'
+    (webs / 'tsn_8seg_webimage_200_wodup.txt').unlink()
+    (tmp_path / 'annotations/insvideo_200/slowonly_8x8_insvideo_200_wodup.txt').unlink()
+    capsys.readouterr()
+    run(tmp_path, 'omnisource', '--out', tmp_path / 'less')
+    printed = capsys.readouterr().out
+    assert 'tsn_8seg_webimage_200.txt may hold near-duplicates of val' in printed
+    assert 'no web_video: there is no *insvideo_200_wodup.txt' in printed
     put(tmp_path / 'annotations', {'kinetics_200/k200_val.txt': 'valvalvalva.mp4 200\n'})
     with pytest.raises(SystemExit):
         run(tmp_path, 'omnisource')

@@ -74,7 +74,7 @@ def read(folder: Path, class_order: str) -> Annotation:
     """
     path = find_annotation(folder, 'k200_actions.txt')
     classes = ClassIndex((line for _, line in text_rows(path)), path)
-    lists = {}
+    lists, notes = {}, []
     for split in ('train', 'val'):
         path = find_annotation(folder, f'k200_{split}.txt')
         lists[split] = [
@@ -86,15 +86,21 @@ def read(folder: Path, class_order: str) -> Annotation:
         ('web_video', False, '*insvideo_200_wodup.txt', '*insvideo_200.txt'),
     ):
         found = try_annotation(folder, *patterns)
-        if found is not None:
-            lists[name] = [
-                Row(place, (clip,), label, image=image)
-                for place, clip, label in read_lines(found, classes)
-            ]
+        if found is None:
+            notes.append(f'no {name}: there is no {patterns[0]}')
+            continue
+        lists[name] = [
+            Row(place, (clip,), label, image=image)
+            for place, clip, label in read_lines(found, classes)
+        ]
+        if not found.stem.endswith('_wodup'):
+            notes.append(f'{found} may hold near-duplicates of val: {patterns[0]} does not')
     found = try_annotation(folder, '*kinetics_raw_200.json')
-    if found is not None:
+    if found is None:
+        notes.append('no kinetics_raw: there is no *kinetics_raw_200.json')
+    else:
         lists['kinetics_raw'] = list(read_pieces(found, classes))
-    return Annotation(classes.names, lists, 'mmaction2: k200_actions.txt')
+    return Annotation(classes.names, lists, 'mmaction2: k200_actions.txt', notes)
 
 
 READERS = {
