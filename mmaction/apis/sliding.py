@@ -68,8 +68,10 @@ def classify_windows(
     """
     if stride <= 0 or batch_size < 1:
         raise ValueError(f'stride={stride} and batch_size={batch_size} must be positive')
-    span, total = window_span(model), len(frames)
-    interval = int(_sampling(model).get('frame_interval', 1))
+    interval, total = int(_sampling(model).get('frame_interval', 1)), len(frames)
+    # With the frames between a clip and the next one, so that windows meet without gaps: else
+    # single frames belong to one window alone and flicker in the timeline.
+    span = window_span(model) + interval - 1
     last = max(total - span, 0)
     starts = [*range(0, last, max(round(stride * span), 1)), last]
     steps = steps_for(pipeline_steps(model.cfg), 'array', one_view=True)

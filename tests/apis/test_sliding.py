@@ -24,7 +24,7 @@ def video():
 def test_windows_cover_the_video_and_see_their_own_frames(model, video):
     assert window_span(model) == 15
     windows = list(classify_windows(model, Frames(video), stride=1.0, batch_size=2))
-    assert [(w.start, w.stop) for w in windows] == [(0, 15), (15, 30), (30, 45), (35, 50)]
+    assert [(w.start, w.stop) for w in windows] == [(0, 16), (16, 32), (32, 48), (34, 50)]
     for window in windows:
         # The same clip by the config's own sampling: one clip, the middle one of these frames.
         steps = [dict(step) for step in model.cfg.test_pipeline]
@@ -32,6 +32,12 @@ def test_windows_cover_the_video_and_see_their_own_frames(model, video):
         alone = inference_recognizer(model, video[window.start : window.stop], steps)
         np.testing.assert_allclose(window.scores, alone.pred_score.numpy(), rtol=1e-4, atol=1e-6)
         assert window.label == int(alone.pred_label)
+
+
+def test_half_windows_leave_no_slivers(model, video):
+    windows = list(classify_windows(model, Frames(video[:48])))
+    edges = sorted({w.start for w in windows} | {w.stop for w in windows})
+    assert edges == [0, 8, 16, 24, 32, 40, 48]
 
 
 def test_short_videos_are_one_window(model, video):
