@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,8 @@ def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:
 def main() -> None:
     """Parse, merge, run."""
     args = parse_args()
+    # Threads that wait must not hold a core that reading processes need; read as torch loads.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
     from mmaction.engine.config import load_config
     from mmaction.engine.errors import user_errors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,6 +131,8 @@ def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
 def main() -> None:
     """Parse, merge, run."""
     args = parse_args()
+    # Threads that wait must not hold a core that reading processes need; read as torch loads.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
     from mmaction.engine.config import load_config
     from mmaction.engine.errors import user_errors

@@ -107,7 +107,7 @@ def plot(tables: dict[str, tuple[list[dict[str, Any]], str]], path: str) -> None
 
     matplotlib.use('Agg')
     from matplotlib import pyplot
-    from matplotlib.ticker import NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     lines = {
         'flops': ('arithmetic', 'black', '--'),
@@ -128,7 +128,9 @@ def plot(tables: dict[str, tuple[list[dict[str, Any]], str]], path: str) -> None
         axis.set(title=title, xscale='log', yscale='log', xticks=x)
         axis.set_xticklabels([row['label'] for row in rows], fontsize=8)
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100, 200, 500]))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}x'))
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7, frameon=False)
         axis.spines[['top', 'right']].set_visible(False)

@@ -12,6 +12,7 @@ its views.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -63,6 +64,8 @@ def rate(model: Any, loader: Any, videos: int) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(arguments)
+    # Threads that wait must not hold a core that reading processes need; read as torch loads.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     warnings.filterwarnings('ignore')
     import torch
     from mmengine.registry import init_default_scope
