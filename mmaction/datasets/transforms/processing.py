@@ -197,7 +197,7 @@ class Flip(BaseTransform):
 
     Raises:
         ValueError: `direction` is unknown, or a key point index is given, or flow
-            is to be flipped vertically or lazily.
+            is to be flipped vertically or lazily, or `flip_label_map` is something else.
         TypeError: `flip_label_map` meets a clip with several labels.
     """
 
@@ -216,6 +216,15 @@ class Flip(BaseTransform):
             raise ValueError(f"direction={direction!r} must be 'horizontal' or 'vertical'")
         if left_kp is not None or right_kp is not None:
             raise ValueError('left_kp and right_kp must be None: key points are not handled')
+        # A key that is a text would never be met, and nothing swapped.
+        if flip_label_map is not None and not (
+            isinstance(flip_label_map, Mapping)
+            and all(type(one) is int for pair in flip_label_map.items() for one in pair)
+        ):
+            raise ValueError(
+                f'flip_label_map={flip_label_map!r} must be a dict from integer to integer, '
+                'such as {4: 6, 6: 4}'
+            )
         self.flip_ratio = flip_ratio
         self.direction = direction
         self.flip_label_map = flip_label_map
