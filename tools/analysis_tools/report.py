@@ -148,7 +148,7 @@ def reliability(rows: list[tuple[float, float, int]]) -> str:
         color='#3b82f6',
         clip_on=False,
     )
-    axis.set(xlim=(0, 1), ylim=(0, 1), xlabel='score of the best class', ylabel='share right')
+    axis.set(xlim=(0, 1.04), ylim=(0, 1.04), xlabel='score of the best class', ylabel='share right')
     axis.spines[['top', 'right']].set_visible(False)
     return picture(figure)
 
