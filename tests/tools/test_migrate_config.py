@@ -209,6 +209,6 @@ def test_the_guide_names_every_key_and_only_options_that_exist():
             assert f"'{option}'" in text, (script, option)
     for script, options in re.findall(r'\| `(train|test)\.py ([^`]*)`', guide):
         known = (ROOT / 'tools' / f'{script}.py').read_text()
-        absent = {'--fuse-conv-bn', '--onnx', '--tensorrt'}
+        absent = {'--fuse-conv-bn', '--onnx', '--tensorrt', '--show', '--wait-time'}
         for option in options.split():
             assert (f"'{option}'" in known) != (option in absent), option
