@@ -42,7 +42,7 @@ def main() -> None:
 
         from mmaction.apis import init_recognizer
         from mmaction.apis.clips import Frames
-        from mmaction.apis.inference import read_label_file
+        from mmaction.apis.inference import class_names
         from mmaction.apis.sliding import classify_windows
         from mmaction.visualization import ClipWriter, check_out_name, enlarge
         from mmaction.visualization.timeline import draw_timeline, segments
@@ -51,10 +51,7 @@ def main() -> None:
             check_out_name(args.out_file, ('.mp4', '.gif'), args.video)
         frames = Frames(args.video)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
-        classes = model.cls_head.num_classes
-        names = model.dataset_meta.get('classes') or [str(i) for i in range(classes)]
-        if args.label is not None:
-            names = read_label_file(args.label, classes)
+        names = class_names(model, args.label)
         windows = list(
             tqdm(
                 classify_windows(model, frames, args.stride, args.batch_size),

@@ -203,17 +203,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     with user_errors(setup=True):
         from mmaction.apis import init_recognizer
-        from mmaction.apis.inference import read_label_file
+        from mmaction.apis.inference import class_names
         from mmaction.visualization import check_out_name
 
         if args.out_filename is not None:
             check_out_name(args.out_filename, ('.mp4', '.gif'), args.camera_id)
         camera = Camera(args.camera_id)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
-        classes = model.cls_head.num_classes
-        names = model.dataset_meta.get('classes') or [str(i) for i in range(classes)]
-        if args.label is not None:
-            names = read_label_file(args.label, classes)
+        names = class_names(model, args.label)
         watcher = Watcher(model, args.stride, args.average_size, wait=not camera.live)
         try:
             count = watch(camera, watcher, names, args)

@@ -20,7 +20,13 @@ from mmaction.utils.checkpoint import read_checkpoint
 
 from .clips import Video, clip_info, clip_name, pipeline_steps, steps_for
 
-__all__ = ['inference_recognizer', 'init_recognizer', 'read_label_file', 'top_classes']
+__all__ = [
+    'class_names',
+    'inference_recognizer',
+    'init_recognizer',
+    'read_label_file',
+    'top_classes',
+]
 
 Options = Iterable[str] | dict[str, Any] | None
 Steps = Sequence[dict[str, Any]]
@@ -118,6 +124,19 @@ def read_label_file(path: str | Path, num_classes: int | None = None) -> list[st
     if num_classes not in (None, len(names)):
         raise ValueError(f'{path} names {len(names)} classes, but the model has {num_classes}')
     return [name.strip() for name in names]
+
+
+def class_names(model: Any, label_file: str | Path | None = None) -> list[str]:
+    """Names of a model's classes: of a file, else those it was trained with, else their numbers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has another number of lines than there are classes.
+    """
+    classes = model.cls_head.num_classes
+    if label_file is not None:
+        return read_label_file(label_file, classes)
+    return list(model.dataset_meta.get('classes') or map(str, range(classes)))
 
 
 def load_clip(model: nn.Module, video: Video, steps: Steps | None = None) -> dict[str, Any]:

@@ -84,3 +84,19 @@ def test_a_checkpoint_of_a_compiled_run_goes_on_without(tmp_path):
     runner.train()
     assert runner.bare_model.backbone._compiled_call_impl is None
     assert runner.iter == 18
+
+
+def test_testing_compiles_where_it_is_asked_to(tmp_path, monkeypatch):
+    from torch._inductor import config as inductor
+
+    monkeypatch.setattr(inductor, 'freezing', False)
+    metrics = []
+    for name, options in (('plain', None), ('compiled', dict(backend='aot_eager'))):
+        torch.manual_seed(2)
+        cfg = config(tmp_path / name)
+        cfg.compile = options
+        runner = build_runner(cfg)
+        metrics.append(runner.test())
+        assert (runner.bare_model.backbone._compiled_call_impl is not None) == bool(options)
+        assert inductor.freezing == bool(options and not torch.cuda.is_available())
+    assert metrics[0] == metrics[1]

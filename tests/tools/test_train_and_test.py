@@ -196,6 +196,19 @@ def merged(name, path, *arguments):
     return cfg
 
 
+def test_only_the_flag_compiles_for_testing(toy_file):
+    weights = toy_file.with_name('x.pth')
+    weights.touch()
+    cfg = Config.fromfile(toy_file)
+    cfg.compile = dict(mode='default')
+    cfg.dump(toy_file)
+    assert merged('test', toy_file, str(weights)).compile is None
+    assert merged('test', toy_file, str(weights), '--compile').compile == dict(mode='default')
+    del cfg.compile
+    cfg.dump(toy_file)
+    assert merged('test', toy_file, str(weights), '--compile').compile is True
+
+
 def test_what_the_flags_do_to_the_config(toy_file):
     cfg = merged('train', toy_file)
     assert cfg.work_dir == 'work_dirs/toy config'
