@@ -71,6 +71,7 @@ def test_largest_batch_and_fit(capsys):
     # 0.9 * 24 GB - 16 bytes * 100 M - 1 GB = 19 GB
     assert benchmark_memory.largest_batch(24e9, 1e9, 100_000_000) == 19
     assert benchmark_memory.largest_batch(1e9, 1e9, 100_000_000) == 0
+    assert benchmark_memory.fit({6: 1900, 2: 1100, 3: 1250}) == (700, 200)
     command = [PICO, '--batches', '4', '32', '--modes', 'True', '--precision', 'fp32']
     benchmark_memory.main(command)
     cells = capsys.readouterr().out.splitlines()[-1].split()

@@ -204,7 +204,7 @@ def test_only_the_flag_compiles_for_testing(toy_file):
     cfg.dump(toy_file)
     assert merged('test', toy_file, str(weights)).compile is None
     assert merged('test', toy_file, str(weights), '--compile').compile == dict(mode='default')
-    del cfg.compile
+    cfg.pop('compile')
     cfg.dump(toy_file)
     assert merged('test', toy_file, str(weights), '--compile').compile is True
 

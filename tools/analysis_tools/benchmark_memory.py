@@ -51,6 +51,13 @@ def largest_batch(budget: float, per_clip: float, parameters: int) -> int:
     return max(0, int(left / per_clip))
 
 
+def fit(peaks: dict[int, int]) -> tuple[float, float]:
+    """Fixed bytes, and bytes of each clip, by the smallest and the largest batch."""
+    low, high = min(peaks), max(peaks)
+    per_clip = (peaks[high] - peaks[low]) / (high - low)
+    return peaks[low] - low * per_clip, per_clip
+
+
 def measure(config: str, mode: str, args: argparse.Namespace) -> dict[int, int]:
     """Peak bytes by batch size."""
     from tools.analysis_tools import benchmark
@@ -90,9 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         for mode in args.modes:
             with user_errors(setup=True):
                 peaks = measure(config, mode, args)
-            low, high = batches[0], batches[-1]
-            per_clip = (peaks[high] - peaks[low]) / (high - low)
-            fixed = peaks[low] - low * per_clip
+            fixed, per_clip = fit(peaks)
             off = max(abs(fixed + b * per_clip - peaks[b]) / peaks[b] for b in batches)
             cells = [f'{peaks[batch] / 1e9:.2f} GB' for batch in batches]
             cells += [f'{per_clip / 1e9:.2f} GB', f'{100 * off:.0f} %']
