@@ -86,10 +86,16 @@ def test_a_checkpoint_of_a_compiled_run_goes_on_without(tmp_path):
     assert runner.iter == 18
 
 
-def test_testing_compiles_where_it_is_asked_to(tmp_path, monkeypatch):
-    from torch._inductor import config as inductor
+@pytest.fixture
+def inductor():
+    """Inductor's settings, which are as before afterwards."""
+    from torch._inductor import config as settings
 
-    monkeypatch.setattr(inductor, 'freezing', False)
+    with settings.patch(freezing=False):
+        yield settings
+
+
+def test_testing_compiles_where_it_is_asked_to(tmp_path, inductor):
     metrics = []
     for name, options in (('plain', None), ('compiled', dict(backend='aot_eager'))):
         torch.manual_seed(2)
