@@ -1,0 +1,101 @@
+"""mmaction2 1.2's recognition models: their configs, the names of their weights, their scores.
+
+`data/configs.json.gz` holds the 125 recognition configs, resolved: path -> every key.
+`data/zoo.json.gz` holds, of 116 of them, the model section, every state-dict name with
+its shape, and of many the scores of one clip.
+Both were recorded from mmaction2 1.2 itself.
+"""
+
+import gzip
+import json
+from functools import cache
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from tests.golden.fill import check_probe, load_deterministic, make_input
+
+DATA = Path(__file__).parent / 'data'
+
+
+@cache
+def configs():
+    """Config name -> its keys."""
+    return json.loads(gzip.decompress((DATA / 'configs.json.gz').read_bytes()))
+
+
+@cache
+def zoo():
+    """Config name -> model, parameters, tensors, shapes and, of some, a probe."""
+    entries = json.loads(gzip.decompress((DATA / 'zoo.json.gz').read_bytes()))
+    return {
+        name: {**entries[entry['same_as']], 'first': entry['same_as'], **entry}
+        if 'same_as' in entry
+        else {**entry, 'first': name}
+        for name, entry in entries.items()
+    }
+
+
+def names_of(*families, probed=False, distinct=False):
+    """Names of the entries of these families ('tsn', 'swin', ...; none: of all).
+
+    Args:
+        probed: Only those with a probe.
+        distinct: Only the first of those with the same network.
+    """
+    return [
+        name
+        for name, entry in zoo().items()
+        if (not families or name.split('/')[0] in families)
+        and ('probe' in entry or not probed)
+        and (entry['first'] == name or not distinct)
+    ]
+
+
+def build(name, **changes):
+    """The model of an entry, without pretrained weights; `changes` go into its backbone."""
+    model = Config(dict(model=zoo()[name]['model'])).model
+    model.backbone.update(changes)
+    return MODELS.build(model)
+
+
+def check_names(name):
+    """The network of an entry has mmaction2's names, of parameters too, and shapes.
+
+    Returns:
+        Its number of parameters.
+    """
+    entry = zoo()[name]
+    with torch.device('meta'):
+        model = build(name)
+    found = {key: list(value.shape) for key, value in model.state_dict().items()}
+    wrong = [f'missing {key}' for key in entry['shapes'] if key not in found]
+    wrong += [f'unknown {key}' for key in found if key not in entry['shapes']]
+    wrong += [
+        f'{key}: {found[key]}, expected {shape}'
+        for key, shape in entry['shapes'].items()
+        if found.get(key, shape) != shape
+    ]
+    assert not wrong, f'{name}: {len(wrong)} differ: ' + '; '.join(wrong[:20])
+    parameters = dict(model.named_parameters())
+    assert set(parameters) <= set(entry['shapes']), f'{name}: named_parameters'
+    total = sum(value.numel() for value in parameters.values())
+    assert total == entry['parameters'], f'{name}: {total} parameters'
+    return total
+
+
+def check_scores(name):
+    """The scores of an entry are mmaction2's; returns the largest error."""
+    entry = zoo()[name]
+    model = load_deterministic(build(name).eval())
+    model.cls_head.average_clips = 'score'
+    if getattr(model, 'test_cfg', None):
+        model.test_cfg = dict(average_clips='score')
+    clip = make_input(entry['input_shape'], entry['input_seed'])
+    with torch.no_grad():
+        scores = model(clip, [ActionDataSample()], mode='predict')[0].pred_score
+    largest = max(1, max(abs(value) for value in entry['probe']['val']))
+    return check_probe(scores, entry['probe'], 2e-3 * largest)
