@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -116,21 +117,35 @@ def parse_options(options: Iterable[str]) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """The value that a text stands for: number, bool, None, list, tuple or string.
+    """The value that a text stands for: number, bool, None, list, tuple, dict or string.
 
     As in mmengine a comma makes a list (`1,2,3`), brackets nest
     (`[(1,2),(3,4)]`) and strings need no quotes. Spaces within a string stay.
+    A dict is `dict(type=Flip,flip_ratio=0.5)` or `{type:Flip,flip_ratio:0.5}`;
+    JSON is read as JSON. Both also stand within lists.
+
+    Raises:
+        ConfigError: A dict is malformed.
     """
     text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':
-        return text[1:-1]
-    if text.startswith('(') and text.endswith(')'):
-        return tuple(parse_value(item) for item in _split_commas(text[1:-1]))
-    if text.startswith('[') and text.endswith(']'):
-        return [parse_value(item) for item in _split_commas(text[1:-1])]
-    items = _split_commas(text)
+    if text[:1] in ('[', '{'):
+        try:
+            return json.loads(text)
+        except ValueError:
+            pass
+    items = _split(text, ',')
     if len(items) > 1:
         return [parse_value(item) for item in items]
+    if len(text) > 1 and text[0] == text[-1] and text[0] in '\'"':
+        return text[1:-1]
+    if text.startswith('dict(') and text.endswith(')'):
+        return _parse_dict(text[5:-1], '=', text)
+    if text.startswith('{') and text.endswith('}'):
+        return _parse_dict(text[1:-1], ':', text)
+    if text.startswith('(') and text.endswith(')'):
+        return tuple(parse_value(item) for item in _split(text[1:-1], ','))
+    if text.startswith('[') and text.endswith(']'):
+        return [parse_value(item) for item in _split(text[1:-1], ',')]
     if text.lower() in ('true', 'false'):
         return text.lower() == 'true'
     if text == 'None':
@@ -143,14 +158,31 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def _split_commas(text: str) -> list[str]:
-    """Split at the commas outside brackets; an empty last item is dropped."""
-    items, depth, start = [], 0, 0
+def _parse_dict(inside: str, sign: str, text: str) -> dict[Any, Any]:
+    result = {}
+    for item in _split(inside, ','):
+        key, *value = _split(item, sign, at_most=2)
+        if not value or not key.strip():
+            raise ConfigError(f'--cfg-options: "{item.strip()}" in {text} is no KEY{sign}VALUE')
+        result[key.strip() if sign == '=' else parse_value(key)] = parse_value(value[0])
+    return result
+
+
+def _split(text: str, sign: str, at_most: int | None = None) -> list[str]:
+    """Split at a sign outside brackets and quotes; an empty last item is dropped."""
+    items, depth, start, quote = [], 0, 0, ''
     for position, letter in enumerate(text):
-        depth += (letter in '([') - (letter in ')]')
-        if letter == ',' and depth == 0:
+        if quote:
+            quote = '' if letter == quote else quote
+        elif letter in '\'"' and text[:position].rstrip()[-1:] in ('', *'([{,=:'):
+            quote = letter  # within a word it is an apostrophe
+        elif letter == sign and depth == 0:
             items.append(text[start:position])
             start = position + 1
+            if at_most is not None and len(items) == at_most - 1:
+                break
+        else:
+            depth += (letter in '([{') - (letter in ')]}')
     items.append(text[start:])
     return items if items[-1].strip() else items[:-1]
 
