@@ -58,7 +58,7 @@ def table(top: list[tuple[str, float]]) -> str:
 
 def write_labelled(top: list[tuple[str, float]], args: argparse.Namespace) -> None:
     """Write the video with the classes drawn into each frame."""
-    from mmaction.apis.clips import Frames
+    from mmaction.datasets.video_source import Frames
     from mmaction.visualization import ClipWriter, draw_top_classes, enlarge, resize_frames
 
     frames = Frames(args.video)
@@ -76,12 +76,12 @@ def main() -> None:
     """Parse, classify, print, write."""
     args = parse_args()
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.apis import inference_recognizer, init_recognizer
-        from mmaction.apis.clips import clip_info
         from mmaction.apis.inference import read_label_file, top_classes
+        from mmaction.datasets.video_source import clip_info
         from mmaction.visualization import check_out_name
 
         if args.out_filename is not None:

@@ -110,7 +110,7 @@ def heat_maps(
 ) -> tuple[dict[str, Any], Any]:
     """Maps (t, h, w) by the name that a picture of them has, and logits (K,)."""
     from mmaction.visualization import GradCAM, attention_blocks, attention_heat
-    from mmaction.visualization.layers import find_layer
+    from mmaction.visualization.feature_maps import find_layer
 
     if args.method != 'attention':
         if args.query is not None:
@@ -147,8 +147,8 @@ def explain(
     """Frames (T, H, W, 3; uint8), frames with heat by its name, and a headline."""
     import torch
 
-    from mmaction.apis.clips import clip_info, pipeline_steps, steps_for
     from mmaction.apis.inference import load_clip
+    from mmaction.datasets.video_source import clip_info, pipeline_steps, steps_for
     from mmaction.visualization import overlay, resize_frames
     from mmaction.visualization.grad_cam import check_colormap, scale_heat
 
@@ -204,7 +204,7 @@ def main() -> None:
     """Parse, explain, write."""
     args = parse_args()
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.apis import init_recognizer

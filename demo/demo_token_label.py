@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse, look, draw."""
     args = parse_args(arguments)
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         run(args)
@@ -54,15 +54,15 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from mmaction.apis import init_recognizer
-    from mmaction.apis.clips import clip_info, clip_name, pipeline_steps, steps_for
     from mmaction.apis.inference import load_clip, read_label_file
-    from mmaction.visualization.media import ClipWriter, check_out_name
+    from mmaction.datasets.video_source import clip_info, clip_name, pipeline_steps, steps_for
     from mmaction.visualization.token_map import (
         draw_token_map,
         overlay_token_map,
         percent,
         token_map,
     )
+    from mmaction.visualization.video_writer import ClipWriter, check_out_name
 
     check_out_name(args.out, ('.png',))
     if args.gif:

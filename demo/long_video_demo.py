@@ -35,15 +35,15 @@ def main() -> None:
     """Parse, classify, print, write."""
     args = parse_args()
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from tqdm import tqdm
 
         from mmaction.apis import init_recognizer
-        from mmaction.apis.clips import Frames
         from mmaction.apis.inference import class_names
-        from mmaction.apis.sliding import classify_windows
+        from mmaction.apis.sliding_window import classify_windows
+        from mmaction.datasets.video_source import Frames
         from mmaction.visualization import ClipWriter, check_out_name, enlarge
         from mmaction.visualization.timeline import draw_timeline, segments
 

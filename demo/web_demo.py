@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse, build, serve."""
     args = parse_args(arguments)
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         try:

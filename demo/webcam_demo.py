@@ -46,7 +46,7 @@ class Camera:
     def __init__(self, name: str) -> None:
         import cv2
 
-        from mmaction.apis.clips import clip_info
+        from mmaction.datasets.video_source import clip_info
 
         self.live = name.isdigit()
         if not self.live:
@@ -81,8 +81,8 @@ class Watcher:
     """
 
     def __init__(self, model: Any, stride: float, average: int, wait: bool) -> None:
-        from mmaction.apis.clips import pipeline_steps, steps_for
-        from mmaction.apis.sliding import window_span
+        from mmaction.apis.sliding_window import window_span
+        from mmaction.datasets.video_source import pipeline_steps, steps_for
 
         if stride <= 0 or average < 1:
             raise ValueError(f'--stride {stride} and --average-size {average} must be positive')
@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse, open, watch."""
     args = parse_args(arguments)
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.apis import init_recognizer

@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from PIL import Image
 
-from mmaction.engine.config import load_config
+from mmaction.config.load import load_config
 from mmaction.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TRANSFORMS
 from tests.video_factory import frame_pixels, write_video
 from tools.data import prepare

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mmaction.engine.config import load_config
+from mmaction.config.load import load_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'checkpoints' / 'README.md']
@@ -220,7 +220,7 @@ def test_snippets_are_python(page):
 def all_options():
     """The options of all tools and demos."""
     found = {'--help'}
-    shared = ROOT / 'mmaction' / 'engine' / 'file_jobs.py'
+    shared = ROOT / 'mmaction' / 'data_preparation' / 'jobs.py'
     for script in [shared, *ROOT.glob('tools/**/*.py'), *ROOT.glob('demo/*.py')]:
         found |= set(re.findall(r"'(--[\w-]+)'", script.read_text('utf-8')))
     return found

@@ -28,7 +28,7 @@ launch() {
     else
         options=(--standalone)
     fi
-    exec "$python" -m mmaction.engine.torchrun "${options[@]}" --nproc-per-node "$processes" \
+    exec "$python" -m mmaction.distributed.torchrun "${options[@]}" --nproc-per-node "$processes" \
         --max-restarts "${MAX_RESTARTS:-0}" "$@"
 }
 

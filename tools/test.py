@@ -71,7 +71,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Put what the command line asks for into the config."""
-    from mmaction.engine.settings import set_average_clips, set_metrics, set_work_dir
+    from mmaction.config.from_args import set_average_clips, set_metrics, set_work_dir
 
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
@@ -102,7 +102,7 @@ def draw_clips(cfg: Config, folder: str, interval: int) -> None:
         ConfigError: `interval` is not positive.
         OSError: The folder cannot be made.
     """
-    from mmaction.engine.errors import ConfigError
+    from mmaction.utils.cli import ConfigError
 
     if interval < 1:
         raise ConfigError(f'--interval {interval} must be at least 1')
@@ -122,7 +122,7 @@ def draw_clips(cfg: Config, folder: str, interval: int) -> None:
 
 def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:
     """Refuse to measure without labels, and to test for nothing."""
-    from mmaction.engine.errors import ConfigError
+    from mmaction.utils.cli import ConfigError
 
     unlabelled = runner.split_facts['test'].unlabelled
     if unlabelled and (args.eval or not (args.out or args.dump)):
@@ -138,10 +138,10 @@ def main() -> None:
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-    from mmaction.engine.config import load_config
-    from mmaction.engine.errors import user_errors
-    from mmaction.engine.launch import close_processes, init_processes
+    from mmaction.config.load import load_config
+    from mmaction.distributed.launch import close_processes, init_processes
     from mmaction.engine.runner import ActionRunner
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)

@@ -83,8 +83,8 @@ def _own_values(arguments: list[str]) -> list[str]:
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:
     """Put what the command line asks for into the config."""
-    from mmaction.engine.optim.precision import set_precision
-    from mmaction.engine.settings import add_tensorboard, set_resume, set_work_dir
+    from mmaction.config.from_args import add_tensorboard, set_resume, set_work_dir
+    from mmaction.engine.optimizers.amp import set_precision
 
     set_work_dir(cfg, args.work_dir)
     set_resume(cfg, args.resume_from or args.resume)
@@ -134,10 +134,10 @@ def main() -> None:
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-    from mmaction.engine.config import load_config
-    from mmaction.engine.errors import user_errors
-    from mmaction.engine.launch import close_processes, init_processes
+    from mmaction.config.load import load_config
+    from mmaction.distributed.launch import close_processes, init_processes
     from mmaction.engine.runner import ActionRunner
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)

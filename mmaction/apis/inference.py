@@ -12,13 +12,12 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmaction.engine.checkpoint import load_weights
-from mmaction.engine.config import load_config
+from mmaction.config.load import load_config
+from mmaction.datasets.video_source import Video, clip_info, clip_name, pipeline_steps, steps_for
+from mmaction.engine.runner.checkpoint import load_weights
 from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
-from mmaction.utils.checkpoint import read_checkpoint
-
-from .clips import Video, clip_info, clip_name, pipeline_steps, steps_for
+from mmaction.utils.checkpoint_reading import read_checkpoint
 
 __all__ = [
     'class_names',
@@ -144,7 +143,7 @@ def load_clip(model: nn.Module, video: Video, steps: Steps | None = None) -> dic
 
     Args:
         model: As `init_recognizer` returns it.
-        video: See `mmaction.apis.clips.Video`.
+        video: See `mmaction.datasets.video_source.Video`.
         steps: Configs of transforms; the config's test pipeline if None.
 
     Returns:

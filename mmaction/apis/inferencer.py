@@ -14,10 +14,18 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from torch import nn
 
+from mmaction.datasets.video_source import (
+    FORMATS,
+    Frames,
+    Video,
+    clip_info,
+    clip_name,
+    pipeline_steps,
+    steps_for,
+)
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 
-from .clips import FORMATS, Frames, Video, clip_info, clip_name, pipeline_steps, steps_for
 from .inference import _run, init_recognizer, predict, read_label_file, top_classes
 
 __all__ = ['ActionRecogInferencer', 'MMAction2Inferencer']

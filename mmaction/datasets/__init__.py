@@ -1,14 +1,15 @@
 """Datasets, samplers and transforms of clips."""
 
+from mmaction.errors import UnreadableVideoError
+
 from . import transforms
 from .base import BaseActionDataset
-from .errors import UnreadableVideoError
+from .dataset_wrappers import ClassBalancedDataset, JointSampler
 from .hvu_dataset import HVUDataset
 from .image_dataset import ImageDataset
-from .joint import ClassBalancedDataset, JointSampler
 from .rawframe_dataset import RawframeDataset
+from .read_failures import ReadingReport, reading_report
 from .repeat_aug_dataset import RepeatAugDataset, repeat_pseudo_collate
-from .reports import ReadingReport, reading_report
 from .samplers import EpochSampler, SampleKey
 from .transforms import *  # noqa: F403
 from .video_dataset import VideoDataset

@@ -17,13 +17,13 @@ from mmengine.structures import BaseDataElement
 from mmengine.utils import is_abs
 from torch.utils.data import get_worker_info
 
+from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
+from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
 
 from .annotations import ListFormat, read_classes, read_list
-from .errors import UnreadableVideoError
-from .isolation import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
-from .randomness import sample_generator, sample_randomness
 from .samplers import SampleKey
+from .seeding import sample_generator, sample_randomness
 
 __all__ = ['BaseActionDataset', 'note']
 

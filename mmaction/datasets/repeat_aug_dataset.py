@@ -15,8 +15,8 @@ from mmengine.registry import FUNCTIONS
 from mmaction.registry import DATASETS
 
 from .base import note
-from .randomness import sample_randomness
 from .samplers import SampleKey
+from .seeding import sample_randomness
 from .transforms.loading import VideoDecode, VideoInit
 from .video_dataset import VideoDataset
 

@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 
 from mmaction.registry import DATA_SAMPLERS
 
-from .randomness import sample_generator
+from .seeding import sample_generator
 
 __all__ = ['EpochSampler', 'SampleKey']
 

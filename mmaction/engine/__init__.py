@@ -1,8 +1,7 @@
-"""The training engine: processes, loops, checkpoints, hooks and optimiser wrappers."""
+"""Running a training or a test: the runner, its hooks and the optimizers."""
 
-from . import hooks, optim
-from .loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
-from .runner import ActionRunner
+from . import hooks, optimizers, runner
+from .runner import ActionRunner, EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
 
 __all__ = [
     'ActionRunner',
@@ -10,5 +9,6 @@ __all__ = [
     'IterBasedTrainLoop',
     'ValLoop',
     'hooks',
-    'optim',
+    'optimizers',
+    'runner',
 ]

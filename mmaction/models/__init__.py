@@ -1,6 +1,6 @@
 """Models: backbones, heads, losses, recognizers, preprocessors."""
 
-from mmaction.utils.checkpoint import register_safe_loaders
+from mmaction.utils.checkpoint_reading import register_safe_loaders
 
 from .backbones import *  # noqa: F403
 from .data_preprocessors import *  # noqa: F403

@@ -2,8 +2,8 @@
 
 from .attention import attention_blocks, attention_heat
 from .grad_cam import GradCAM, overlay
-from .labels import draw_top_classes, side_by_side
-from .media import ClipWriter, check_out_name, contact_sheet, enlarge, resize_frames
+from .text import draw_top_classes, side_by_side
+from .video_writer import ClipWriter, check_out_name, contact_sheet, enlarge, resize_frames
 from .visualizer import ActionVisualizer, LocalVisBackend
 
 __all__ = [

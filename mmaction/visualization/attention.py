@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import find_layer
+from .feature_maps import find_layer
 
 __all__ = ['attention_blocks', 'attention_heat']
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import default_layer, find_layer, layers_with_maps, to_channels_first
+from .feature_maps import default_layer, find_layer, layers_with_maps, to_channels_first
 
 __all__ = ['GradCAM', 'overlay', 'scale_heat']
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .labels import draw_top_classes
+from .text import draw_top_classes
 
 if TYPE_CHECKING:
-    from mmaction.apis.sliding import Window
+    from mmaction.apis.sliding_window import Window
 
 __all__ = ['at_frame', 'draw_timeline', 'segments']
 

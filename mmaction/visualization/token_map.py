@@ -288,7 +288,7 @@ def _legend_strip(lines: list[tuple[Any, str]], width: int) -> np.ndarray:
     """The lines of the legend, one below the other, (h, width, 3) uint8."""
     from PIL import Image, ImageDraw
 
-    from .labels import _font
+    from .text import _font
 
     line = max(width // 16, 14)
     font = _font(round(line * 0.68))

@@ -15,8 +15,8 @@ from mmengine.visualization import Visualizer
 from mmaction.registry import VISBACKENDS, VISUALIZERS
 from mmaction.structures import ActionDataSample
 
-from .labels import draw_text, draw_top_classes
-from .media import ClipWriter, resize_frames
+from .text import draw_text, draw_top_classes
+from .video_writer import ClipWriter, resize_frames
 
 __all__ = ['ActionVisualizer', 'LocalVisBackend']
 
@@ -211,7 +211,7 @@ def _frames_of(video: Any) -> np.ndarray:
     if isinstance(video, Sequence) and not isinstance(video, str) and len(video):
         video = np.stack([np.asarray(frame) for frame in video])
     # Only here is a file read, by what the layer above has for it.
-    from mmaction.apis.clips import Frames
+    from mmaction.datasets.video_source import Frames
 
     frames = Frames(video)
     return frames.read(np.arange(len(frames)))

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from mmaction.apis import init_recognizer
-from mmaction.apis.clips import Frames
 from mmaction.apis.web.explain import Explainer, sprite
 from mmaction.apis.web.jobs import KEPT, Jobs
 from mmaction.apis.web.server import _plain_name, make_app
 from mmaction.apis.web.uploads import Limits, UploadError, check_video, container_format
+from mmaction.datasets.video_source import Frames
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
 

@@ -7,8 +7,8 @@ import torch
 
 from demo import webcam_demo
 from mmaction.apis import init_recognizer
-from mmaction.apis.clips import Frames, pipeline_steps, steps_for
 from mmaction.apis.inference import load_clip, predict
+from mmaction.datasets.video_source import Frames, pipeline_steps, steps_for
 from mmaction.visualization import enlarge
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video

@@ -18,7 +18,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from mmaction.datasets.randomness import sample_randomness
+from mmaction.datasets.seeding import sample_randomness
 from mmaction.registry import DATASETS, HOOKS
 from mmaction.structures import ActionDataSample
 
@@ -219,7 +219,7 @@ def without_chance(cfg):
 
 def build_runner(cfg, launcher='none'):
     """An `ActionRunner` in this process."""
-    from mmaction.engine.launch import init_processes
+    from mmaction.distributed.launch import init_processes
     from mmaction.engine.runner import ActionRunner
 
     cfg.launcher = init_processes(launcher).launcher
@@ -318,7 +318,7 @@ class Run:
 
 def last_checkpoint(work_dir):
     """The content of the last checkpoint of a work dir."""
-    from mmaction.engine.checkpoint import find_checkpoint, load_checkpoint_file
+    from mmaction.engine.runner.checkpoint import find_checkpoint, load_checkpoint_file
 
     return load_checkpoint_file(find_checkpoint(work_dir))
 

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mmaction.evaluation.saved import read_results
+from mmaction.evaluation.results import read_results
 from tests.video_factory import frame_number, write_video
 from tools.analysis_tools import analyze_logs, browse_dataset, confusion_matrix, eval_metric
 

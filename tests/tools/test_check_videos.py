@@ -80,7 +80,7 @@ def test_videos_that_did_not_change_are_not_read_again(tmp_path, clip, monkeypat
     read = []
     inspect = check_videos.inspect
     monkeypatch.setattr(
-        'mmaction.engine.file_jobs.run_jobs',
+        'mmaction.data_preparation.jobs.run_jobs',
         lambda function, jobs, **_: [
             read.append(job) or (job, inspect(job, False), None) for job in jobs
         ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmaction.engine.config import load_config
+from mmaction.config.load import load_config
 from tools.misc import model_table
 
 ROOT = Path(__file__).parents[2]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mmaction.engine.config import load_config, read_config
-from mmaction.engine.old_config import OLD_KEYS, convert_old_config, is_old_config
+from mmaction.config.legacy import OLD_KEYS, convert_old_config, is_old_config
+from mmaction.config.load import load_config, read_config
 
 ROOT = Path(__file__).parents[2]
 OLD = ROOT / 'tests' / 'data' / 'old_configs'
@@ -68,7 +68,7 @@ def test_within_the_project_only_what_differs_is_written(tmp_path, monkeypatch):
     shared = tmp_path / 'configs' / '_base_' / 'default_runtime.py'
     shared.parent.mkdir(parents=True)
     shutil.copy(ROOT / 'configs' / '_base_' / 'default_runtime.py', shared)
-    monkeypatch.setattr('mmaction.engine.old_config.runtime.runtime_file', lambda: shared)
+    monkeypatch.setattr('mmaction.config.legacy.runtime.runtime_file', lambda: shared)
     new = tmp_path / 'configs' / 'recognition' / 'mine' / 'new.py'
     new.parent.mkdir(parents=True)
     migrate([str(PICO), str(new)])

@@ -6,9 +6,9 @@ import json
 import pytest
 import torch
 
-from mmaction.engine.checkpoint import save_checkpoint_file
-from mmaction.utils.checkpoint import read_checkpoint
-from tools.misc import publish_model
+from mmaction.engine.runner.checkpoint import save_checkpoint_file
+from mmaction.utils.checkpoint_reading import read_checkpoint
+from tools.deployment import publish_model
 
 
 @pytest.fixture

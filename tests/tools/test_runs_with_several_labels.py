@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from mmaction.engine.config import load_config
+from mmaction.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 LEAVES = ROOT / 'configs' / 'recognition' / 'dualformer'

@@ -175,7 +175,7 @@ def main() -> None:
     """Parse and do the task."""
     args = parse_args()
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         if args.task == 'plot_curve':

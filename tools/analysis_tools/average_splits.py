@@ -70,7 +70,7 @@ def main() -> None:
     """Parse, average, print."""
     args = parse_args()
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         means = average(args.results)

@@ -141,7 +141,7 @@ def build(name: str, args: argparse.Namespace) -> Any:
     """The backbone of the config, or the one that `name` says, with random weights."""
     from mmengine.registry import init_default_scope
 
-    from mmaction.engine.config import load_config
+    from mmaction.config.load import load_config
     from mmaction.registry import MODELS
 
     init_default_scope('mmaction')
@@ -383,7 +383,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     import torch
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
     from mmaction.utils.memory import keep_freed_memory
 
     # Of libraries about themselves, and of hooks on the first part, whose input has no gradient.

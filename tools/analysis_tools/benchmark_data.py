@@ -150,7 +150,7 @@ def compare(args: argparse.Namespace) -> None:
     """Measure each list, and hold it against the first."""
     from mmengine.registry import init_default_scope
 
-    from mmaction.engine.config import load_config
+    from mmaction.config.load import load_config
 
     config = load_config(args.config, args.cfg_options)
     init_default_scope('mmaction')
@@ -180,7 +180,7 @@ def main() -> None:
     args = parse_args()
     import cv2
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     # As in training: one thread per worker.
     cv2.setNumThreads(0)

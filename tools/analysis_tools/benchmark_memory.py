@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     sys.path.insert(0, str(ROOT))
     warnings.filterwarnings('ignore')
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
     from tools.analysis_tools import benchmark
 
     for config in args.configs:

@@ -147,8 +147,8 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.filterwarnings('ignore')
     import torch
 
-    from mmaction.engine.config import load_config
-    from mmaction.engine.errors import user_errors
+    from mmaction.config.load import load_config
+    from mmaction.utils.cli import user_errors
     from mmaction.utils.memory import keep_freed_memory
 
     if not torch.cuda.is_available():

@@ -70,9 +70,9 @@ def main(arguments: list[str] | None = None) -> None:
     import torch
     from mmengine.registry import init_default_scope
 
-    from mmaction.engine.config import load_config
-    from mmaction.engine.errors import user_errors
+    from mmaction.config.load import load_config
     from mmaction.registry import MODELS
+    from mmaction.utils.cli import user_errors
     from mmaction.utils.memory import keep_freed_memory
 
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')

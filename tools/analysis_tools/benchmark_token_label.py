@@ -38,7 +38,7 @@ def build(args: argparse.Namespace) -> tuple[Any, Any]:
     import torch
     from mmengine.registry import init_default_scope
 
-    from mmaction.engine.config import load_config
+    from mmaction.config.load import load_config
     from mmaction.registry import MODELS
 
     cfg = load_config(args.config, args.cfg_options)
@@ -119,7 +119,7 @@ def measure(run: Callable[[], None]) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(arguments)
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         model, cfg = build(args)

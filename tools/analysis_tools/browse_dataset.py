@@ -50,13 +50,13 @@ def main() -> None:
     """Parse, read, draw."""
     args = parse_args()
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmengine.registry import init_default_scope
 
+        from mmaction.config.load import load_config
         from mmaction.datasets import SampleKey
-        from mmaction.engine.config import load_config
         from mmaction.registry import DATASETS
         from mmaction.visualization import check_out_name, contact_sheet
 

@@ -54,16 +54,16 @@ def main() -> None:
     """Parse, count, print, draw."""
     args = parse_args()
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from pathlib import Path
 
         from mmengine.registry import init_default_scope
 
-        from mmaction.engine.config import load_config
+        from mmaction.config.load import load_config
         from mmaction.evaluation import ConfusionMatrix
-        from mmaction.evaluation.saved import class_names, labelled_results
+        from mmaction.evaluation.results import class_names, labelled_results
         from mmaction.visualization import check_out_name
 
         if args.out is not None:

@@ -34,16 +34,16 @@ def main() -> None:
     """Parse, compute, print."""
     args = parse_args()
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmengine.evaluator import Evaluator
         from mmengine.registry import init_default_scope
 
-        from mmaction.engine.config import load_config
+        from mmaction.config.from_args import set_metrics
+        from mmaction.config.load import load_config
         from mmaction.engine.results import published_names
-        from mmaction.engine.settings import set_metrics
-        from mmaction.evaluation.saved import labelled_results
+        from mmaction.evaluation.results import labelled_results
 
         cfg = load_config(args.config, args.cfg_options)
         init_default_scope('mmaction')

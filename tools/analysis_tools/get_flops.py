@@ -53,7 +53,7 @@ def main() -> None:
     args = parse_args()
     from mmengine.registry import init_default_scope
 
-    from mmaction.engine.config import load_config
+    from mmaction.config.load import load_config
     from mmaction.registry import MODELS
 
     cfg = load_config(args.config, args.cfg_options)

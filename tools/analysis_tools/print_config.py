@@ -30,11 +30,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Print it."""
     args = parse_args(arguments)
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
-        from mmaction.engine.config import load_config
-        from mmaction.engine.config_text import config_source
+        from mmaction.config.load import load_config
+        from mmaction.config.source import config_source
 
         cfg = load_config(args.config, args.cfg_options)
         print(config_source(cfg._cfg_dict.to_dict()), end='')

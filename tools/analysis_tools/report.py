@@ -157,7 +157,7 @@ def thumbnails(name: str, count: int = 4, height: int = 120) -> str:
     """Frames of a clip side by side as an <img>, or why there are none."""
     import cv2
 
-    from mmaction.apis.clips import Frames
+    from mmaction.datasets.video_source import Frames
     from mmaction.visualization import resize_frames
 
     try:
@@ -285,9 +285,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from mmengine.registry import init_default_scope
 
-    from mmaction.engine.config import load_config
-    from mmaction.engine.errors import user_errors
-    from mmaction.evaluation.saved import class_names, labelled_results
+    from mmaction.config.load import load_config
+    from mmaction.evaluation.results import class_names, labelled_results
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)

@@ -109,8 +109,8 @@ def main(argv: list[str] | None = None) -> None:
 
     from mmengine.registry import init_default_scope
 
-    from mmaction.engine.config import load_config
-    from mmaction.engine.errors import user_errors
+    from mmaction.config.load import load_config
+    from mmaction.utils.cli import user_errors
 
     # No step of the optimiser is made here.
     warnings.filterwarnings('ignore', message='Detected call of `')

@@ -71,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def find_clips(folder: Path, rawframes: bool) -> dict[str, int | None]:
     """Clips under a folder and the number of their images (None for videos)."""
-    from mmaction.engine.file_jobs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, find_files
+    from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, find_files
 
     wanted = IMAGE_EXTENSIONS if rawframes else VIDEO_EXTENSIONS
     found, others = find_files(folder, wanted)
@@ -235,7 +235,7 @@ def class_names(clips: Sequence[Clip], file: Path | None) -> list[str]:
     Raises:
         ValueError: A clip has a class that `file` lacks, or `file` has one twice.
     """
-    from mmaction.engine.file_jobs import one_line
+    from mmaction.data_preparation.jobs import one_line
 
     found = {clip.label for clip in clips}
     if file is None:
@@ -264,8 +264,8 @@ def write_lists(
         FileExistsError: A list that says something else is there already.
         ValueError: A path cannot stand in a list.
     """
+    from mmaction.data_preparation.jobs import part_of, write_text
     from mmaction.datasets.annotations import ListFormat, read_list
-    from mmaction.engine.file_jobs import part_of, write_text
 
     texts = {'classes.txt': names}
     for split, clips in splits.items():
@@ -341,7 +341,7 @@ def build(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Parse and write."""
     args = parse_args(argv)
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         build(args)

@@ -49,7 +49,7 @@ class Listed(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.engine.file_jobs import add_job_options
+    from mmaction.data_preparation.jobs import add_job_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -72,8 +72,8 @@ def read_entries(args: argparse.Namespace) -> Listed:
         FileNotFoundError: There is no such list.
         ValueError: The list is malformed, or the folder holds no videos.
     """
+    from mmaction.data_preparation.jobs import VIDEO_EXTENSIONS, find_files
     from mmaction.datasets.annotations import ListFormat, read_list
-    from mmaction.engine.file_jobs import VIDEO_EXTENSIONS, find_files
 
     file: Path = args.list
     if file.is_dir():
@@ -106,8 +106,8 @@ def inspect(path: str, quick: bool) -> dict[str, Any]:
     Raises:
         UnreadableVideoError: It, or a frame of it, cannot be read.
     """
+    from mmaction.data_preparation.jobs import frame_chunks
     from mmaction.datasets.decoders import DefaultReader
-    from mmaction.engine.file_jobs import frame_chunks
 
     # As DecordInit does.
     name = path if os.path.splitext(path)[1] else f'{path}.mp4'
@@ -235,7 +235,7 @@ def check(args: argparse.Namespace) -> int:
     import av  # noqa: F401  the children inherit it
     import decord  # noqa: F401
 
-    from mmaction.engine.file_jobs import printable, report_failures, run_jobs, write_text
+    from mmaction.data_preparation.jobs import printable, report_failures, run_jobs, write_text
 
     listed = read_entries(args)
     out = args.out or listed.folder
@@ -276,7 +276,7 @@ def check(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, check, exit."""
     args = parse_args(argv)
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         sys.exit(check(args))

@@ -21,7 +21,7 @@ from typing import Any
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.engine.file_jobs import IMAGE_EXTENSIONS, add_job_options
+    from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS, add_job_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -83,8 +83,8 @@ def extract(
     """
     import cv2
 
+    from mmaction.data_preparation.jobs import frame_chunks, part_of
     from mmaction.datasets.decoders import DefaultReader
-    from mmaction.engine.file_jobs import frame_chunks, part_of
 
     video, target = job[0], Path(job[1])
     part = part_of(target)
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     """Extract what is not there yet; the exit status."""
     import cv2
 
-    from mmaction.engine.file_jobs import (
+    from mmaction.data_preparation.jobs import (
         check_settings,
         find_work,
         part_of,
@@ -153,7 +153,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, extract, exit."""
     args = parse_args(argv)
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         sys.exit(run(args))

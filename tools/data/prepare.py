@@ -16,14 +16,15 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmaction.engine.preparation import Frames, Reader
+    from mmaction.data_preparation import Frames, Reader
 
-# The folders of the readers.
+# The modules of the readers.
 DATASETS = {
     'activitynet': 'activitynet',
     'diving48': 'diving48',
@@ -45,7 +46,7 @@ DATASETS = {
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.engine.file_jobs import add_job_options
+    from mmaction.data_preparation.jobs import add_job_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -90,8 +91,8 @@ def load(path: Path) -> Any:
 
 def reader_of(dataset: str) -> Reader:
     """The reader of a dataset."""
-    path = Path(__file__).parent / DATASETS[dataset] / 'reader.py'
-    reader: Reader = load(path).READERS[dataset]
+    module = import_module(f'mmaction.data_preparation.readers.{DATASETS[dataset]}')
+    reader: Reader = module.READERS[dataset]
     return reader
 
 
@@ -108,7 +109,7 @@ def inspect_images(job: tuple[str, Frames | None], quick: bool) -> None:
     import cv2
     import numpy as np
 
-    from mmaction.datasets.errors import UnreadableVideoError
+    from mmaction.errors import UnreadableVideoError
 
     path, frames = job
     files = [path]
@@ -141,7 +142,7 @@ def check_media(clips: dict[str, Frames | None], args: argparse.Namespace) -> di
     import cv2
     import decord  # noqa: F401
 
-    from mmaction.engine.file_jobs import IMAGE_EXTENSIONS, run_jobs
+    from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS, run_jobs
 
     cv2.setNumThreads(0)
     checker = load(Path(__file__).parent / 'check_videos.py')
@@ -178,8 +179,8 @@ def check_media(clips: dict[str, Frames | None], args: argparse.Namespace) -> di
 def main(argv: list[str] | None = None) -> None:
     """Parse, prepare."""
     args = parse_args(argv)
-    from mmaction.engine.errors import user_errors
-    from mmaction.engine.preparation import Request, prepare
+    from mmaction.data_preparation import Request, prepare
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         request = Request(

@@ -40,7 +40,7 @@ class Settings(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.engine.file_jobs import add_job_options
+    from mmaction.data_preparation.jobs import add_job_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -151,10 +151,10 @@ def encode(source: Path, target: Path, settings: Settings) -> int:
     """
     import av
 
+    from mmaction.data_preparation.jobs import whole_file
     from mmaction.datasets.decoders import PyAVReader
     from mmaction.datasets.decoders.reader import plain_path
-    from mmaction.datasets.errors import UnreadableVideoError
-    from mmaction.engine.file_jobs import whole_file
+    from mmaction.errors import UnreadableVideoError
 
     # Says what is wrong with a broken file, and how many frames there should be.
     reader = PyAVReader(str(source))
@@ -249,7 +249,7 @@ def prepare(args: argparse.Namespace) -> int:
     """Encode what is not there yet; the exit status."""
     import av  # noqa: F401  the children inherit it
 
-    from mmaction.engine.file_jobs import (
+    from mmaction.data_preparation.jobs import (
         check_settings,
         find_work,
         part_of,
@@ -288,7 +288,7 @@ def prepare(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, prepare, exit."""
     args = parse_args(argv)
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         sys.exit(prepare(args))

@@ -131,8 +131,8 @@ def main(argv: list[str] | None = None) -> None:
     """Parse, export, check."""
     args = parse_args(argv)
     from mmaction.apis import init_recognizer
-    from mmaction.engine.config import load_config
-    from mmaction.engine.errors import ConfigError, user_errors
+    from mmaction.config.load import load_config
+    from mmaction.utils.cli import ConfigError, user_errors
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)

@@ -98,8 +98,8 @@ def measure(
         ValueError: A map has no such form, or no such method or layer.
         FileNotFoundError: The data set is not there.
     """
-    from mmaction.apis.clips import pipeline_steps, steps_for
     from mmaction.apis.inference import load_clip
+    from mmaction.datasets.video_source import pipeline_steps, steps_for
     from mmaction.visualization import GradCAM, attention_heat
     from mmaction.visualization.grad_cam import scale_heat
 
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse, measure, print."""
     args = parse_args(arguments)
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         import numpy as np

@@ -42,8 +42,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def read_clip(model: Any, data: str, number: int) -> dict[str, Any]:
     """The middle clip of a validation video as a batch of one."""
-    from mmaction.apis.clips import pipeline_steps, steps_for
     from mmaction.apis.inference import load_clip
+    from mmaction.datasets.video_source import pipeline_steps, steps_for
 
     path = Path(data, f'videos/val/{number:05d}.mp4')
     clip = load_clip(model, path, steps_for(pipeline_steps(model.cfg), 'video', one_view=True))
@@ -303,7 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse, draw."""
     args = parse_args(arguments)
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.apis import init_recognizer

@@ -49,8 +49,8 @@ def new_text(cfg: Mapping[str, Any], new: Path, header: list[str]) -> str:
     Within this checkout it has the shared runtime settings as its base and says
     only what differs; elsewhere it holds everything.
     """
-    from mmaction.engine.config_text import Name, config_source, difference
-    from mmaction.engine.old_config.runtime import runtime_file, standard_runtime
+    from mmaction.config.legacy.runtime import runtime_file, standard_runtime
+    from mmaction.config.source import Name, config_source, difference
 
     values: dict[str, Any] = {}
     runtime = runtime_file()
@@ -75,13 +75,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Read, convert, write, check."""
     args = parse_args(arguments)
 
-    from mmaction.engine.errors import user_errors
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
-        from mmaction.engine.config import load_config, read_config
-        from mmaction.engine.config_check import check_config
-        from mmaction.engine.errors import ConfigError
-        from mmaction.engine.old_config import convert_old_config, is_old_config
+        from mmaction.config.check import check_config
+        from mmaction.config.legacy import convert_old_config, is_old_config
+        from mmaction.config.load import load_config, read_config
+        from mmaction.utils.cli import ConfigError
 
         new = check_target(args)
         old = read_config(args.old)

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..clips import clip_info, pipeline_steps, steps_for
+from mmaction.datasets.video_source import clip_info, pipeline_steps, steps_for
+
 from ..inference import load_clip, predict, top_classes
 
 __all__ = ['Explainer', 'sprite']

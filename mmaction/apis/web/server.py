@@ -250,7 +250,7 @@ def _preview(path: Path) -> bytes:
     """The middle frame of a video as a small JPEG."""
     from PIL import Image
 
-    from ..clips import Frames
+    from mmaction.datasets.video_source import Frames
 
     frames = Frames(path)
     picture = Image.fromarray(frames.read([len(frames) // 2])[0])

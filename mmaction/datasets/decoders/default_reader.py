@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..errors import UnreadableVideoError
+from mmaction.errors import UnreadableVideoError
+
 from .decord_reader import DecordReader
 from .pyav_reader import PyAVReader
 from .reader import Indices

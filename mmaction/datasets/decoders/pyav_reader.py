@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnreadableVideoError
+from mmaction.errors import UnreadableVideoError
+
 from .reader import Indices, key_before, plain_path, read_once, unreadable
 
 # Containers whose time stamps lead decord to the frames they belong to, and which do not crash it.

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import UnreadableVideoError
+from mmaction.errors import UnreadableVideoError
 
 Indices = Sequence[int] | np.ndarray
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import UnreadableVideoError
+from mmaction.errors import UnreadableVideoError
+
 from .reader import Indices, plain_path, read_once, unreadable
 
 

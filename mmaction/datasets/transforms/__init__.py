@@ -1,10 +1,10 @@
 """The steps of a pipeline, by the names and keys of mmaction2 1.x."""
 
 from .base import BaseTransform
-from .colour import ColorJitter, RandomErasing
+from .color import ColorJitter, RandomErasing
 from .crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from .formatting import FormatShape, PackActionInputs, Transpose
-from .images import ArrayDecode, BuildPseudoClip, ImageDecode, RawFrameDecode
+from .image_loading import ArrayDecode, BuildPseudoClip, ImageDecode, RawFrameDecode
 from .labels import LoadHVULabel
 from .loading import (
     DecordDecode,

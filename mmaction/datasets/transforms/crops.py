@@ -15,7 +15,7 @@ import numpy as np
 from mmaction.registry import TRANSFORMS
 
 from .base import BaseTransform
-from .frames import (
+from .functional import (
     Box,
     Frames,
     apply_crop,

@@ -12,7 +12,7 @@ from mmaction.registry import TRANSFORMS
 from mmaction.structures import ActionDataSample
 
 from .base import BaseTransform
-from .frames import clip_name, split_channels
+from .functional import clip_name, split_channels
 
 _INPUT_KEYS = ('imgs', 'heatmap_imgs', 'keypoint', 'audios', 'text')
 

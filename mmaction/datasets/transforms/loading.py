@@ -31,7 +31,7 @@ from ..decoders import (
     VideoReader,
 )
 from .base import BaseTransform
-from .images import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
+from .image_loading import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
 from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames
 
 __all__ = [

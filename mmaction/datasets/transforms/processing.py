@@ -15,9 +15,9 @@ import numpy as np
 from mmaction.registry import TRANSFORMS
 
 from .base import BaseTransform
-from .colour import ColorJitter, RandomErasing
+from .color import ColorJitter, RandomErasing
 from .crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
-from .frames import (
+from .functional import (
     Frames,
     begin,
     check_interpolation,

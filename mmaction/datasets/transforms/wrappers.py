@@ -12,7 +12,7 @@ import torch
 from mmaction.registry import TRANSFORMS
 
 from .base import BaseTransform
-from .frames import clip_name
+from .functional import clip_name
 
 
 @TRANSFORMS.register_module()

@@ -1,15 +1,15 @@
 """What happens around the steps of a run."""
 
-from .checkpoint import CheckpointHook
-from .curve import CurveHook
+from .checkpoint_hook import CheckpointHook
+from .graceful_stop import StopHook
 from .non_finite import NonFiniteLossHook
-from .progress import DataTimeHook, ProgressHook
-from .records import ProvenanceHook
+from .progress_bar import DataTimeHook, ProgressHook
+from .results_writer import TestResultsHook
+from .run_record import ProvenanceHook
+from .run_summary import StartReportHook
 from .runtime_info import RuntimeInfoHook
-from .start_report import StartReportHook
-from .stop import StopHook
-from .test_results import TestResultsHook
-from .unreadable import UnreadableClipsHook
+from .training_curve import CurveHook
+from .unreadable_clips import UnreadableClipsHook
 from .visualization import VisualizationHook
 
 __all__ = [

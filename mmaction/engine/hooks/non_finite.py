@@ -10,14 +10,14 @@ import torch
 from mmengine.hooks import Hook
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmaction.distributed.launch import any_process, from_first, gather_to_first
 from mmaction.registry import HOOKS
+from mmaction.utils.cli import TrainingError
 
-from ..errors import TrainingError
-from ..launch import any_process, from_first, gather_to_first
-from ..optim.precision import OptimWrapper
+from ..optimizers.amp import OptimWrapper
 
 if TYPE_CHECKING:
-    from ..runner import ActionRunner
+    from ..runner.runner import ActionRunner
 
 __all__ = ['NonFiniteLossHook']
 

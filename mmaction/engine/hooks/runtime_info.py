@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import RuntimeInfoHook as _RuntimeInfoHook
 
+from mmaction.distributed.launch import mean_over_processes
 from mmaction.registry import HOOKS
 
-from ..launch import mean_over_processes
-
 if TYPE_CHECKING:
-    from ..runner import ActionRunner
+    from ..runner.runner import ActionRunner
 
 __all__ = ['RuntimeInfoHook']
 

@@ -13,7 +13,7 @@ from mmaction.registry import HOOKS
 from mmaction.structures import ActionDataSample
 
 if TYPE_CHECKING:
-    from ..runner import ActionRunner
+    from ..runner.runner import ActionRunner
 
 __all__ = ['VisualizationHook']
 

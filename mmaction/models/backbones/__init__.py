@@ -1,6 +1,6 @@
 """Backbones."""
 
 from .dualformer import DualFormer
-from .library import TimmBackbone, TorchvisionBackbone
+from .external import TimmBackbone, TorchvisionBackbone
 
 __all__ = ['DualFormer', 'TimmBackbone', 'TorchvisionBackbone']

@@ -1,5 +1,5 @@
 """Parts that several models share."""
 
-from .blending import CutmixBlending, MixupBlending, RandomBatchAugment
+from .blending_utils import CutmixBlending, MixupBlending, RandomBatchAugment
 
 __all__ = ['CutmixBlending', 'MixupBlending', 'RandomBatchAugment']

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from mmaction.datasets.decoders import DecordReader, DefaultReader, OpenCVReader, PyAVReader
-from mmaction.datasets.errors import UnreadableVideoError
+from mmaction.errors import UnreadableVideoError
 from tests.video_factory import BROKEN, frame_number, write_broken
 
 READERS = [DecordReader, PyAVReader, DefaultReader, OpenCVReader]

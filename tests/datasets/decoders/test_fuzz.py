@@ -14,8 +14,8 @@ from mmaction.datasets.decoders import (
     PyAVReader,
     TorchCodecReader,
 )
-from mmaction.datasets.errors import UnreadableVideoError
-from mmaction.datasets.isolation import CallCrashed, IsolatedCall
+from mmaction.errors import UnreadableVideoError
+from mmaction.utils.subprocess_call import CallCrashed, IsolatedCall
 from tests.video_factory import write_video
 
 READERS = dict(

@@ -15,7 +15,7 @@ from mmaction.datasets.decoders import (
     PyAVReader,
     TorchCodecReader,
 )
-from mmaction.datasets.errors import UnreadableVideoError
+from mmaction.errors import UnreadableVideoError
 from tests.video_factory import frame_number, frame_pixels, write_video
 
 FRAMES = 40

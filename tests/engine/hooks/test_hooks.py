@@ -9,9 +9,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmaction.engine.hooks.progress import DataTimeHook
-from mmaction.engine.hooks.start_report import clip_facts, promised_weights
-from mmaction.engine.hooks.unreadable import UnreadableClipsHook
+from mmaction.engine.hooks.progress_bar import DataTimeHook
+from mmaction.engine.hooks.run_summary import clip_facts, promised_weights
+from mmaction.engine.hooks.unreadable_clips import UnreadableClipsHook
 from mmaction.structures import ActionDataSample
 from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
 

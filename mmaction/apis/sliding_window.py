@@ -1,0 +1,92 @@
+"""Classifying a long video by a window that slides along it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmaction.datasets.video_source import Frames, pipeline_steps, steps_for
+
+from .inference import load_clip, predict
+
+__all__ = ['Window', 'classify_windows', 'window_span']
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the model says of a part of a video.
+
+    Attributes:
+        start: First frame, from 0.
+        stop: Frame after the last.
+        scores: Of each class, (num_classes,).
+    """
+
+    start: int
+    stop: int
+    scores: np.ndarray
+
+    @property
+    def label(self) -> int:
+        """The best class."""
+        return int(self.scores.argmax())
+
+
+def _sampling(model: Any) -> dict[str, Any]:
+    steps = [step for step in pipeline_steps(model.cfg) if 'clip_len' in step]
+    if not steps:
+        raise ValueError("the config's test pipeline has no SampleFrames with a clip_len")
+    return steps[0]
+
+
+def window_span(model: Any) -> int:
+    """Frames from the first to the last of a clip of the config, both included.
+
+    Raises:
+        ValueError: The test pipeline does not sample clips.
+    """
+    step = _sampling(model)
+    return (int(step['clip_len']) - 1) * int(step.get('frame_interval', 1)) + 1
+
+
+def classify_windows(
+    model: Any, frames: Frames, stride: float = 0.5, batch_size: int = 4
+) -> Iterator[Window]:
+    """Classify windows of one clip each, by one view, in order.
+
+    Args:
+        model: As `init_recognizer` returns it.
+        frames: The video. It is read window by window.
+        stride: From one window to the next, in lengths of a window. The last
+            window ends with the video.
+        batch_size: Windows that the model sees at once.
+
+    Raises:
+        ValueError: `stride` or `batch_size` is not positive, or frames cannot be read.
+    """
+    if stride <= 0 or batch_size < 1:
+        raise ValueError(f'stride={stride} and batch_size={batch_size} must be positive')
+    interval, total = int(_sampling(model).get('frame_interval', 1)), len(frames)
+    # With the frames between a clip and the next one, so that windows meet without gaps: else
+    # single frames belong to one window alone and flicker in the timeline.
+    span = window_span(model) + interval - 1
+    last = max(total - span, 0)
+    starts = [*range(0, last, max(round(stride * span), 1)), last]
+    steps = steps_for(pipeline_steps(model.cfg), 'array', one_view=True)
+    for step in steps:
+        if 'clip_len' in step:
+            # A window holds the frames of a clip and no others.
+            step.update(frame_interval=1)
+            step.pop('target_fps', None)
+    for first in range(0, len(starts), batch_size):
+        part = starts[first : first + batch_size]
+        clips = []
+        for start in part:
+            indices = np.arange(start, min(start + span, total), interval)
+            clips.append(load_clip(model, frames.read(indices), steps))
+        for start, sample in zip(part, predict(model, clips), strict=True):
+            scores = sample.pred_score.numpy()
+            yield Window(start, min(start + span, total), scores.reshape(-1, scores.shape[-1])[0])

@@ -1,0 +1,409 @@
+"""Telling a misspelt key or type of a config before anything is built.
+
+Dicts with a `type` are held against the signature of the class; the dicts
+without one that the runner reads (dataloaders, `env_cfg`, ...) against the keys
+it knows. What no one here can know, such as arguments that a class only passes
+on, is let through.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Set
+from functools import cache
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+
+from mmaction.utils.cli import ConfigError
+
+__all__ = ['RUNNER_KEYS', 'accepted_arguments', 'check_config']
+
+RUNNER_KEYS = frozenset(
+    {
+        'model',
+        'work_dir',
+        'train_dataloader',
+        'val_dataloader',
+        'test_dataloader',
+        'train_cfg',
+        'val_cfg',
+        'test_cfg',
+        'auto_scale_lr',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_evaluator',
+        'test_evaluator',
+        'default_hooks',
+        'custom_hooks',
+        'data_preprocessor',
+        'load_from',
+        'resume',
+        'launcher',
+        'env_cfg',
+        'log_processor',
+        'log_level',
+        'visualizer',
+        'default_scope',
+        'randomness',
+        'experiment_name',
+        'compile',
+        'sync_bn',
+        'find_unused_parameters',
+        'model_wrapper_cfg',
+        'activation_checkpointing',
+        'efficient_conv_bn_eval',
+        'runner_type',
+        'custom_imports',
+        'tta_model',
+        'tta_pipeline',
+    }
+)
+"""Top-level names that the runner reads."""
+
+_USUAL_VARIABLES = {
+    'vis_backends',
+    'train_pipeline',
+    'val_pipeline',
+    'test_pipeline',
+    'data_root',
+    'dataset_type',
+    'optimizer',
+}
+
+_OLD_KEYS = {
+    'total_epochs': 'train_cfg=dict(by_epoch=True, max_epochs=...)',
+    'lr_config': 'param_scheduler',
+    'optimizer_config': 'optim_wrapper',
+    'evaluation': 'train_cfg.val_interval and val_evaluator',
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'log_config': 'default_hooks.logger and visualizer',
+    'dist_params': 'env_cfg.dist_cfg',
+    'resume_from': '--resume CHECKPOINT',
+    'workflow': 'train_cfg',
+}
+"""Keys of mmaction2 0.x configs and what took their place in 1.x."""
+
+_DATALOADER = {'dataset', 'num_batch_per_epoch', 'disable_subprocess_warning'}
+_PARAMWISE = {
+    'custom_keys',
+    'bias_lr_mult',
+    'bias_decay_mult',
+    'norm_decay_mult',
+    'flat_decay_mult',
+    'dwconv_decay_mult',
+    'dcn_offset_lr_mult',
+    'bypass_duplicate',
+}
+_UNTYPED = {
+    'auto_scale_lr': {'enable', 'base_batch_size'},
+    'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'env_cfg.dist_cfg': {'backend', 'timeout', 'init_backend', 'port'},
+    'compile': {'backend', 'mode', 'dynamic', 'fullgraph', 'options'},
+    'custom_imports': {'imports', 'allow_failed_imports'},
+}
+_HOOK_NAMES = {
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+    'sync_buffers',
+    'visualization',
+}
+_ANY_LIBRARY = ('torchvision', 'timm', 'mmcls', 'mmpretrain', 'mmdet')
+
+
+def check_config(cfg: Config) -> None:
+    """Raise `ConfigError` for the first unknown key or type of a config.
+
+    Raises:
+        ConfigError: With the dotted way to the key, its name and the nearest
+            known one.
+    """
+    from mmaction.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    _check_top_level(cfg)
+    for name, value in cfg.items():
+        _walk(value, (name,))
+
+
+def _fail(way: tuple[str, ...], message: str, name: str, known: Iterable[str]) -> ConfigError:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    hint = f'; did you mean "{near[0]}"?' if near else f'; known are {", ".join(sorted(known))}'
+    return ConfigError(f'config key {".".join(way)}: {message}{hint}')
+
+
+def _check_top_level(cfg: Config) -> None:
+    old = [name for name in cfg if name in _OLD_KEYS]
+    if old and 'train_dataloader' not in cfg:
+        raise ConfigError(
+            f'config key {old[0]}: this is a config of mmaction2 0.x; in 1.x it is '
+            f'{_OLD_KEYS[old[0]]}'
+        )
+    known = RUNNER_KEYS | _USUAL_VARIABLES
+    for name in cfg:
+        if name in _OLD_KEYS:
+            raise ConfigError(
+                f'config key {name}: mmaction2 0.x had this key; in 1.x it is {_OLD_KEYS[name]}'
+            )
+        if name in known or name.rstrip('s') in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.88)
+        if near:
+            raise ConfigError(
+                f'config key {name}: the runner knows no such key; did you mean "{near[0]}"?'
+            )
+
+
+def _walk(node: Any, way: tuple[str, ...]) -> None:
+    """Check a value and all below it."""
+    if isinstance(node, (list, tuple)):
+        for index, item in enumerate(node):
+            if isinstance(item, (dict, list, tuple)):
+                _walk(item, (*way, str(index)))
+        return
+    if not isinstance(node, dict):
+        return
+    if 'type' in node:
+        _check_typed(node, way)
+    else:
+        _check_untyped(node, way)
+    for key, value in node.items():
+        if isinstance(value, (dict, list, tuple)):
+            _walk(value, (*way, str(key)))
+
+
+def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
+    kind = node['type']
+    if isinstance(kind, str):
+        if kind.split('.')[0] in _ANY_LIBRARY:
+            return
+        found = _resolve(kind, _registry_at(way))
+        if found is None:
+            raise _fail((*way, 'type'), f'no class "{kind}" is registered', kind, _all_names(way))
+    else:
+        found = kind
+    known, takes_more = accepted_arguments(found)
+    known = known - {'self', 'runner', 'params', 'args', 'kwargs'} | _extra_keys(way) | {'type'}
+    if way == ('optim_wrapper', 'optimizer') and isinstance(node.get('optimizer_type'), str):
+        # ZeroRedundancyOptimizer hands the rest on.
+        known |= _group_options(dict(type=node['optimizer_type']))
+    for key in node:
+        if key in known or str(key).startswith('_'):
+            continue
+        # What takes anything may still mean what it names itself.
+        if takes_more and not difflib.get_close_matches(key, known, n=1, cutoff=0.85):
+            continue
+        name = getattr(found, '__name__', str(kind))
+        raise _fail((*way, key), f'{name} takes no argument "{key}"', key, known)
+    _check_paramwise(node, way)
+
+
+def _check_untyped(node: dict[str, Any], way: tuple[str, ...]) -> None:
+    place = '.'.join(way)
+    known: Set[str] | None = _UNTYPED.get(place)
+    if len(way) == 1:
+        if place.endswith('_dataloader'):
+            known = _signature_of('torch.utils.data.DataLoader') | _DATALOADER
+        elif place in ('train_cfg', 'val_cfg', 'test_cfg'):
+            known = _loop_keys(place)
+        elif place == 'log_processor':
+            known = _signature_of('mmengine.runner.LogProcessor')
+        elif place == 'optim_wrapper':
+            known = _signature_of('mmengine.optim.OptimWrapper') | _extra_keys(way)
+            _check_paramwise(node, way)
+        elif place == 'default_hooks':
+            _check_hook_names(node)
+    if known is None:
+        return
+    for key in node:
+        if key not in known and not str(key).startswith('_'):
+            raise _fail((*way, key), f'{place} has no key "{key}"', key, known)
+
+
+def _check_hook_names(hooks: dict[str, Any]) -> None:
+    for name, hook in hooks.items():
+        if name in _HOOK_NAMES or hook is None:
+            continue
+        near = difflib.get_close_matches(name, _HOOK_NAMES, n=1, cutoff=0.8)
+        if near or not (isinstance(hook, dict) and 'type' in hook):
+            raise _fail(
+                ('default_hooks', name), f'no default hook is called "{name}"', name, _HOOK_NAMES
+            )
+
+
+def _check_paramwise(node: dict[str, Any], way: tuple[str, ...]) -> None:
+    """Check the learning-rate rules, where the constructor is one we know."""
+    if way != ('optim_wrapper',):
+        return
+    constructor = node.get('constructor', 'DefaultOptimWrapperConstructor')
+    rules = node.get('paramwise_cfg') or {}
+    if isinstance(constructor, str):
+        from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+        found = _resolve(constructor, OPTIM_WRAPPER_CONSTRUCTORS)
+        if found is None:
+            raise _fail(
+                (*way, 'constructor'),
+                f'no constructor "{constructor}" is registered',
+                constructor,
+                _names_of(OPTIM_WRAPPER_CONSTRUCTORS),
+            )
+        constructor = found
+    default = getattr(constructor, '__name__', '') == 'DefaultOptimWrapperConstructor'
+    known = _PARAMWISE if default else getattr(constructor, 'PARAMWISE_KEYS', None)
+    if known is None:
+        return
+    for key in rules:
+        if key not in known:
+            raise _fail((*way, 'paramwise_cfg', key), f'no rule is called "{key}"', key, known)
+    of_optimizer = set(_group_options(node.get('optimizer') or {}))
+    for pattern, rule in (rules.get('custom_keys') or {}).items():
+        for key in rule:
+            if key not in {'lr_mult', 'decay_mult'} | of_optimizer:
+                place = (*way, 'paramwise_cfg', 'custom_keys', pattern, key)
+                raise _fail(place, f'no rule is called "{key}"', key, {'lr_mult', 'decay_mult'})
+
+
+def _group_options(optimizer: dict[str, Any]) -> set[str]:
+    from mmaction.registry import OPTIMIZERS
+
+    found = _resolve(optimizer['type'], OPTIMIZERS) if 'type' in optimizer else None
+    return set(accepted_arguments(found)[0]) if found is not None else set()
+
+
+def _loop_keys(place: str) -> Set[str]:
+    if place == 'train_cfg':
+        loops, keys = ['EpochBasedTrainLoop', 'IterBasedTrainLoop'], {'by_epoch'}
+    else:
+        loops, keys = ['ValLoop' if place == 'val_cfg' else 'TestLoop'], set()
+    for loop in loops:
+        keys |= _signature_of(f'mmengine.runner.{loop}')
+    return keys - {'runner', 'dataloader', 'evaluator'}
+
+
+def _extra_keys(way: tuple[str, ...]) -> set[str]:
+    """Keys that a builder takes out before the class sees the rest."""
+    if way[0] in ('default_hooks', 'custom_hooks'):
+        return {'priority'}
+    if way[0] == 'param_scheduler':
+        return {'convert_to_iter_based'}
+    if way == ('optim_wrapper',):
+        return {'optimizer', 'constructor', 'paramwise_cfg'}
+    return set()
+
+
+def _registry_at(way: tuple[str, ...]) -> Registry | None:
+    """The registry in which a `type` at this place is looked up, where one can tell."""
+    from mmaction import registry as r
+
+    places: dict[str, Registry] = {
+        'sampler': r.DATA_SAMPLERS,
+        'batch_sampler': r.DATA_SAMPLERS,
+        'collate_fn': r.FUNCTION,
+        'worker_init_fn': r.FUNCTION,
+        'dataset': r.DATASETS,
+        'optimizer': r.OPTIMIZERS,
+        'init_cfg': r.WEIGHT_INITIALIZERS,
+    }
+    names = [part for part in way if not part.isdigit()]
+    last = names[-1]
+    if last.endswith('pipeline') or last == 'transforms':
+        return r.TRANSFORMS
+    if last in places:
+        return places[last]
+    if last in ('visualizer', 'vis_backends'):
+        return r.VISUALIZERS if last == 'visualizer' else r.VISBACKENDS
+    tops: dict[str, Registry] = {
+        'model': r.MODELS,
+        'data_preprocessor': r.MODELS,
+        'default_hooks': r.HOOKS,
+        'custom_hooks': r.HOOKS,
+        'optim_wrapper': r.OPTIM_WRAPPERS,
+        'param_scheduler': r.PARAM_SCHEDULERS,
+        'val_evaluator': r.METRICS,
+        'test_evaluator': r.METRICS,
+        'train_cfg': r.LOOPS,
+        'val_cfg': r.LOOPS,
+        'test_cfg': r.LOOPS,
+        'log_processor': r.LOG_PROCESSORS,
+        'model_wrapper_cfg': r.MODEL_WRAPPERS,
+    }
+    return tops.get(names[0])
+
+
+@cache
+def _registries() -> tuple[Registry, ...]:
+    from mmaction import registry as r
+
+    return tuple(getattr(r, name) for name in r.__all__)
+
+
+def _resolve(kind: str, first: Registry | None) -> Callable[..., Any] | None:
+    for registry in ((first,) if first is not None else ()) + _registries():
+        found = registry.get(kind)
+        if found is not None:
+            return found
+    return None
+
+
+def _names_of(registry: Registry) -> set[str]:
+    names = set(registry.module_dict)
+    return names | (_names_of(registry.parent) if registry.parent is not None else set())
+
+
+def _all_names(way: tuple[str, ...]) -> set[str]:
+    first = _registry_at(way)
+    if first is not None:
+        return _names_of(first)
+    return set().union(*(_names_of(registry) for registry in _registries()))
+
+
+@cache
+def accepted_arguments(target: Callable[..., Any]) -> tuple[frozenset[str], bool]:
+    """Names of the keyword arguments that a class or function takes.
+
+    `**kwargs` of a constructor is followed to the next constructor of the
+    method resolution order.
+
+    Returns:
+        The names, and whether any other is taken as well.
+    """
+    if not inspect.isclass(target):
+        names, is_open = _parameters(target)
+        return frozenset(names), is_open
+    collected: set[str] = set()
+    for base in target.__mro__:
+        if '__init__' not in vars(base) or base is object:
+            continue
+        names, is_open = _parameters(vars(base)['__init__'])
+        collected |= names
+        if not is_open:
+            return frozenset(collected), False
+    return frozenset(collected), bool(collected)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[set[str], bool]:
+    """Parameter names, and whether further keyword arguments are taken."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return set(), True
+    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+@cache
+def _signature_of(place: str) -> frozenset[str]:
+    """Argument names of a class given by its dotted place."""
+    from importlib import import_module
+
+    module, _, name = place.rpartition('.')
+    return accepted_arguments(getattr(import_module(module), name))[0] - {'self'}

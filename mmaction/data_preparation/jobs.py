@@ -1,0 +1,325 @@
+"""What the tools that go through folders of clips share.
+
+Child processes that a broken file cannot stop, files that are written whole or
+not at all, the search for clips in a folder, and all frames of a video.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import queue
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmaction.datasets.decoders import VideoReader
+
+__all__ = [
+    'IMAGE_EXTENSIONS',
+    'VIDEO_EXTENSIONS',
+    'Outcome',
+    'add_job_options',
+    'check_settings',
+    'find_files',
+    'find_work',
+    'frame_chunks',
+    'one_line',
+    'part_of',
+    'printable',
+    'report_failures',
+    'run_jobs',
+    'whole_file',
+    'write_text',
+]
+
+VIDEO_EXTENSIONS = (
+    *('.3gp', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg'),
+    *('.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
+)
+IMAGE_EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+
+_CHUNK_BYTES = 1 << 28
+
+Job = TypeVar('Job')
+
+
+class Outcome(NamedTuple):
+    """What came of one job.
+
+    Args:
+        job: The job.
+        result: What the function returned.
+        reason: Why its file could not be read; None if it could.
+    """
+
+    job: Any
+    result: Any
+    reason: str | None
+
+
+def run_jobs(
+    function: Callable[[Job], Any],
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    timeout: float,
+    title: str,
+) -> Iterator[Outcome]:
+    """Call a function on each job in child processes, with a progress bar.
+
+    A job that crashes its process or takes too long is one that failed; the
+    others go on. When the caller stops early, running jobs are killed.
+
+    Args:
+        function: Called with a job; raises `UnreadableVideoError` for a bad file.
+        jobs: Arguments, one for each call.
+        workers: Calls at the same time.
+        timeout: Seconds that one call may take.
+        title: What stands before the progress bar.
+
+    Yields:
+        The outcomes, in the order in which they come.
+
+    Raises:
+        Exception: Any other error of the function ends the run.
+    """
+    from tqdm import tqdm
+
+    from mmaction.errors import UnreadableVideoError
+    from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
+
+    if not jobs:
+        return
+    calls = [IsolatedCall(function, timeout) for _ in range(min(workers, len(jobs)))]
+    free: queue.SimpleQueue[IsolatedCall] = queue.SimpleQueue()
+    for call in calls:
+        free.put(call)
+
+    def run(job: Job) -> Outcome:
+        call = free.get()
+        try:
+            return Outcome(job, call(job), None)
+        except UnreadableVideoError as error:
+            return Outcome(job, None, one_line(error.reason or str(error)))
+        except (CallTimedOut, CallCrashed) as error:
+            return Outcome(job, None, f'reading it {error}')
+        finally:
+            free.put(call)
+
+    # The threads only wait for their children.
+    pool = ThreadPoolExecutor(len(calls))
+    try:
+        futures = [pool.submit(run, job) for job in jobs]
+        done = as_completed(futures)
+        for future in tqdm(done, total=len(jobs), desc=title, unit='file', mininterval=0.5):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for call in calls:
+            # The waiting thread may have seen the end of the child first.
+            with suppress(ChildProcessError):
+                call.close()
+        pool.shutdown()
+
+
+def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
+    """Add `--workers` and `--timeout`."""
+
+    def positive(text: str) -> float:
+        value = float(text)
+        if not 0 < value < float('inf'):
+            raise argparse.ArgumentTypeError(f'{text} is not above 0')
+        return value
+
+    def count(text: str) -> int:
+        value = int(text)
+        if value < 1:
+            raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+        return value
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    parser.add_argument(
+        '--workers', type=count, default=cores or 1, help='files at the same time (%(default)s)'
+    )
+    parser.add_argument(
+        '--timeout',
+        type=positive,
+        default=timeout,
+        metavar='SECONDS',
+        help='time for one file, after which it counts as bad (%(default)g)',
+    )
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is while it is being written: hidden, beside it, and never too long a name."""
+    digest = hashlib.sha1(os.fsencode(path.name), usedforsecurity=False).hexdigest()
+    return path.with_name(f'.{digest[:16]}.part')
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of `path` if the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part_of(path)
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, lines: Iterable[str]) -> None:
+    """Write lines of text as a whole; file names that are not UTF-8 pass through as they are."""
+    with (
+        whole_file(path) as part,
+        part.open('w', encoding='utf-8', errors='surrogateescape', newline='\n') as file,
+    ):
+        file.writelines(f'{line}\n' for line in lines)
+
+
+def find_files(
+    folder: Path, extensions: Sequence[str], without: Sequence[Path] = ()
+) -> tuple[list[str], dict[str, int]]:
+    """Files under a folder, hidden ones left out; links are followed.
+
+    Args:
+        folder: Where to look.
+        extensions: What their names may end with, in small letters.
+        without: Folders not to look into.
+
+    Returns:
+        Sorted paths relative to `folder`, and how many other files there are of
+        each extension.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f'there is no folder {str(folder)!r}')
+    found: list[str] = []
+    others: dict[str, int] = {}
+    seen = {os.path.realpath(path) for path in without}
+    for root, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        for name in files:
+            extension = os.path.splitext(name)[1].lower()
+            if name.startswith('.'):
+                continue
+            if extension in extensions:
+                found.append(os.path.relpath(os.path.join(root, name), folder))
+            else:
+                others[extension] = others.get(extension, 0) + 1
+    return sorted(found), others
+
+
+def find_work(
+    folder: Path, out: Path, suffix: str, overwrite: bool
+) -> tuple[list[tuple[str, str]], int]:
+    """The videos under a folder, and what each is to become in another.
+
+    Args:
+        folder: Folder of the videos.
+        out: Folder to write to; it may lie in `folder`.
+        suffix: What the extension of a video becomes.
+        overwrite: Do what is done as well.
+
+    Returns:
+        (video, target) for each video whose target is missing or older than it,
+        and the number of the others.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no videos, it is `out`, or two would have one target.
+    """
+    if out.resolve() == folder.resolve():
+        raise ValueError(f'{out} holds the videos themselves: give another folder to write to')
+    names, _ = find_files(folder, VIDEO_EXTENSIONS, without=[out])
+    if not names:
+        raise ValueError(f'there are no videos in {str(folder)!r}')
+    targets: dict[str, str] = {}
+    for name in names:
+        target = os.path.splitext(name)[0] + suffix
+        if target in targets:
+            raise ValueError(
+                f'{targets[target]!r} and {name!r} would both become {target!r}: rename one'
+            )
+        targets[target] = name
+    work = [(str(folder / name), str(out / target)) for target, name in targets.items()]
+    left = [pair for pair in work if overwrite or not _is_done(*pair)]
+    return left, len(work) - len(left)
+
+
+def _is_done(source: str, target: str) -> bool:
+    try:
+        return os.stat(target).st_mtime_ns >= os.stat(source).st_mtime_ns
+    except FileNotFoundError:
+        return False
+
+
+def check_settings(file: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Write settings beside what is made with them.
+
+    Raises:
+        ValueError: What is there was made with others.
+    """
+    if file.exists() and not overwrite:
+        try:
+            found = json.loads(file.read_text(encoding='utf-8'))
+        except ValueError:
+            found = None
+        if found != settings:
+            raise ValueError(
+                f'{file.parent} was made with {found}, asked for is {settings}: give another '
+                'folder, or --overwrite to make all anew'
+            )
+    write_text(file, [json.dumps(settings)])
+
+
+def frame_chunks(reader: VideoReader) -> Iterator[np.ndarray]:
+    """All frames of a video in order, as uint8 arrays (N, H, W, 3) of at most 64 frames.
+
+    Raises:
+        UnreadableVideoError: A frame cannot be decoded.
+    """
+    size = max(1, min(64, _CHUNK_BYTES // reader.get_batch([0]).nbytes))
+    for start in range(0, len(reader), size):
+        yield reader.get_batch(range(start, min(start + size, len(reader))))
+
+
+def one_line(text: str) -> str:
+    """A text with line breaks, tabs and runs of blanks made one blank."""
+    return ' '.join(text.split())
+
+
+def report_failures(failures: dict[str, str], path: Path, what: str) -> None:
+    """Write `file<TAB>reason` lines to `path`, print the first; without failures remove it."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    lines = ((name.replace('\n', '\\n'), reason) for name, reason in sorted(failures.items()))
+    write_text(path, ('\t'.join(line) for line in lines))
+    print(f'{len(failures)} {what}, listed in {printable(path)}:', file=sys.stderr)
+    for name, reason in sorted(failures.items())[:20]:
+        print(f'  {printable(name)}: {reason}', file=sys.stderr)
+    if len(failures) > 20:
+        print(f'  and {len(failures) - 20} more', file=sys.stderr)
+
+
+def printable(name: str | Path) -> str:
+    """A file name that any terminal can show, on one line."""
+    text = str(name).encode('utf-8', 'backslashreplace').decode('utf-8')
+    return text.replace('\n', '\\n')

@@ -1,0 +1,310 @@
+"""The steps from an official annotation to lists."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmaction.data_preparation.jobs import (
+    IMAGE_EXTENSIONS,
+    VIDEO_EXTENSIONS,
+    check_settings,
+    one_line,
+    printable,
+    write_text,
+)
+
+from .matching import Taken, explain_uncut, match_rows, trim
+from .media_index import Frames, MediaIndex, scan_files, scan_frames, usual_frames
+from .outcomes import KEPT, UNREADABLE, Outcome, left_out_reasons, summary_table, write_dropped
+from .schema import MMACTION2, SORTED, Annotation, Label, Reader
+from .write_lists import list_name, write_list
+
+__all__ = ['Request', 'prepare']
+
+# Takes clips by their path (with their frames, if they are folders) and says, by path, which
+# of them cannot be read, and why.
+Check = Callable[[dict[str, Frames | None]], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for.
+
+    Args:
+        dataset: Name of the dataset, as on the command line.
+        annotations: Folder of the official annotation.
+        videos: Folder of the clips, from which the paths in the lists start.
+        out: Folder of the lists.
+        frames: Clips are folders of images.
+        class_order: One of `Reader.orders`.
+        classes: File of class names in the order of the labels, instead.
+        trim: Cut segments out of whole videos.
+        overwrite: Replace lists of another dataset or with other classes.
+        workers: Videos to cut at the same time.
+        timeout: Seconds for one.
+    """
+
+    dataset: str
+    annotations: Path
+    videos: Path
+    out: Path
+    frames: bool = False
+    class_order: str = MMACTION2
+    classes: Path | None = None
+    trim: bool = False
+    overwrite: bool = False
+    workers: int = 1
+    timeout: float = 3600
+
+
+def prepare(reader: Reader, request: Request, check: Check | None = None) -> None:
+    """Read the annotation, find the clips, write the lists, and account for every row.
+
+    Args:
+        reader: Reads the dataset.
+        request: What the user asks for.
+        check: Reads the clips; None trusts them.
+
+    Raises:
+        FileNotFoundError: A folder or file of the annotation is missing.
+        FileExistsError: There are lists that this did not write.
+        ValueError: The annotation is malformed, no clip is there, or the lists that are
+            there have other classes.
+    """
+    if request.class_order not in reader.orders:
+        raise ValueError(
+            f'{reader.title} has no other order of classes than {", ".join(reader.orders)}'
+        )
+    # A file of names needs no order of the annotation's own.
+    order = SORTED if request.classes else request.class_order
+    annotation = _ordered(reader.read(request.annotations, order), request)
+    _guard(annotation, request)
+    if request.frames:
+        frames = scan_frames(request.videos, request.out / 'frames.jsonl')
+        index = MediaIndex(sorted(frames), (), reader.fold_case)
+    else:
+        frames = {}
+        files = scan_files(request.videos, VIDEO_EXTENSIONS)
+        index = MediaIndex(files, VIDEO_EXTENSIONS, reader.fold_case)
+    images = _images(annotation, request)
+    notes = list(annotation.notes)
+    if not index.paths and not images.paths:
+        raise ValueError(_nothing_there(request))
+    uncut: dict[tuple[str, ...], str] = {}
+    if request.trim:
+        index, uncut = trim(annotation, request.videos, index, request.workers, request.timeout)
+    taken: Taken = {}
+    lists = {
+        name: match_rows(
+            rows, images if rows[0].image else index, reader, request.frames, notes, taken
+        )
+        for name, rows in annotation.lists.items()
+        if rows and not (request.frames and rows[0].image)
+    }
+    explain_uncut(lists, index, uncut)
+    if not _kept(lists):
+        raise ValueError(_none_found(lists, index, request))
+    if request.frames:
+        notes += _take_frames(lists, frames)
+        notes += [
+            f'{list_name(name, True, outcomes)} holds parts of folders: `with_offset=True`'
+            for name, outcomes in lists.items()
+            if outcomes[0].row.segment is not None
+        ]
+    if check is not None:
+        _check(lists, check)
+    if not _kept(lists):
+        first = next(o for part in lists.values() for o in part if o.status == UNREADABLE)
+        raise ValueError(f'no clip can be read, starting with {first.path!r}: {first.reason}')
+    files = _write(annotation, lists, request)
+    unnamed = len({*index.paths, *images.paths} - _used(lists))
+    if unnamed:
+        notes.append(f'{unnamed} clips in {request.videos} belong to no row of the annotation')
+    _report(reader, annotation, lists, request, notes, files)
+
+
+def _images(annotation: Annotation, request: Request) -> MediaIndex:
+    """The images on the disk, if rows mean such."""
+    wanted = any(row.image for rows in annotation.lists.values() for row in rows)
+    paths = scan_files(request.videos, IMAGE_EXTENSIONS) if wanted and not request.frames else []
+    return MediaIndex(paths, IMAGE_EXTENSIONS)
+
+
+def _ordered(annotation: Annotation, request: Request) -> Annotation:
+    """The annotation with its classes in the order that is asked for."""
+    names = annotation.classes
+    if request.classes is not None:
+        if annotation.categories:
+            raise ValueError('--classes cannot be given where labels are by category')
+        text = request.classes.read_text(encoding='utf-8-sig', errors='surrogateescape')
+        wanted = [line.strip() for line in text.splitlines() if line.strip()]
+        odd = sorted(set(wanted) ^ set(names))
+        if odd or len(wanted) != len(names):
+            what = f'{odd[0]!r} is in one of them only' if odd else 'a class is there twice'
+            raise ValueError(f'{request.classes}: not the classes of the annotation: {what}')
+        order = f'that of {request.classes}'
+    elif request.class_order == SORTED and not annotation.categories:
+        wanted, order = sorted(names), 'sorted names'
+    else:
+        wanted, order = names, annotation.order
+    if wanted == names:
+        return dataclasses.replace(annotation, order=order)
+    place = {name: label for label, name in enumerate(wanted)}
+    new = [place[name] for name in names]
+
+    def renumber(label: Label) -> Label:
+        if isinstance(label, int):
+            return new[label]
+        return tuple(sorted(new[one] for one in label)) if isinstance(label, tuple) else label
+
+    lists = {
+        name: [dataclasses.replace(row, label=renumber(row.label)) for row in rows]
+        for name, rows in annotation.lists.items()
+    }
+    return dataclasses.replace(annotation, classes=wanted, lists=lists, order=order)
+
+
+def _guard(annotation: Annotation, request: Request) -> None:
+    """Refuse to replace lists that are not of this dataset, or have other classes."""
+    for name in annotation.classes:
+        if not name or one_line(name) != name:
+            raise ValueError(f'the name of class {name!r} does not fit on a line')
+    settings = request.out / 'prepare.json'
+    old = request.out / 'classes.txt'
+    if not settings.exists() and not request.overwrite:
+        end = _with_frames('.json' if annotation.categories else '.txt', request)
+        ours = [old, *(request.out / f'{name}{end}' for name in annotation.lists)]
+        there = next((path for path in ours if path.exists()), None)
+        if there is not None:
+            raise FileExistsError(
+                f'{request.out} holds lists that were made otherwise ({there.name}): give another '
+                'folder, or --overwrite'
+            )
+    if old.exists() and not request.overwrite:
+        text = ''.join(f'{name}\n' for name in annotation.classes)
+        if old.read_bytes() != text.encode('utf-8', 'surrogateescape'):
+            raise ValueError(
+                f'{old} has other classes, or the same in another order, than asked for '
+                f'({annotation.order}): give another folder, or --overwrite'
+            )
+    check_settings(settings, {'dataset': request.dataset}, request.overwrite)
+
+
+def _kept(lists: dict[str, list[Outcome]]) -> list[Outcome]:
+    return [one for outcomes in lists.values() for one in outcomes if one.status == KEPT]
+
+
+def _nothing_there(request: Request) -> str:
+    if request.frames:
+        return f'there are no folders of images in {str(request.videos)!r}'
+    hint = '; for clips that are folders of images add --frames'
+    return f'there are no videos in {str(request.videos)!r}{hint}'
+
+
+def _none_found(lists: dict[str, list[Outcome]], index: MediaIndex, request: Request) -> str:
+    outcomes = [one for part in lists.values() for one in part if not one.row.left_out]
+    sought = ', '.join(repr(outcome.row.names[0]) for outcome in outcomes[:2]) or 'nothing'
+    there = ', '.join(repr(path) for path in index.paths[:2])
+    hint = ''
+    if any('--trim' in outcome.reason for outcome in outcomes):
+        hint = '; --trim cuts clips out of whole videos'
+    return (
+        f'no clip of the {len(outcomes)} of the annotation is in {str(request.videos)!r}: looked '
+        f'for names such as {sought}, found {there}{hint}'
+    )
+
+
+def _take_frames(lists: dict[str, list[Outcome]], frames: dict[str, Frames]) -> list[str]:
+    """Give the rows their frames, drop faulty ones; what a config has to say of the names."""
+    kept = _kept(lists)
+    usual, faults = usual_frames({outcome.path: frames[outcome.path] for outcome in kept})
+    for outcome in kept:
+        outcome.frames = frames[outcome.path]
+        if outcome.path in faults:
+            outcome.drop(UNREADABLE, faults[outcome.path])
+    if usual is None or (usual.template, usual.first) == ('img_{:05}.jpg', 1):
+        return []
+    return [
+        f'frames are called {usual.template.format(usual.first)!r} and so on: the dataset in the '
+        f'config needs filename_tmpl={usual.template!r}, start_index={usual.first}'
+    ]
+
+
+def _check(lists: dict[str, list[Outcome]], check: Check) -> None:
+    """Drop what cannot be read."""
+    kept = _kept(lists)
+    bad = check({outcome.path: outcome.frames for outcome in kept})
+    for outcome in kept:
+        if outcome.path in bad:
+            outcome.drop(UNREADABLE, bad[outcome.path])
+
+
+def _write(annotation: Annotation, lists: dict[str, list[Outcome]], request: Request) -> list[str]:
+    """Write classes, lists and what was dropped; the names of the files."""
+    out = request.out
+    write_text(out / 'classes.txt', annotation.classes)
+    files = ['classes.txt']
+    if annotation.categories:
+        write_text(out / 'categories.json', [json.dumps(annotation.categories, indent=1)])
+        files.append('categories.json')
+    for name, outcomes in lists.items():
+        kept = [outcome for outcome in outcomes if outcome.status == KEPT]
+        path = out / list_name(name, request.frames, outcomes)
+        if kept:
+            write_list(path, kept)
+            files.append(path.name)
+        else:
+            path.unlink(missing_ok=True)
+    dropped = _with_frames('dropped.tsv', request)
+    if write_dropped(out / dropped, lists):
+        files.append(dropped)
+    return files
+
+
+def _with_frames(name: str, request: Request) -> str:
+    stem, extension = name.split('.')
+    return f'{stem}_rawframes.{extension}' if request.frames else name
+
+
+def _used(lists: dict[str, list[Outcome]]) -> set[str]:
+    return {outcome.path for outcomes in lists.values() for outcome in outcomes if outcome.path}
+
+
+def _report(
+    reader: Reader,
+    annotation: Annotation,
+    lists: dict[str, list[Outcome]],
+    request: Request,
+    notes: list[str],
+    files: list[str],
+) -> None:
+    """Print what was done, and write it to a file."""
+    number = len(annotation.classes)
+    text = [
+        f'{reader.title}: {number} classes (official: {reader.num_classes}), in the order of '
+        f'{annotation.order}',
+        *summary_table(lists, reader.official),
+        *left_out_reasons(lists),
+        *notes,
+    ]
+    name = _with_frames('summary.txt', request)
+    write_text(request.out / name, text)
+    for line in text:
+        print(printable(line))
+    empty = [
+        name for name, outcomes in lists.items() if not any(o.status == KEPT for o in outcomes)
+    ]
+    print(f'{printable(request.out)}: {", ".join([*files, name])}')
+    if empty:
+        print(f'not written, as no clip is left: {", ".join(empty)}', file=sys.stderr)
+    if number != reader.num_classes:
+        print(
+            f'warning: {number} classes, official are {reader.num_classes}: is this another '
+            'edition of the dataset, or a part of the annotation?',
+            file=sys.stderr,
+        )

@@ -1,0 +1,1 @@
+"""One module for each dataset whose official annotation can be read."""

@@ -1,0 +1,115 @@
+"""Cutting segments out of videos, as files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ['Cut', 'cut']
+
+# As tools/data/prepare_videos.py: quick to read from any frame on.
+_OPTIONS = {
+    'crf': '20',
+    'preset': 'fast',
+    'tune': 'fastdecode',
+    'threads': '1',
+    'x264-params': 'keyint=16:min-keyint=1:open-gop=0:bframes=0',
+}
+
+
+class Cut(NamedTuple):
+    """What to cut.
+
+    Args:
+        source: The video.
+        target: File to write; it appears when it is whole.
+        start: Seconds from the start of the video.
+        end: Seconds; what lies behind the end of the video is not there.
+    """
+
+    source: str
+    target: str
+    start: float
+    end: float
+
+
+def cut(job: Cut) -> int:
+    """Write a segment of a video as H.264 without sound: in a child process.
+
+    Args:
+        job: The segment. Its frames are those whose time is in [start, end); without any,
+            the next one, or else the last one of the video.
+
+    Returns:
+        The number of frames.
+
+    Raises:
+        UnreadableVideoError: The video cannot be read.
+        OSError: The file cannot be written.
+    """
+    import av
+
+    from mmaction.data_preparation.jobs import whole_file
+    from mmaction.datasets.decoders.reader import plain_path, unreadable
+
+    errors = (av.FFmpegError, ValueError, ArithmeticError, LookupError, TypeError)
+    with whole_file(Path(job.target)) as part:
+        try:
+            target = av.open(plain_path(str(part)), 'w', format='mp4')
+        except av.FFmpegError as error:
+            raise OSError(error.errno, f'cannot write {part}: {error.strerror}') from None
+        with target, unreadable(job.source, *errors):
+            return _copy(job, target)
+
+
+def _copy(job: Cut, target: Any) -> int:
+    """Decode from the key frame before the segment on, and encode what is in it."""
+    import av
+
+    from mmaction.datasets.decoders.reader import plain_path
+
+    with av.open(plain_path(job.source)) as source:
+        stream = source.streams.video[0]
+        stream.codec_context.thread_count = 1
+        base = stream.time_base
+        origin = stream.start_time or 0
+        source.seek(origin + int(job.start / base), stream=stream)
+        frames: Iterator[Any] = source.decode(stream)
+        output, first, last = None, 0, None
+        for frame in frames:
+            time = float((frame.pts - origin) * base)
+            if time >= job.end and output is not None:
+                break
+            last = frame
+            if time < job.start:
+                continue
+            if output is None:
+                output, first = _output(target, stream, frame), frame.pts
+            target.mux(output.encode(_picture(frame, output, first)))
+        if output is None:
+            if last is None:
+                raise ValueError('there are no frames in the segment')
+            output = _output(target, stream, last)
+            target.mux(output.encode(_picture(last, output, last.pts)))
+        target.mux(output.encode())
+        return output.frames
+
+
+def _output(target: Any, stream: Any, frame: Any) -> Any:
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    output = target.add_stream('libx264', rate=rate, options=_OPTIONS)
+    # H.264 in 4:2:0 has even sides.
+    output.width, output.height = frame.width // 2 * 2 or 2, frame.height // 2 * 2 or 2
+    output.pix_fmt = 'yuv420p'
+    output.time_base = output.codec_context.time_base = stream.time_base
+    return output
+
+
+def _picture(frame: Any, output: Any, first: int) -> Any:
+    """A frame in the form of the output, timed from the first one of the segment."""
+    picture = frame.reformat(output.width, output.height, 'yuv420p')
+    picture.pts, picture.time_base = frame.pts - first, frame.time_base
+    picture.pict_type = 0
+    return picture

@@ -1,0 +1,251 @@
+"""Starting and ending the processes of a run, on GPUs or on CPUs.
+
+mmengine's own start asks for a GPU in every process. This one takes NCCL where
+each process has a GPU and gloo where there is none, and keeps a second, gloo
+group for the few bytes by which the processes agree on something.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
+
+from mmaction.utils.cli import ConfigError
+from mmaction.utils.memory import keep_freed_memory
+
+__all__ = [
+    'Processes',
+    'any_process',
+    'close_processes',
+    'core_share',
+    'from_first',
+    'gather_to_first',
+    'init_processes',
+    'mean_over_processes',
+    'precision_default',
+]
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+_control_group: Any = None
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Where this process stands among all of a run."""
+
+    launcher: str
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    local_world_size: int = 1
+    device: str = 'cpu'
+
+
+def init_processes(
+    launcher: str = 'none', backend: str | None = None, timeout: float = 1800.0
+) -> Processes:
+    """Join the process group that the launcher describes.
+
+    Args:
+        launcher: 'none' (one process), 'pytorch' (torchrun), 'slurm' or 'mpi'.
+            Under torchrun 'none' means 'pytorch'.
+        backend: 'nccl' or 'gloo'; by default NCCL with GPUs and gloo without.
+        timeout: Seconds after which a stuck collective operation fails.
+
+    Raises:
+        ConfigError: The launcher's environment is missing, or there are fewer
+            GPUs than processes.
+    """
+    if launcher not in LAUNCHERS:
+        raise ConfigError(f'--launcher is one of {", ".join(LAUNCHERS)}, not "{launcher}"')
+    if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
+        launcher = 'pytorch'
+    if not torch.cuda.is_available():
+        keep_freed_memory()
+    if launcher == 'none':
+        return Processes('none', device='cuda' if torch.cuda.is_available() else 'cpu')
+    {'pytorch': _torchrun_env, 'slurm': _slurm_env, 'mpi': _mpi_env}[launcher]()
+    local_rank, local_size = int(os.environ['LOCAL_RANK']), int(os.environ['LOCAL_WORLD_SIZE'])
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        if local_rank >= torch.cuda.device_count():
+            raise ConfigError(
+                f'{local_size} processes were started on a machine with '
+                f'{torch.cuda.device_count()} visible GPUs; start one process per GPU'
+            )
+        torch.cuda.set_device(local_rank)
+    else:
+        _share_cores(local_size)
+    backend = backend if on_gpu and backend else ('nccl' if on_gpu else 'gloo')
+    if not dist.is_initialized():
+        store, rank, world_size = next(rendezvous('env://', timeout=timedelta(seconds=timeout)))
+        # Processes that torchrun starts again share the store with those before
+        # them, and must not find their addresses.
+        attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore(f'attempt {attempt}', store),
+            rank=rank,
+            world_size=world_size,
+            timeout=timedelta(seconds=timeout),
+        )
+    _open_control_group(backend, timeout)
+    return Processes(
+        launcher,
+        dist.get_rank(),
+        local_rank,
+        dist.get_world_size(),
+        local_size,
+        'cuda' if on_gpu else 'cpu',
+    )
+
+
+def _torchrun_env() -> None:
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f'--launcher pytorch needs the environment of torchrun ({", ".join(missing)} not '
+            'set); start with tools/dist_train.sh or tools/dist_test.sh, or leave --launcher out'
+        )
+    os.environ.setdefault('LOCAL_RANK', '0')
+    os.environ.setdefault('LOCAL_WORLD_SIZE', os.environ['WORLD_SIZE'])
+
+
+def _slurm_env() -> None:
+    if 'SLURM_PROCID' not in os.environ:
+        raise ConfigError(
+            '--launcher slurm needs a Slurm step (SLURM_PROCID not set); '
+            'start with tools/slurm_train.sh or srun'
+        )
+    tasks = int(os.environ['SLURM_NTASKS'])
+    nodes = int(os.environ.get('SLURM_NNODES', '1'))
+    per_node = int(os.environ.get('SLURM_NTASKS_PER_NODE', str(max(1, tasks // nodes))))
+    rank = int(os.environ['SLURM_PROCID'])
+    os.environ['RANK'] = str(rank)
+    os.environ['WORLD_SIZE'] = str(tasks)
+    os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', str(rank % per_node))
+    os.environ['LOCAL_WORLD_SIZE'] = str(per_node)
+    if 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _first_host(os.environ.get('SLURM_NODELIST', 'localhost'))
+    job = int(os.environ.get('SLURM_JOB_ID', '0'))
+    os.environ.setdefault('MASTER_PORT', str(20000 + job % 20000))
+
+
+def _first_host(nodes: str) -> str:
+    """The first host of a Slurm node list."""
+    if '[' not in nodes and ',' not in nodes:
+        return nodes
+    try:
+        reply = subprocess.run(
+            ['scontrol', 'show', 'hostnames', nodes], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ConfigError(
+            f'the first of the Slurm nodes {nodes} cannot be told ({error}); set MASTER_ADDR'
+        ) from error
+    return reply.stdout.split()[0]
+
+
+def _mpi_env() -> None:
+    names = {
+        'RANK': 'OMPI_COMM_WORLD_RANK',
+        'WORLD_SIZE': 'OMPI_COMM_WORLD_SIZE',
+        'LOCAL_RANK': 'OMPI_COMM_WORLD_LOCAL_RANK',
+        'LOCAL_WORLD_SIZE': 'OMPI_COMM_WORLD_LOCAL_SIZE',
+    }
+    for name, source in names.items():
+        if source not in os.environ:
+            raise ConfigError(f"--launcher mpi needs Open MPI's mpirun ({source} not set)")
+        os.environ[name] = os.environ[source]
+    if 'MASTER_ADDR' not in os.environ:
+        if os.environ['WORLD_SIZE'] != os.environ['LOCAL_WORLD_SIZE']:
+            raise ConfigError('--launcher mpi over several machines needs MASTER_ADDR')
+        os.environ['MASTER_ADDR'] = '127.0.0.1'
+    os.environ.setdefault('MASTER_PORT', '29500')
+
+
+def core_share(processes: int) -> int:
+    """Cores of this machine for each of so many processes, at least 1."""
+    affinity = getattr(os, 'sched_getaffinity', None)
+    cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    return max(1, cores // processes)
+
+
+def _share_cores(processes: int) -> None:
+    """Give each CPU process its share of the cores, unless the user has decided."""
+    share = str(core_share(processes))
+    if 'OMP_NUM_THREADS' not in os.environ:
+        torch.set_num_threads(int(share))
+    # Set even for one process: mmengine would set 1 and warn about it.
+    os.environ.setdefault('OMP_NUM_THREADS', share)
+    os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
+
+
+def _open_control_group(backend: str, timeout: float) -> None:
+    global _control_group
+    if backend != 'gloo':
+        _control_group = dist.new_group(backend='gloo', timeout=timedelta(seconds=timeout))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` is true in any process; every process has to call it."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return flag
+    shared = torch.tensor([int(flag)])
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=_control_group)
+    return bool(shared.item())
+
+
+def gather_to_first(value: Any) -> list[Any] | None:
+    """The value of every process, in rank order; None in all but the first."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [value]
+    values: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, values, group=_control_group)
+    return values
+
+
+def from_first(value: Any) -> Any:
+    """What the first process has; every process has to call it."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0, group=_control_group)
+    return values[0]
+
+
+def mean_over_processes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean of each number over all processes, which all have to call it.
+
+    Args:
+        values: Numbers or tensors of one element; the same keys in every process.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return dict(values)
+    numbers = [float(torch.as_tensor(value).detach()) for value in values.values()]
+    shared = torch.tensor(numbers, dtype=torch.float64)
+    dist.all_reduce(shared, group=_control_group)
+    return dict(zip(values, (shared / dist.get_world_size()).tolist(), strict=True))
+
+
+def close_processes() -> None:
+    """Leave the process group, if there is one."""
+    global _control_group
+    _control_group = None
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def precision_default() -> str:
+    """'bf16' where the device computes it, else 'fp16'."""
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        return 'fp16'
+    return 'bf16'

@@ -1,0 +1,162 @@
+"""When checkpoints are written, kept and removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook as _CheckpointHook
+
+from mmaction.registry import HOOKS
+from mmaction.utils.cli import ConfigError
+
+from ..runner.checkpoint import POINTER, load_checkpoint_file, save_checkpoint_file, write_pointer
+
+if TYPE_CHECKING:
+    from ..runner.runner import ActionRunner
+
+__all__ = ['CheckpointHook']
+
+
+@HOOKS.register_module()
+class CheckpointHook(_CheckpointHook):
+    """mmengine's hook, which never removes a checkpoint before its successor is written.
+
+    Takes the same arguments.
+    """
+
+    out_dir: Any
+
+    def before_train(self, runner: ActionRunner) -> None:
+        """Note where checkpoints go, and drop the pointer of a run that is not resumed."""
+        hub = runner.message_hub
+        if self.out_dir is None:
+            self.out_dir = runner.work_dir
+        elif self.out_dir != runner.work_dir:
+            self.out_dir = str(Path(self.out_dir, Path(runner.work_dir).name))
+        if self.save_best is not None and len(self.key_indicators) == 1:
+            self.best_ckpt_path = hub.get_info('best_ckpt')
+        elif self.save_best is not None:
+            keys = self.key_indicators
+            self.best_ckpt_path_dict = {key: hub.get_info(f'best_ckpt_{key}') for key in keys}
+        kept = list(hub.get_info('keep_ckpt_ids') or [])
+        self.keep_ckpt_ids = kept[-self.max_keep_ckpts :] if self.max_keep_ckpts > 0 else kept
+        if not is_main_process():
+            return
+        # What was being written when a run was killed.
+        for unfinished in Path(self.out_dir).glob('.*.pth.*.tmp'):
+            unfinished.unlink(missing_ok=True)
+        self._remove(kept[: len(kept) - len(self.keep_ckpt_ids)])
+        if runner.iter == 0:
+            # A worker that is started again must not go on with an older run.
+            Path(runner.work_dir, POINTER).unlink(missing_ok=True)
+
+    def save_now(self, runner: ActionRunner) -> str:
+        """Save between two steps, whatever the interval; returns the file."""
+        step = runner.iter
+        path = Path(self.out_dir, f'iter_{step}.pth')
+        runner.message_hub.update_info('last_ckpt', str(path))
+        runner.save_checkpoint(
+            self.out_dir, path.name, meta=dict(epoch=runner.epoch, iter=step), by_epoch=False
+        )
+        if is_main_process():
+            write_pointer(runner.work_dir, path)
+        return str(path)
+
+    def _save_checkpoint_with_step(
+        self, runner: ActionRunner, step: int, meta: dict[str, int]
+    ) -> None:
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = str(Path(self.out_dir, name))
+        outdated = self._remember(runner, step) if self.max_keep_ckpts > 0 else []
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+        )
+        if is_main_process():
+            write_pointer(runner.work_dir, self.last_ckpt)
+            self._remove(outdated)
+
+    def _remove(self, steps: list[int]) -> None:
+        for step in steps:
+            Path(self.out_dir, self.filename_tmpl.format(step)).unlink(missing_ok=True)
+
+    def _remember(self, runner: ActionRunner, step: int) -> list[int]:
+        """Add a checkpoint to those that are kept; returns the steps that fall out."""
+        if self.keep_ckpt_ids and self.keep_ckpt_ids[-1] == step:
+            return []
+        kept = [*self.keep_ckpt_ids, step]
+        self.keep_ckpt_ids = kept[-self.max_keep_ckpts :]
+        # What is about to be removed stays in the list that is saved: should the
+        # run be killed in between, the next one removes it.
+        runner.message_hub.update_info('keep_ckpt_ids', kept)
+        return kept[: -self.max_keep_ckpts]
+
+    def _save_best_checkpoint(self, runner: ActionRunner, metrics: dict[str, Any]) -> None:
+        if not self.save_best:
+            return
+        if 'auto' in self.key_indicators:
+            self._init_rule(self.rules, [next(iter(metrics))])
+        count = runner.epoch if self.by_epoch else runner.iter
+        improved = False
+        for key in self.key_indicators:
+            if key not in metrics:
+                raise ConfigError(
+                    f'default_hooks.checkpoint.save_best: validation gives no "{key}", '
+                    f'but {", ".join(metrics)}'
+                )
+            improved |= self._save_if_best(runner, key, float(metrics[key]), count)
+        # The best score and file travel in the last checkpoint.
+        if improved and self.last_ckpt is not None:
+            self._save_checkpoint_with_step(
+                runner, count, dict(epoch=runner.epoch, iter=runner.iter)
+            )
+
+    def _save_if_best(self, runner: ActionRunner, key: str, score: float, count: int) -> bool:
+        hub = runner.message_hub
+        suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
+        best = hub.get_info(f'best_score{suffix}')
+        if best is not None and not self.is_better_than[key](score, best):
+            return False
+        previous = hub.get_info(f'best_ckpt{suffix}')
+        name = f'best_{key}_{self.filename_tmpl.format(count)}'.replace('/', '_')
+        path = Path(self.out_dir, name)
+        hub.update_info(f'best_score{suffix}', score)
+        hub.update_info(f'best_ckpt{suffix}', str(path))
+        if suffix:
+            self.best_ckpt_path_dict[key] = str(path)
+        else:
+            self.best_ckpt_path = str(path)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=False,
+            save_param_scheduler=False,
+            meta=dict(epoch=runner.epoch, iter=runner.iter),
+            by_epoch=False,
+        )
+        if is_main_process() and previous and Path(previous) != path:
+            Path(previous).unlink(missing_ok=True)
+        runner.logger.info(f'best {key} so far, {score:.4f}: {path.name}')
+        return True
+
+    def _publish_model(self, runner: ActionRunner, ckpt_path: str) -> None:
+        """Write a copy with the published keys only, its hash in its name."""
+        if not is_main_process():
+            return
+        import hashlib
+
+        checkpoint = load_checkpoint_file(ckpt_path)
+        kept = {key: value for key, value in checkpoint.items() if key in self.published_keys}
+        temporary = Path(ckpt_path).with_suffix('.published')
+        save_checkpoint_file(kept, temporary)
+        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()[:8]
+        final = Path(ckpt_path).with_name(f'{Path(ckpt_path).stem}-{digest}.pth')
+        temporary.replace(final)
+        runner.logger.info(f'published as {final.name}')

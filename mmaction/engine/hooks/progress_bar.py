@@ -1,0 +1,217 @@
+"""A bar where a person watches, and a word when the data are too slow."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from mmaction.registry import HOOKS
+from mmaction.utils.memory import peak_memory
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from ..runner.runner import ActionRunner
+
+__all__ = ['DataTimeHook', 'ProgressHook']
+
+
+class _AboveBar:
+    """A stream that writes lines above the bars of tqdm."""
+
+    def write(self, text: str) -> int:
+        from tqdm import tqdm
+
+        tqdm.write(text, end='')
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+class _NoStepLines(logging.Filter):
+    """Keeps the lines of single steps, which the bar shows, off the console."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = str(record.msg)
+        return not text.startswith(('Epoch(train)', 'Iter(train)')) and 'eta:' not in text
+
+
+@HOOKS.register_module()
+class ProgressHook(Hook):
+    """Show a bar with loss, learning rate, times, memory and the time left.
+
+    Lines of the log that are no steps appear above it; the log file has all.
+
+    Args:
+        show: Whether to show it; by default where the output is a terminal.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, show: bool | None = None) -> None:
+        self.show = show
+        self._bar: tqdm[Any] | None = None
+        self._restore: list[tuple[logging.StreamHandler[Any], Any, logging.Filter]] = []
+
+    def before_run(self, runner: ActionRunner) -> None:
+        """Decide whether there is a bar, and lead the log around it."""
+        shown = sys.stdout.isatty() if self.show is None else self.show
+        self._active = shown and is_main_process()
+        if not self._active:
+            return
+        for handler in runner.logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+                quiet = _NoStepLines()
+                handler.addFilter(quiet)
+                self._restore.append((handler, handler.stream, quiet))
+                handler.setStream(_AboveBar())
+
+    def after_run(self, runner: ActionRunner) -> None:
+        """Give the console back."""
+        self._close()
+        for handler, stream, quiet in self._restore:
+            handler.setStream(stream)
+            handler.removeFilter(quiet)
+        self._restore = []
+
+    def _open(self, text: str, total: int, done: int = 0) -> None:
+        if not self._active:
+            return
+        from tqdm import tqdm
+
+        self._close()
+        layout = '{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}'
+        self._bar = tqdm(
+            total=total,
+            initial=done,
+            desc=text,
+            leave=False,
+            dynamic_ncols=True,
+            file=sys.stdout,
+            bar_format=layout,
+        )
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def before_train_epoch(self, runner: ActionRunner) -> None:
+        """Start the bar of an epoch."""
+        length = len(runner.train_dataloader)
+        done = runner.iter - runner.epoch * length
+        if runner.max_epochs > 1:
+            self._open(f'epoch {runner.epoch + 1}/{runner.max_epochs}', length, done)
+        else:
+            self._open('training', runner.max_iters, runner.iter)
+
+    def after_train_iter(
+        self,
+        runner: ActionRunner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Move on by a step."""
+        if self._bar is None:
+            return
+        scalars = runner.message_hub.log_scalars
+
+        def mean(key: str) -> float:
+            return float(scalars[key].mean(min(20, len(scalars[key].data[0]))))
+
+        facts = [f'loss {mean("train/loss"):.3f}', f'lr {scalars["train/lr"].current():.1e}']
+        if 'train/time' in scalars:
+            step, data = mean('train/time'), mean('train/data_time')
+            left = datetime.timedelta(seconds=int(runner.message_hub.get_info('eta') or 0))
+            facts += [f'step {step:.2f} s', f'data {data:.2f} s', f'left {left}']
+        facts.append(f'mem {peak_memory() / 2**30:.1f} GB')
+        self._bar.set_postfix_str('  '.join(facts), refresh=False)
+        self._bar.update()
+
+    def after_train_epoch(self, runner: ActionRunner) -> None:
+        """Take the bar of the epoch away."""
+        self._close()
+
+    def before_val_epoch(self, runner: ActionRunner) -> None:
+        """Start the bar of a validation."""
+        self._open('validation', len(runner.val_dataloader))
+
+    def after_val_iter(self, runner: ActionRunner, *args: Any, **kwargs: Any) -> None:
+        """Move on by a batch."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def after_val_epoch(self, runner: ActionRunner, metrics: Any = None) -> None:
+        """Take the bar of the validation away."""
+        self._close()
+
+    def before_test_epoch(self, runner: ActionRunner) -> None:
+        """Start the bar of a test."""
+        self._open('test', len(runner.test_dataloader))
+
+    def after_test_iter(self, runner: ActionRunner, *args: Any, **kwargs: Any) -> None:
+        """Move on by a batch."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def after_test_epoch(self, runner: ActionRunner, metrics: Any = None) -> None:
+        """Take the bar of the test away."""
+        self._close()
+
+
+@HOOKS.register_module()
+class DataTimeHook(Hook):
+    """Say at the end of an epoch if much of it was spent waiting for data.
+
+    Args:
+        threshold: Share of the time above which it is said.
+        warm_up: Steps at the start of each epoch that do not count: workers
+            start.
+    """
+
+    # After the timer, before the log of the epoch ends.
+    priority = 'LOW'
+
+    def __init__(self, threshold: float = 0.3, warm_up: int = 5) -> None:
+        self.threshold = threshold
+        self.warm_up = warm_up
+        self._waited = self._total = 0.0
+        self._told = 0.0
+
+    def before_train_epoch(self, runner: ActionRunner) -> None:
+        """Start anew."""
+        self._waited = self._total = 0.0
+        self._steps = 0
+
+    def after_train_iter(
+        self,
+        runner: ActionRunner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Add the times of a step, as mmengine's timer took them."""
+        self._steps += 1
+        scalars = runner.message_hub.log_scalars
+        if self._steps > self.warm_up and 'train/time' in scalars:
+            self._waited += float(scalars['train/data_time'].current())
+            self._total += float(scalars['train/time'].current())
+
+    def after_train_epoch(self, runner: ActionRunner) -> None:
+        """Tell, once and again only when it has become much worse."""
+        share = self._waited / self._total if self._total else 0.0
+        if share > max(self.threshold, self._told + 0.2):
+            self._told = share
+            workers = getattr(runner.train_dataloader, 'num_workers', 0)
+            runner.logger.warning(
+                f'{share:.0%} of the time is spent waiting for data: give '
+                f'train_dataloader.num_workers more than {workers}, or make the videos smaller '
+                'beforehand (tools/data/prepare_videos.py)'
+            )

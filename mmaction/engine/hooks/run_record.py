@@ -1,0 +1,40 @@
+"""How a run was made, written into its work dir."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from mmaction.registry import HOOKS
+from mmaction.utils.collect_env import facts_of_run
+
+if TYPE_CHECKING:
+    from ..runner.runner import ActionRunner
+
+__all__ = ['ProvenanceHook']
+
+
+@HOOKS.register_module()
+class ProvenanceHook(Hook):
+    """Write `run.json` beside the log: command, versions, commit, seed, clips per split."""
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: ActionRunner) -> None:
+        """Write it."""
+        if not is_main_process():
+            return
+        splits = {name: dataclasses.asdict(facts) for name, facts in runner.split_facts.items()}
+        facts = facts_of_run(
+            config=runner.cfg.filename,
+            seed=runner.seed,
+            processes=runner.world_size,
+            splits=splits,
+        )
+        path = Path(runner.log_dir, 'run.json')
+        path.write_text(json.dumps(facts, indent=2) + '\n', encoding='utf-8')

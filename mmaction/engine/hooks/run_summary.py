@@ -1,0 +1,163 @@
+"""A few lines before the first step, by which a wrong set-up is seen at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+
+from mmaction.registry import HOOKS
+
+from ..optimizers.amp import precision_of
+
+if TYPE_CHECKING:
+    from ..runner.runner import ActionRunner
+
+__all__ = ['StartReportHook', 'clip_facts', 'promised_weights']
+
+
+@HOOKS.register_module()
+class StartReportHook(Hook):
+    """Log data, model, batch, device and learning rate before the first step.
+
+    It also warns where the config's name promises pretrained weights and none
+    are given.
+    """
+
+    priority = 'VERY_LOW'
+
+    def before_train(self, runner: ActionRunner) -> None:
+        """Report on training."""
+        lines = self._splits(runner) + [self._model(runner)]
+        wrapper = runner.optim_wrapper
+        if isinstance(wrapper, OptimWrapper):
+            lines += [self._batch(runner, wrapper), self._schedule(runner, wrapper)]
+        runner.logger.info('\n'.join(['before the first step', *(f'  {line}' for line in lines)]))
+        on_cpu = not torch.cuda.is_available()
+        if on_cpu and 'fp16' in precision_of(wrapper):
+            runner.logger.warning(
+                'the config asks for fp16, which is made for GPUs and several times slower than '
+                'fp32 on a CPU: --amp off is quicker here'
+            )
+        warning = promised_weights(runner.cfg)
+        if warning and runner.iter == 0:
+            runner.logger.warning(warning)
+
+    def before_test(self, runner: ActionRunner) -> None:
+        """Report on testing."""
+        lines = self._splits(runner) + [self._model(runner)]
+        runner.logger.info('\n'.join(['before testing', *(f'  {line}' for line in lines)]))
+
+    def _splits(self, runner: ActionRunner) -> list[str]:
+        lines = []
+        for name, facts in runner.split_facts.items():
+            text = f'{name + ":":7}{facts.clips} clips'
+            if facts.classes:
+                text += f' of {facts.classes} classes (labels {facts.lowest} to {facts.highest})'
+            loader = runner.cfg.get(f'{name}_dataloader') or {}
+            shape = clip_facts((loader.get('dataset') or {}).get('pipeline') or [])
+            lines.append(text + (f', {shape}' if shape else ''))
+        return lines
+
+    def _model(self, runner: ActionRunner) -> str:
+        parameters = list(runner.bare_model.parameters())
+        total = sum(p.numel() for p in parameters)
+        frozen = sum(p.numel() for p in parameters if not p.requires_grad)
+        backbone = type(getattr(runner.bare_model, 'backbone', runner.bare_model)).__name__
+        device = parameters[0].device if parameters else torch.device('cpu')
+        where = f'{runner.world_size} x ' if runner.world_size > 1 else ''
+        name = (
+            torch.cuda.get_device_name(device)
+            if device.type == 'cuda'
+            else (f'CPU, {torch.get_num_threads()} threads')
+        )
+        text = f'model: {backbone}, {total / 1e6:.2f} M parameters'
+        text += f' ({frozen / 1e6:.2f} M frozen)' if frozen else ''
+        precision = f', {precision_of(runner.optim_wrapper)}' if runner.optim_wrapper else ''
+        return f'{text}; device: {where}{name}{precision}'
+
+    def _batch(self, runner: ActionRunner, wrapper: OptimWrapper) -> str:
+        loader = runner.train_dataloader
+        size, steps = loader.batch_size or 1, wrapper._accumulative_counts
+        factors = [f'{size} per process']
+        factors += [f'{runner.world_size} processes'] if runner.world_size > 1 else []
+        factors += [f'{steps} steps accumulated'] if steps > 1 else []
+        text = f'batch: {runner.clips_per_update(wrapper)} clips per update'
+        return f'{text} ({" x ".join(factors)})' if len(factors) > 1 else text
+
+    def _schedule(self, runner: ActionRunner, wrapper: OptimWrapper) -> str:
+        rates = sorted({group['lr'] for group in wrapper.optimizer.param_groups})
+        shown = f'{rates[0]:.3g}' if len(rates) == 1 else f'{rates[0]:.3g} to {rates[-1]:.3g}'
+        first = '' if runner.iter == 0 else f' from step {runner.iter}'
+        kind = type(wrapper.optimizer).__name__
+        return (
+            f'run:   {runner.max_iters} steps{first} in {runner.max_epochs} epochs, {kind}, '
+            f'learning rate {shown} at the start, seed {runner.seed}'
+        )
+
+
+def clip_facts(pipeline: list[Any]) -> str:
+    """Views, frames and size of the clips that a pipeline makes, in words.
+
+    Read from its config (`SampleFrames`, `Resize`, the crops), as far as they
+    say it.
+    """
+    frames = size = ''
+    views = 1
+    for step in pipeline:
+        if not isinstance(step, dict):
+            continue
+        kind = str(step.get('type', ''))
+        if 'SampleFrames' in kind or kind == 'UniformSample':
+            views *= step.get('num_clips', 1)
+            interval = step.get('frame_interval', 1)
+            frames = f'{step.get("clip_len", "?")} frames'
+            frames += f' at interval {interval}' if interval != 1 else ''
+        elif kind == 'ThreeCrop' or kind == 'TenCrop':
+            views *= 3 if kind == 'ThreeCrop' else 10
+            size = _size(step.get('crop_size'))
+        elif kind in ('CenterCrop', 'RandomCrop', 'MultiScaleCrop'):
+            size = _size(step.get('crop_size', step.get('size', step.get('input_size'))))
+        elif kind == 'Resize' and not step.get('keep_ratio', True):
+            size = _size(step.get('scale'))
+    if not frames:
+        return ''
+    several = f'{views} views of ' if views > 1 else ''
+    return f'{several}{frames}' + (f' of {size}' if size else '')
+
+
+def _size(value: Any) -> str:
+    if isinstance(value, int):
+        return f'{value}x{value}'
+    return f'{value[1]}x{value[0]}' if isinstance(value, (list, tuple)) else ''
+
+
+def promised_weights(cfg: Any) -> str:
+    """A warning where the config's name promises pretrained weights that it does not load.
+
+    Names ending in `_1k` or `_22k` promise ImageNet weights, those that the config
+    calls `imagenet_weights`; names of small sets (Diving48, HMDB51, UCF101) the
+    Kinetics checkpoint in `load_from`.
+    """
+    name = Path(getattr(cfg, 'filename', None) or '').stem.lower()
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    given = [backbone.get('pretrained'), backbone.get('init_cfg'), cfg.get('load_from')]
+    if any(given) or cfg.get('resume'):
+        return ''
+    if re.search(r'_(1k|22k)(_|$)', name):
+        return (
+            f'the backbone starts from random weights, though the name {name} promises ImageNet '
+            'ones. The published accuracy is out of reach without them: give --cfg-options '
+            f'model.backbone.pretrained={cfg.get("imagenet_weights", "FILE")} '
+            '(checkpoints/README.md says more)'
+        )
+    if re.search(r'(diving48|hmdb51|ucf101)', name):
+        return (
+            f'the model starts from random weights, though {name} fine-tunes a Kinetics one: '
+            'give --cfg-options load_from=FILE (checkpoints/README.md says where from)'
+        )
+    return ''

@@ -1,0 +1,13 @@
+"""Optimiser wrappers and how parameters are grouped."""
+
+from .amp import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
+from .constructor import DefaultOptimWrapperConstructor
+from .layer_decay import LearningRateDecayOptimizerConstructor
+
+__all__ = [
+    'AmpOptimWrapper',
+    'ApexOptimWrapper',
+    'DefaultOptimWrapperConstructor',
+    'LearningRateDecayOptimizerConstructor',
+    'OptimWrapper',
+]

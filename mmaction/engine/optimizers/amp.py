@@ -1,0 +1,271 @@
+"""Optimiser wrappers for each precision, and the switch between them.
+
+They take the names of mmengine's wrappers in the registry of mmaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper as _OptimWrapper
+from torch import nn
+
+from mmaction.distributed.launch import any_process, precision_default
+from mmaction.registry import OPTIM_WRAPPERS
+from mmaction.utils.cli import ConfigError
+
+__all__ = ['AmpOptimWrapper', 'ApexOptimWrapper', 'OptimWrapper', 'precision_of', 'set_precision']
+
+PRECISIONS = ('auto', 'bf16', 'fp16', 'off', 'apex')
+
+
+@OPTIM_WRAPPERS.register_module()
+class OptimWrapper(_OptimWrapper):
+    """mmengine's wrapper in fp32, which never steps on a loss that is not finite.
+
+    Where the loss of any process, or the norm of the clipped gradients, is not
+    finite, the gradients of the whole accumulation window are thrown away.
+
+    Args:
+        optimizer: The optimiser.
+        accumulative_counts: Steps whose gradients make up one update.
+        clip_grad: Arguments of `torch.nn.utils.clip_grad_norm_`, or with
+            `type='value'` of `clip_grad_value_`.
+
+    Attributes:
+        skipped: Updates thrown away so far.
+        skipped_in_a_row: Those since the last update that was made.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        accumulative_counts: int = 1,
+        clip_grad: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(optimizer, accumulative_counts, dict(clip_grad) if clip_grad else None)
+        self.skipped = self.skipped_in_a_row = 0
+        self._window_is_finite = True
+        self._step_made = True
+        self._scales = False
+
+    def update_params(
+        self,
+        loss: torch.Tensor,
+        step_kwargs: dict[str, Any] | None = None,
+        zero_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        """Add the gradients of a loss, and update the parameters at the end of a window."""
+        self._window_is_finite &= bool(torch.isfinite(loss.detach()).all())
+        self.backward(self.scale_loss(loss))
+        if not self.should_update():
+            return
+        self._step_made = False
+        if self._scales or not any_process(not self._window_is_finite):
+            self.step(**(step_kwargs or {}))
+        self.zero_grad(**(zero_kwargs or {}))
+        self._window_is_finite = True
+        self.skipped += int(not self._step_made)
+        self.skipped_in_a_row = 0 if self._step_made else self.skipped_in_a_row + 1
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip the gradients and, if they are finite, update the parameters."""
+        if self._clip_to_finite():
+            self.optimizer.step(**kwargs)
+            self._step_made = True
+
+    def _clip_to_finite(self) -> bool:
+        """Clip the gradients, where that is asked for; False if their norm is not finite."""
+        if not self.clip_grad_kwargs:
+            return True
+        parameters = [
+            p
+            for group in self.optimizer.param_groups
+            for p in group['params']
+            if p.grad is not None
+        ]
+        norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
+        if norm is None:
+            return True
+        self.message_hub.update_scalar(f'train/{self.grad_name}', float(norm))
+        return bool(torch.isfinite(norm))
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Set the steps done and to do; gradients of a half window come with the checkpoint."""
+        self._inner_count = init_counts
+        self._max_counts = max_counts
+        self._remainder_counts = max_counts % self._accumulative_counts
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the optimiser, and what was skipped."""
+        counts = (self.skipped, self.skipped_in_a_row, self._window_is_finite)
+        return {**super().state_dict(), 'skip_counts': counts}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` gave, here or in mmengine's wrapper."""
+        state_dict = dict(state_dict)
+        counts = state_dict.pop('skip_counts', (0, 0, True))
+        self.skipped, self.skipped_in_a_row, self._window_is_finite = counts
+        state_dict.pop('loss_scaler', None)
+        super().load_state_dict(state_dict)
+
+
+@OPTIM_WRAPPERS.register_module()
+class AmpOptimWrapper(OptimWrapper):
+    """Mixed precision by PyTorch's autocast, on GPUs and on CPUs.
+
+    Args:
+        dtype: 'bfloat16' or 'float16'; by default bfloat16 where the device
+            computes it.
+        loss_scale: 'dynamic', a number, or arguments of `torch.amp.GradScaler`.
+            Only float16 is scaled.
+        optimizer: The optimiser.
+        kwargs: `accumulative_counts`, `clip_grad`.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        dtype: str | torch.dtype | None = None,
+        loss_scale: str | float | dict[str, Any] = 'dynamic',
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(optimizer, **kwargs)
+        if dtype is None:
+            dtype = 'bfloat16' if precision_default() == 'bf16' else 'float16'
+        names = {'bfloat16': torch.bfloat16, 'float16': torch.float16}
+        self.dtype = names.get(str(dtype).removeprefix('torch.'))
+        if self.dtype is None:
+            raise ConfigError(f"optim_wrapper.dtype is 'bfloat16' or 'float16', not {dtype!r}")
+        self.device_type = get_device()
+        self.loss_scaler = _scaler(self.device_type, loss_scale, self.dtype)
+        self._scales = self.loss_scaler.is_enabled()
+        self.fixed_scale = float(loss_scale) if isinstance(loss_scale, (int, float)) else None
+
+    def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
+        """Add the gradients of the scaled loss."""
+        self.loss_scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs: Any) -> None:
+        """Update the parameters, unless a gradient has overflown."""
+        if not self._scales:
+            super().step(**kwargs)
+            return
+        # Gradients of a loss that is not finite are not finite either, in every
+        # process: the scaler leaves the parameters alone and lowers its scale.
+        self.loss_scaler.unscale_(self.optimizer)
+        self._clip_to_finite()
+        made: list[bool] = []
+        hook = self.optimizer.register_step_post_hook(lambda *_: made.append(True))
+        self.loss_scaler.step(self.optimizer, **kwargs)
+        hook.remove()
+        self.loss_scaler.update(self.fixed_scale)
+        self._step_made = bool(made)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of optimiser and loss scaler."""
+        return {**super().state_dict(), 'loss_scaler': self.loss_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict` gave; a run in another precision has no scaler state."""
+        scaler = state_dict.get('loss_scaler')
+        if scaler and self._scales:
+            self.loss_scaler.load_state_dict(scaler)
+        super().load_state_dict(state_dict)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast around the forward pass."""
+        with super().optim_context(model), torch.autocast(self.device_type, self.dtype):
+            yield
+
+
+def _scaler(
+    device: str, loss_scale: str | float | dict[str, Any], dtype: torch.dtype
+) -> torch.amp.GradScaler:
+    if dtype is torch.bfloat16:
+        return torch.amp.GradScaler(device, enabled=False)
+    if loss_scale == 'dynamic':
+        return torch.amp.GradScaler(device)
+    if isinstance(loss_scale, dict):
+        return torch.amp.GradScaler(device, **loss_scale)
+    if isinstance(loss_scale, (int, float)):
+        return torch.amp.GradScaler(device, init_scale=float(loss_scale))
+    raise ConfigError(f"optim_wrapper.loss_scale is 'dynamic', a number or a dict: {loss_scale!r}")
+
+
+def apex_amp() -> Any:
+    """The module `apex.amp`.
+
+    Raises:
+        ConfigError: It cannot be imported.
+    """
+    try:
+        amp = import_module('apex.amp')
+    except ImportError as error:
+        raise ConfigError(
+            'ApexOptimWrapper needs apex.amp, which cannot be imported here (NVIDIA removed it '
+            'from apex in May 2025). PyTorch has the same built in: --amp fp16 (dynamic loss '
+            'scale, as apex O1) or --amp bf16'
+        ) from error
+    return amp
+
+
+@OPTIM_WRAPPERS.register_module(name='ApexOptimWrapper')
+def ApexOptimWrapper(**kwargs: Any) -> _OptimWrapper:
+    """mmengine's wrapper around apex.amp, where apex still has it.
+
+    Raises:
+        ConfigError: apex.amp cannot be imported.
+    """
+    apex_amp()
+    from mmengine.optim import ApexOptimWrapper as Wrapper
+
+    return Wrapper(**kwargs)
+
+
+def precision_of(wrapper: Any) -> str:
+    """The precision that a wrapper, or its config, computes in, in a few words."""
+    if isinstance(wrapper, dict):
+        kind, dtype = wrapper.get('type', 'OptimWrapper'), wrapper.get('dtype')
+    else:
+        kind, dtype = type(wrapper).__name__, getattr(wrapper, 'dtype', None)
+    if kind == 'AmpOptimWrapper':
+        half = str(dtype).removeprefix('torch.') == 'float16'
+        return 'fp16 with loss scaling' if half else 'bf16'
+    return 'apex fp16' if kind == 'ApexOptimWrapper' else 'fp32'
+
+
+def set_precision(cfg: Config, precision: str) -> None:
+    """Change a config to another precision.
+
+    Args:
+        cfg: The config; its `optim_wrapper` is changed.
+        precision: 'bf16', 'fp16' (dynamic loss scale), 'off', 'apex', or 'auto':
+            bf16 where the device computes it, else fp16.
+
+    Raises:
+        ConfigError: The precision is unknown, or apex.amp is not there.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(f'--amp takes {", ".join(PRECISIONS[1:])}, not "{precision}"')
+    wrapper = cfg.optim_wrapper
+    for key in ('dtype', 'loss_scale', 'opt_level', 'use_fsdp'):
+        wrapper.pop(key, None)
+    if precision == 'auto':
+        precision = precision_default()
+    if precision == 'off':
+        wrapper.type = 'OptimWrapper'
+    elif precision == 'apex':
+        apex_amp()
+        wrapper.type, wrapper.opt_level = 'ApexOptimWrapper', 'O1'
+    else:
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.dtype = 'bfloat16' if precision == 'bf16' else 'float16'

@@ -1,0 +1,36 @@
+"""Which parameters an optimiser gets."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from mmengine.optim import DefaultOptimWrapperConstructor as _DefaultOptimWrapperConstructor
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmaction.utils.cli import ConfigError
+
+__all__ = ['DefaultOptimWrapperConstructor']
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class DefaultOptimWrapperConstructor(_DefaultOptimWrapperConstructor):
+    """mmengine's constructor, which leaves frozen parameters out.
+
+    Takes its arguments. mmengine's own leaves them out only where there is a
+    `paramwise_cfg`.
+    """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build optimiser and wrapper for the parameters of a model that learn.
+
+        Raises:
+            ConfigError: None does.
+        """
+        model = cast(nn.Module, getattr(model, 'module', model))
+        learning = nn.ParameterList(p for p in model.parameters() if p.requires_grad)
+        if not len(learning):
+            raise ConfigError('every parameter of the model is frozen: nothing is left to train')
+        # Rules of a `paramwise_cfg` go by the names in the model.
+        return super().__call__(model if self.paramwise_cfg else learning)

@@ -1,0 +1,123 @@
+"""Learning rates that fall from the head to the first layer."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmaction.utils.cli import ConfigError
+
+from .constructor import DefaultOptimWrapperConstructor
+
+__all__ = ['LearningRateDecayOptimizerConstructor', 'layer_of']
+
+_FIRST = ('patch_embed.', 'pos_embed', 'cls_token', 'mask_token')
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
+    """Multiply the learning rate by `decay_rate` for each layer further from the head.
+
+    Norms and biases get no weight decay. For DualFormer, whose blocks are
+    numbered through all stages, and for backbones with a plain list `blocks`.
+
+    Args:
+        optim_wrapper_cfg: Config of the wrapper, with its optimiser.
+        paramwise_cfg: `decay_rate` (0 to 1), `decay_type` ('layer_wise', the
+            default, or 'stage_wise') and `num_layers` (counted if left out).
+
+    Raises:
+        ConfigError: `paramwise_cfg` has other values.
+
+    Source: Clark et al., ELECTRA, arXiv:2003.10555, section 3; the class of this
+    name in mmaction2 1.x.
+    """
+
+    PARAMWISE_KEYS = frozenset({'decay_rate', 'decay_type', 'num_layers'})
+
+    def _validate_cfg(self) -> None:
+        super()._validate_cfg()
+        rate = self.paramwise_cfg.get('decay_rate')
+        kind = self.paramwise_cfg.get('decay_type', 'layer_wise')
+        if not isinstance(rate, (int, float)) or not 0 < rate <= 1:
+            raise ConfigError(f'paramwise_cfg.decay_rate is above 0 and at most 1, not {rate!r}')
+        if kind not in ('layer_wise', 'stage_wise'):
+            raise ConfigError(
+                f"paramwise_cfg.decay_type is 'layer_wise' or 'stage_wise', not {kind!r}"
+            )
+
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
+        """Append the parameter groups of a model to `params`."""
+        rules = self.paramwise_cfg
+        rate, kind = rules['decay_rate'], rules.get('decay_type', 'layer_wise')
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        depths = _depths(name for name, _ in module.named_parameters())
+        last = (sum(depths) if kind == 'layer_wise' else len(depths)) + 1
+        last = rules.get('num_layers', last - 1) + 1
+        groups: dict[tuple[int, bool], dict[str, Any]] = {}
+        for name, parameter in named:
+            layer = min(layer_of(name, depths, by_stage=kind == 'stage_wise'), last)
+            decays = parameter.ndim > 1 and not name.endswith('.bias')
+            group = groups.setdefault(
+                (layer, decays),
+                dict(
+                    params=[],
+                    lr=self.base_lr * rate ** (last - layer),
+                    weight_decay=(self.base_wd or 0.0) if decays else 0.0,
+                ),
+            )
+            group['params'].append(parameter)
+        # The head leads: its learning rate is the one that is logged.
+        params.extend(groups[key] for key in sorted(groups, reverse=True))
+
+
+def _depths(names: Iterable[str]) -> list[int]:
+    """Blocks per stage, from parameter names `blocks.STAGE.BLOCK.` or `blocks.BLOCK.`."""
+    stages: dict[int, int] = defaultdict(int)
+    for name in names:
+        nested = re.search(r'backbone\.blocks\.(\d+)\.(\d+)\.', name)
+        flat = re.search(r'backbone\.blocks\.(\d+)\.', name)
+        if nested is not None:
+            stage, block = int(nested[1]), int(nested[2])
+        elif flat is not None:
+            stage, block = 0, int(flat[1])
+        else:
+            continue
+        stages[stage] = max(stages[stage], block + 1)
+    return [stages[stage] for stage in sorted(stages)]
+
+
+def layer_of(name: str, depths: list[int], by_stage: bool = False) -> int:
+    """The layer that a parameter belongs to, counted from the input.
+
+    0 is the first patch embedding; blocks count from 1 through all stages; the
+    patch embedding and the position generator of a stage go with its first
+    block; the last norm and the head are one above the last block.
+
+    Args:
+        name: Name in the model, such as `backbone.blocks.2.0.norm1.weight`.
+        depths: Blocks per stage.
+        by_stage: Count stages instead of blocks.
+    """
+    top = (len(depths) if by_stage else sum(depths)) + 1
+    if not name.startswith('backbone.'):
+        return top
+    name = name.removeprefix('backbone.')
+    if name.startswith((*_FIRST, 'patch_embeds.0.')):
+        return 0
+    of_stage = re.match(r'(?:patch_embeds|pos_block)\.(\d+)\.', name)
+    of_block = re.match(r'blocks\.(\d+)\.(?:(\d+)\.)?', name)
+    if of_stage is not None:
+        stage, block = int(of_stage[1]), 0
+    elif of_block is not None and of_block[2] is not None:
+        stage, block = int(of_block[1]), int(of_block[2])
+    elif of_block is not None:
+        stage, block = 0, int(of_block[1])
+    else:
+        return top
+    return stage + 1 if by_stage else sum(depths[:stage]) + block + 1

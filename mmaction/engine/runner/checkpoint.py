@@ -1,0 +1,276 @@
+"""Checkpoint files: written whole or not at all, read without running what they hold."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import nn
+
+from mmaction.utils.checkpoint_reading import CheckpointError, load_checkpoint_file
+
+__all__ = [
+    'LoadReport',
+    'checkpoints_by_age',
+    'find_checkpoint',
+    'load_checkpoint_file',
+    'load_weights',
+    'plain',
+    'save_checkpoint_file',
+    'write_pointer',
+]
+
+POINTER = 'last_checkpoint'
+"""Name of the file in the work dir that names the last checkpoint."""
+
+Device = str | torch.device
+
+
+def save_checkpoint_file(checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Write a checkpoint so that `path` at no instant holds half of it.
+
+    The bytes go to a temporary file beside it and reach the disk before the
+    name changes.
+
+    Raises:
+        CheckpointError: The disk is full or cannot be written; what was at
+            `path` before is still there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise CheckpointError(_write_problem(error, path)) from error
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder last through a power cut, where the system can."""
+    if os.name != 'posix':
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:  # some network file systems know no sync of folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _write_problem(error: Exception, path: Path) -> str:
+    """What went wrong; torch's writer hides a full disk behind its own RuntimeError."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or _free_bytes(path.parent) < 1 << 20:
+        return (
+            f'the disk is full: {path} could not be written. Earlier checkpoints are whole; '
+            'free some space and go on with --resume (fewer are kept with '
+            'default_hooks.checkpoint.max_keep_ckpts=2)'
+        )
+    return f'{path} could not be written: {cause or error}'
+
+
+def _free_bytes(folder: Path) -> int:
+    if not hasattr(os, 'statvfs'):
+        return 1 << 40
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize
+
+
+def write_pointer(work_dir: str | Path, checkpoint: str | Path) -> None:
+    """Name the last checkpoint of a work dir, after it has been written."""
+    target = Path(work_dir, POINTER)
+    temporary = target.with_name(f'.{POINTER}.tmp')
+    try:
+        with open(temporary, 'w', encoding='utf-8') as file:
+            file.write(str(checkpoint))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise CheckpointError(_write_problem(error, target)) from error
+
+
+def checkpoints_by_age(work_dir: str | Path) -> list[Path]:
+    """Checkpoints of a run that may be resumed, the last one first.
+
+    The one that the pointer names leads; `epoch_*.pth` and `iter_*.pth` follow
+    by the time they were written.
+    """
+    work_dir = Path(work_dir)
+    found: list[Path] = []
+    pointer = work_dir / POINTER
+    if pointer.is_file():
+        named = Path(pointer.read_text(encoding='utf-8').strip())
+        # A work dir that was moved still names its old place.
+        found += [path for path in (named, work_dir / named.name) if path.is_file()][:1]
+    others = [p for p in work_dir.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+\.pth', p.name)]
+    others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return found + [path for path in others if not any(path.samefile(other) for other in found)]
+
+
+def find_checkpoint(work_dir: str | Path) -> Path | None:
+    """The last checkpoint of a work dir, or None."""
+    return next(iter(checkpoints_by_age(work_dir)), None)
+
+
+def plain(value: Any) -> Any:
+    """A copy made of tensors on the CPU, numbers, texts, lists, tuples and dicts.
+
+    Anything else becomes its text, so that every checkpoint of ours loads with
+    `weights_only=True`.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, HistoryBuffer):
+        values, counts = value.data
+        return {'values': torch.tensor(values).double(), 'counts': torch.tensor(counts).double()}
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy()) if value.dtype.kind in 'fiub' else value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        copy = OrderedDict() if isinstance(value, OrderedDict) else {}
+        for key, item in value.items():
+            copy[key if isinstance(key, (str, int, float, bool)) else str(key)] = plain(item)
+        return copy
+    if isinstance(value, (list, tuple, set)):
+        kind = type(value) if type(value) in (list, tuple, set) else list
+        return kind(plain(item) for item in value)
+    if value is None or type(value) in (bool, int, float, complex, str, bytes):
+        return value
+    return str(value)
+
+
+class LoadReport:
+    """What became of the weights of a checkpoint.
+
+    Attributes:
+        loaded: Names that were copied into the model.
+        missing: Names of the model that the file lacks.
+        unexpected: Names of the file that the model lacks.
+        mismatched: (name, shape in the file, shape in the model).
+    """
+
+    def __init__(self) -> None:
+        self.loaded: list[str] = []
+        self.missing: list[str] = []
+        self.unexpected: list[str] = []
+        self.mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
+
+    @property
+    def total(self) -> int:
+        """Number of tensors of the model."""
+        return len(self.loaded) + len(self.missing) + len(self.mismatched)
+
+    @property
+    def complete(self) -> bool:
+        """Whether file and model hold the same weights."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def outside_head(self) -> LoadReport:
+        """The report without what concerns the head."""
+        rest = LoadReport()
+        rest.loaded = self.loaded
+        rest.missing = [name for name in self.missing if not _in_head(name)]
+        rest.unexpected = [name for name in self.unexpected if not _in_head(name)]
+        rest.mismatched = [entry for entry in self.mismatched if not _in_head(entry[0])]
+        return rest
+
+    def __str__(self) -> str:
+        parts = []
+        if self.mismatched:
+            parts.append(
+                'other shapes: '
+                + _some([f'{n} ({a} in the file, {b} here)' for n, a, b in self.mismatched])
+            )
+        if self.missing:
+            parts.append(f'not in the file: {_some(self.missing)}')
+        if self.unexpected:
+            parts.append(f'not in the model: {_some(self.unexpected)}')
+        return '; '.join(parts) or 'all weights match'
+
+
+def _in_head(name: str) -> bool:
+    return name.startswith('cls_head.')
+
+
+def _some(names: list[str], most: int = 20) -> str:
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
+
+
+def load_weights(
+    model: nn.Module, checkpoint: dict[str, Any], source: str | Path, *, strict: bool
+) -> LoadReport:
+    """Copy the weights of a checkpoint into a model.
+
+    Args:
+        model: The bare model, not its wrapper.
+        checkpoint: As `load_checkpoint_file` returns it: with `state_dict` or
+            `model`, or the weights themselves. A leading `module.` of names is
+            dropped; a backbone's own names get `backbone.` in front.
+        source: The file, for messages.
+        strict: Whether a head that does not match is an error as well. Without
+            it, entries of `cls_head` that are missing, unknown or of another
+            shape (other classes) leave the model's own as they are, and are
+            reported.
+
+    Raises:
+        CheckpointError: Anything else, or with `strict` anything, does not
+            match. The model is then as it was.
+    """
+    weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    weights = {
+        re.sub(r'^module\.', '', name): value
+        for name, value in weights.items()
+        if isinstance(value, torch.Tensor)
+    }
+    own, report, fitting = model.state_dict(), LoadReport(), {}
+    if not any(name in own for name in weights):
+        weights = {f'backbone.{name}': value for name, value in weights.items()}
+    for name, value in weights.items():
+        if name not in own:
+            report.unexpected.append(name)
+        elif value.shape != own[name].shape:
+            report.mismatched.append((name, tuple(value.shape), tuple(own[name].shape)))
+        else:
+            fitting[name] = value
+    report.loaded = list(fitting)
+    report.missing = [name for name in own if name not in weights]
+    wrong = report if strict else report.outside_head()
+    if not fitting or not wrong.complete:
+        raise CheckpointError(
+            f'checkpoint {source} does not fit the model of this config: {wrong}. '
+            'Was it made with another config?'
+        )
+    model.load_state_dict(fitting, strict=False)
+    return report

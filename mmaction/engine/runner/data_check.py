@@ -1,0 +1,146 @@
+"""Checks of lists, labels and files before any worker reads a clip."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.runner.base_loop import BaseLoop
+
+from mmaction.distributed.launch import from_first
+from mmaction.utils.cli import ConfigError
+
+if TYPE_CHECKING:
+    from .runner import ActionRunner
+
+__all__ = ['SplitFacts', 'check_splits', 'missing_paths']
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What a split holds.
+
+    Attributes:
+        clips: Clips, counting what repeats.
+        classes: Distinct labels.
+        lowest: Smallest label; None where clips have none.
+        highest: Largest label.
+        unlabelled: No clip has a label.
+    """
+
+    clips: int
+    classes: int = 0
+    lowest: int | None = None
+    highest: int | None = None
+    unlabelled: bool = False
+
+
+def check_splits(runner: ActionRunner) -> dict[str, SplitFacts]:
+    """Check the datasets of all loops that are built; the facts also go to `runner.split_facts`.
+
+    The first process looks, all hear of it.
+
+    Raises:
+        ConfigError: A label is outside the head's classes, or clips are missing.
+    """
+    loops = dict(train=runner._train_loop, val=runner._val_loop, test=runner._test_loop)
+    datasets = {
+        name: loop.dataloader.dataset for name, loop in loops.items() if isinstance(loop, BaseLoop)
+    }
+    problem, facts = None, {}
+    if is_main_process():
+        try:
+            facts = {name: _inspect(name, data, runner) for name, data in datasets.items()}
+        except ConfigError as error:
+            problem = str(error)
+    problem, runner.split_facts = from_first((problem, facts))
+    if problem:
+        raise ConfigError(problem)
+    return runner.split_facts
+
+
+def _inspect(split: str, dataset: Any, runner: ActionRunner) -> SplitFacts:
+    if not len(dataset):
+        raise ConfigError(f'the {split} list {_list_of(dataset)} holds no clips')
+    if not hasattr(dataset, 'get_data_info'):
+        return SplitFacts(len(dataset))
+    head = getattr(runner.bare_model, 'cls_head', None)
+    num_classes = getattr(head, 'num_classes', None)
+    labels: set[int] = set()
+    paths = []
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        path = info.get('filename', info.get('frame_dir'))
+        if path is not None:
+            paths.append(str(path))
+        for label in _labels(info.get('label')):
+            if num_classes is not None and not 0 <= label < num_classes:
+                raise ConfigError(
+                    f'{split} list {_list_of(dataset)}: clip {path} has label {label}, but the '
+                    f'head has num_classes={num_classes}, so labels are 0 to {num_classes - 1}. '
+                    'Set model.cls_head.num_classes, or count labels from 0'
+                )
+            labels.add(label)
+    _check_paths(split, dataset, paths)
+    if not labels:
+        return SplitFacts(len(dataset), unlabelled=True)
+    return SplitFacts(len(dataset), len(labels), min(labels), max(labels))
+
+
+def _labels(label: Any) -> Iterable[int]:
+    """Labels of a clip: a number, a sequence, or a one-hot float vector; -1 alone is none."""
+    if label is None:
+        return []
+    if isinstance(label, torch.Tensor) and label.is_floating_point():
+        return label.nonzero().flatten().tolist()
+    if isinstance(label, torch.Tensor):
+        label = label.tolist()
+    labels = list(label) if isinstance(label, (list, tuple)) else [int(label)]
+    return [] if labels == [-1] else labels
+
+
+def _list_of(dataset: Any) -> str:
+    while not hasattr(dataset, 'ann_file') and hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    if not hasattr(dataset, 'ann_file') and getattr(dataset, 'datasets', None):
+        dataset = dataset.datasets[0]
+    return str(getattr(dataset, 'ann_file', '') or type(dataset).__name__)
+
+
+def _check_paths(split: str, dataset: Any, paths: list[str]) -> None:
+    missing = missing_paths(paths)
+    if missing:
+        shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
+        raise ConfigError(
+            f'{split} list {_list_of(dataset)}: {len(missing)} of {len(paths)} clips do not '
+            f'exist: {shown}. Set data_root and data_prefix to where the clips are, or take '
+            'the lines out of the list'
+        )
+
+
+def missing_paths(paths: Iterable[str]) -> list[str]:
+    """Those of the paths at which there is nothing; URLs are taken as they are.
+
+    Each folder is listed once, which on a network file system is far quicker
+    than asking for each file. A file name without an extension may mean `.mp4`.
+    """
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        if '://' not in path:
+            by_folder[os.path.dirname(path.rstrip('/'))].append(path)
+    missing = []
+    for folder, members in by_folder.items():
+        try:
+            present = set(os.listdir(folder or '.'))
+        except (FileNotFoundError, NotADirectoryError):
+            present = set()
+        for path in members:
+            name = os.path.basename(path.rstrip('/'))
+            if name not in present and (os.path.splitext(name)[1] or name + '.mp4' not in present):
+                missing.append(path)
+    return missing

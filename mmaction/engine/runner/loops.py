@@ -1,0 +1,181 @@
+"""Training loops that can start at any step of any epoch.
+
+They take the names of mmengine's loops in the registry of mmaction, so configs
+need not know of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dataset import InfiniteSampler
+from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
+from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
+from mmengine.runner import ValLoop as _ValLoop
+from torch.utils.data import DataLoader
+
+from mmaction.distributed.launch import any_process
+from mmaction.registry import LOOPS
+
+from .dataloader_workers import start_iterator
+
+__all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'ValLoop', 'batches_from']
+
+
+def batches_from(loader: DataLoader, epoch: int, done: int) -> Iterator[tuple[int, Any]]:
+    """The batches of an epoch after the first `done`, with their index.
+
+    A sampler with `skip` (`EpochSampler`) passes over what was used without
+    reading it; with any other the batches are read again and dropped.
+    """
+    sampler: Any = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    if hasattr(sampler, 'set_epoch'):
+        sampler.set_epoch(epoch)
+    if done >= len(loader):
+        return
+    skipped = 0
+    if done and hasattr(sampler, 'skip') and loader.batch_size is not None:
+        # The sampler counts over all processes; the last batch may be short.
+        world_size = getattr(sampler, 'world_size', 1)
+        sampler.skip(min(done * loader.batch_size, len(sampler)) * world_size)
+        skipped = done
+    for index, batch in enumerate(start_iterator(loader), start=skipped):
+        if index >= done:
+            yield index, batch
+
+
+@LOOPS.register_module()
+class EpochBasedTrainLoop(_EpochBasedTrainLoop):
+    """mmengine's loop over epochs, which also resumes within an epoch.
+
+    A validation that was due when the run ended is made up for.
+    """
+
+    def run(self) -> torch.nn.Module:
+        """Train until the last epoch or until a hook sets `stop_training`."""
+        self.runner.call_hook('before_train')
+        self.runner.continue_random_state()
+        if self._epoch and self._iter == self._epoch * len(self.dataloader):
+            self._validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            if self._iter == self._epoch_start(self._epoch + 1):
+                self._epoch += 1
+            if not self.stop_training:
+                self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Run what is left of the epoch, and its end unless training stops before."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch_start(self._epoch)
+        for index, batch in batches_from(self.dataloader, self._epoch, done):
+            self.run_iter(index, batch)
+            self.runner.call_hook('after_train_step')
+            if self.stop_training:
+                break
+        if self._iter == self._epoch_start(self._epoch + 1):
+            self.runner.call_hook('after_train_epoch')
+
+    def _epoch_start(self, epoch: int) -> int:
+        return epoch * len(self.dataloader)
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        if self._epoch >= self.val_begin and (
+            self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        ):
+            _validate_once(self)
+
+
+@LOOPS.register_module()
+class IterBasedTrainLoop(_IterBasedTrainLoop):
+    """mmengine's loop over steps; epochs of the sampler follow one another without a pause."""
+
+    def run(self) -> torch.nn.Module:
+        """Train until the last step or until a hook sets `stop_training`."""
+        self.runner.call_hook('before_train')
+        self.runner.continue_random_state()
+        self.runner.call_hook('before_train_epoch')
+        self._validate_if_due()
+        batches = self._batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(batches))
+            self.runner.call_hook('after_train_step')
+            if not self.stop_training:
+                self._validate_if_due()
+        if self._iter >= self._max_iters:
+            self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _batches(self) -> Iterator[Any]:
+        sampler = self.dataloader.sampler
+        if isinstance(sampler, InfiniteSampler):
+            sampler.skip(self._iter * self.dataloader.batch_size)
+            yield from start_iterator(self.dataloader)
+        length = len(self.dataloader)
+        epoch, done = divmod(self._iter, length)
+        while True:
+            for _, batch in batches_from(self.dataloader, epoch, done):
+                yield batch
+            epoch, done = epoch + 1, 0
+
+    def _validate_if_due(self) -> None:
+        self._decide_current_val_interval()
+        if self._iter >= max(self.val_begin, 1) and (
+            self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        ):
+            _validate_once(self)
+
+
+def _validate_once(loop: EpochBasedTrainLoop | IterBasedTrainLoop) -> None:
+    """Validate, unless the checkpoint that was resumed is of after this validation.
+
+    A stop signal ends it early; a resumed run then does it again.
+    """
+    runner, hub = loop.runner, loop.runner.message_hub
+    before = hub.get_info('last_validated_iter')
+    if runner.val_loop is None or before == loop.iter:
+        return
+    # Noted first: the best checkpoint is saved within the validation.
+    hub.update_info('last_validated_iter', loop.iter)
+    runner.val_loop.run()
+    if any_process(runner.stop_signal is not None):
+        hub.update_info('last_validated_iter', before)
+        runner.call_hook('after_train_step')
+
+
+@LOOPS.register_module()
+class ValLoop(_ValLoop):
+    """mmengine's loop, which a stop signal ends early and without metrics."""
+
+    def run(self) -> dict[str, float]:
+        """Validate; returns the metrics, none if a signal came."""
+        runner = self.runner
+        runner.call_hook('before_val')
+        runner.call_hook('before_val_epoch')
+        runner.model.eval()
+        shared = self._batches_of_all()
+        for index, batch in enumerate(start_iterator(self.dataloader)):
+            self.run_iter(index, batch)
+            if index < shared and any_process(runner.stop_signal is not None):
+                break
+        stopped = any_process(runner.stop_signal is not None)
+        if stopped:
+            for metric in self.evaluator.metrics:
+                metric.results.clear()
+        metrics = {} if stopped else self.evaluator.evaluate(len(self.dataloader.dataset))
+        runner.call_hook('after_val_epoch', metrics=metrics)
+        runner.call_hook('after_val')
+        return metrics
+
+    def _batches_of_all(self) -> int:
+        """How many batches every process has; some may have one more."""
+        clips = len(self.dataloader.dataset) // self.runner.world_size
+        return -(-clips // (self.dataloader.batch_size or 1))

@@ -1,0 +1,485 @@
+"""mmengine's runner, able to run on CPUs and to go on exactly where it was."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import logging
+import os
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import torch
+from mmengine.device import get_device
+from mmengine.dist import is_main_process
+from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from mmaction.distributed.launch import from_first, gather_to_first
+from mmaction.distributed.sync_batch_norm import synchronise_batch_norm
+from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
+from mmaction.utils.checkpoint_reading import read_checkpoint
+from mmaction.utils.cli import CheckpointError, ConfigError
+from mmaction.version import __version__
+
+from ..hooks.compile_time import CompileTimeHook
+from .checkpoint import (
+    checkpoints_by_age,
+    load_checkpoint_file,
+    load_weights,
+    plain,
+    save_checkpoint_file,
+)
+from .console import quiet_console
+from .data_check import SplitFacts, check_splits
+from .dataloader_workers import end_workers, start_worker
+from .random_state import random_state, restore_random_state, seed_process
+from .resume import move_position
+
+__all__ = ['ActionRunner']
+
+
+@RUNNERS.register_module()
+class ActionRunner(Runner):
+    """mmengine's `Runner` with safe checkpoints, exact resuming and CPU processes.
+
+    Takes the arguments of mmengine's `Runner`. The process group has to exist
+    already (`mmaction.distributed.launch.init_processes`). What differs:
+
+    - Checkpoints are written whole or not at all, hold plain values and tensors
+      only, and are read with `weights_only=True`.
+    - They hold the random state of every process and gradients that wait for
+      the rest of their accumulation window, so a resumed run is the unbroken one.
+    - Lists, labels and files are checked before any worker starts.
+    - BatchNorm statistics are those of the batch of all processes (`sync_bn`).
+    """
+
+    optim_wrapper: Any
+    param_schedulers: Any
+    _train_loop: Any
+    _val_loop: Any
+    _test_loop: Any
+    split_facts: dict[str, SplitFacts]
+    stop_signal: int | None = None
+    """The signal that asked for an early end of training."""
+    _resume_point: tuple[Path, dict[str, Any]] | None = None
+    _saved_random_states: list[dict[str, Any]] | None = None
+
+    # ------------------------------------------------------------ set-up
+
+    def build_logger(self, log_level: int | str = 'INFO', **kwargs: Any) -> MMLogger:
+        """The logger of mmengine with a brief console."""
+        logger = super().build_logger(log_level, **kwargs)
+        quiet_console(logger)
+        return logger
+
+    def _log_env(self, env_cfg: dict[str, Any]) -> None:
+        """Nothing: the config and `run.json` in the work dir say it."""
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any],
+        seed: int | None = None,
+        diff_rank_seed: bool = False,
+    ) -> DataLoader:
+        """Build dataset, sampler and loader.
+
+        The loader draws its seeds from a generator of its own: starting one
+        must not move the random state on which a resumed run depends.
+        """
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        cfg = dict(dataloader)
+        if not cfg.get('num_workers'):
+            cfg.pop('persistent_workers', None)
+            cfg.pop('prefetch_factor', None)
+        loader = Runner.build_dataloader(cfg, seed, diff_rank_seed)
+        loader.generator = torch.Generator().manual_seed(seed or 0)
+        atexit.unregister(end_workers)
+        atexit.register(end_workers)
+        loader.worker_init_fn = partial(start_worker, then=loader.worker_init_fn)
+        return loader
+
+    def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the loop; `by_epoch` stands for the loops of this package."""
+        if isinstance(loop, dict) and 'type' not in loop:
+            loop = dict(loop)
+            by_epoch = loop.pop('by_epoch', True)
+            loop['type'] = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
+            return LOOPS.build(
+                loop, default_args=dict(runner=self, dataloader=self._train_dataloader)
+            )
+        return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the loop; without a type it is the `ValLoop` of this package."""
+        if isinstance(loop, dict) and 'type' not in loop:
+            loop = dict(loop, type='ValLoop')
+        return super().build_val_loop(loop)
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Move the model to its device and, with several processes, wrap it in DDP.
+
+        Raises:
+            ConfigError: The wrapper asked for spreads the weights, which
+                checkpoints here do not.
+        """
+        kind = str((model_wrapper_cfg or {}).get('type', ''))
+        if 'FullySharded' in kind:
+            raise ConfigError(
+                f'model_wrapper_cfg.type={kind}: weights are not spread over processes here. To '
+                'save memory take optim_wrapper.optimizer.type=ZeroRedundancyOptimizer with '
+                'optimizer_type=AdamW, model.backbone.use_checkpoint=True and --amp bf16'
+            )
+        device = get_device()
+        if is_model_wrapper(model):
+            return model
+        if self.world_size == 1 or not any(p.requires_grad for p in model.parameters()):
+            return revert_sync_batchnorm(model.to(device))
+        model = synchronise_batch_norm(model.to(device), self.cfg.get('sync_bn', 'torch'), device)
+        options = dict(model_wrapper_cfg or {})
+        if options.get('type', 'MMDistributedDataParallel') != 'MMDistributedDataParallel':
+            return MODEL_WRAPPERS.build(options, default_args=dict(module=model))
+        options.pop('type', None)
+        options.setdefault('find_unused_parameters', self.cfg.get('find_unused_parameters', False))
+        if device != 'cpu':
+            options['device_ids'] = [int(os.environ.get('LOCAL_RANK', 0))]
+        # Buffers are equal in all processes already; the name of the switch has changed.
+        known = inspect.signature(DistributedDataParallel).parameters
+        switch = 'forward_sync_buffers' if 'forward_sync_buffers' in known else 'broadcast_buffers'
+        options.setdefault(switch, False)
+        # Said of weights with axes of length 1, where strides mean nothing.
+        warnings.filterwarnings('ignore', message='Grad strides do not match bucket view strides')
+        return MMDistributedDataParallel(module=model, **options)
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without its wrapper for several processes."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def scale_lr(
+        self, optim_wrapper: OptimWrapper, auto_scale_lr: dict[str, Any] | None = None
+    ) -> None:
+        """Scale the learning rate by clips per optimiser step over `base_batch_size`.
+
+        Unlike mmengine's, the clips of all accumulated steps count.
+        """
+        if not auto_scale_lr or not auto_scale_lr.get('enable', False):
+            return
+        base = auto_scale_lr['base_batch_size']
+        clips = self.clips_per_update(optim_wrapper)
+        for group in optim_wrapper.optimizer.param_groups:
+            group['lr'] *= clips / base
+        self.logger.info(
+            f'learning rate x {clips / base:g}: {clips} clips per update, {base} as base'
+        )
+
+    def clips_per_update(self, optim_wrapper: OptimWrapper) -> int:
+        """Batch size x processes x accumulated steps."""
+        per_process = self.train_dataloader.batch_size or 1
+        return per_process * self.world_size * optim_wrapper._accumulative_counts
+
+    # ------------------------------------------------------------ running
+
+    def prepare(self, mode: str) -> None:
+        """Build what `mode` ('train', 'val' or 'test') needs and check it.
+
+        `train`, `val` and `test` call it too; a command line calls it before,
+        so that what the user has to mend is told before any worker starts.
+        """
+        if mode == 'train':
+            if self._train_loop is None:
+                raise ConfigError(
+                    'the config has no train_cfg and train_dataloader: nothing to train'
+                )
+            load_teacher: Any = getattr(self.bare_model, 'load_teacher', None)
+            if load_teacher is not None:
+                load_teacher()
+            self._find_resume_point()
+            self._train_loop = self.build_train_loop(self._train_loop)
+        if mode in ('train', 'val') and self._val_loop is not None:
+            self._val_loop = self.build_val_loop(self._val_loop)
+        if mode == 'test' and self._test_loop is not None:
+            self._test_loop = self.build_test_loop(self._test_loop)
+        check_splits(self)
+
+    def train(self) -> nn.Module:
+        """Train; returns the trained model."""
+        self.prepare('train')
+        # mmengine takes steps that only accumulate for a wrong order.
+        warnings.filterwarnings('ignore', message='Detected call of `scheduler.step')
+        return super().train()
+
+    def val(self) -> dict[str, float]:
+        """Validate; returns the metrics."""
+        self.prepare('val')
+        return super().val()
+
+    def test(self) -> dict[str, float]:
+        """Test; returns the metrics."""
+        self.prepare('test')
+        self._maybe_compile('test_step')
+        return super().test()
+
+    # ------------------------------------------------------------ loading
+
+    def _find_resume_point(self) -> None:
+        """Read the checkpoint to resume from, before its seed is needed."""
+        if not self._resume or self._resume_point is not None:
+            return
+        if self._load_from is not None:
+            self._resume_point = Path(self._load_from), load_checkpoint_file(self._load_from)
+        else:
+            self._resume_point = self._last_readable()
+        if self._resume_point is None:
+            self.logger.info(f'nothing to resume in {self.work_dir}: starts from the beginning')
+            return
+        path, checkpoint = self._resume_point
+        seed = checkpoint.get('meta', {}).get('seed')
+        if seed is not None and seed != self.seed:
+            if self._randomness_cfg.get('seed') is not None:
+                self.logger.warning(f'seed {seed} of {path.name} is used, not {self.seed}')
+            self._randomness_cfg.update(seed=seed)
+            self.set_randomness(**self._randomness_cfg)
+
+    def _last_readable(self) -> tuple[Path, dict[str, Any]] | None:
+        found: list[Path] = from_first(checkpoints_by_age(self.work_dir))
+        for path in found:
+            try:
+                return path, load_checkpoint_file(path)
+            except CheckpointError as error:
+                self.logger.warning(f'{error}; the checkpoint before it is tried')
+        if found:
+            raise CheckpointError(f'none of the {len(found)} checkpoints in {self.work_dir} loads')
+        return None
+
+    def load_or_resume(self) -> None:
+        """Load weights, or everything of a run to resume."""
+        if self._has_loaded:
+            return
+        if self._resume_point is not None:
+            self.resume(str(self._resume_point[0]))
+        elif self._load_from is not None and not self._resume:
+            # Only training may start with a head of its own.
+            trains = isinstance(self._train_loop, BaseLoop)
+            self.load_checkpoint(self._load_from, strict=not trains)
+        self._resume_point = None
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = 'cpu',
+        strict: bool = False,
+        revise_keys: Any = None,
+    ) -> dict[str, Any]:
+        """Load the weights of a checkpoint.
+
+        Args:
+            filename: The file, or its address (http://, https://).
+            map_location: Where its tensors go before they are copied.
+            strict: Whether all weights have to match (testing, resuming).
+            revise_keys: Not used; `module.` is dropped from names.
+
+        Raises:
+            CheckpointError: The file cannot be read or does not fit the model.
+        """
+        if self._resume_point is not None and str(self._resume_point[0]) == str(filename):
+            checkpoint = self._resume_point[1]
+        else:
+            checkpoint = read_checkpoint(filename, map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        report = load_weights(self.bare_model, checkpoint, filename, strict=strict)
+        self._has_loaded = True
+        text = f'loaded {len(report.loaded)} of {report.total} tensors from {filename}'
+        if report.complete:
+            self.logger.info(text)
+        else:
+            self.logger.warning(f'{text}; {report}')
+        return checkpoint
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = 'cpu',
+    ) -> None:
+        """Go on with the run that wrote a checkpoint.
+
+        Raises:
+            CheckpointError: It holds weights only, or does not fit.
+        """
+        checkpoint = self.load_checkpoint(filename, map_location, strict=True)
+        meta = checkpoint.get('meta', {})
+        if 'optimizer' not in checkpoint or 'iter' not in meta:
+            raise CheckpointError(
+                f'{filename} holds no state of a run to resume; to start from its weights set '
+                'load_from instead'
+            )
+        self._load_message_hub(checkpoint.get('message_hub', {}))
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        if self.param_schedulers:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+        moved = move_position(self, meta)
+        rates = [group['lr'] for group in self.optim_wrapper.optimizer.param_groups]
+        if resume_optimizer:
+            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+        if moved:
+            for group, rate in zip(self.optim_wrapper.optimizer.param_groups, rates, strict=True):
+                group['lr'] = rate
+        elif resume_param_scheduler and self.param_schedulers:
+            for scheduler, state in zip(
+                self.param_schedulers, checkpoint['param_schedulers'], strict=True
+            ):
+                scheduler.load_state_dict(state)
+        self._load_process_states(checkpoint.get('processes', []), filename)
+        self.logger.info(f'resumes {filename} after epoch {self.epoch}, step {self.iter}')
+
+    def _load_message_hub(self, state: dict[str, Any]) -> None:
+        hub = self.message_hub
+        for key, value in state.get('log_scalars', {}).items():
+            if isinstance(value, dict):
+                value = HistoryBuffer(value['values'].numpy(), value['counts'].numpy())
+            hub.log_scalars[key] = value
+            hub._resumed_keys[key] = True
+        of_this_run = {'cfg', 'experiment_name', 'mmengine_version', 'seed'}
+        for key, value in state.get('runtime_info', {}).items():
+            if key not in of_this_run:
+                hub.update_info(key, value)
+
+    def _load_process_states(self, states: list[dict[str, Any]], filename: str) -> None:
+        if len(states) != self.world_size:
+            self.logger.warning(
+                f'{filename} was written by {len(states) or "an unknown number of"} processes and '
+                f'is resumed by {self.world_size}: the run goes on, but dropout and mixup draw '
+                'other numbers than in an unbroken run'
+            )
+            return
+        mine = states[self.rank]
+        self._saved_random_states = [mine['random']]
+        parameters = dict(self.bare_model.named_parameters())
+        for name, gradient in (mine.get('gradients') or {}).items():
+            parameters[name].grad = gradient.to(parameters[name].device)
+
+    def continue_random_state(self) -> None:
+        """Set the random state for the next step: of the seed, or of the resumed run."""
+        if self._saved_random_states is not None:
+            restore_random_state(self._saved_random_states[0])
+            self._saved_random_states = None
+        else:
+            # Past the first step (resumed by other processes), the steps done
+            # keep the draws from being those of the beginning.
+            seed_process(self.seed + self.iter, self.rank)
+
+    # ------------------------------------------------------------ saving
+
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict[str, Any] | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict[str, Any] | None = None,
+        by_epoch: bool = True,
+        backend_args: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a checkpoint; every process has to call it, the first one writes.
+
+        Args:
+            out_dir: Folder.
+            filename: Name in it.
+            file_client_args: Not used.
+            save_optimizer: Whether to save what resuming needs besides weights.
+            save_param_scheduler: Whether to save the state of the schedulers.
+            meta: Facts to save; `epoch` and `iter` count what is done.
+            by_epoch: Whether this is called at the end of an epoch or a step.
+            backend_args: Not used.
+
+        Raises:
+            CheckpointError: The file cannot be written.
+        """
+        meta = dict(meta or {})
+        meta.setdefault('epoch', self.epoch + int(by_epoch))
+        meta.setdefault('iter', self.iter + int(not by_epoch))
+        # In all processes: an optimiser whose state is spread over them collects it.
+        optimizer = self.optim_wrapper.state_dict() if save_optimizer else None
+        processes = gather_to_first(self._process_state()) if save_optimizer else None
+        if not is_main_process():
+            return
+        checkpoint = {
+            'meta': {**self._facts(), **meta},
+            'state_dict': self.bare_model.state_dict(),
+            'message_hub': self.message_hub.state_dict(),
+        }
+        if save_optimizer:
+            checkpoint.update(optimizer=optimizer, processes=processes)
+        if save_param_scheduler and self.param_schedulers:
+            checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        save_checkpoint_file(plain(checkpoint), Path(out_dir, filename))
+
+    def _facts(self) -> dict[str, Any]:
+        return dict(
+            # Formatting it takes half a second.
+            cfg=self.message_hub.get_info('cfg'),
+            seed=self.seed,
+            experiment_name=self.experiment_name,
+            time=time.strftime('%Y%m%d_%H%M%S'),
+            mmengine_version=mmengine.__version__,
+            mmaction_version=__version__,
+            clips_per_step=(self.train_dataloader.batch_size or 1) * self.world_size,
+            steps_per_epoch=len(self.train_dataloader),
+            dataset_meta=getattr(self.train_dataloader.dataset, 'metainfo', None),
+        )
+
+    def _process_state(self) -> dict[str, Any]:
+        """What only this process knows: random state, gradients not yet used."""
+        state: dict[str, Any] = {'random': random_state()}
+        wrapper = self.optim_wrapper
+        if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
+            state['gradients'] = {
+                name: parameter.grad.detach().cpu()
+                for name, parameter in self.bare_model.named_parameters()
+                if parameter.grad is not None
+            }
+        return state
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile the backbone, and a teacher's, in place where the config has `compile`.
+
+        Only the backbone has a static graph; names in the state dict stay.
+        """
+        options = self.cfg.get('compile', None)
+        if not options:
+            return
+        options = {} if options is True else dict(options)
+        backbone: Any = self.bare_model.backbone
+        backbone.compile(**options)
+        teacher: Any = getattr(self.bare_model, 'teacher', None)
+        if teacher is not None:
+            teacher.backbone.compile(**options)
+        if not torch.cuda.is_available():
+            # It would say so.
+            logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
+            if target == 'test_step':
+                from torch._inductor import config as inductor
+
+                # Weights that no longer change can be packed for the processor.
+                inductor.freezing = True
+        if target == 'train_step':
+            self.register_hook(CompileTimeHook())
+        self.logger.info(
+            'torch.compile: the first step takes a minute or more, while code is made for this '
+            'model; a later run on this machine finds much of it in the cache'
+        )

@@ -1,0 +1,181 @@
+"""Backbones of torchvision and timm, as `type='torchvision.swin3d_t'` or `type='timm.resnet50'`.
+
+They make comparisons fair: the same data, recipe and tools as for DualFormer.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.registry import Registry
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+from mmaction.utils.checkpoint_reading import read_checkpoint
+
+__all__ = ['TimmBackbone', 'TorchvisionBackbone']
+
+_HEADS = ('fc', 'head', 'heads', 'classifier')
+
+
+class _Backbone(nn.Module):
+    """A network of another library without its classifier.
+
+    Args:
+        pretrained: Weights that `init_weights` loads: True for the library's
+            own, or a path or address; False or None for none.
+        kwargs: Arguments of the library's constructor.
+    """
+
+    name: str
+
+    def __init__(self, pretrained: bool | str | None = None, **kwargs: Any) -> None:
+        super().__init__()
+        self.pretrained = pretrained
+        self.net, self._head_names = self._make(**kwargs)
+
+    def _make(self, **kwargs: Any) -> tuple[nn.Module, tuple[str, ...]]:
+        """The network, and what the names of its classifier's weights begin with."""
+        raise NotImplementedError
+
+    def _own_weights(self) -> str:
+        """The address of the library's weights."""
+        raise NotImplementedError
+
+    def init_weights(self) -> None:
+        """Load `pretrained`, all of it but the classifier.
+
+        Raises:
+            CheckpointError: It cannot be read or fetched.
+            ValueError: It does not fit; the names that differ are listed.
+        """
+        if not self.pretrained:
+            return
+        source = self._own_weights() if self.pretrained is True else self.pretrained
+        loaded = read_checkpoint(source)
+        for key in ('state_dict', 'model'):
+            loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
+        state = {
+            name.removeprefix('module.').removeprefix('backbone.').removeprefix('net.'): value
+            for name, value in loaded.items()
+        }
+        state = {k: v for k, v in state.items() if not k.startswith(self._head_names)}
+        own = self.net.state_dict()
+        wrong = [f'missing: {name}' for name in own if name not in state]
+        wrong += [f'unknown: {name}' for name in state if name not in own]
+        wrong += [
+            f'shape of {name}: {tuple(value.shape)}, the model has {tuple(own[name].shape)}'
+            for name, value in state.items()
+            if name in own and value.shape != own[name].shape
+        ]
+        if wrong:
+            listed = '\n  '.join(wrong)
+            raise ValueError(f'{source} does not fit {self.name}:\n  {listed}')
+        self.net.load_state_dict(state)
+        print_log(f'Loaded {len(state)} of {len(own)} tensors from {source}', logger='current')
+
+
+class _Keep(nn.Module):
+    """Stands where a network pools, and keeps the map that arrives there."""
+
+    map: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.map = x
+        return x
+
+
+class TorchvisionBackbone(_Backbone):
+    """A video model of torchvision, such as `swin3d_t`, `mvit_v2_s`, `s3d`, `r2plus1d_18`.
+
+    Gives the map before the pooling, (B, C, T', H', W'), or, of a model that
+    classifies by a token (MViT), that token as (B, C, 1, 1, 1).
+    """
+
+    def _make(self, **kwargs: Any) -> tuple[nn.Module, tuple[str, ...]]:
+        from torchvision.models import get_model
+
+        net = get_model(self.name, weights=None, **kwargs)
+        heads = tuple(name for name in _HEADS if hasattr(net, name))
+        for name in heads:
+            setattr(net, name, nn.Identity())
+        if hasattr(net, 'avgpool'):
+            net.avgpool = _Keep()
+        return net, tuple(f'{name}.' for name in heads)
+
+    def _own_weights(self) -> str:
+        from torchvision.models import get_model_weights
+
+        return str(get_model_weights(self.name).DEFAULT.url)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, T, H, W) -> (B, C, T', H', W')."""
+        out = self.net(x)
+        keep = getattr(self.net, 'avgpool', None)
+        if not isinstance(keep, _Keep):
+            return out[:, :, None, None, None]
+        kept, keep.map = keep.map, None
+        assert kept is not None
+        return kept
+
+
+class TimmBackbone(_Backbone):
+    """An image model of timm, which sees single frames; for `Recognizer2D`.
+
+    Gives its pooled features as (B, C, 1, 1).
+    """
+
+    def _make(self, **kwargs: Any) -> tuple[nn.Module, tuple[str, ...]]:
+        import timm
+
+        with_head = timm.create_model(self.name, pretrained=False, **kwargs)
+        heads = with_head.pretrained_cfg.get('classifier') or ()
+        heads = (heads,) if isinstance(heads, str) else tuple(heads)
+        with_head.reset_classifier(0)
+        return with_head, tuple(f'{name}.' for name in heads)
+
+    def _own_weights(self) -> str:
+        return f'timm://{self.name}'
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, 1, 1)."""
+        return self.net(x)[:, :, None, None]
+
+
+class _Library(Registry):
+    """The models of a library under their own names."""
+
+    def __init__(self, scope: str, base: type[_Backbone]) -> None:
+        super().__init__('model', parent=MODELS, scope=scope)
+        self._base = base
+
+    def get(self, key: str) -> type[_Backbone]:
+        """The backbone of a name.
+
+        Raises:
+            ValueError: The library has no such model.
+        """
+        if key not in self._module_dict:
+            known = list(self._known())
+            if key not in known and key.split('.')[0] not in known:
+                near = difflib.get_close_matches(key, known, n=3)
+                hint = f'; did you mean {" or ".join(near)}?' if near else ''
+                raise ValueError(f'{self.scope} has no model {key!r}{hint}')
+            self._module_dict[key] = type(key, (self._base,), dict(name=key))
+        return self._module_dict[key]
+
+    def _known(self) -> Iterable[str]:
+        if self._base is TimmBackbone:
+            import timm
+
+            return timm.list_models()
+        from torchvision import models
+
+        return models.list_models(module=models.video)
+
+
+TORCHVISION = _Library('torchvision', TorchvisionBackbone)
+TIMM = _Library('timm', TimmBackbone)

@@ -1,0 +1,70 @@
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModule
+from torch import nn
+
+from mmaction.config.check import accepted_arguments, check_config
+from mmaction.utils.cli import ConfigError
+
+
+class Closed:
+    def __init__(self, a, *, b=1):
+        pass
+
+
+class Passing(Closed):
+    def __init__(self, c, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Silent(Passing):
+    pass
+
+
+class Open(nn.Module):
+    def __init__(self, a, **kwargs):
+        super().__init__()
+
+
+class Module(BaseModule):
+    def __init__(self, a, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Bare:
+    pass
+
+
+def names(target):
+    accepted, takes_more = accepted_arguments(target)
+    assert not takes_more
+    return accepted - {'self'}
+
+
+def test_keyword_arguments_are_followed_through_the_bases():
+    assert names(Closed) == {'a', 'b'}
+    assert names(Passing) == {'a', 'b', 'c'}
+    assert names(Silent) == {'a', 'b', 'c'}
+    assert names(Module) == {'a', 'init_cfg'}
+    assert names(Bare) == set()
+
+
+def test_where_anything_is_taken_that_is_said():
+    assert accepted_arguments(Open)[1]
+    assert accepted_arguments(lambda a, **kwargs: None) == ({'a'}, True)
+
+
+def test_functions_and_classes_of_libraries():
+    assert names(lambda a, b=1: None) == {'a', 'b'}
+    assert {'lr', 'betas', 'weight_decay'} <= names(torch.optim.AdamW)
+
+
+def test_an_optimiser_that_is_spread_takes_what_the_one_within_takes():
+    def cfg(**more):
+        kinds = dict(type='ZeroRedundancyOptimizer', optimizer_type='AdamW')
+        return Config(dict(optim_wrapper=dict(optimizer=dict(**kinds, lr=1e-3, **more))))
+
+    check_config(cfg(betas=(0.9, 0.99)))
+    with pytest.raises(ConfigError, match=r'optimizer\.momentum: .* takes no argument'):
+        check_config(cfg(momentum=0.9))

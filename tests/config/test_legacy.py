@@ -1,0 +1,740 @@
+"""Configs of mmaction2 0.x: what they were, and what is made of them."""
+
+import copy
+import math
+import os
+import random
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+
+from mmaction.apis import inference_recognizer, init_recognizer
+from mmaction.config.check import check_config
+from mmaction.config.legacy import convert_old_config, is_old_config
+from mmaction.config.load import load_config, read_config
+from mmaction.config.source import config_source, difference
+from mmaction.engine.optimizers.amp import precision_of
+from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from mmaction.utils.cli import ConfigError
+from tests.video_factory import write_video
+
+ROOT = Path(__file__).parents[2]
+OLD = ROOT / 'tests' / 'data' / 'old_configs'
+PUBLISHED = sorted(path.stem for path in OLD.glob('*patch244*.py'))
+LEAVES = {path.stem: path for path in (ROOT / 'configs' / 'recognition').rglob('*.py')}
+PAIRS = [name for name in PUBLISHED if name in LEAVES]
+PICO = OLD / 'dualformer_pico_motion_digits.py'
+EPOCH = 40
+"""Steps of an epoch in the tests of learning rates."""
+
+
+@pytest.fixture(scope='module')
+def pair():
+    """Old config and leaf of a name, read once."""
+    read = {}
+
+    def both(name):
+        if name not in read:
+            read[name] = load_config(OLD / f'{name}.py'), load_config(LEAVES[name])
+        return read[name]
+
+    return both
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """The pico config with more lines at its end."""
+
+    def load(more):
+        path = tmp_path / 'changed.py'
+        path.write_text(f"_base_ = '{PICO.as_posix()}'\n{more}\n")
+        return load_config(path)
+
+    return load
+
+
+def learning_rates(param_scheduler, epochs, rate=1.0):
+    """The learning rate of each step, as mmengine's runner and hook make it."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    schedulers = []
+    for config in param_scheduler or []:
+        config = dict(config)
+        if config.pop('convert_to_iter_based', False):
+            kind = PARAM_SCHEDULERS.get(config.pop('type'))
+            schedulers.append(kind.build_iter_from_epoch(optimizer, epoch_length=EPOCH, **config))
+        else:
+            schedulers.append(PARAM_SCHEDULERS.build(dict(config, optimizer=optimizer)))
+    rates = []
+    for step in range(epochs * EPOCH):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        for scheduler in schedulers:
+            if not scheduler.by_epoch or (step + 1) % EPOCH == 0:
+                scheduler.step()
+    return np.array(rates)
+
+
+# ---------------------------------------------------------------- the published configs
+
+
+def test_there_are_ten_and_all_have_leaves():
+    assert len(PUBLISHED) == 10
+    assert PAIRS == PUBLISHED
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_published_configs_are_read(name):
+    raw = read_config(OLD / f'{name}.py')
+    assert is_old_config(raw)
+    before = raw.pretty_text
+    cfg, notes = convert_old_config(raw)
+    check_config(cfg)
+    assert raw.pretty_text == before
+    # Nothing of them is lost; how gradients travel is left to PyTorch.
+    (note,) = notes
+    assert note.endswith('optimizer_config.coalesce, optimizer_config.bucket_size_mb')
+    assert cfg.train_dataloader.batch_size * cfg.optim_wrapper.get('accumulative_counts', 1) == 8
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_same_model_and_optimizer_groups_as_the_leaf(name, pair, monkeypatch):
+    for layer in (torch.nn.Linear, torch.nn.Conv3d):
+        # The first weights, which take most of the time, do not count here.
+        monkeypatch.setattr(layer, 'reset_parameters', lambda self: None)
+    described = []
+    for cfg in pair(name):
+        model = MODELS.build(cfg.model)
+        shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        plain = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'dtype')}
+        optimizer = build_optim_wrapper(model, plain).optimizer
+        of = {id(p): key for key, p in model.named_parameters()}
+        groups = {
+            of[id(p)]: (group['lr'], group['weight_decay'], group['betas'])
+            for group in optimizer.param_groups
+            for p in group['params']
+        }
+        norm = {key: value.tolist() for key, value in model.data_preprocessor.named_buffers()}
+        described.append((shapes, groups, str(model), norm, model.test_cfg))
+    assert len(described[0][0]) > 200
+    assert set(described[0][1]) <= set(described[0][0])
+    assert described[0] == described[1]
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_same_run_as_the_leaf(name, pair):
+    old, leaf = pair(name)
+    assert old.train_dataloader.batch_size == leaf.train_dataloader.batch_size
+    for key in ('accumulative_counts', 'clip_grad'):
+        assert old.optim_wrapper.get(key) == leaf.optim_wrapper.get(key)
+    assert precision_of(old.optim_wrapper) == precision_of(leaf.optim_wrapper)
+    assert old.train_cfg == leaf.train_cfg
+    assert old.auto_scale_lr == leaf.auto_scale_lr
+    rates = [learning_rates(cfg.param_scheduler, cfg.train_cfg.max_epochs) for cfg in (old, leaf)]
+    np.testing.assert_array_equal(*rates)
+    assert len(set(rates[0].round(12))) > EPOCH + 10
+
+
+def sampling_of(steps):
+    (sampling,) = [step for step in steps if type(step).__name__ == 'SampleFrames']
+    return sampling
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_same_clips_and_views_as_the_leaf(name, pair):
+    for split in ('train', 'val', 'test'):
+        described = []
+        for cfg in pair(name):
+            dataset = cfg[f'{split}_dataloader'].dataset
+            root = dataset.get('data_root', '')
+            steps = [TRANSFORMS.build(step) for step in dataset.pipeline]
+            ((key, prefix),) = dataset.data_prefix.items()
+            described.append(
+                (
+                    [repr(step) for step in steps],
+                    sampling_of(steps).test_sampling if split != 'train' else None,
+                    # What lists and folders are called is the user's affair.
+                    os.path.dirname(os.path.join(root, dataset.ann_file)),
+                    key,
+                    os.path.dirname(os.path.join(root, prefix)),
+                    dataset.type,
+                    dataset.get('test_mode', False),
+                    cfg[f'{split}_dataloader'].sampler,
+                )
+            )
+        assert described[0] == described[1]
+    sampling = sampling_of([TRANSFORMS.build(step) for step in pair(name)[0].test_pipeline])
+    sampled = sampling(dict(total_frames=300, start_index=0))
+    starts = {
+        (32, 2): [29, 88, 148, 207],
+        (32, 4): [21, 64, 108, 151],
+        (16, 4): [29, 88, 148, 207],
+    }[sampling.clip_len, sampling.frame_interval]
+    assert sampled['frame_inds'][:: sampling.clip_len].tolist() == starts
+
+
+def test_rawframe_sets_have_their_own_mean_and_three_crops():
+    cfg = load_config(OLD / 'dualformer_tiny_patch244_window877_ucf101.py')
+    assert cfg.model.data_preprocessor.mean == [104, 117, 128]
+    assert cfg.model.data_preprocessor.std == [1, 1, 1]
+    assert cfg.model.data_preprocessor.format_shape == 'NCTHW'
+    assert cfg.test_dataloader.dataset.data_prefix == dict(img='data/ucf101/rawframes')
+    assert [step.type for step in cfg.test_pipeline] == [
+        'SampleFrames',
+        'RawFrameDecode',
+        'Resize',
+        'ThreeCrop',
+        'FormatShape',
+        'PackActionInputs',
+    ]
+    assert cfg.test_pipeline[0].clip_len == 16
+    assert (cfg.train_dataloader.batch_size, cfg.optim_wrapper.accumulative_counts) == (2, 4)
+    assert cfg.train_cfg.max_epochs == 16
+    assert cfg.load_from.endswith('dualformer_tiny_patch244_window877.pth')
+
+
+# ---------------------------------------------------------------- learning rates
+
+
+def published_rate(step, policy, warm_up=None):
+    """The learning rate of mmcv 1.x for a base of 1; `warm_up` is (steps, first factor)."""
+    epoch = step // EPOCH
+    rate = policy(epoch, step / EPOCH)
+    if warm_up is not None and step < warm_up[0]:
+        rate *= 1 - (1 - step / warm_up[0]) * (1 - warm_up[1])
+    return rate
+
+
+def cosine(least, epochs, each_step=False):
+    def rate(epoch, position):
+        done = (position if each_step else epoch) / epochs
+        return least + 0.5 * (1 - least) * (1 + math.cos(math.pi * done))
+
+    return rate
+
+
+@pytest.mark.parametrize(
+    ('lr_config', 'policy', 'warm_up', 'tolerance'),
+    [
+        ("policy='CosineAnnealing', min_lr=0", cosine(0, 6), None, 1e-9),
+        ("policy='CosineAnnealing', min_lr_ratio=0.1", cosine(0.1, 6), None, 1e-9),
+        (
+            "policy='CosineAnnealing', min_lr=0, by_epoch=False",
+            cosine(0, 6, each_step=True),
+            None,
+            1e-9,
+        ),
+        (
+            "policy='CosineAnnealing', min_lr=0, warmup='linear', warmup_iters=100,"
+            'warmup_ratio=0.01',
+            cosine(0, 6),
+            (100, 0.01),
+            1e-9,
+        ),
+        # mmengine's `end` by epochs is a step early: 1 / 100 of the warm-up.
+        (
+            "policy='CosineAnnealing', min_lr=0, warmup='linear', warmup_by_epoch=True,"
+            'warmup_iters=2.5',
+            cosine(0, 6),
+            (100, 0.1),
+            0.01,
+        ),
+        ("policy='step', step=[2, 4]", lambda e, _: 0.1 ** ((e >= 2) + (e >= 4)), None, 1e-9),
+        ("policy='step', step=2, gamma=0.5", lambda e, _: 0.5 ** (e // 2), None, 1e-9),
+        (
+            "policy='step', step=[2, 4], warmup='linear', warmup_iters=60, warmup_ratio=0.1",
+            lambda e, _: 0.1 ** ((e >= 2) + (e >= 4)),
+            (60, 0.1),
+            1e-9,
+        ),
+        (
+            "policy='step', step=[50, 90], by_epoch=False",
+            lambda _, p: 0.1 ** ((p >= 50 / EPOCH) + (p >= 90 / EPOCH)),
+            None,
+            1e-9,
+        ),
+        (
+            "policy='poly', power=2, min_lr=0.01",
+            lambda e, _: 0.99 * (1 - e / 6) ** 2 + 0.01,
+            None,
+            1e-9,
+        ),
+        (
+            "policy='poly', power=2, min_lr=0.01, by_epoch=False",
+            lambda _, p: 0.99 * (1 - p / 6) ** 2 + 0.01,
+            None,
+            0.01,
+        ),
+        # Where a warm-up meets a least rate, the two do not quite multiply.
+        (
+            "policy='CosineAnnealing', min_lr=0.01, warmup='linear', warmup_iters=100",
+            cosine(0.01, 6),
+            (100, 0.1),
+            0.0015,
+        ),
+        ("policy='exp', gamma=0.7", lambda e, _: 0.7**e, None, 1e-9),
+        ("policy='fixed', warmup='linear', warmup_iters=30", lambda *_: 1.0, (30, 0.1), 1e-9),
+    ],
+)
+def test_learning_rates_are_those_of_0x(changed, lr_config, policy, warm_up, tolerance):
+    cfg = changed(f'lr_config = dict(_delete_=True, {lr_config})\ntotal_epochs = 6')
+    found = learning_rates(cfg.param_scheduler, 6)
+    wanted = [published_rate(step, policy, warm_up) for step in range(6 * EPOCH)]
+    np.testing.assert_allclose(found, wanted, atol=tolerance)
+
+
+def test_constant_warm_up(changed):
+    cfg = changed(
+        "lr_config = dict(_delete_=True, policy='fixed', warmup='constant', warmup_iters=7)"
+    )
+    found = learning_rates(cfg.param_scheduler, 1)
+    np.testing.assert_allclose(found[:7], 0.1)
+    np.testing.assert_allclose(found[7:], 1)
+
+
+def test_cosine_restarts(changed):
+    cfg = changed(
+        "lr_config = dict(_delete_=True, policy='CosineRestart', periods=[2, 4], min_lr=0,"
+        'restart_weights=[1, 0.5])\ntotal_epochs = 6'
+    )
+    found = learning_rates(cfg.param_scheduler, 6)[::EPOCH]
+    halves = [0.5 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
+    np.testing.assert_allclose(found, [1, 0.5, *halves], atol=1e-9)
+
+
+# ---------------------------------------------------------------- each key
+
+
+@pytest.mark.parametrize(
+    ('more', 'place', 'wanted'),
+    [
+        ('data = dict(workers_per_gpu=3)', 'train_dataloader.num_workers', 3),
+        ('data = dict(workers_per_gpu=3)', 'test_dataloader.num_workers', 3),
+        ('data = dict(videos_per_gpu=6)', 'train_dataloader.batch_size', 3),
+        ('data = dict(videos_per_gpu=6)', 'val_dataloader.batch_size', 6),
+        ('data = dict(videos_per_gpu=6)', 'auto_scale_lr.base_batch_size', 48),
+        ('data = dict(test_dataloader=dict(workers_per_gpu=0))', 'test_dataloader.num_workers', 0),
+        ('data = dict(train_dataloader=dict(drop_last=True))', 'train_dataloader.drop_last', True),
+        ('optimizer = dict(lr=0.3)', 'optim_wrapper.optimizer.lr', 0.3),
+        ('optimizer_config = dict(grad_clip=None)', 'optim_wrapper.clip_grad', None),
+        ('', 'optim_wrapper.clip_grad.max_norm', 5),
+        ('', 'optim_wrapper.type', 'OptimWrapper'),
+        ('optimizer_config = dict(use_fp16=True)', 'optim_wrapper.dtype', 'float16'),
+        ('optimizer_config = dict(use_fp16=True)', 'optim_wrapper.loss_scale', None),
+        ('fp16 = dict(loss_scale=128.0)', 'optim_wrapper.loss_scale', 128.0),
+        ('fp16 = dict()', 'optim_wrapper.loss_scale', 512.0),
+        ('fp16 = dict(loss_scale="dynamic")', 'optim_wrapper.type', 'AmpOptimWrapper'),
+        ('fp16 = None', 'optim_wrapper.type', 'OptimWrapper'),
+        (
+            'optimizer_config = dict(_delete_=True, type="GradientCumulativeOptimizerHook", '
+            'cumulative_iters=4)',
+            'optim_wrapper.accumulative_counts',
+            4,
+        ),
+        (
+            'optimizer_config = dict(_delete_=True, type="GradientCumulativeOptimizerHook", '
+            'cumulative_iters=4)',
+            'train_dataloader.batch_size',
+            16,
+        ),
+        (
+            'optimizer = dict(paramwise_cfg=dict(norm_decay_mult=0))',
+            'optim_wrapper.paramwise_cfg.norm_decay_mult',
+            0,
+        ),
+        ('total_epochs = 7', 'train_cfg.max_epochs', 7),
+        ('runner = dict(type="EpochBasedRunner", max_epochs=9)', 'train_cfg.max_epochs', 9),
+        ('evaluation = dict(interval=3)', 'train_cfg.val_interval', 3),
+        ('evaluation = dict(start=4)', 'train_cfg.val_begin', 4),
+        (
+            'evaluation = dict(metrics="mean_average_precision")',
+            'test_evaluator.metric_list',
+            ('mean_average_precision',),
+        ),
+        (
+            'evaluation = dict(metric_options=dict(top_k_accuracy=dict(topk=(1, 3))))',
+            'val_evaluator.metric_options.top_k_accuracy.topk',
+            (1, 3),
+        ),
+        (
+            'evaluation = dict(topk=(1, 3))',
+            'val_evaluator.metric_options.top_k_accuracy.topk',
+            (1, 3),
+        ),
+        (
+            'evaluation = dict(save_best="top5_acc")',
+            'default_hooks.checkpoint.save_best',
+            'acc/top5',
+        ),
+        ('', 'default_hooks.checkpoint.save_best', 'auto'),
+        ('checkpoint_config = dict(interval=3)', 'default_hooks.checkpoint.interval', 3),
+        ('', 'default_hooks.checkpoint.max_keep_ckpts', -1),
+        (
+            'checkpoint_config = dict(max_keep_ckpts=2)',
+            'default_hooks.checkpoint.max_keep_ckpts',
+            2,
+        ),
+        ('checkpoint_config = None', 'default_hooks.checkpoint', None),
+        ('log_config = dict(interval=5)', 'default_hooks.logger.interval', 5),
+        ('log_config = dict(interval=5)', 'log_processor.window_size', 5),
+        ('dist_params = dict(backend="gloo")', 'env_cfg.dist_cfg.backend', 'gloo'),
+        ('cudnn_benchmark = True', 'env_cfg.cudnn_benchmark', True),
+        ('seed = 3', 'randomness.seed', 3),
+        ('log_level = "DEBUG"', 'log_level', 'DEBUG'),
+        ('load_from = "a.pth"', 'load_from', 'a.pth'),
+        ('load_from = "a.pth"', 'resume', False),
+        ('resume_from = "a.pth"', 'load_from', 'a.pth'),
+        ('resume_from = "a.pth"', 'resume', True),
+        ('work_dir = "w"', 'work_dir', 'w'),
+        ('find_unused_parameters = True', 'find_unused_parameters', True),
+        ('test_cfg = dict(average_clips="score")\nmodel = dict(test_cfg=None)',
+         'model.test_cfg.average_clips', 'score'),
+        ('model = dict(train_cfg=dict(blending=dict(type="MixupBlending", num_classes=8)))',
+         'model.data_preprocessor.blending.type', 'MixupBlending'),
+        ('model = dict(backbone=dict(pretrained="x.pth"))', 'model.backbone.pretrained', 'x.pth'),
+        ('custom_hooks = [dict(type="EMAHook")]', 'custom_hooks.-1.type', 'EMAHook'),
+        ('', 'custom_hooks.0.type', 'ProvenanceHook'),
+        ('train_cfg = None\nmodel = dict(train_cfg=None)', 'train_cfg.max_epochs', 1),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_a_key(changed, capsys, more, place, wanted):
+    node = changed(more)
+    for part in place.split('.'):
+        node = node[int(part)] if isinstance(node, list) else node.get(part)
+    assert node == wanted
+    assert 'warning' not in capsys.readouterr().err
+
+
+def test_evaluation_and_test_need_their_lists(changed):
+    cfg = changed('data = dict(val=None)')
+    assert cfg.val_dataloader is cfg.val_cfg is cfg.val_evaluator is None
+    assert cfg.default_hooks.checkpoint.get('save_best') is None
+
+
+def test_without_optimizer_and_epochs_a_config_can_be_tested(tmp_path, capsys):
+    text = PICO.read_text()
+    text = text[: text.index('optimizer = ')].replace("'_base_/", f"'{OLD.as_posix()}/_base_/")
+    path = tmp_path / 'only_test.py'
+    path.write_text(text)
+    cfg = load_config(path)
+    assert cfg.train_dataloader is cfg.optim_wrapper is cfg.train_cfg is None
+    assert cfg.test_dataloader.batch_size == 1
+    assert 'can only be tested' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('missing', ['data.train', 'total_epochs', 'optimizer'])
+def test_a_part_of_training_that_is_missing_is_named(changed, capsys, missing):
+    cfg = changed('data = dict(train=None)' if missing == 'data.train' else f'{missing} = None')
+    assert cfg.train_dataloader is cfg.optim_wrapper is cfg.param_scheduler is cfg.train_cfg is None
+    assert f'warning: {missing} not given: the config can only be' in capsys.readouterr().err
+
+
+def test_wrapped_and_listed_datasets(changed):
+    cfg = changed(
+        "one = dict(type='VideoDataset', ann_file='a', data_prefix='b',"
+        'pipeline={{_base_.train_pipeline}})\n'
+        "data = dict(train=dict(_delete_=True, type='RepeatDataset', times=3, dataset=one),"
+        'val=[one, one])'
+    )
+    repeated = cfg.train_dataloader.dataset
+    assert (repeated.type, repeated.times) == ('RepeatDataset', 3)
+    assert repeated.dataset.pipeline[-1] == dict(type='PackActionInputs')
+    both = cfg.val_dataloader.dataset
+    assert both.type == 'ConcatDataset'
+    assert [part.data_prefix.video for part in both.datasets] == ['b', 'b']
+    assert all(part.test_mode for part in both.datasets)
+
+
+@pytest.mark.parametrize('to_bgr', [False, True])
+def test_clips_are_normalised_as_by_normalize(changed, to_bgr):
+    cfg = changed(
+        f'norm = dict(type="Normalize", mean=[1, 2, 3], std=[4, 5, 6], to_bgr={to_bgr})\n'
+        'train_pipeline = [dict(type="DecordInit"), norm, '
+        'dict(type="FormatShape", input_format="NCTHW"), dict(type="Collect", keys=["imgs"])]\n'
+        'data = dict(train=dict(pipeline=train_pipeline), val=dict(pipeline=train_pipeline),'
+        'test=dict(pipeline=train_pipeline))'
+    )
+    clip = torch.randint(0, 256, (1, 3, 2, 4, 5), dtype=torch.uint8)
+    made = MODELS.build(cfg.model.data_preprocessor)(dict(inputs=[clip]))['inputs'][0]
+    channels = clip.float().flip(1) if to_bgr else clip.float()
+    vector = torch.tensor([1.0, 2, 3]), torch.tensor([4.0, 5, 6])
+    mean, std = (v.view(1, 3, 1, 1, 1) for v in vector)
+    torch.testing.assert_close(made, (channels - mean) / std)
+
+
+def test_meta_keys_of_collect_stay(changed):
+    cfg = changed(
+        'data = dict(test=dict(pipeline=[dict(type="DecordInit"), '
+        'dict(type="Normalize", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], '
+        'to_bgr=False), '
+        'dict(type="Collect", keys=["imgs", "label"], meta_keys=["filename", "my_key"])]))'
+    )
+    assert cfg.test_pipeline[-1].meta_keys == ('img_shape', 'filename', 'sample_idx', 'my_key')
+
+
+def test_a_published_leaf_among_our_configs(tmp_path):
+    """It finds the bases of this project, of the new form, where its own would be."""
+    path = tmp_path / 'configs' / 'recognition' / 'dualformer' / 'leaf.py'
+    path.parent.mkdir(parents=True)
+    shutil.copytree(ROOT / 'configs' / '_base_', tmp_path / 'configs' / '_base_')
+    text = (OLD / 'dualformer_tiny_patch244_window877_kinetics400_1k.py').read_text()
+    bases = (
+        "['../../_base_/models/dualformer/dualformer_tiny.py','../../_base_/default_runtime.py']"
+    )
+    path.write_text(re.sub('_base_ = .*', f'_base_ = {bases}', text))
+    cfg = load_config(path)
+    leaf = load_config(LEAVES['dualformer_tiny_patch244_window877_kinetics400_1k'])
+    assert cfg.model == leaf.model
+    assert cfg.custom_hooks == leaf.custom_hooks
+    assert cfg.default_hooks == leaf.default_hooks
+    assert cfg.train_cfg == leaf.train_cfg
+
+
+def test_inference_with_an_old_config(tmp_path):
+    """As the demos do it: the views and the normalisation are those of the config."""
+    video = write_video(tmp_path / 'clip.mp4', num_frames=24)
+    model = init_recognizer(PICO, device='cpu')
+    seen = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    scores = inference_recognizer(model, video).pred_score
+    assert scores.shape == (8,)
+    assert float(scores.sum()) == pytest.approx(1, abs=1e-5)
+    assert [tuple(views.shape) for views in seen] == [(3, 3, 8, 40, 40)]
+    assert 0.5 < float(seen[0].std()) < 2.5
+
+
+# ---------------------------------------------------------------- what has no counterpart
+
+
+@pytest.mark.parametrize(
+    ('more', 'told'),
+    [
+        ("workflow = [('train', 2), ('val', 1)]", 'workflow=.* has no counterpart: the loss'),
+        ('precise_bn = dict(num_iters=200)', "precise_bn={'num_iters': 200} has no counterpart"),
+        ('omnisource = True', 'omnisource=True has no counterpart'),
+        ('data = dict(train=dict(sample_by_class=True))', 'data.train.sample_by_class=True'),
+        ('data = dict(videos_per_gpu=5)', 'does not divide data.videos_per_gpu=5'),
+        ('model = dict(train_cfg=dict(aux_info=["x"]))', 'model.train_cfg.aux_info'),
+        ('model = dict(test_cfg=dict(feature_extraction=True))', 'feature_extraction=True'),
+        (
+            "log_config = dict(hooks=[dict(type='PaviLoggerHook')])",
+            'PaviLoggerHook.*no counterpart',
+        ),
+        ('lr_config = dict(_delete_=True, policy="step", step=3, min_lr=1e-5)', 'lr_config.min_lr'),
+        ('gpu_ids = [0, 1]', r'gpu_ids=\[0, 1\].*dist_train.sh'),
+        ('checkpoint_config = dict(create_symlink=True)', 'left out: checkpoint_config.create_sym'),
+        ('evaluation = dict(gpu_collect=True)', 'left out: evaluation.gpu_collect'),
+        (
+            'img_norm = 1\nmodel = dict(data_preprocessor=dict(mean=[1, 2, 3]))',
+            'mean=.* is not used',
+        ),
+    ],
+)
+def test_what_has_no_counterpart_is_named(changed, capsys, more, told):
+    changed(more)
+    assert re.search(told, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ('package', 'backends'), [('math', ['LocalVisBackend', 'TensorboardVisBackend']),
+                              ('no_such_package', ['LocalVisBackend'])],
+)  # fmt: skip
+def test_tensorboard_only_where_it_is(changed, capsys, monkeypatch, package, backends):
+    from mmaction.config.legacy import runtime
+
+    monkeypatch.setitem(runtime._PACKAGES, 'TensorboardVisBackend', package)
+    cfg = changed(
+        "log_config = dict(hooks=[dict(type='TextLoggerHook'), dict(type='TensorboardLoggerHook')])"
+    )
+    assert [backend.type for backend in cfg.visualizer.vis_backends] == backends
+    missing = 'TensorboardVisBackend is left out' in capsys.readouterr().err
+    assert missing == (len(backends) == 1)
+
+
+@pytest.mark.parametrize(
+    ('more', 'message'),
+    [
+        ('data = dict(videos_per_gp=4)', 'data.videos_per_gp.*did you mean "videos_per_gpu"'),
+        ('data = dict(videos_per_gpu=0)', 'data.videos_per_gpu: 0 is no positive integer'),
+        ('data = dict(videos_per_gpu=1)', '2 batches cannot be made of the 1 clips'),
+        ('data = 3', 'key data: a dict was expected, found 3'),
+        ('optimizer_config = dict(update_interval=0)', 'update_interval: 0 is no positive'),
+        ('optimizer_config = dict(gradclip=1)', 'gradclip.*did you mean "grad_clip"'),
+        ('optimizer_config = dict(type="TSMOptimizerHook")', '"TSMOptimizerHook" has no counter'),
+        ('lr_config = dict(policy="OneCycle")', 'lr_config.policy: "OneCycle" has no counterpart'),
+        ('lr_config = dict(warmup="exp")', "lr_config.warmup: 'exp' has no counterpart"),
+        ('lr_config = dict(warmup_iters=0)', 'warmup_iters: 0 must be above 0'),
+        ('lr_config = dict(min_lr_ratio=0.1)', 'give one of "min_lr" and "min_lr_ratio"'),
+        ('total_epochs = "3"', "total_epochs: '3' is no positive integer"),
+        ('total_epoch = 3', 'config key total_epoch: .*did you mean "total_epochs"'),
+        ('chekpoint_config = dict()', 'did you mean "checkpoint_config"'),
+        ('evaluation = dict(by_epoch=False)', 'evaluation.by_epoch: False has no counterpart'),
+        ('evaluation = dict(metric="x")', 'evaluation.metric:.*did you mean "metrics"'),
+        ('runner = dict(type="IterBasedRunner", max_iters=9)', '"IterBasedRunner" has no counter'),
+        ('log_config = dict(hooks=3)', 'log_config.hooks: a list was expected'),
+        ('optimizer = dict(constructor="TSMOptimizerConstructor")', 'TSMOptimizerConstructor'),
+        ('optimizer = dict(lrr=1)', r'optimizer.lrr.*did you mean "lr".*new form of .*changed\.py'),
+        ('data = dict(train=dict(pipeline=3))', 'data.train.pipeline: a list of steps'),
+        ('data = dict(train=dict(pipeline=[3]))', 'data.train.pipeline.0: a dict with a type'),
+        ('data = dict(train=dict(pipeline=[dict(type="DecordInit")]))', 'it has no Collect'),
+        (
+            'data = dict(val=dict(pipeline=[dict(type="Collect", keys=["imgs"])]))',
+            'data.val.pipeline: Normalize is None, but in data.train.pipeline it is',
+        ),
+        (
+            'data = dict(val=dict(pipeline=[dict(type="SampleFrames", clip_len=3, '
+            'frame_uniform=True), dict(type="Collect", keys=["imgs"])]))',
+            'data.val.pipeline.0: frame_uniform=True .*UniformSample',
+        ),
+        ('train_dataloader = dict(batch_size=3)', 'mmaction2 0.x had this key'),
+    ],
+)
+def test_errors_name_the_key(changed, more, message):
+    with pytest.raises(ConfigError, match=message):
+        changed(more)
+
+
+def dicts_in(node, way=()):
+    """Every dict of a nested config, with the way to it."""
+    if isinstance(node, dict):
+        yield way, node
+    items = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in items:
+        if isinstance(value, (dict, list)):
+            yield from dicts_in(value, (*way, key))
+
+
+def test_no_misspelt_key_passes_anywhere():
+    """Each key of a published config, one letter short, in all its sections."""
+    raw = read_config(OLD / 'dualformer_tiny_tokenlabel_patch244_window877_kinetics400_1k.py')
+    values = raw._cfg_dict.to_dict()
+    # Any name may be a variable, a pattern of parameters, or wait for the class that takes it.
+    for name in [key for key in values if key.endswith('pipeline') or key == 'img_norm_cfg']:
+        del values[name]
+    tried = 0
+    for way, node in list(dicts_in(values)):
+        if not way or way[-1] in ('custom_keys', 'test_cfg') or node.get('type') == 'ToTensor':
+            continue
+        for key in [key for key in node if key != 'type' and len(key) > 2]:
+            before = dict(node)
+            node[key[:-2] + key[-1]] = node.pop(key)
+            with pytest.raises(ConfigError):
+                check_config(convert_old_config(Config(copy.deepcopy(values)))[0])
+            node.clear()
+            node.update(before)
+            tried += 1
+    assert tried > 80
+    check_config(convert_old_config(Config(values))[0])
+
+
+# ---------------------------------------------------------------- options
+
+
+def test_options_with_old_keys():
+    cfg = load_config(PICO, ['data.videos_per_gpu=4', 'total_epochs=3', 'optimizer.lr=1e-3'])
+    assert cfg.train_dataloader.batch_size == 2
+    assert cfg.val_dataloader.batch_size == 4
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].T_max == 3
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3
+
+
+def test_options_with_variables_and_list_items():
+    cfg = load_config(PICO, ['data_root=/my', 'ann_file_val=v.txt', 'train_pipeline.1.clip_len=4'])
+    assert cfg.train_dataloader.dataset.data_prefix.video == '/my'
+    assert cfg.test_dataloader.dataset.ann_file == 'v.txt'
+    assert cfg.train_dataloader.dataset.pipeline[1].clip_len == 4
+
+
+def test_options_with_new_keys():
+    options = ['train_dataloader.num_workers=0', 'randomness.seed=5', 'train_cfg.max_epochs=2']
+    cfg = load_config(PICO, [*options, 'model.backbone.drop_path_rate=0.5', 'load_from=x.pth'])
+    assert cfg.train_dataloader.num_workers == 0
+    assert cfg.randomness.seed == 5
+    assert cfg.train_cfg.max_epochs == 2
+    assert cfg.model.backbone.drop_path_rate == 0.5
+    assert cfg.load_from == 'x.pth'
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('data.videos_per_gp=4', 'data.videos_per_gp.*did you mean "videos_per_gpu"'),
+        ('total_epoch=3', 'no key "total_epoch"; did you mean "total_epochs"'),
+        ('train_dataloder.batch_size=3', 'did you mean "train_dataloader"'),
+        ('train_dataloader.batch_sze=3', 'did you mean "batch_size"'),
+        ('data.train.pipeline.99.type=x', 'must be an index from 0 to'),
+        ('model.backbone.drop_path_rat=1', 'did you mean "drop_path_rate"'),
+        ('total_epochs.x=1', 'total_epochs is 1, which has no key "x"'),
+    ],
+)
+def test_misspelt_options(option, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(PICO, [option])
+
+
+def test_only_the_first_process_tells(capsys, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    load_config(PICO)
+    assert capsys.readouterr().err == ''
+    monkeypatch.setenv('RANK', '0')
+    load_config(PICO)
+    assert 'form of mmaction2 0.x' in capsys.readouterr().err
+
+
+def test_new_configs_are_not_taken_for_old_ones():
+    for path in LEAVES.values():
+        assert not is_old_config(read_config(path)), path
+    assert not is_old_config(dict(data=dict(data_root='x'), model={}))
+    assert is_old_config(dict(data=dict(train={})))
+
+
+# ---------------------------------------------------------------- as text
+
+
+def test_text_of_a_config_gives_its_values():
+    draw = random.Random(0)
+
+    def value(depth):
+        kinds = ['int', 'float', 'str', 'bool', 'none', *(['dict', 'list', 'tuple'] * (depth > 0))]
+        kind = draw.choice(kinds)
+        if kind in ('dict', 'list', 'tuple'):
+            items = [value(depth - 1) for _ in range(draw.randint(0, 5))]
+            if kind == 'dict':
+                names = draw.choice([['a', 'b_c', 'lambda', 'e', 'f'], ['k1', 'k2', 'x', 'y', 'z']])
+                return dict(zip(names, items, strict=False))
+            return tuple(items) if kind == 'tuple' else items
+        return dict(
+            int=draw.randint(-5, 10**6),
+            float=draw.choice([1e-5, 0.1, -2.5, float('inf')]),
+            str=draw.choice(['', "it's", 'a "b"', 'long ' * 10, '{{x}}', 'new\nline']),
+            bool=draw.random() < 0.5,
+            none=None,
+        )[kind]
+
+    for _ in range(200):
+        values = {f'name_{i}': value(4) for i in range(4)}
+        text = config_source(values)
+        read = {}
+        exec(text, read)
+        assert {key: read[key] for key in values} == values
+        assert max(map(len, text.splitlines())) <= 100
+
+
+def test_what_is_no_value_cannot_be_written():
+    with pytest.raises(TypeError, match='which a config file cannot hold'):
+        config_source(dict(x=torch.nn.Linear))
+
+
+def test_differences_merge_to_what_was_wanted():
+    base = dict(a=1, hook=dict(type='A', x=1, y=2), same=[1], other=dict(type='B', z=1))
+    wanted = dict(a=1, hook=dict(type='A', x=1, y=3), same=[1], other=dict(type='C', z=1), new=True)
+    changes = difference(base, wanted)
+    assert changes == dict(hook=dict(y=3), other=dict(_delete_=True, type='C', z=1), new=True)
+    merged = Config(base)
+    merged.merge_from_dict(changes)
+    assert merged._cfg_dict.to_dict() == wanted

@@ -1,0 +1,215 @@
+from pathlib import Path
+
+import pytest
+
+from mmaction.config.load import load_config, parse_options, parse_value
+from mmaction.utils.cli import ConfigError
+
+CONFIG = """
+data_root = '{{$TEST_DATA_ROOT:data/digits}}'
+num_classes = 8
+train_pipeline = [dict(type='DecordInit'), dict(type='SampleFrames', clip_len=8)]
+model = dict(
+    type='Recognizer3D',
+    backbone=dict(type='DualFormer', arch='tiny'),
+    cls_head=dict(type='I3DHead', num_classes=num_classes, in_channels=512),
+)
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=2,
+    sampler=dict(type='EpochSampler', shuffle=True),
+    dataset=dict(
+        type='VideoDataset', data_root=data_root, ann_file='train.txt', pipeline=train_pipeline
+    ),
+)
+train_cfg = dict(by_epoch=True, max_epochs=8)
+optim_wrapper = dict(
+    type='AmpOptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3),
+    paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0)}),
+)
+param_scheduler = [dict(type='CosineAnnealingLR', T_max=8, by_epoch=True)]
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'digits.py'
+
+    def write(more=''):
+        path.write_text(CONFIG + more)
+        return path
+
+    write()
+    return write
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('3', 3),
+        ('-1e-3', -1e-3),
+        ('true', True),
+        ('False', False),
+        ('None', None),
+        ('word', 'word'),
+        ('two words', 'two words'),
+        ('"3"', '3'),
+        ('1,2,x', [1, 2, 'x']),
+        ('[1, 2]', [1, 2]),
+        ('[(1,2),(3,4)]', [(1, 2), (3, 4)]),
+        ('(5,)', (5,)),
+        ('[]', []),
+        ('/a folder/x.mp4', '/a folder/x.mp4'),
+        ('', ''),
+    ],
+)
+def test_values_of_options(text, value):
+    parsed = parse_value(text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('dict(type=Flip,flip_ratio=0.5)', dict(type='Flip', flip_ratio=0.5)),
+        ('[dict(type=Flip),dict(scale=(4,4))]', [dict(type='Flip'), dict(scale=(4, 4))]),
+        ('[{"type": "Flip", "lazy": null}, 3]', [dict(type='Flip', lazy=None), 3]),
+        ('{type:Flip,flip_label_map:{0:1,1:0}}', dict(type='Flip', flip_label_map={0: 1, 1: 0})),
+        ('dict(a=dict(b=[1,{"c": true}]))', dict(a=dict(b=[1, dict(c=True)]))),
+        ('"a,b","c"', ['a,b', 'c']),
+        ('dict(name="x, y=z")', dict(name='x, y=z')),
+        ("Jim's clips, Joe's clips", ["Jim's clips", "Joe's clips"]),
+        ('{}', {}),
+    ],
+)
+def test_dicts_and_json_in_options(text, value):
+    assert parse_value(text) == value
+
+
+def test_a_dict_without_values():
+    with pytest.raises(ConfigError, match=r'"Flip" in dict\(Flip\) is no KEY=VALUE'):
+        parse_value('dict(Flip)')
+
+
+def test_options_have_an_equals_sign():
+    assert parse_options(['a.b=1', 'c=x=y']) == {'a.b': 1, 'c': 'x=y'}
+    with pytest.raises(ConfigError, match='"seed" is none'):
+        parse_options(['seed'])
+
+
+def test_a_missing_file_names_the_nearest(config):
+    path = config()
+    with pytest.raises(FileNotFoundError, match=r'did you mean .*digits\.py'):
+        load_config(path.with_name('digit.py'))
+    with pytest.raises(FileNotFoundError, match=r'folder .* does not exist'):
+        load_config(path.parent / 'nowhere' / 'digits.py')
+
+
+def test_a_config_that_does_not_run_names_its_fault(config):
+    with pytest.raises(ConfigError, match=r'digits\.py cannot be read'):
+        load_config(config('model = undefined_name'))
+
+
+def test_keys_that_the_file_lacks_can_be_set(config):
+    cfg = load_config(
+        config(),
+        ['model.backbone.pretrained=a file.pth', 'model.backbone.use_checkpoint=True', 'compile=1'],
+    )
+    assert cfg.model.backbone.pretrained == 'a file.pth'
+    assert cfg.model.backbone.use_checkpoint is True
+
+
+def test_items_of_lists_by_their_index(config):
+    cfg = load_config(config(), ['param_scheduler.0.T_max=5'])
+    assert cfg.param_scheduler[0].T_max == 5
+    with pytest.raises(ConfigError, match='list of 1 items, so "3" must be an index from 0 to 0'):
+        load_config(config(), ['param_scheduler.3.T_max=5'])
+
+
+def test_data_root_reaches_the_datasets(config):
+    cfg = load_config(config(), ['data_root=/my data'])
+    assert cfg.train_dataloader.dataset.data_root == '/my data'
+
+
+def test_data_root_by_the_environment(config, monkeypatch):
+    assert load_config(config()).train_dataloader.dataset.data_root == 'data/digits'
+    monkeypatch.setenv('TEST_DATA_ROOT', '/elsewhere')
+    assert load_config(config()).train_dataloader.dataset.data_root == '/elsewhere'
+
+
+def test_variables_reach_what_was_made_of_them(config):
+    cfg = load_config(config(), ['train_pipeline.1.clip_len=16', 'num_classes=5'])
+    assert cfg.train_dataloader.dataset.pipeline[1].clip_len == 16
+    assert cfg.model.cls_head.num_classes == 5
+    # The 8 of another meaning stays.
+    assert cfg.train_cfg.max_epochs == 8
+
+
+def test_a_variable_that_is_used_up_warns(config, capsys):
+    load_config(config('name = "x"\nwork_dir = f"work_dirs/{name}"\n'), ['name=y'])
+    assert 'name=... changes a variable that nothing' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('model.backbone.drop_path_rat=1', 'DualFormer takes no argument.*"drop_path_rate"'),
+        ('model.backbone.type=DualFormr', 'no class "DualFormr".*"DualFormer"'),
+        ('optim_wraper.type=X', 'no key "optim_wraper"; did you mean "optim_wrapper"'),
+        ('train_dataloader.batchsize=2', 'no key "batchsize"; did you mean "batch_size"'),
+        ('train_dataloader.dataset.anfile=x', '"anfile"; did you mean "ann_file"'),
+        ('train_dataloader.sampler.shufle=True', '"shufle"; did you mean "shuffle"'),
+        ('train_pipeline.1.clip_length=8', '"clip_length"; did you mean "clip_len"'),
+        ('train_cfg.max_epoch=3', 'no key "max_epoch"; did you mean "max_epochs"'),
+        ('optim_wrapper.optimizer.learning_rate=1', 'AdamW takes no argument "learning_rate"'),
+        ('optim_wrapper.accumulation=2', '"accumulation"; did you mean "accumulative_counts"'),
+        ('optim_wrapper.paramwise_cfg.custom_key=1', 'did you mean "custom_keys"'),
+        ('optim_wrapper.paramwise_cfg.custom_keys.norm.lrmult=1', 'did you mean "lr_mult"'),
+        ('optim_wrapper.constructor=Defult', 'no constructor "Defult"'),
+        ('param_scheduler.0.tmax=8', 'did you mean "T_max"'),
+        ('default_hooks.checkpiont.interval=2', 'did you mean "checkpoint"'),
+        ('default_hooks.checkpoint.intervall=2', 'did you mean "interval"'),
+        ('randomness.sead=1', 'did you mean "seed"'),
+        ('env_cfg.cudnn_bench=1', 'did you mean "cudnn_benchmark"'),
+        ('compile.backnd=x', 'did you mean "backend"'),
+        ('train_cfg.max_epochs.x=1', 'is 8, which has no key "x"'),
+    ],
+)
+def test_a_misspelt_option_fails_with_the_nearest_name(config, option, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(config(), [option])
+
+
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ('optim_wraper = dict()', 'optim_wraper.*did you mean "optim_wrapper"'),
+        ('train_dataloder = dict()', 'did you mean "train_dataloader"'),
+        ('total_epochs = 30', 'mmaction2 0.x.*max_epochs'),
+        ("val_evaluator = dict(type='AccMetrics')", 'did you mean "AccMetric"'),
+        ("custom_hooks = [dict(type='EMAHook', ema_typ='x')]", 'did you mean "ema_type"'),
+    ],
+)
+def test_a_misspelt_line_fails_with_the_nearest_name(config, line, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(config(line))
+
+
+def test_own_variables_are_left_alone(config):
+    cfg = load_config(config('my_setting = dict(anything=1)\nclips_per_gpu = 8\nmodels = 3'))
+    assert cfg.my_setting.anything == 1
+
+
+def test_a_0x_config_is_recognised(tmp_path):
+    path = tmp_path / 'old.py'
+    path.write_text('lr_config = dict(policy="CosineAnnealing")\ndata = dict(videos_per_gpu=8)')
+    with pytest.raises(ConfigError, match=r'old\.py.*mmaction2 0\.x.*key model is missing'):
+        load_config(path)
+
+
+@pytest.mark.parametrize('path', sorted(Path('configs').rglob('dualformer_*_*.py')), ids=str)
+def test_every_leaf_passes(path):
+    load_config(path)

@@ -1,0 +1,135 @@
+"""Jobs over files: what a bad file, a crash, a hang or an interruption leaves behind."""
+
+import faulthandler
+import os
+import time
+
+import pytest
+
+from mmaction.data_preparation import jobs as file_jobs
+from mmaction.datasets.decoders import DefaultReader
+from mmaction.errors import UnreadableVideoError
+from tests.video_factory import frame_number, write_video
+
+
+def work(job):
+    if job == 'bad':
+        raise UnreadableVideoError('bad', 'it is\nbad')
+    if job == 'hang':
+        time.sleep(60)
+    if job == 'crash':
+        faulthandler.disable()
+        os.abort()
+    if job == 'bug':
+        raise OSError('disk full')
+    return os.getpid()
+
+
+def run(jobs, workers=2, timeout=5):
+    outcomes = file_jobs.run_jobs(work, jobs, workers=workers, timeout=timeout, title='test')
+    return {outcome.job: outcome for outcome in outcomes}
+
+
+def test_bad_files_crashes_and_hangs_do_not_stop_the_others():
+    done = run(['a', 'bad', 'crash', 'hang', 'b', 'c'], timeout=6)
+    assert done['bad'].reason == 'it is bad'
+    assert done['crash'].reason == 'reading it crashed (SIGABRT)'
+    assert done['hang'].reason == 'reading it took longer than 6 s'
+    assert all(done[name].reason is None for name in 'abc')
+    assert os.getpid() not in [done[name].result for name in 'abc']
+    assert run([]) == {}
+
+
+def test_other_errors_end_the_run_and_kill_what_is_running():
+    start = time.monotonic()
+    with pytest.raises(OSError, match='disk full'):
+        run(['hang', 'bug'], timeout=50)
+    outcomes = file_jobs.run_jobs(work, ['a', 'hang'], workers=2, timeout=50, title='test')
+    assert next(outcomes).job == 'a'
+    outcomes.close()
+    assert time.monotonic() - start < 20
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / 'new' / ('x' * 251 + '.txt')
+    file_jobs.write_text(path, ['a', 'b\udcff'])
+    assert path.read_bytes() == b'a\nb\xff\n'
+
+    def lines():
+        yield 'half'
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        file_jobs.write_text(path, lines())
+    assert path.read_bytes() == b'a\nb\xff\n'
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_files_are_found_once_and_the_others_counted(tmp_path):
+    for name in ('b/-1.MP4', 'a/2.mp4', 'a/._2.mp4', 'a/x.txt', '.hidden/3.mp4', 'out/4.mp4', 'no'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'a' / 'loop').symlink_to(tmp_path)
+    (tmp_path / 'elsewhere').symlink_to(tmp_path / 'b')
+    found, others = file_jobs.find_files(tmp_path, ['.mp4'], without=[tmp_path / 'out'])
+    assert found in (['a/2.mp4', 'b/-1.MP4'], ['a/2.mp4', 'elsewhere/-1.MP4'])
+    assert others == {'.txt': 1, '': 1}
+    with pytest.raises(FileNotFoundError, match='there is no folder'):
+        file_jobs.find_files(tmp_path / 'nowhere', ['.mp4'])
+
+
+def test_work_is_what_is_missing_or_older_than_its_video(tmp_path):
+    videos, out = tmp_path / 'videos', tmp_path / 'videos' / 'out'
+    out.mkdir(parents=True)
+    for name in ('a.avi', 'b.mp4', 'c.mp4'):
+        (videos / name).touch()
+    for name, seconds in (('a.mp4', 60), ('b.mp4', -60)):
+        (out / name).touch()
+        stamp = time.time() + seconds
+        os.utime(out / name, (stamp, stamp))
+    pairs, done = file_jobs.find_work(videos, out, '.mp4', False)
+    assert pairs == [(str(videos / name), str(out / name)) for name in ('b.mp4', 'c.mp4')]
+    assert done == 1
+    assert len(file_jobs.find_work(videos, out, '.mp4', True)[0]) == 3
+    (videos / 'a.mp4').touch()
+    with pytest.raises(ValueError, match=r"'a.avi' and 'a.mp4' would both become 'a.mp4'"):
+        file_jobs.find_work(videos, out, '.mp4', False)
+    with pytest.raises(ValueError, match='holds the videos themselves'):
+        file_jobs.find_work(videos, videos, '.mp4', False)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='no videos'):
+        file_jobs.find_work(tmp_path / 'empty', out, '.mp4', False)
+
+
+def test_settings_of_another_run_are_an_error(tmp_path):
+    file = tmp_path / 'settings.json'
+    file_jobs.check_settings(file, {'side': 256}, False)
+    file_jobs.check_settings(file, {'side': 256}, False)
+    with pytest.raises(ValueError, match=r"made with \{'side': 256\}.*--overwrite"):
+        file_jobs.check_settings(file, {'side': 320}, False)
+    file_jobs.check_settings(file, {'side': 320}, True)
+    file_jobs.check_settings(file, {'side': 320}, False)
+
+
+def test_chunks_hold_every_frame_once(tmp_path, monkeypatch):
+    path = write_video(tmp_path / 'clip.mp4', num_frames=150)
+    sizes = []
+    for limit in (1 << 28, 1):
+        monkeypatch.setattr(file_jobs, '_CHUNK_BYTES', limit)
+        chunks = list(file_jobs.frame_chunks(DefaultReader(str(path))))
+        assert [frame_number(frame) for chunk in chunks for frame in chunk] == list(range(150))
+        sizes.append([len(chunk) for chunk in chunks])
+    assert sizes == [[64, 64, 22], [1] * 150]
+
+
+def test_failures_are_listed_and_an_old_list_goes(tmp_path, capsys):
+    file = tmp_path / 'failures.txt'
+    file_jobs.report_failures({f'a\n{n:02}\udcff': 'why' for n in range(30)}, file, 'videos')
+    lines = file.read_bytes().splitlines()
+    assert lines[0] == b'a\\n00\xff\twhy'
+    assert len(lines) == 30
+    shown = capsys.readouterr().err
+    assert shown.startswith(f'30 videos, listed in {file}:\n  a\\n00\\udcff: why\n')
+    assert shown.endswith('and 10 more\n')
+    file_jobs.report_failures({}, file, 'videos')
+    assert not file.exists()

@@ -1,0 +1,146 @@
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from mmaction.distributed import launch
+from mmaction.distributed.launch import Processes, any_process, from_first, gather_to_first
+from mmaction.utils.cli import ConfigError
+
+LAUNCH = [name for name in os.environ if name.startswith(('SLURM_', 'OMPI_', 'TORCHELASTIC_'))]
+
+
+@pytest.fixture(autouse=True)
+def _no_launcher(monkeypatch):
+    for name in (*LAUNCH, 'RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_one_process():
+    processes = launch.init_processes('none')
+    assert (processes.rank, processes.world_size, processes.launcher) == (0, 1, 'none')
+    assert any_process(True)
+    assert not any_process(False)
+    assert gather_to_first('x') == ['x']
+    assert from_first('x') == 'x'
+    assert launch.mean_over_processes({'loss': 2.0}) == {'loss': 2.0}
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'message'),
+    [
+        ('pytorch', r'torchrun \(RANK, WORLD_SIZE, MASTER_ADDR not set\).*dist_train\.sh'),
+        ('slurm', r'SLURM_PROCID not set.*slurm_train\.sh'),
+        ('mpi', 'OMPI_COMM_WORLD_RANK not set'),
+        ('ray', 'is one of none, pytorch, slurm, mpi, not "ray"'),
+    ],
+)
+def test_a_launcher_that_is_not_there(launcher, message):
+    with pytest.raises(ConfigError, match=message):
+        launch.init_processes(launcher)
+
+
+def test_the_environment_of_slurm(monkeypatch):
+    slurm = dict(
+        PROCID='5',
+        NTASKS='8',
+        NNODES='2',
+        LOCALID='1',
+        NODELIST='n1',
+        JOB_ID='41234',
+        NTASKS_PER_NODE='4',
+    )
+    for name, value in slurm.items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
+        monkeypatch.setenv(name, 'to be replaced')
+    monkeypatch.setenv('MASTER_PORT', '')
+    monkeypatch.delenv('MASTER_PORT')
+    launch._slurm_env()
+    found = {name: os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')}
+    assert found == dict(RANK='5', WORLD_SIZE='8', LOCAL_RANK='1')
+    assert os.environ['LOCAL_WORLD_SIZE'] == '4'
+    assert os.environ['MASTER_ADDR'] == 'n1'
+    # All tasks of a job meet at the port that its number gives.
+    assert os.environ['MASTER_PORT'] == str(20000 + 41234 % 20000)
+    for name in ('MASTER_ADDR', 'MASTER_PORT'):
+        del os.environ[name]
+
+
+def test_several_mpi_machines_need_an_address(monkeypatch):
+    for name, value in dict(RANK='0', SIZE='4', LOCAL_RANK='0', LOCAL_SIZE='2').items():
+        monkeypatch.setenv(f'OMPI_COMM_WORLD_{name}', value)
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
+        monkeypatch.setenv(name, '')
+    with pytest.raises(ConfigError, match='needs MASTER_ADDR'):
+        launch._mpi_env()
+
+
+WORKER = """
+    import os
+    import torch
+    from mmaction.distributed.launch import *
+    from mmaction.distributed import launch
+    processes = init_processes('none')
+    if processes.rank == 1:
+        assert gather_to_first(1) is None
+    else:
+        assert gather_to_first(0) == [0, 1]
+    assert launch.from_first({'rank': processes.rank}) == {'rank': 0}
+    assert any_process(processes.rank == 1) and not any_process(False)
+    mean = launch.mean_over_processes({'loss': torch.tensor(1.0 + processes.rank), 'acc': 0.5})
+    assert mean == {'loss': 1.5, 'acc': 0.5}
+    line = f'{processes} {torch.get_num_threads()}{os.linesep}'
+    os.write(1, line.encode())  # at once, so that lines of two processes stay whole
+    close_processes()
+    assert not torch.distributed.is_initialized()
+"""
+
+
+@pytest.mark.dist
+def test_two_processes_under_torchrun(tmp_path):
+    script = tmp_path / 'worker.py'
+    script.write_text(textwrap.dedent(WORKER))
+    environment = {**os.environ, 'PYTHONPATH': os.getcwd()}
+    environment.pop('OMP_NUM_THREADS', None)
+    command = [
+        sys.executable,
+        '-m',
+        'mmaction.distributed.torchrun',
+        '--standalone',
+        '--nproc-per-node',
+    ]
+    done = subprocess.run(
+        [*command, '2', str(script)], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    threads = launch.core_share(2)
+    expected = [f'{Processes("pytorch", rank, rank, 2, 2, "cpu")} {threads}' for rank in (0, 1)]
+    assert sorted(done.stdout.splitlines()) == expected
+    assert done.stderr == ''
+
+
+@pytest.mark.dist
+def test_torchrun_passes_the_exit_status_on(tmp_path):
+    script = tmp_path / 'worker.py'
+    script.write_text(
+        'import os, sys, time\nif os.environ["RANK"] == "1": sys.exit(7)\ntime.sleep(60)'
+    )
+    command = [
+        sys.executable,
+        '-m',
+        'mmaction.distributed.torchrun',
+        '--standalone',
+        '--nproc-per-node',
+    ]
+    done = subprocess.run(
+        [*command, '2', str(script)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env={**os.environ, 'PYTHONPATH': os.getcwd()},
+    )
+    assert done.returncode == 7
+    assert done.stderr == 'process 1 ended with status 7; the others were stopped\n'

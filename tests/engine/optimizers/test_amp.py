@@ -1,0 +1,183 @@
+import math
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmaction.engine.optimizers.amp import (
+    AmpOptimWrapper,
+    ApexOptimWrapper,
+    OptimWrapper,
+    precision_of,
+    set_precision,
+)
+from mmaction.utils.cli import ConfigError
+
+
+def linear(value=0.5):
+    model = nn.Linear(4, 1, bias=False)
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def wrap(model, kind=OptimWrapper, lr=0.1, **kwargs):
+    wrapper = kind(optimizer=torch.optim.SGD(model.parameters(), lr=lr), **kwargs)
+    wrapper.initialize_count_status(model, 0, 1000)
+    return wrapper
+
+
+def test_accumulation_equals_the_larger_batch():
+    clips = torch.randn(12, 4)
+    whole, parts = linear(), linear()
+    whole_wrapper, parts_wrapper = wrap(whole), wrap(parts, accumulative_counts=3)
+    for _ in range(3):
+        whole_wrapper.update_params(whole(clips).square().mean())
+        for part in clips.chunk(3):
+            parts_wrapper.update_params(parts(part).square().mean())
+        # Equal but for the order in which the same numbers are added.
+        torch.testing.assert_close(whole.weight, parts.weight, rtol=1e-6, atol=1e-7)
+
+
+def test_a_remainder_at_the_end_counts_as_what_it_is():
+    clips = torch.randn(2, 4)
+    whole, parts = linear(), linear()
+    wrap(whole).update_params(whole(clips).square().mean())
+    wrapper = wrap(parts, accumulative_counts=4)
+    wrapper.initialize_count_status(parts, 0, 2)
+    for clip in clips.chunk(2):
+        wrapper.update_params(parts(clip).square().mean())
+    torch.testing.assert_close(whole.weight, parts.weight)
+
+
+@pytest.mark.parametrize('bad', [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_makes_no_update(bad):
+    model = linear()
+    wrapper = wrap(model, accumulative_counts=2)
+    before = model.weight.clone()
+    for factor in (1.0, bad):
+        wrapper.update_params(model(torch.ones(1, 4)).sum() * factor)
+    assert torch.equal(model.weight, before)
+    assert (wrapper.skipped, wrapper.skipped_in_a_row) == (1, 1)
+    for factor in (1.0, 1.0):
+        wrapper.update_params(model(torch.ones(1, 4)).sum() * factor)
+    assert not torch.equal(model.weight, before)
+    assert bool(torch.isfinite(model.weight).all())
+    assert (wrapper.skipped, wrapper.skipped_in_a_row) == (1, 0)
+
+
+def test_gradients_that_are_not_finite_make_no_update_where_they_are_clipped():
+    model = linear()
+    wrapper = wrap(model, clip_grad=dict(max_norm=1.0))
+    loss = (model.weight.sum() - 2.0).abs().sqrt()  # 0, but its slope is infinite
+    assert loss == 0
+    wrapper.update_params(loss)
+    assert torch.equal(model.weight, linear().weight)
+    assert wrapper.skipped == 1
+
+
+def test_gradients_are_clipped():
+    model = linear(0.0)
+    wrap(model, clip_grad=dict(max_norm=1.0)).update_params(model(torch.ones(1, 4) * 100).sum())
+    assert float((model.weight.detach() / 0.1).norm()) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_the_config_of_clipping_stays_whole():
+    clip_grad = dict(type='value', clip_value=0.1)
+    wrap(linear(), clip_grad=clip_grad)
+    assert clip_grad == dict(type='value', clip_value=0.1)
+
+
+def test_bf16_on_a_cpu():
+    model, reference = linear(), linear()
+    wrapper = wrap(model, AmpOptimWrapper, dtype='bfloat16')
+    seen = []
+    model.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    clips = torch.randn(8, 4)
+    with wrapper.optim_context(model):
+        loss = model(clips).float().square().mean()
+    wrapper.update_params(loss)
+    wrap(reference).update_params(reference(clips).square().mean())
+    assert seen == [torch.bfloat16]
+    assert model.weight.dtype is torch.float32
+    torch.testing.assert_close(model.weight, reference.weight, rtol=0.02, atol=0.02)
+
+
+def test_fp16_scales_the_loss_and_skips_an_overflow():
+    model = linear()
+    wrapper = wrap(model, AmpOptimWrapper, dtype='float16', loss_scale=dict(init_scale=2.0**15))
+    before = model.weight.clone()
+    # The gradient is finite, but 2^15 times it is not in fp16.
+    half = model.weight.half()
+    wrapper.update_params((half * 100).sum())
+    assert torch.equal(model.weight, before)
+    assert wrapper.loss_scaler.get_scale() == 2.0**14
+    assert (wrapper.skipped, wrapper.skipped_in_a_row) == (1, 1)
+    wrapper.update_params(model(torch.ones(1, 4)).sum() * 0.01)
+    torch.testing.assert_close(model.weight, before - 0.001)
+    assert wrapper.skipped_in_a_row == 0
+
+
+def test_fp16_with_a_fixed_scale_keeps_it():
+    model = linear()
+    wrapper = wrap(model, AmpOptimWrapper, dtype='float16', loss_scale=512.0)
+    wrapper.update_params(model(torch.ones(1, 4)).sum() * math.inf)
+    assert wrapper.loss_scaler.get_scale() == 512.0
+    assert wrapper.skipped == 1
+
+
+def test_fp16_clips_unscaled_gradients():
+    model = linear(0.0)
+    wrapper = wrap(model, AmpOptimWrapper, dtype='float16', clip_grad=dict(max_norm=1.0))
+    wrapper.update_params(model(torch.ones(1, 4)).sum())
+    assert float((model.weight.detach() / 0.1).norm()) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_state_goes_with_the_checkpoint():
+    model = linear()
+    wrapper = wrap(model, AmpOptimWrapper, dtype='float16')
+    wrapper.update_params(model(torch.ones(1, 4)).sum() * math.inf)
+    state = wrapper.state_dict()
+    other = wrap(linear(), AmpOptimWrapper, dtype='float16')
+    other.load_state_dict(state)
+    assert other.skipped == 1
+    assert other.loss_scaler.get_scale() == wrapper.loss_scaler.get_scale() == 2.0**15
+    # A run may go on in another precision.
+    wrap(linear()).load_state_dict(state)
+    wrap(linear(), AmpOptimWrapper, dtype='float16').load_state_dict(wrap(linear()).state_dict())
+
+
+def test_what_is_no_precision():
+    with pytest.raises(ConfigError, match='dtype'):
+        wrap(linear(), AmpOptimWrapper, dtype='float8')
+    with pytest.raises(ConfigError, match='loss_scale'):
+        wrap(linear(), AmpOptimWrapper, dtype='float16', loss_scale='static')
+
+
+@pytest.mark.parametrize(
+    ('precision', 'expected', 'words'),
+    [
+        ('bf16', dict(type='AmpOptimWrapper', dtype='bfloat16'), 'bf16'),
+        ('fp16', dict(type='AmpOptimWrapper', dtype='float16'), 'fp16 with loss scaling'),
+        ('off', dict(type='OptimWrapper'), 'fp32'),
+    ],
+)
+def test_set_precision(precision, expected, words):
+    cfg = Config(
+        dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16', loss_scale=2, lr=1))
+    )
+    set_precision(cfg, precision)
+    assert dict(cfg.optim_wrapper) == dict(lr=1, **expected)
+    assert precision_of(cfg.optim_wrapper) == words
+
+
+def test_unknown_precision():
+    with pytest.raises(ConfigError, match='--amp takes bf16, fp16, off, apex, not "fp8"'):
+        set_precision(Config(dict(optim_wrapper=dict())), 'fp8')
+
+
+def test_apex_says_what_to_do_where_it_is_missing():
+    with pytest.raises(ConfigError, match=r'apex\.amp.*--amp fp16'):
+        ApexOptimWrapper(optimizer=None)
+    with pytest.raises(ConfigError, match=r'apex\.amp'):
+        set_precision(Config(dict(optim_wrapper=dict())), 'apex')

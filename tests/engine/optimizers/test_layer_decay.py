@@ -1,0 +1,98 @@
+import pytest
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from mmaction.engine.optimizers.layer_decay import layer_of
+from mmaction.registry import MODELS
+from mmaction.utils.cli import ConfigError
+
+DEPTHS = [2, 2, 10, 4]
+
+
+@pytest.mark.parametrize(
+    ('name', 'layer', 'stage'),
+    [
+        ('backbone.patch_embeds.0.proj.weight', 0, 0),
+        ('backbone.blocks.0.0.norm1.weight', 1, 1),
+        ('backbone.pos_block.0.proj.0.weight', 1, 1),
+        ('backbone.blocks.0.1.attn.q.weight', 2, 1),
+        ('backbone.patch_embeds.2.proj.weight', 5, 3),
+        ('backbone.blocks.2.9.mlp.fc1.weight', 14, 3),
+        ('backbone.blocks.3.3.mlp.fc1.weight', 18, 4),
+        ('backbone.norm.weight', 19, 5),
+        ('cls_head.fc_cls.weight', 19, 5),
+    ],
+)
+def test_layers_of_dualformer_tiny(name, layer, stage):
+    assert layer_of(name, DEPTHS) == layer
+    assert layer_of(name, DEPTHS, by_stage=True) == stage
+
+
+def test_layers_of_a_plain_transformer():
+    assert layer_of('backbone.patch_embed.proj.weight', [12]) == 0
+    assert layer_of('backbone.pos_embed', [12]) == 0
+    assert layer_of('backbone.blocks.11.norm1.weight', [12]) == 12
+    assert layer_of('backbone.fc_norm.weight', [12]) == 13
+
+
+@pytest.fixture
+def model():
+    arch = dict(embed_dims=[8, 16], num_heads=[1, 1], depths=[2, 1], mlp_ratios=[1, 1])
+    sizes = dict(local_sizes=[(2, 2, 2)] * 2, fine_pysizes=[(1, 1, 1)] * 2)
+    backbone = dict(
+        type='DualFormer',
+        arch=dict(**arch, **sizes, coarse_pysizes=[None, None]),
+        video_size=(4, 16, 16),
+    )
+    head = dict(type='I3DHead', num_classes=3, in_channels=16)
+    return MODELS.build(dict(type='Recognizer3D', backbone=backbone, cls_head=head))
+
+
+def build(model, **rules):
+    return build_optim_wrapper(
+        model,
+        dict(
+            optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.05),
+            constructor='LearningRateDecayOptimizerConstructor',
+            paramwise_cfg=rules,
+        ),
+    )
+
+
+def test_rates_fall_towards_the_input(model):
+    model.backbone.blocks[0][0].norm1.weight.requires_grad = False
+    wrapper = build(model, decay_rate=0.5)
+    groups = wrapper.optimizer.param_groups
+    found = {id(p): group for group in groups for p in group['params']}
+    named = dict(model.named_parameters())
+    assert len(found) == len(named) - 1
+    rate = {name: found[id(p)]['lr'] for name, p in named.items() if id(p) in found}
+    assert rate['cls_head.fc_cls.weight'] == rate['backbone.norm.weight'] == 1.0
+    assert rate['backbone.blocks.1.0.mlp.fc1.weight'] == 0.5
+    assert rate['backbone.patch_embeds.1.proj.weight'] == 0.5
+    assert rate['backbone.blocks.0.1.mlp.fc1.weight'] == 0.25
+    assert rate['backbone.blocks.0.0.mlp.fc1.weight'] == 0.125
+    assert rate['backbone.patch_embeds.0.proj.weight'] == 0.0625
+    decay = {name: found[id(p)]['weight_decay'] for name, p in named.items() if id(p) in found}
+    assert decay['cls_head.fc_cls.weight'] == 0.05
+    assert decay['cls_head.fc_cls.bias'] == decay['backbone.norm.weight'] == 0.0
+    assert wrapper.get_lr()['lr'][0] == 1.0
+
+
+def test_by_stage(model):
+    groups = build(model, decay_rate=0.5, decay_type='stage_wise').optimizer.param_groups
+    assert {group['lr'] for group in groups} == {1.0, 0.5, 0.25, 0.125}
+
+
+@pytest.mark.parametrize(
+    'rules', [dict(), dict(decay_rate=2), dict(decay_rate=0.5, decay_type='x')]
+)
+def test_rules_that_cannot_be_meant(model, rules):
+    with pytest.raises(ConfigError, match='paramwise_cfg'):
+        build(model, **rules)
+
+
+def test_a_model_without_blocks_has_one_rate():
+    model = nn.Module()
+    model.fc = nn.Linear(2, 2)
+    assert {group['lr'] for group in build(model, decay_rate=0.5).optimizer.param_groups} == {1.0}

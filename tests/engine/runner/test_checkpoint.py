@@ -1,0 +1,262 @@
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+from torch import nn
+
+from mmaction.engine.runner.checkpoint import (
+    checkpoints_by_age,
+    find_checkpoint,
+    load_checkpoint_file,
+    load_weights,
+    plain,
+    save_checkpoint_file,
+    write_pointer,
+)
+from mmaction.utils.cli import CheckpointError
+
+
+class Malicious:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_saved_and_loaded(tmp_path):
+    content = {'state_dict': {'w': torch.arange(3.0)}, 'meta': {'epoch': 2}}
+    save_checkpoint_file(content, tmp_path / 'new folder' / 'a.pth')
+    loaded = load_checkpoint_file(tmp_path / 'new folder' / 'a.pth')
+    assert loaded['meta'] == {'epoch': 2}
+    assert torch.equal(loaded['state_dict']['w'], torch.arange(3.0))
+    assert os.listdir(tmp_path / 'new folder') == ['a.pth']
+
+
+def test_a_checkpoint_that_fails_halfway_leaves_the_one_before(tmp_path):
+    path = tmp_path / 'a.pth'
+    save_checkpoint_file({'epoch': 1}, path)
+    with pytest.raises(AttributeError):  # a local class cannot be pickled
+        save_checkpoint_file({'weights': torch.ones(1000), 'bad': lambda: None}, path)
+    assert load_checkpoint_file(path) == {'epoch': 1}
+    assert os.listdir(tmp_path) == ['a.pth']
+
+
+def test_a_malicious_checkpoint_is_refused_and_does_not_run(tmp_path):
+    proof = tmp_path / 'it ran'
+    content = {'state_dict': {'w': torch.ones(2)}, 'extra': Malicious(f'touch "{proof}"')}
+    torch.save(content, tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match=r'bad\.pth was refused.*posix\.system'):
+        load_checkpoint_file(tmp_path / 'bad.pth')
+    assert not proof.exists()
+    torch.load(tmp_path / 'bad.pth', weights_only=False)
+    assert proof.exists()  # what was refused does run where it is not
+
+
+@pytest.mark.parametrize('keep', [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_told_as_such(tmp_path, keep):
+    path = tmp_path / 'a.pth'
+    save_checkpoint_file({'state_dict': {'w': torch.randn(5000)}}, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(CheckpointError, match=r'a\.pth is cut off'):
+        load_checkpoint_file(path)
+
+
+def test_a_damaged_byte_is_noticed(tmp_path):
+    path = tmp_path / 'a.pth'
+    save_checkpoint_file({'state_dict': {'w': torch.zeros(5000)}}, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(bytes(content))
+    with pytest.raises(CheckpointError, match='damaged'):
+        load_checkpoint_file(path)
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match='there is no checkpoint'):
+        load_checkpoint_file(tmp_path / 'none.pth')
+    torch.save(torch.ones(2), tmp_path / 'tensor.pth')
+    with pytest.raises(CheckpointError, match='holds a Tensor, not a dict'):
+        load_checkpoint_file(tmp_path / 'tensor.pth')
+    (tmp_path / 'text.pth').write_text('404: not found')
+    with pytest.raises(CheckpointError, match='no checkpoint'):
+        load_checkpoint_file(tmp_path / 'text.pth')
+
+
+def test_a_checkpoint_of_mmengine_loads(tmp_path):
+    hub = MessageHub.get_instance('old checkpoint')
+    hub.update_scalar('train/loss', 1.5)
+    hub.update_scalar('train/loss', np.float32(0.5))
+    content = {
+        'state_dict': {'w': torch.ones(2)},
+        'message_hub': hub.state_dict(),
+        'meta': {'best': np.float64(0.25), 'flag': np.bool_(True)},
+    }
+    torch.save(content, tmp_path / 'old.pth')
+    loaded = load_checkpoint_file(tmp_path / 'old.pth')
+    assert loaded['message_hub']['log_scalars']['train/loss'].mean() == 1.0
+    assert loaded['meta']['best'] == 0.25
+
+
+def test_plain_values_load_without_any_allowance(tmp_path):
+    class Odd:
+        def __str__(self):
+            return 'odd'
+
+    content = plain(
+        {
+            'buffer': HistoryBuffer([1.0, 2.0], [1, 1]),
+            'array': np.arange(3),
+            'names': np.array(['a', 'b']),
+            'number': np.float64(0.5),
+            'nested': [(1, 2.5), {'x'}, None, 'text', Odd()],
+            3: torch.ones(1, requires_grad=True),
+        }
+    )
+    torch.save(content, tmp_path / 'a.pth')
+    loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
+    assert loaded['buffer']['values'].tolist() == [1.0, 2.0]
+    assert loaded['array'].tolist() == [0, 1, 2]
+    assert loaded['names'] == ['a', 'b']
+    assert loaded['number'] == 0.5
+    assert type(loaded['number']) is float
+    assert loaded['nested'] == [(1, 2.5), {'x'}, None, 'text', 'odd']
+    assert not loaded[3].requires_grad
+
+
+def test_the_pointer_leads_and_the_rest_follows_by_age(tmp_path):
+    for age, name in enumerate(['iter_9.pth', 'epoch_1.pth', 'epoch_10.pth', 'best_x.pth']):
+        save_checkpoint_file({}, tmp_path / name)
+        os.utime(tmp_path / name, (100 + age, 100 + age))
+    assert [p.name for p in checkpoints_by_age(tmp_path)] == [
+        'epoch_10.pth',
+        'epoch_1.pth',
+        'iter_9.pth',
+    ]
+    write_pointer(tmp_path, '/moved/elsewhere/epoch_1.pth')
+    assert find_checkpoint(tmp_path) == tmp_path / 'epoch_1.pth'
+    assert len(checkpoints_by_age(tmp_path)) == 3
+    write_pointer(tmp_path, '/gone.pth')
+    assert find_checkpoint(tmp_path).name == 'epoch_10.pth'
+    assert find_checkpoint(tmp_path / 'empty') is None
+
+
+class Recognizer(nn.Module):
+    """A backbone and a head of one layer each."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        torch.manual_seed(1)
+        self.backbone = nn.Linear(2, 3)
+        self.cls_head = nn.Sequential(nn.Linear(3, classes))
+
+
+def ones(model):
+    return {name: torch.ones_like(value) for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+@pytest.mark.parametrize('key', [None, 'state_dict', 'model'])
+def test_all_weights_load(key, prefix):
+    model = Recognizer()
+    weights = {f'{prefix}{name}': value for name, value in ones(model).items()}
+    around = {'meta': {}, 'optimizer': {'state': {}}, 'amp': {'loss_scaler0': {}}}
+    report = load_weights(model, {key: weights, **around} if key else weights, 'x', strict=True)
+    assert report.complete
+    assert report.total == len(report.loaded) == 4
+    assert all(bool((p == 1).all()) for p in model.parameters())
+
+
+def test_a_head_for_other_classes_starts_fresh():
+    model = Recognizer()
+    before = model.cls_head[0].weight.clone()
+    weights = ones(Recognizer(7))
+    weights['cls_head.more'] = torch.ones(1)
+    del weights['cls_head.0.bias']
+    report = load_weights(model, weights, 'x.pth', strict=False)
+    assert torch.equal(model.cls_head[0].weight, before)
+    assert bool((model.backbone.weight == 1).all())
+    assert (len(report.loaded), report.total) == (2, 4)
+    assert str(report) == (
+        'other shapes: cls_head.0.weight ((7, 3) in the file, (4, 3) here); not in the file: '
+        'cls_head.0.bias; not in the model: cls_head.more'
+    )
+    with pytest.raises(CheckpointError, match=r'x\.pth does not fit .*0\.weight \(\(7, 3\)'):
+        load_weights(model, weights, 'x.pth', strict=True)
+
+
+def test_a_backbone_alone_can_be_trained_on_but_not_tested():
+    model = Recognizer()
+    weights = {
+        name.removeprefix('backbone.'): v for name, v in ones(model).items() if 'back' in name
+    }
+    assert load_weights(model, weights, 'x.pth', strict=False).loaded == list(ones(model))[:2]
+    with pytest.raises(CheckpointError, match=r'not in the file: cls_head\.0\.weight'):
+        load_weights(model, weights, 'x.pth', strict=True)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(weight=None), r'not in the file: backbone\.weight'),
+        (dict(weight=torch.ones(5)), r'other shapes: backbone\.weight \(\(5,\) in the file'),
+        (dict(wait=torch.ones(5)), r'not in the model: backbone\.wait'),
+    ],
+)
+def test_anything_but_the_head_has_to_match(change, message):
+    model = Recognizer()
+    weights = ones(model)
+    weights.update({f'backbone.{name}': value for name, value in change.items()})
+    weights = {name: value for name, value in weights.items() if value is not None}
+    with pytest.raises(CheckpointError, match=message):
+        load_weights(model, weights, 'x.pth', strict=False)
+    assert not bool((model.backbone.bias == 1).all())
+
+
+def test_a_file_of_which_nothing_fits_is_refused():
+    with pytest.raises(CheckpointError, match='does not fit the model'):
+        load_weights(Recognizer(), {'other': torch.ones(1)}, 'x.pth', strict=False)
+
+
+FULL_DISK = """
+    import sys, torch
+    from pathlib import Path
+    from mmaction.engine.runner.checkpoint import load_checkpoint_file, save_checkpoint_file
+    from mmaction.utils.cli import CheckpointError
+    folder = Path(sys.argv[1])
+    save_checkpoint_file({'w': torch.zeros(100_000)}, folder / 'epoch_1.pth')
+    try:
+        save_checkpoint_file({'w': torch.zeros(1_000_000)}, folder / 'epoch_2.pth')
+    except CheckpointError as error:
+        print(error)
+    print(*(path.name for path in folder.iterdir()))
+    print(load_checkpoint_file(folder / 'epoch_1.pth')['w'].sum())
+"""
+
+
+def test_a_full_disk_leaves_the_checkpoints_before(tmp_path):
+    script, mount = tmp_path / 'fill.py', tmp_path / 'small'
+    script.write_text(textwrap.dedent(FULL_DISK))
+    mount.mkdir()
+    if shutil.which('unshare') is None:
+        pytest.skip('no unshare')
+    command = f'mount -t tmpfs -o size=2m tmpfs "{mount}" || exit 77; '
+    command += f'"{sys.executable}" "{script}" "{mount}"'
+    done = subprocess.run(
+        ['unshare', '--map-root-user', '--mount', 'sh', '-c', command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': os.getcwd()},
+    )
+    if done.returncode in (1, 77) and 'Traceback' not in done.stderr:
+        pytest.skip(f'no file system of its own can be mounted here: {done.stderr}')
+    assert done.returncode == 0, done.stderr
+    assert 'the disk is full' in done.stdout
+    assert done.stdout.endswith('\nepoch_1.pth\ntensor(0.)\n')

@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from mmaction.engine.runner.data_check import SplitFacts, check_splits, missing_paths
+from mmaction.registry import DATASETS
+from mmaction.utils.cli import ConfigError
+from tests.engine.toy import build_runner, toy_config
+
+
+@DATASETS.register_module(force=True)
+class ListedClips:
+    """What a dataset says of its clips, nothing else."""
+
+    def __init__(self, infos, ann_file='list.txt'):
+        self.infos = infos
+        self.ann_file = ann_file
+
+    def __len__(self):
+        return len(self.infos)
+
+    def get_data_info(self, index):
+        return self.infos[index]
+
+
+def prepared(tmp_path, infos):
+    cfg = toy_config(tmp_path)
+    runner = build_runner(cfg)
+    runner._train_dataloader['dataset'] = dict(type='ListedClips', infos=infos)
+    runner.prepare('train')
+    return runner
+
+
+def test_facts_of_the_splits(tmp_path):
+    runner = build_runner(toy_config(tmp_path))
+    runner.prepare('train')
+    assert runner.split_facts == {
+        'train': SplitFacts(14, 4, 0, 3),
+        'val': SplitFacts(7, 4, 0, 3),
+    }
+    runner.prepare('test')
+    assert check_splits(runner)['test'] == SplitFacts(7, 4, 0, 3)
+
+
+def test_a_label_outside_the_head(tmp_path):
+    cfg = toy_config(tmp_path, **{'val_dataloader.dataset.first_label': 1})
+    message = r'val list ToyClips: clip None has label 4, but the head has num_classes=4, so '
+    with pytest.raises(ConfigError, match=message + 'labels are 0 to 3'):
+        build_runner(cfg).prepare('train')
+
+
+def test_a_negative_label(tmp_path):
+    with pytest.raises(ConfigError, match=r'clip a\.mp4 has label -2'):
+        prepared(tmp_path, [dict(label=-2, filename='a.mp4')])
+
+
+def test_labels_of_all_kinds(tmp_path):
+    infos = [
+        dict(label=0),
+        dict(label=[1, 3]),
+        dict(label=torch.tensor([2])),
+        dict(label=torch.tensor([0.0, 1.0, 0.0, 0.0])),
+        dict(label=-1),
+        dict(),
+    ]
+    assert prepared(tmp_path, infos).split_facts['train'] == SplitFacts(6, 4, 0, 3)
+
+
+def test_no_clips(tmp_path):
+    cfg = toy_config(tmp_path, **{'val_dataloader.dataset.size': 0})
+    with pytest.raises(ConfigError, match='val list ToyClips holds no clips'):
+        build_runner(cfg).prepare('train')
+
+
+def test_missing_clips_are_counted_and_named(tmp_path):
+    (tmp_path / 'there.mp4').touch()
+    names = ['there.mp4', 'gone.mp4', 'nowhere/x.mp4']
+    infos = [dict(label=0, filename=str(tmp_path / name)) for name in names]
+    with pytest.raises(ConfigError, match=r'list\.txt: 2 of 3 clips do not exist: .*gone\.mp4'):
+        prepared(tmp_path, infos)
+
+
+def test_missing_paths(tmp_path):
+    (tmp_path / 'frames').mkdir()
+    (tmp_path / 'a.mp4').touch()
+    there = [f'{tmp_path}/a.mp4', f'{tmp_path}/a', f'{tmp_path}/frames/', 's3://bucket/b.mp4']
+    assert missing_paths(there) == []
+    gone = [f'{tmp_path}/b.mp4', f'{tmp_path}/b', f'{tmp_path}/frames/c', f'{tmp_path}/a.mp4/d']
+    assert missing_paths(gone + there) == gone

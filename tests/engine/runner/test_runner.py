@@ -1,0 +1,299 @@
+import math
+
+import pytest
+import torch
+from mmengine.model import MMDistributedDataParallel
+
+from mmaction.engine.runner.checkpoint import (
+    load_checkpoint_file,
+    save_checkpoint_file,
+    write_pointer,
+)
+from mmaction.utils.cli import CheckpointError, ConfigError, TrainingError
+from tests.engine.toy import (
+    Run,
+    build_runner,
+    last_checkpoint,
+    losses,
+    scalars_of,
+    toy_config,
+    without_chance,
+)
+
+
+@pytest.mark.dist
+def test_two_processes_follow_the_curve_of_one(tmp_path):
+    one = without_chance(toy_config(tmp_path / 'one', **{'train_dataloader.batch_size': 4}))
+    two = without_chance(toy_config(tmp_path / 'two', **{'train_dataloader.batch_size': 2}))
+    for cfg, processes in ((one, 1), (two, 2)):
+        cfg.train_dataloader.dataset.size = 16
+        cfg.default_hooks.checkpoint.update(interval=1)
+        Run(cfg, processes).check()
+    first, second = (last_checkpoint(cfg.work_dir) for cfg in (one, two))
+    # The same clips in the same steps, BatchNorm over both processes, gradients
+    # averaged: what differs is the order of sums, 1e-7 a step, which AdamW's
+    # division by small second moments can enlarge some hundred times.
+    for name, value in first['state_dict'].items():
+        torch.testing.assert_close(value, second['state_dict'][name], rtol=1e-3, atol=1e-4)
+    running = first['state_dict']['backbone.blocks.0.1.attn.lr.1.running_var']
+    assert not torch.equal(running, torch.ones_like(running))
+    val = [ckpt['message_hub']['log_scalars']['val/acc/top1']['values'] for ckpt in (first, second)]
+    assert torch.equal(*val)
+    # What is logged is the mean of both halves. Losses are about 1.3 and each is a sum of
+    # products in another order: 1e-7 of them a step, more as the weights part.
+    curves = [losses(cfg.work_dir) for cfg in (one, two)]
+    assert curves[0].shape == (16,)
+    torch.testing.assert_close(*curves, rtol=1e-5, atol=0)
+    torch.testing.assert_close(curves[0][0], curves[1][0], rtol=1e-6, atol=0)
+
+
+@pytest.mark.dist
+def test_batch_norm_is_the_same_in_every_process(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.custom_hooks.append(dict(type='SaveBuffers'))
+    Run(cfg, 2).check()
+    first, second = (torch.load(tmp_path / f'buffers_{rank}.pth') for rank in (0, 1))
+    assert len(first) == 3
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.dist
+def test_zero_shards_the_optimiser_and_resumes(tmp_path):
+    whole, half = (toy_config(tmp_path / name) for name in ('whole', 'half'))
+    for cfg in (whole, half):
+        cfg.train_cfg.max_epochs = 2
+        cfg.optim_wrapper.optimizer = dict(
+            type='ZeroRedundancyOptimizer', optimizer_type='AdamW', lr=5e-3
+        )
+    Run(whole, 2).check()
+    half.custom_hooks.append(dict(type='StopAfter', step=6))
+    assert Run(half, 2).wait() == [143, 143]
+    half.custom_hooks.pop()
+    half.resume = True
+    Run(half, 2).check()
+    first, second = (last_checkpoint(cfg.work_dir)['state_dict'] for cfg in (whole, half))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def test_the_same_seed_gives_the_same_curve(tmp_path):
+    curves = []
+    for name, seed in (('a', 5), ('b', 5), ('c', 6)):
+        cfg = toy_config(tmp_path / name, **{'randomness.seed': seed})
+        Run(cfg).check()
+        curves.append(scalars_of(cfg.work_dir))
+        for line in curves[-1]:
+            line.pop('time', None), line.pop('data_time', None)
+    assert curves[0] == curves[1] != curves[2]
+    assert len(curves[0]) > 5
+
+
+def test_by_iterations_and_by_epochs_are_the_same_steps(tmp_path):
+    cfg = toy_config(tmp_path / 'epochs')
+    by_iter = toy_config(tmp_path / 'steps', custom_hooks=cfg.custom_hooks)
+    by_iter.train_cfg = dict(by_epoch=False, max_iters=28, val_interval=7)
+    # Schedulers by epoch take the epochs of an epoch loop.
+    for scheduler in cfg.param_scheduler:
+        scheduler.update(by_epoch=False, convert_to_iter_based=False)
+    cfg.param_scheduler[0].end = by_iter.param_scheduler[0].end = 7
+    by_iter.param_scheduler = cfg.param_scheduler
+    Run(cfg).check()
+    Run(by_iter).check()
+    first, second = (last_checkpoint(c.work_dir) for c in (cfg, by_iter))
+    for name, value in first['state_dict'].items():
+        assert torch.equal(value, second['state_dict'][name]), name
+
+
+def test_a_truncated_newest_checkpoint_is_said_and_the_one_before_is_used(tmp_path):
+    cfg = toy_config(tmp_path)
+    Run(cfg).check()
+    newest = tmp_path / 'iter_28.pth'
+    newest.write_bytes(newest.read_bytes()[:2000])
+    runner = build_runner(toy_config(tmp_path, resume=True))
+    runner.prepare('train')
+    assert runner._resume_point[0].name == 'iter_27.pth'
+    (log,) = [p for p in tmp_path.glob('*/*.log') if runner.timestamp in p.name]
+    assert 'iter_28.pth is cut off or damaged' in log.read_text()
+
+
+def test_all_checkpoints_unreadable(tmp_path):
+    for name in ('iter_1.pth', 'iter_2.pth'):
+        (tmp_path / name).write_bytes(b'PK')
+    with pytest.raises(CheckpointError, match='none of the 2 checkpoints'):
+        build_runner(toy_config(tmp_path, resume=True)).prepare('train')
+
+
+def test_weights_alone_cannot_be_resumed(tmp_path):
+    runner = build_runner(toy_config(tmp_path / 'a'))
+    save_checkpoint_file({'state_dict': runner.bare_model.state_dict()}, tmp_path / 'w.pth')
+    cfg = toy_config(tmp_path / 'b', resume=True, load_from=str(tmp_path / 'w.pth'))
+    with pytest.raises(CheckpointError, match='no state of a run to resume'):
+        build_runner(cfg).train()
+
+
+def test_resumed_by_another_number_of_processes_it_goes_on(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.custom_hooks.append(dict(type='StopAfter', step=6))
+    assert Run(cfg, 2).wait() == [143, 143]
+    cfg.custom_hooks.pop()
+    cfg.resume = True
+    log = tmp_path / 'reads.txt'
+    cfg.train_dataloader.dataset.log = str(log)
+    Run(cfg).check()
+    output = (tmp_path / 'output.txt').read_text()
+    assert 'written by 2 processes and is resumed by 1' in output
+    # 14 clips in 4 steps of 2 x 2: step 6 is the second of epoch 2, after 8 of its clips.
+    assert 'step 6 becomes 11' in output
+    assert len(log.read_text().split()) == 14 * 4 - 14 - 8
+    whole = toy_config(tmp_path / 'whole')
+    Run(whole).check()
+    rates = [
+        last_checkpoint(c.work_dir)['message_hub']['log_scalars']['train/lr']['values'][-17:]
+        for c in (cfg, whole)
+    ]
+    torch.testing.assert_close(*rates, rtol=1e-12, atol=0)
+
+
+def test_auto_resume_without_a_checkpoint_starts_at_the_beginning(tmp_path):
+    runner = build_runner(toy_config(tmp_path, resume=True))
+    runner.prepare('train')
+    assert runner._resume_point is None
+
+
+def test_an_old_run_in_the_work_dir_is_not_gone_on_with(tmp_path):
+    save_checkpoint_file({}, tmp_path / 'iter_99.pth')
+    write_pointer(tmp_path, tmp_path / 'iter_99.pth')
+    cfg = toy_config(tmp_path)
+    cfg.train_cfg.max_epochs = 1
+    build_runner(cfg).train()
+    assert (tmp_path / 'last_checkpoint').read_text().endswith('iter_7.pth')
+
+
+def test_load_from_takes_what_fits_and_tells_the_rest(tmp_path):
+    source = build_runner(toy_config(tmp_path / 'a'))
+    path = tmp_path / 'weights.pth'
+    save_checkpoint_file({'state_dict': source.bare_model.state_dict()}, path)
+    cfg = toy_config(tmp_path / 'b', load_from=str(path))
+    cfg.model.cls_head.num_classes = 9
+    cfg.model.data_preprocessor.blending.num_classes = 9
+    runner = build_runner(cfg)
+    runner.prepare('train')
+    runner.call_hook('before_run')
+    runner.load_or_resume()
+    for name, value in source.bare_model.backbone.state_dict().items():
+        assert torch.equal(value, runner.bare_model.backbone.state_dict()[name])
+    (log,) = (tmp_path / 'b').glob('*/*.log')
+    assert 'cls_head.fc_cls.weight ((4, 8) in the file, (9, 8) here)' in log.read_text()
+
+
+def test_a_config_without_training_cannot_be_trained(tmp_path):
+    changes = dict.fromkeys(('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'))
+    runner = build_runner(toy_config(tmp_path, **changes))
+    with pytest.raises(ConfigError, match='has no train_cfg and train_dataloader'):
+        runner.prepare('train')
+
+
+def test_a_test_needs_all_weights(tmp_path):
+    path = tmp_path / 'weights.pth'
+    weights = build_runner(toy_config(tmp_path / 'a')).bare_model.state_dict()
+    weights.pop('cls_head.fc_cls.bias')
+    save_checkpoint_file({'state_dict': weights}, path)
+    runner = build_runner(toy_config(tmp_path / 'b', load_from=str(path)))
+    with pytest.raises(CheckpointError, match='not in the file: cls_head'):
+        runner.test()
+
+
+def test_a_loss_that_stays_nan_stops_the_run_and_saves_the_batch(tmp_path):
+    cfg = toy_config(tmp_path, **{'model.data_preprocessor.blending': None})
+    cfg.optim_wrapper.update(accumulative_counts=1)
+    cfg.train_dataloader.update(batch_size=14)
+    cfg.train_dataloader.dataset.bad = 3
+    runner = build_runner(cfg)
+    with pytest.raises(
+        TrainingError, match=r'3 updates in a row.*step 3, learning rate.*clip_3'
+    ) as e:
+        runner.train()
+    saved = torch.load(tmp_path / 'nonfinite_step_3_process_0.pth', weights_only=False)
+    assert 'clip_3.mp4' in saved['files']
+    assert saved['step'] == 3
+    assert math.isnan(saved['losses']['loss'])
+    assert str(tmp_path / 'nonfinite_step_3_process_0.pth') in str(e.value)
+    assert all(bool(torch.isfinite(v).all()) for v in runner.bare_model.state_dict().values())
+
+
+def test_a_bad_clip_early_in_an_accumulation_window_is_the_one_that_is_named(tmp_path):
+    cfg = toy_config(tmp_path, **{'model.data_preprocessor.blending': None})
+    cfg.train_dataloader.dataset.size = 4
+    cfg.train_dataloader.sampler.shuffle = False
+    cfg.train_dataloader.batch_size = 1
+    cfg.optim_wrapper.accumulative_counts = 4
+    cfg.train_dataloader.dataset.bad = 1  # the second of four steps
+    runner = build_runner(cfg)
+    with pytest.raises(TrainingError, match=r'step 12, .* on clip_1\.mp4; this batch is in .*_10_'):
+        runner.train()
+    saved = torch.load(tmp_path / 'nonfinite_step_10_process_0.pth', weights_only=False)
+    assert saved['files'] == ['clip_1.mp4']
+    assert all(bool(torch.isfinite(v).all()) for v in runner.bare_model.state_dict().values())
+
+
+@pytest.mark.dist
+def test_one_bad_clip_in_one_process_is_skipped_by_both(tmp_path):
+    cfg = toy_config(tmp_path, **{'model.data_preprocessor.blending': None})
+    cfg.optim_wrapper.update(accumulative_counts=1)
+    cfg.train_dataloader.dataset.bad = 3
+    Run(cfg, 2).check()
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint['optimizer']['skip_counts'] == (4, 0, True)  # once per epoch
+    assert all(bool(torch.isfinite(v).all()) for v in checkpoint['state_dict'].values())
+    assert 'update skipped (1 in a row)' in (tmp_path / 'output.txt').read_text()
+
+
+def test_the_learning_rate_scales_with_clips_per_update(tmp_path):
+    cfg = toy_config(tmp_path, auto_scale_lr=dict(enable=True, base_batch_size=16))
+    runner = build_runner(cfg)
+    runner.prepare('train')
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+    # 2 clips x 2 accumulated steps of 16
+    assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(5e-3 / 4)]
+
+
+def test_a_wrapper_that_spreads_the_weights_is_refused(tmp_path):
+    wrapper = dict(type='MMFullyShardedDataParallel')
+    with pytest.raises(ConfigError, match=r'model_wrapper_cfg.*ZeroRedundancyOptimizer'):
+        build_runner(toy_config(tmp_path, model_wrapper_cfg=wrapper))
+
+
+def test_one_process_is_not_wrapped(tmp_path):
+    assert not isinstance(build_runner(toy_config(tmp_path)).model, MMDistributedDataParallel)
+
+
+def test_sync_bn_takes_only_what_it_knows(tmp_path):
+    from mmaction.distributed.sync_batch_norm import synchronise_batch_norm
+
+    with pytest.raises(ConfigError, match="sync_bn is 'torch' or False, not 'mmcv'"):
+        synchronise_batch_norm(torch.nn.BatchNorm3d(2), 'mmcv', 'cpu')
+    assert (
+        type(synchronise_batch_norm(torch.nn.BatchNorm3d(2), False, 'cpu')) is torch.nn.BatchNorm3d
+    )
+
+
+def test_checkpoints_are_kept_and_the_best_one_too(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.default_hooks.checkpoint.update(interval=1, by_epoch=True, max_keep_ckpts=2)
+    Run(cfg).check()
+    names = sorted(p.name for p in tmp_path.glob('*.pth'))
+    assert names[1:] == ['epoch_3.pth', 'epoch_4.pth']
+    assert names[0].startswith('best_acc_top1_epoch_')
+    best = load_checkpoint_file(tmp_path / names[0])
+    assert 'optimizer' not in best
+    info = last_checkpoint(tmp_path)['message_hub']['runtime_info']
+    assert info['best_ckpt'] == str(tmp_path / names[0])
+    scores = last_checkpoint(tmp_path)['message_hub']['log_scalars']['val/acc/top1']['values']
+    assert info['best_score'] == scores.max()
+
+
+def test_save_best_of_a_metric_that_is_not_measured(tmp_path):
+    cfg = toy_config(tmp_path, **{'default_hooks.checkpoint.save_best': 'acc/top3'})
+    with pytest.raises(ConfigError, match=r'gives no "acc/top3", but acc/top1, acc/mean1'):
+        build_runner(cfg).train()

@@ -1,0 +1,134 @@
+"""Runs with a teacher: saved without it, resumed exactly, tested where it is not."""
+
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmaction.registry import MODELS
+from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config, without_chance
+
+ROOT = Path(__file__).parents[3]
+
+
+def config(folder, work_dir, **changes):
+    """The toy run with token labels of a toy teacher, whose files lie in `folder`."""
+    cfg = toy_config(work_dir, **{'train_cfg.max_epochs': 2})
+    teacher = cfg.model.to_dict()
+    teacher['data_preprocessor'].pop('blending')
+    if not (folder / 'teacher.pth').exists():
+        model = MODELS.build(teacher)
+        model.init_weights()
+        torch.nn.init.normal_(model.cls_head.fc_cls.weight)
+        torch.save(dict(state_dict=model.state_dict()), folder / 'teacher.pth')
+        Config(dict(model=teacher)).dump(folder / 'teacher.py')
+    cfg.model.type = 'Recognizer3D_TL'
+    cfg.model.cls_head.type = 'I3DHead_TL'
+    cfg.model.data_preprocessor.blending = None
+    cfg.model.teacher = dict(
+        config=str(folder / 'teacher.py'), checkpoint=str(folder / 'teacher.pth')
+    )
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_resumed_run_is_the_unbroken_one(tmp_path, processes):
+    whole = config(tmp_path, tmp_path / 'whole')
+    Run(whole, processes).check()
+    unbroken = last_checkpoint(whole.work_dir)
+    for part in ('state_dict', 'ema_state_dict'):
+        assert not [name for name in unbroken[part] if 'teacher' in name]
+    assert 'cls_head.token_linear.6.weight' in unbroken['state_dict']
+    moments = unbroken['optimizer']['state']
+    parameters = [n for n in unbroken['state_dict'] if n.endswith(('weight', 'bias'))]
+    assert len(moments) == len(parameters)
+
+    broken = config(tmp_path, tmp_path / 'broken')
+    broken.custom_hooks.append(dict(type='StopAfter', step=5))
+    Run(broken, processes).wait()
+    broken.custom_hooks.pop()
+    broken.resume = True
+    Run(broken, processes).check()
+    resumed = last_checkpoint(broken.work_dir)
+    assert resumed['meta']['iter'] == unbroken['meta']['iter']
+    for part in ('state_dict', 'ema_state_dict'):
+        for name, value in unbroken[part].items():
+            assert torch.equal(resumed[part][name], value), name
+
+
+@pytest.mark.parametrize(
+    'backend',
+    [
+        'eager',  # what inductor would compile is run as it is: quick
+        pytest.param(
+            'inductor',
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(shutil.which('g++') is None, reason='no compiler'),
+            ],
+        ),
+    ],
+)
+def test_the_teacher_is_compiled_where_the_student_is(tmp_path, backend):
+    states = []
+    for name, options in (('plain', None), ('compiled', dict(backend=backend))):
+        cfg = without_chance(config(tmp_path, tmp_path / name, compile=options))
+        cfg.train_cfg.max_epochs = 1
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.save_best = None
+        runner = build_runner(cfg)
+        runner.train()
+        for backbone in (runner.bare_model.backbone, runner.bare_model.teacher.backbone):
+            assert (backbone._compiled_call_impl is not None) == (options is not None)
+        states.append(runner.bare_model.state_dict())
+    assert list(states[0]) == list(states[1])
+    for name, value in states[0].items():
+        torch.testing.assert_close(value, states[1][name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def tool(monkeypatch, capfd):
+    """Run a tool; its exit status and all it printed."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+        status = 0
+        try:
+            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
+        except SystemExit as stop:
+            status = stop.code
+        printed = capfd.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+def test_round_trip_through_the_tools(tmp_path, tool):
+    cfg = config(
+        tmp_path,
+        tmp_path / 'run',
+        custom_imports=dict(imports=['tests.engine.toy'], allow_failed_imports=False),
+    )
+    cfg.train_cfg.max_epochs = 1
+    cfg.dump(tmp_path / 'student.py')
+    status, output = tool('train.py', tmp_path / 'student.py')
+    assert status == 0, output
+    checkpoint = sorted((tmp_path / 'run').glob('iter_*.pth'))[-1]
+
+    # Testing wants no teacher, training does, and says which file and what to do.
+    (tmp_path / 'teacher.pth').unlink()
+    status, output = tool('test.py', tmp_path / 'student.py', checkpoint)
+    assert status == 0, output
+    assert json.loads((tmp_path / 'run' / 'metrics.json').read_text())['top1_acc'] >= 0
+    status, output = tool('train.py', tmp_path / 'student.py')
+    assert status == 1
+    assert output.count('error:') == 1
+    assert 'teacher.pth is not there' in output
+    assert 'model.teacher.checkpoint=FILE' in output

@@ -1,0 +1,97 @@
+"""Weights are read without running code."""
+
+import functools
+import hashlib
+import http.server
+import os
+import pickle
+import threading
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import CheckpointLoader
+from safetensors.torch import save_file
+
+import mmaction.models  # noqa: F401 (registers the loaders)
+from mmaction.utils.checkpoint_reading import CheckpointError, read_checkpoint
+
+
+class Exploit:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+def test_a_malicious_pickle_does_not_run(tmp_path):
+    torch.save({'state_dict': Exploit(tmp_path / 'owned')}, tmp_path / 'bad.pth')
+    with pytest.raises(CheckpointError, match=r'bad\.pth was refused: it holds Python objects'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'bad.pth'))
+    assert not (tmp_path / 'owned').exists()
+    pickle.loads(pickle.dumps(Exploit(tmp_path / 'owned')))
+    assert (tmp_path / 'owned').exists()  # it would have
+
+
+def test_tensors_load_from_pth_and_safetensors(tmp_path):
+    state = {'a': torch.randn(3), 'b': torch.arange(4)}
+    torch.save(state, tmp_path / 'x.pth')
+    save_file(state, tmp_path / 'x.safetensors')
+    for name in ('x.pth', 'x.safetensors'):
+        loaded = CheckpointLoader.load_checkpoint(str(tmp_path / name))
+        assert all(torch.equal(loaded[k], v) for k, v in state.items())
+
+
+@pytest.mark.parametrize('name', ['cut.pth', 'cut.safetensors', 'empty.pth', 'text.pth'])
+def test_a_damaged_file_is_named(tmp_path, name):
+    path = tmp_path / name
+    if name.startswith('cut'):
+        state = {'a': torch.randn(300)}
+        torch.save(state, path) if name.endswith('.pth') else save_file(state, path)
+        path.write_bytes(path.read_bytes()[:200])
+    else:
+        path.write_text('' if name == 'empty.pth' else 'not a checkpoint')
+    with pytest.raises(CheckpointError, match=name.replace('.', r'\.')):
+        CheckpointLoader.load_checkpoint(str(path))
+    with pytest.raises(FileNotFoundError, match=r'none\.pth'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'none.pth'))
+
+
+def test_timm_models_by_name(monkeypatch):
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(CheckpointError, match=r"no pretrained model 'twins_svt_smal'.*svt_small"):
+        read_checkpoint('timm://twins_svt_smal')
+    # What a machine without a network says.
+    with pytest.raises(CheckpointError, match=r'twins_svt_small\.in1k could not be fetched'):
+        read_checkpoint('timm://twins_svt_small.in1k')
+
+
+def test_addresses(tmp_path, monkeypatch):
+    weights = {'a': torch.randn(3)}
+    torch.save(weights, tmp_path / 'x.pth')
+    digest = hashlib.sha256((tmp_path / 'x.pth').read_bytes()).hexdigest()[:8]
+    (tmp_path / f'x-{digest}.pth').write_bytes((tmp_path / 'x.pth').read_bytes())
+    (tmp_path / 'x-01234567.pth').write_bytes((tmp_path / 'x.pth').read_bytes())
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        root = f'http://127.0.0.1:{server.server_port}'
+        assert torch.equal(read_checkpoint(f'{root}/x-{digest}.pth')['a'], weights['a'])
+        with pytest.raises(CheckpointError, match='hash'):
+            read_checkpoint(f'{root}/x-01234567.pth')
+        with pytest.raises(CheckpointError, match=r'none\.pth could not be fetched .*404'):
+            read_checkpoint(f'{root}/none.pth')
+        server.shutdown()
+    # It is kept: the server is gone.
+    assert torch.equal(read_checkpoint(f'{root}/x-{digest}.pth')['a'], weights['a'])
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, *_):
+        pass

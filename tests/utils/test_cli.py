@@ -1,0 +1,72 @@
+import pytest
+
+from mmaction.datasets import UnreadableVideoError
+from mmaction.utils.cli import CheckpointError, ConfigError, TrainingError, user_errors
+
+
+@pytest.mark.parametrize(
+    ('error', 'status'),
+    [
+        (ConfigError('a key'), 2),
+        (CheckpointError('a file'), 1),
+        (TrainingError('a run'), 1),
+        (FileNotFoundError('a folder'), 1),
+        (ValueError('two\n  lines'), 1),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(error, status, capsys, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(SystemExit) as end, user_errors(setup=True):
+        raise error
+    assert end.value.code == status
+    shown = capsys.readouterr().err
+    assert shown == f'error: {" ".join(str(error).split())}\n'
+
+
+def test_what_may_be_a_fault_of_ours_says_how_to_see_more(capsys):
+    with pytest.raises(SystemExit), user_errors(setup=True):
+        {}['missing key']
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == 'error: missing key'
+    assert 'MMACTION_TRACEBACK=1' in second
+
+
+def test_of_several_processes_the_first_tells(capsys, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    with pytest.raises(SystemExit) as end, user_errors(setup=True):
+        raise ConfigError('x')
+    assert end.value.code == 2
+    assert capsys.readouterr().err == ''
+
+
+def test_what_a_worker_could_not_read_is_one_line_of_any_process(capsys, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    message = (
+        'Caught UnreadableVideoError in DataLoader worker process 0.\nOriginal Traceback (most '
+        'recent call last):\n  File "x.py"\nmmaction.datasets.errors.UnreadableVideoError: 3 '
+        'clips in a row cannot be read\n'
+    )
+    with pytest.raises(SystemExit) as end, user_errors(setup=False):
+        raise UnreadableVideoError(message)
+    assert end.value.code == 1
+    assert capsys.readouterr().err == 'error: 3 clips in a row cannot be read\n'
+
+
+def test_once_it_runs_only_our_errors_are_without_a_traceback(capsys):
+    with pytest.raises(ValueError, match='x'), user_errors(setup=False):
+        raise ValueError('x')
+    with pytest.raises(SystemExit), user_errors(setup=False):
+        raise TrainingError('x')
+
+
+def test_the_traceback_on_demand(monkeypatch):
+    monkeypatch.setenv('MMACTION_TRACEBACK', '1')
+    with pytest.raises(ConfigError), user_errors(setup=True):
+        raise ConfigError('x')
+
+
+def test_ctrl_c_is_no_error(capsys):
+    with pytest.raises(SystemExit) as end, user_errors(setup=True):
+        raise KeyboardInterrupt
+    assert end.value.code == 130
+    assert capsys.readouterr().err == ''

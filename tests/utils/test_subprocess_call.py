@@ -1,0 +1,173 @@
+"""Calls at arm's length: results, errors, hangs and crashes."""
+
+import copy
+import ctypes
+import faulthandler
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from mmaction.errors import UnreadableVideoError
+from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
+
+
+def hang_with_the_lock():
+    """Sleep in C without giving up the interpreter lock."""
+    ctypes.PyDLL(None).sleep(1000)
+
+
+def behave(how, *args):
+    if how == 'add':
+        return args[0] + args[1]
+    if how == 'hang':
+        hang_with_the_lock()
+    if how == 'slow':
+        time.sleep(0.4)
+    if how == 'die':
+        faulthandler.disable()
+        os.kill(os.getpid(), args[0])
+    if how == 'raise':
+        raise args[0]
+    if how == 'unpicklable':
+        return lambda: None
+    if how == 'clip':
+        view = torch.arange(400_000, dtype=torch.uint8).view(4, 100_000)
+        return dict(inputs=view, part=view[1:3], label=torch.tensor([3]), pid=os.getpid())
+    return how
+
+
+@pytest.fixture
+def call():
+    """Calls with time enough for a busy machine."""
+    call = IsolatedCall(behave, timeout=30.0)
+    yield call
+    call.close()
+
+
+def test_results_come_back(call):
+    assert call('add', 2, 3) == 5
+    assert call('add', 'a', 'b') == 'ab'
+
+
+def test_large_tensors_come_in_shared_memory(call):
+    clip = call('clip')
+    expected = torch.arange(400_000, dtype=torch.uint8).view(4, 100_000)
+    assert clip['pid'] != os.getpid()
+    assert torch.equal(clip['inputs'], expected)
+    assert torch.equal(clip['part'], expected[1:3])
+    assert clip['label'].tolist() == [3]
+    # Shared already, so that a loader does not copy it once more.
+    assert clip['inputs'].is_shared()
+    assert clip['inputs'].untyped_storage()._share_fd_cpu_()[1] == 400_000
+    clip['inputs'][0] = 7
+    assert clip['inputs'][0, 5] == 7
+
+
+def test_many_calls_leave_no_handles_behind(call):
+    call('clip')
+    before = len(os.listdir('/proc/self/fd'))
+    for _ in range(50):
+        call('clip')
+    assert len(os.listdir('/proc/self/fd')) == before
+
+
+def test_errors_keep_their_type_and_traceback(call):
+    with pytest.raises(UnreadableVideoError) as caught:
+        call('raise', UnreadableVideoError('a.mp4', 'no frames'))
+    assert (caught.value.filename, caught.value.reason) == ('a.mp4', 'no frames')
+    assert 'in behave' in str(caught.value.__cause__)
+    assert call('add', 1, 1) == 2
+
+
+def test_what_cannot_be_pickled_is_an_error(call):
+    with pytest.raises(RuntimeError, match=r'[Pp]ickl'):
+        call('unpicklable')
+    assert call('add', 1, 1) == 2
+
+
+def test_a_hang_that_holds_the_lock_is_ended():
+    call = IsolatedCall(behave, timeout=2.0)
+    start = time.monotonic()
+    with pytest.raises(CallTimedOut, match='longer than 2 s'):
+        call('hang')
+    assert time.monotonic() - start < 20
+    assert call('add', 1, 1) == 2
+    call.close()
+
+
+def test_a_crash_is_told_from_an_end_by_the_system(call):
+    with pytest.raises(CallCrashed, match='SIGSEGV'):
+        call('die', signal.SIGSEGV)
+    with pytest.raises(RuntimeError, match='SIGKILL: did the system run out of memory'):
+        call('die', signal.SIGKILL)
+    assert call('add', 1, 1) == 2
+
+
+def test_an_interrupted_call_does_not_answer_the_next(call):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    assert call('slow') == 'slow'
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            call('slow')
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert call('add', 1, 1) == 2
+
+
+def test_the_child_goes_with_its_call():
+    call = IsolatedCall(behave, timeout=5.0)
+    child = call('clip')['pid']
+    del call
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_copy_has_a_child_of_its_own(call):
+    other = copy.deepcopy(call)
+    assert other('clip')['pid'] != call('clip')['pid']
+    other.close()
+
+
+HANGING_SCRIPT = """
+import ctypes, sys
+from mmaction.utils.subprocess_call import Watchdog
+dog = Watchdog(1.0)
+for name in ('good.mp4', "it's (bad).mp4"):
+    dog.watch(name)
+    if 'bad' in name:
+        ctypes.PyDLL(None).sleep(1000)
+    dog.done()
+"""
+
+
+def test_the_watchdog_ends_a_process_that_hangs_with_the_lock():
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, '-c', HANGING_SCRIPT], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert '"it\'s (bad).mp4" took longer than 1 s (decode_timeout)' in done.stderr
+    assert 'good.mp4' not in done.stderr
+    assert time.monotonic() - start < 30
+
+
+def test_the_watchdog_lets_others_live():
+    dog = Watchdog(0.3)
+    for _ in range(3):
+        dog.watch('clip')
+        time.sleep(0.05)
+        dog.done()
+    time.sleep(0.6)
+    process = dog._process
+    assert process.poll() is None
+    del dog
+    assert process.wait(timeout=5) is not None

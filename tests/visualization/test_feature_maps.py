@@ -1,0 +1,108 @@
+"""Finding layers, and reading their outputs as maps."""
+
+import pytest
+import torch
+
+from mmaction.visualization.feature_maps import default_layer, find_layer, to_channels_first
+from tests.visualization.conftest import CLIP, build
+
+
+def test_path_and_negative_numbers(model):
+    blocks = model.backbone.blocks
+    assert find_layer(model, 'backbone/blocks/1/0') == ('backbone/blocks/1/0', blocks[1][0])
+    assert find_layer(model, 'backbone.blocks.-1.-2') == ('backbone/blocks/1/0', blocks[1][0])
+    assert find_layer(model, '/backbone/norm') == ('backbone/norm', model.backbone.norm)
+    assert find_layer(model, default_layer(model))[1] is blocks[-1][-1]
+
+
+def test_a_stage_is_its_last_block(model):
+    assert find_layer(model, 'backbone/blocks/0') == (
+        'backbone/blocks/0/1',
+        model.backbone.blocks[0][1],
+    )
+    assert find_layer(model, 'backbone/blocks')[0] == 'backbone/blocks/1/1'
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        (
+            'backbone/blocks/1/3',
+            "backbone/blocks/1 has no '3' (there are: backbone/blocks/1/0, backbone/blocks/1/1)",
+        ),
+        ('backbone/blocks/-3/0', "backbone/blocks has no '-3' (there are: backbone/blocks/0, "),
+        ('backbone/block/0', "backbone has no 'block'; did you mean 'blocks'?"),
+        ('trunk', "the model has no 'trunk' (there are: data_preprocessor, backbone, cls_head)"),
+        ('backbone/norm/gain', 'backbone/norm has no layers within it'),
+    ],
+)
+def test_error_lists_what_there_is(model, name, text):
+    with pytest.raises(ValueError, match=f'there is no layer {name!r}') as error:
+        find_layer(model, name)
+    assert text in str(error.value)
+
+
+def outputs_of(model):
+    """Every module's 5-D output by its path."""
+    found = {}
+
+    def keep(name):
+        return lambda module, inputs, output: found.update({name: output})
+
+    handles = [m.register_forward_hook(keep(name)) for name, m in model.named_modules()]
+    model(torch.randn(2, 1, 3, *CLIP), mode='tensor', stage='head')
+    for handle in handles:
+        handle.remove()
+    return {k: v for k, v in found.items() if isinstance(v, torch.Tensor) and v.ndim == 5}
+
+
+def test_every_map_of_dualformer_is_read_right(model):
+    """Channels are where the module's kind says: last but in convolutions and at the end."""
+    outputs = outputs_of(model)
+    blocks = [name for name in outputs if name.startswith('backbone.blocks')]
+    assert len(blocks) > 20
+    for name, out in outputs.items():
+        module = model.get_submodule(name)
+        first = name in ('', 'backbone') or type(module).__name__ in ('Conv3d', 'BatchNorm3d')
+        first = first or ('pos_block' in name and name.endswith('proj'))
+        if name.startswith('cls_head'):
+            continue
+        expected = out if first else out.movedim(4, 1)
+        found = to_channels_first(out, CLIP, name)
+        assert found.shape == expected.shape, name
+        assert torch.equal(found, expected), name
+
+
+def test_every_stage_of_a_torchvision_swin_is_read_right():
+    """Its tokens are channels-last, its patch embedding is a convolution."""
+    clip = (4, 64, 96)
+    model = build(dict(type='torchvision.swin3d_t'), 768)
+    found = {}
+    for name, module in model.backbone.net.named_modules():
+        if name in ('patch_embed.proj', *(f'features.{i}' for i in range(7))):
+            module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out}))
+    model(torch.randn(1, 1, 3, *clip), mode='tensor', stage='head')
+    assert len(found) == 8
+    for name, out in found.items():
+        expected = out if name == 'patch_embed.proj' else out.movedim(4, 1)
+        assert torch.equal(to_channels_first(out, clip, name), expected), name
+
+
+@pytest.mark.parametrize(
+    ('arch', 'clip'), [('tiny', (32, 224, 224)), ('small', (16, 256, 340)), ('base', (8, 96, 96))]
+)
+def test_grids_of_the_published_sizes(arch, clip):
+    dims = dict(tiny=512, small=768, base=1024)[arch]
+    for stage, dim in enumerate((dims // 8, dims // 4, dims // 2, dims)):
+        step = 4 * 2**stage
+        grid = (clip[0] // 2, -(-clip[1] // step), -(-clip[2] // step))
+        last = torch.empty(1, *grid, dim)
+        assert to_channels_first(last, clip, 'x').shape == (1, dim, *grid)
+        first = torch.empty(1, dim, *grid)
+        assert to_channels_first(first, clip, 'x').shape == (1, dim, *grid)
+
+
+@pytest.mark.parametrize('shape', [(2, 9, 24), (2, 6), (2, 99, 99, 99, 99)])
+def test_what_is_no_map(shape):
+    with pytest.raises(ValueError, match=r'layer backbone/x gives a tensor of shape .* no map'):
+        to_channels_first(torch.zeros(shape), CLIP, 'backbone/x')

@@ -1,0 +1,143 @@
+"""Make a file of weights to hand on, and a model card, from a checkpoint of training.
+
+    python tools/deployment/publish_model.py CHECKPOINT OUT [--format safetensors] [--weights raw]
+
+Writes OUT-HASH.safetensors (or .pth) with the weights alone, no optimiser and no random states,
+and OUT-HASH.md: the config, what was measured, the versions. HASH is the beginning of the file's
+SHA-256, which loading over the web checks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('checkpoint', type=Path, help='checkpoint file')
+    add('out', type=Path, help='path to write to, without hash and extension')
+    add('--format', choices=('safetensors', 'pth'), default='safetensors', help='%(default)s')
+    add(
+        '--weights',
+        choices=('saved', 'raw'),
+        default='saved',
+        help='of a run with a moving average (EMAHook): the average, which is what such a run '
+        'saves as its weights and tests, or the raw weights beside it',
+    )
+    add('--metrics', type=Path, help='metrics.json of a test, for the card')
+    return parser.parse_args(argv)
+
+
+def choose_weights(checkpoint: dict[str, Any], which: str) -> dict[str, Any]:
+    """The weights of a checkpoint, contiguous and on the CPU.
+
+    Raises:
+        ValueError: It holds none, or no raw ones.
+    """
+    import torch
+
+    if which == 'raw':
+        if 'ema_state_dict' not in checkpoint:
+            raise ValueError(
+                '--weights raw: the checkpoint has no moving average, so there is one set'
+            )
+        # mmengine puts the average in the place of the weights, and the weights in its place.
+        found = {
+            name.removeprefix('module.'): value
+            for name, value in checkpoint['ema_state_dict'].items()
+            if name != 'steps'
+        }
+    else:
+        found = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+        found = {name.removeprefix('module.'): value for name, value in found.items()}
+    weights = {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in found.items()
+        if isinstance(value, torch.Tensor)
+    }
+    if not weights:
+        raise ValueError('the checkpoint holds no weights')
+    return weights
+
+
+def card(path: Path, weights: dict[str, Any], meta: dict[str, Any], metrics: Any) -> str:
+    """The model card as Markdown."""
+    from mmaction.utils.collect_env import versions
+
+    size = sum(value.numel() for value in weights.values())
+    lines = [f'# {path.stem}', '', f'{size / 1e6:.2f} M weights in {len(weights)} tensors.', '']
+    trained = [f'{meta[key]} {key}s' for key in ('epoch', 'iter') if meta.get(key)]
+    if trained:
+        seed = f', seed {meta["seed"]}' if meta.get('seed') is not None else ''
+        lines += [f'Trained for {", ".join(trained)}{seed}.', '']
+    lines += ['## Measured', '']
+    if metrics:
+        lines += [f'- {name}: {value}' for name, value in metrics.items()]
+    else:
+        lines.append('Nothing was measured (`--metrics metrics.json` puts it here).')
+    lines += ['', '## Use', '', '```bash', f'python tools/test.py CONFIG {path.name}', '```', '']
+    classes = (meta.get('dataset_meta') or {}).get('classes')
+    if classes:
+        lines += [f'## Classes ({len(classes)})', '', ', '.join(map(str, classes)), '']
+    lines += ['## Versions', '', *(f'- {name} {text}' for name, text in versions().items()), '']
+    if meta.get('cfg'):
+        lines += ['## Config', '', '```python', str(meta['cfg']).strip(), '```', '']
+    return '\n'.join(lines)
+
+
+def publish(args: argparse.Namespace) -> Path:
+    """Write weights and card; the path of the weights."""
+    import torch
+    from safetensors.torch import save_file
+
+    from mmaction.utils.checkpoint_reading import read_checkpoint
+
+    checkpoint = read_checkpoint(args.checkpoint)
+    weights = choose_weights(checkpoint, args.weights)
+    meta = checkpoint.get('meta') or {}
+    metrics = json.loads(args.metrics.read_text(encoding='utf-8')) if args.metrics else None
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=args.out.parent, suffix='.part')
+    os.close(handle)
+    try:
+        if args.format == 'safetensors':
+            save_file(weights, part)
+        else:
+            kept = {key: meta[key] for key in ('cfg', 'dataset_meta', 'seed') if key in meta}
+            torch.save(dict(state_dict=weights, meta=kept), part)
+        digest = hashlib.sha256(Path(part).read_bytes()).hexdigest()[:8]
+        path = args.out.with_name(f'{args.out.name}-{digest}.{args.format}')
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+    path.with_suffix('.md').write_text(card(path, weights, meta, metrics), encoding='utf-8')
+    return path
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse and publish."""
+    args = parse_args(argv)
+    from mmaction.utils.cli import user_errors
+
+    with user_errors(setup=True):
+        path = publish(args)
+        before, after = args.checkpoint.stat().st_size, path.stat().st_size
+        print(f'{path}: {after / 1e6:.1f} MB of {before / 1e6:.1f} MB')
+        print(path.with_suffix('.md'))
+    sys.exit(0)
+
+
+if __name__ == '__main__':
+    main()
