@@ -80,18 +80,16 @@ def main() -> None:
 
     with user_errors(setup=True):
         from mmaction.apis import inference_recognizer, init_recognizer
-        from mmaction.apis.inference import read_label_file, top_classes
+        from mmaction.apis.inference import top_classes
         from mmaction.datasets.video_source import clip_info
+        from mmaction.utils.class_names import class_names_of
         from mmaction.visualization import check_out_name
 
         if args.out_filename is not None:
             check_out_name(args.out_filename, ('.mp4', '.gif'), args.video)
         clip_info(args.video, 'rawframes' if args.use_frames else None)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
-        if args.label is not None:
-            names = read_label_file(args.label, model.cls_head.num_classes)
-        else:
-            names = model.dataset_meta.get('classes')
+        names = class_names_of(model, args.label)
         top = top_classes(inference_recognizer(model, args.video), names)
         print(table(top))
         if args.out_filename is not None:

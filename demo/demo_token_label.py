@@ -54,8 +54,9 @@ def run(args: argparse.Namespace) -> None:
     from pathlib import Path
 
     from mmaction.apis import init_recognizer
-    from mmaction.apis.inference import load_clip, read_label_file
+    from mmaction.apis.inference import load_clip
     from mmaction.datasets.video_source import clip_info, clip_name, pipeline_steps, steps_for
+    from mmaction.utils.class_names import read_class_names
     from mmaction.visualization.token_map import (
         draw_token_map,
         overlay_token_map,
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     names = meta.get('classes')
     if args.classes:
         head: Any = model.cls_head
-        names = read_label_file(args.classes, head.num_classes)
+        names = read_class_names(args.classes, head.num_classes)
     steps = steps_for(pipeline_steps(model.cfg), kind, one_view=True)
     clip = load_clip(model, args.video, steps)['inputs'][0]
     tokens = token_map(model, clip)

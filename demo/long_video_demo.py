@@ -41,9 +41,9 @@ def main() -> None:
         from tqdm import tqdm
 
         from mmaction.apis import init_recognizer
-        from mmaction.apis.inference import class_names
         from mmaction.apis.sliding_window import classify_windows
         from mmaction.datasets.video_source import Frames
+        from mmaction.utils.class_names import class_names_of
         from mmaction.visualization import ClipWriter, check_out_name, enlarge
         from mmaction.visualization.timeline import draw_timeline, segments
 
@@ -51,7 +51,7 @@ def main() -> None:
             check_out_name(args.out_file, ('.mp4', '.gif'), args.video)
         frames = Frames(args.video)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
-        names = class_names(model, args.label)
+        names = class_names_of(model, args.label)
         windows = list(
             tqdm(
                 classify_windows(model, frames, args.stride, args.batch_size),

@@ -106,9 +106,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise ImportError(f"{error}: the page needs pip install 'dualformer[web]'") from error
 
         from mmaction.apis import init_recognizer
-        from mmaction.apis.inference import read_label_file
         from mmaction.apis.web import Limits, make_app
         from mmaction.apis.web.explain import Explainer
+        from mmaction.utils.class_names import read_class_names
         from mmaction.visualization.grad_cam import check_colormap
 
         check_colormap(args.colormap)
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
         names = model.dataset_meta.get('classes')
         if args.label is not None:
-            names = read_label_file(args.label, model.cls_head.num_classes)
+            names = read_class_names(args.label, model.cls_head.num_classes)
         examples = listed_examples(model.cfg, names) if args.examples is None else given
         local = args.host in ('127.0.0.1', 'localhost', '::1')
         if not local:

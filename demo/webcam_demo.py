@@ -203,14 +203,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     with user_errors(setup=True):
         from mmaction.apis import init_recognizer
-        from mmaction.apis.inference import class_names
+        from mmaction.utils.class_names import class_names_of
         from mmaction.visualization import check_out_name
 
         if args.out_filename is not None:
             check_out_name(args.out_filename, ('.mp4', '.gif'), args.camera_id)
         camera = Camera(args.camera_id)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
-        names = class_names(model, args.label)
+        names = class_names_of(model, args.label)
         watcher = Watcher(model, args.stride, args.average_size, wait=not camera.live)
         try:
             count = watch(camera, watcher, names, args)

@@ -48,12 +48,14 @@ def test_wheel_imports_and_holds_every_package_and_config(environment):
         '[importlib.import_module(name) for name in found]\n'
         'held = root / "configs"\n'
         'configs = sorted(str(p.relative_to(held)) for p in held.rglob("*.py"))\n'
-        'print(json.dumps([str(root), found, configs]))'
+        'from mmaction.utils.class_names import known_class_names\n'
+        'print(json.dumps([str(root), found, configs, len(known_class_names("k400"))]))'
     )
-    where, modules, configs = json.loads(
+    where, modules, configs, kinetics_classes = json.loads(
         run(python, '-c', code, cwd=folder).strip().splitlines()[-1]
     )
     assert str(folder) in where
+    assert kinetics_classes == 400
     listed = run('git', '-C', ROOT, 'ls-files', 'mmaction', 'configs').splitlines()
     files = [Path(name) for name in listed if name.endswith('.py')]
     packages = {'.'.join(p.parent.parts) for p in files if p.name == '__init__.py'}

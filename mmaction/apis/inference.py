@@ -18,12 +18,11 @@ from mmaction.engine.runner.checkpoint import load_weights
 from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.checkpoint_reading import read_checkpoint
+from mmaction.utils.class_names import find_class_names
 
 __all__ = [
-    'class_names',
     'inference_recognizer',
     'init_recognizer',
-    'read_label_file',
     'top_classes',
 ]
 
@@ -48,8 +47,8 @@ def init_recognizer(
 
     Returns:
         The model in evaluation mode, with the attributes `cfg` and
-        `dataset_meta`; `dataset_meta['classes']` are the names of the classes,
-        where the checkpoint or `classes.txt` beside the test list has them.
+        `dataset_meta`; `dataset_meta['classes']` are the names of the classes, or None
+        (see `mmaction.utils.class_names.find_class_names`).
 
     Raises:
         TypeError: `config` is neither a path nor a config.
@@ -75,13 +74,10 @@ def init_recognizer(
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
         load_weights(model, content, checkpoint, strict=True)
-        meta = (content.get('meta') or {}).get('dataset_meta') or {}
-    if not meta.get('classes'):
-        found = _classes_of(cfg)
-        count = getattr(getattr(model, 'cls_head', None), 'num_classes', None)
-        # Names of another number of classes belong to another data set.
-        meta = {**meta, 'classes': found if found and len(found) == count else None}
-    model.cfg, model.dataset_meta = cfg, meta
+        meta = content.get('meta') or {}
+    count = getattr(getattr(model, 'cls_head', None), 'num_classes', None)
+    names = None if count is None else find_class_names(cfg, count, meta)
+    model.cfg, model.dataset_meta = cfg, {**(meta.get('dataset_meta') or {}), 'classes': names}
     return model.to(place).eval()
 
 
@@ -98,44 +94,6 @@ def _device(device: str | torch.device | None) -> torch.device:
             'can use; choose "cpu"'
         )
     return place
-
-
-def _classes_of(cfg: Config) -> list[str] | None:
-    """Names in `classes.txt` beside the config's test list, if both are there."""
-    from mmaction.datasets.annotations import read_classes
-
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    if 'ann_file' not in dataset:
-        return None
-    return read_classes(str(Path(dataset.get('data_root') or '', dataset['ann_file'])))
-
-
-def read_label_file(path: str | Path, num_classes: int | None = None) -> list[str]:
-    """Names of classes, one a line.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It has another number of lines than there are classes.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'there is no label file {path}')
-    names = Path(path).read_text(encoding='utf-8-sig').rstrip().split('\n')
-    if num_classes not in (None, len(names)):
-        raise ValueError(f'{path} names {len(names)} classes, but the model has {num_classes}')
-    return [name.strip() for name in names]
-
-
-def class_names(model: Any, label_file: str | Path | None = None) -> list[str]:
-    """Names of a model's classes: of a file, else those it was trained with, else their numbers.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It has another number of lines than there are classes.
-    """
-    classes = model.cls_head.num_classes
-    if label_file is not None:
-        return read_label_file(label_file, classes)
-    return list(model.dataset_meta.get('classes') or map(str, range(classes)))
 
 
 def load_clip(model: nn.Module, video: Video, steps: Steps | None = None) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from mmaction.datasets.video_source import (
 )
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
+from mmaction.utils.class_names import read_class_names
 
-from .inference import _run, init_recognizer, predict, read_label_file, top_classes
+from .inference import _run, init_recognizer, predict, top_classes
 
 __all__ = ['ActionRecogInferencer', 'MMAction2Inferencer']
 
@@ -71,7 +72,7 @@ class ActionRecogInferencer:
         if label_file is None:
             self.classes = self.model.dataset_meta.get('classes')
         else:
-            self.classes = read_label_file(label_file, self.model.cls_head.num_classes)
+            self.classes = read_class_names(label_file, self.model.cls_head.num_classes)
         self._steps = pipeline_steps(self.model.cfg)
         self._pipelines: dict[str, Compose] = {}
 

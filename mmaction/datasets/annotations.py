@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.fileio import exists, get
 
-__all__ = ['ListFormat', 'read_classes', 'read_list']
+__all__ = ['ListFormat', 'read_list']
 
 _INTEGER = re.compile(r'[+-]?[0-9]+')
 
@@ -227,19 +227,3 @@ def _check_entry(entry: dict[str, Any], place: str, form: ListFormat) -> None:
                 f'{place}: label {label} is outside the {form.num_classes} classes '
                 f'(0 to {form.num_classes - 1})'
             )
-
-
-def read_classes(ann_file: str) -> list[str] | None:
-    """Class names in `classes.txt` beside an annotation list; None without the file.
-
-    Raises:
-        ValueError: The file is empty or a line in it is blank.
-    """
-    path = osp.join(osp.dirname(ann_file), 'classes.txt')
-    if not ann_file or not exists(path):
-        return None
-    text = get(path).decode('utf-8-sig', errors='surrogateescape')
-    names = [line.strip() for line in text.rstrip().split('\n')]
-    if '' in names:
-        raise ValueError(f'{path}:{names.index("") + 1}: expected a class name, found a blank line')
-    return names

@@ -19,9 +19,10 @@ from torch.utils.data import get_worker_info
 
 from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
+from mmaction.utils.class_names import class_names_beside
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
 
-from .annotations import ListFormat, read_classes, read_list
+from .annotations import ListFormat, read_list
 from .samplers import SampleKey
 from .seeding import sample_generator, sample_randomness
 
@@ -114,7 +115,7 @@ class BaseActionDataset(BaseDataset):
             lazy_init=True,
             **kwargs,
         )
-        classes = read_classes(self.ann_file)
+        classes = class_names_beside(self.ann_file)
         if classes is not None:
             self._metainfo.setdefault('classes', classes)
         if not lazy_init:

@@ -15,7 +15,7 @@ import yaml
 
 from mmaction.registry import DATASETS
 
-__all__ = ['class_names', 'labelled_results', 'read_results']
+__all__ = ['labelled_results', 'read_results']
 
 Loaded = list[dict[str, Any]] | list[np.ndarray]
 
@@ -117,21 +117,3 @@ def labelled_results(path: str | Path, cfg: Any) -> list[dict[str, Any]]:
         )
         for i, scores in enumerate(results)
     ]
-
-
-def class_names(cfg: Any, label_file: str | None, num_classes: int) -> list[str]:
-    """Names of the label file, of `classes.txt` beside the test list, or numbers.
-
-    Raises:
-        FileNotFoundError: There is no such label file.
-        ValueError: It has another number of lines than there are classes.
-    """
-    from mmaction.apis.inference import read_label_file
-    from mmaction.datasets.annotations import read_classes
-
-    if label_file is not None:
-        return read_label_file(label_file, num_classes)
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    beside = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-    names = read_classes(str(beside)) if dataset.get('ann_file') else None
-    return names if names and len(names) == num_classes else [str(i) for i in range(num_classes)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmaction.apis import inference_recognizer, init_recognizer
-from mmaction.apis.inference import read_label_file, top_classes
+from mmaction.apis.inference import top_classes
 from mmaction.datasets import DecordDecode, DecordInit
 from mmaction.structures import ActionDataSample
 from mmaction.utils.cli import CheckpointError
@@ -174,14 +174,6 @@ def test_what_is_no_config_or_device():
 def test_pipeline_that_does_not_decode(model, array):
     with pytest.raises(ValueError, match='no decoding step; its steps are FormatShape'):
         inference_recognizer(model, array, [dict(type='FormatShape', input_format='NCTHW')])
-
-
-def test_label_file(tmp_path):
-    path = tmp_path / 'names.txt'
-    path.write_text('run\njump\n')
-    assert read_label_file(path, 2) == ['run', 'jump']
-    with pytest.raises(ValueError, match='names 2 classes, but the model has 3'):
-        read_label_file(path, 3)
 
 
 def test_top_classes():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmaction.datasets.annotations import ListFormat, read_classes, read_list
+from mmaction.datasets.annotations import ListFormat, read_list
+from mmaction.utils.class_names import class_names_beside
 from tests.data_preparation.preparing import dropped, images, lines, put, run, table, touch
 from tools.data import prepare
 
@@ -300,7 +301,7 @@ def test_kinetics400(tmp_path, capsys):
     # The paths of the list open, and lead to files.
     for entry in read_list(str(out / 'train.txt'), ListFormat('filename', num_classes=4)):
         assert (tmp_path / 'videos' / entry['filename']).exists()
-    assert read_classes(str(out / 'train.txt')) == names
+    assert class_names_beside(str(out / 'train.txt')) == names
 
 
 def test_kinetics600_takes_txt_of_cvdf_not_our_own_lists(tmp_path, capsys):

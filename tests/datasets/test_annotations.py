@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmaction.datasets.annotations import ListFormat, read_classes, read_list
+from mmaction.datasets.annotations import ListFormat, read_list
 
 VIDEO = ListFormat('filename')
 FRAMES = ListFormat('frame_dir', {'total_frames': 1})
@@ -130,13 +130,3 @@ def test_a_missing_list_names_the_key():
         read_list('no/such.txt', VIDEO)
     with pytest.raises(ValueError, match='`ann_file` is empty'):
         read_list('', VIDEO)
-
-
-def test_class_names(tmp_path):
-    ann_file = str(tmp_path / 'list.txt')
-    assert read_classes(ann_file) is None
-    (tmp_path / 'classes.txt').write_bytes(b'run\r\nsit still \r\n\r\n')
-    assert read_classes(ann_file) == ['run', 'sit still']
-    (tmp_path / 'classes.txt').write_text('run\n\njump\n')
-    with pytest.raises(ValueError, match=r'classes.txt:2: expected a class name'):
-        read_classes(ann_file)

@@ -174,3 +174,25 @@ def test_help_imports_nothing_heavy(name):
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '--target-resolution WIDTH HEIGHT' in done.stdout
+
+
+def test_kinetics_checkpoint_shows_names_without_options(files, monkeypatch, capsys, tmp_path):
+    """Published checkpoints hold weights and a config as text, but no names."""
+    from mmaction.apis import ActionRecogInferencer
+    from mmaction.utils.class_names import known_class_names
+
+    names = known_class_names('k400')
+    cfg = tiny_config(**{'model.cls_head.num_classes': 400})
+    cfg.dump(tmp_path / 'config.py')
+    model = init_recognizer(cfg, device='cpu')
+    assert model.dataset_meta['classes'] is None
+    text = "data = dict(test=dict(type='VideoDataset', ann_file='data/kinetics400/val.txt'))\n"
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(config=text)), tmp_path / 'model.pth')
+    model = init_recognizer(*files[:2], device='cpu')
+    best = names[int(inference_recognizer(model, files[2]).pred_label)]
+    run(demo, monkeypatch, *files)
+    assert capsys.readouterr().out.startswith(f'1  {best}  ')
+    run(demo_gradcam, monkeypatch, *files)
+    assert any(line.rpartition(' (')[0] in names for line in capsys.readouterr().out.splitlines())
+    (prediction,) = ActionRecogInferencer(model)(files[2])['predictions']
+    assert set(prediction['pred_names']) <= set(names)

@@ -4,7 +4,8 @@ from collections import Counter
 
 import pytest
 
-from mmaction.datasets.annotations import ListFormat, read_classes, read_list
+from mmaction.datasets.annotations import ListFormat, read_list
+from mmaction.utils.class_names import class_names_beside
 from tools.data import build_file_list
 from tools.data.build_file_list import Clip, split_by_group
 
@@ -35,7 +36,7 @@ def test_folders_become_classes_whatever_their_names(tmp_path, capsys, odd_names
     touch(tmp_path, *(f'{label}/{name}' for label in classes for name in odd_names))
     touch(tmp_path, 'walk fast/notes.doc', 'walk fast/._clip.mp4')
     run(tmp_path)
-    assert read_classes(str(tmp_path / 'train.txt')) == classes
+    assert class_names_beside(str(tmp_path / 'train.txt')) == classes
     lists = {split: entries(tmp_path / f'{split}.txt') for split in ('train', 'val')}
     for path, label in lists['train'] + lists['val']:
         assert path.startswith(f'{classes[label]}/')

@@ -58,6 +58,7 @@ def main() -> None:
         from mmaction.config.load import load_config
         from mmaction.datasets import SampleKey
         from mmaction.registry import DATASETS
+        from mmaction.utils.class_names import find_class_names
         from mmaction.visualization import check_out_name, contact_sheet
 
         check_out_name(args.out, ('.png',))
@@ -70,10 +71,14 @@ def main() -> None:
         if not 0 <= args.start < len(dataset):
             raise ValueError(f'--start {args.start}: the list has {len(dataset)} clips')
         stop = min(args.start + args.show_number, len(dataset))
+        names = dataset.metainfo.get('classes')
+        head = (cfg.get('model') or {}).get('cls_head') or {}
+        if names is None and 'num_classes' in head:
+            names = find_class_names(cfg, head.num_classes)
         rows: list[tuple[str, Any]] = []
         for i in range(args.start, stop):
             data = dataset[SampleKey(i, args.epoch, args.seed)]
-            rows += rows_of(data, dataset.metainfo.get('classes'))
+            rows += rows_of(data, names)
         rows = rows[: args.show_number]
         contact_sheet(rows, args.out, args.frames)
         steps = ', '.join(type(step).__name__ for step in dataset.pipeline.transforms)

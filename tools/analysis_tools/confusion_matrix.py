@@ -63,7 +63,8 @@ def main() -> None:
 
         from mmaction.config.load import load_config
         from mmaction.evaluation import ConfusionMatrix
-        from mmaction.evaluation.results import class_names, labelled_results
+        from mmaction.evaluation.results import labelled_results
+        from mmaction.utils.class_names import class_names_of
         from mmaction.visualization import check_out_name
 
         if args.out is not None:
@@ -74,7 +75,7 @@ def main() -> None:
         metric = ConfusionMatrix()
         metric.process(None, samples)
         matrix = metric.evaluate(len(samples))['confusion_matrix/result'].numpy()
-        names = class_names(cfg, args.label_file, len(matrix))
+        names = class_names_of(cfg, args.label_file, len(matrix))
         right, clips = int(matrix.trace()), int(matrix.sum())
         print(f'{right} of {clips} clips right ({100 * right / max(clips, 1):.1f} %)')
         print('\n'.join(pairs(matrix, names, args.pairs)) or 'no pair is confused')

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 
 from mmaction.registry import HOOKS
 from mmaction.structures import ActionDataSample
+from mmaction.utils.class_names import find_class_names
 
 if TYPE_CHECKING:
     from ..runner.runner import ActionRunner
@@ -97,7 +99,7 @@ class VisualizationHook(Hook):
         sized = {'target_resolution', 'rescale_factor'} & set(self.draw_args)
         visualizer: Any = runner.visualizer
         if visualizer.dataset_meta is None:
-            visualizer.dataset_meta = getattr(loader.dataset, 'metainfo', None)
+            visualizer.dataset_meta = self._meta(runner, loader.dataset)
         size = len(samples)
         # All batches but the last are of one size, so the first clip has this number.
         first = batch_idx * max(size, getattr(loader, 'batch_size', None) or 1)
@@ -120,6 +122,16 @@ class VisualizationHook(Hook):
                 step=step,
                 **options,
             )
+
+    @staticmethod
+    def _meta(runner: Any, dataset: Any) -> dict[str, Any]:
+        """What the dataset says of itself, with the names of the classes if they are known."""
+        meta = dict(getattr(dataset, 'metainfo', None) or {})
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        head = getattr(model, 'cls_head', None)
+        if not meta.get('classes') and head is not None:
+            meta['classes'] = find_class_names(runner.cfg, head.num_classes)
+        return meta
 
     @staticmethod
     def _no_visualizer(runner: ActionRunner) -> str:
