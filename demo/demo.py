@@ -19,16 +19,16 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('label', nargs='?', help='names of the classes, one a line (default: of the checkpoint)')
     add('--use-frames', action='store_true', help='the video must be a folder of frames')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add('--out-filename', metavar='FILE', help='labelled video, .mp4 or .gif')
+    add('--out-filename', metavar='FILE', help='labeled video, .mp4 or .gif')
     add('--fps', type=float, help='frames per second of it (default: of the video, or 30)')
     add('--font-scale', type=float, default=1.0, help='size of the text (default: 1)')
-    add('--font-color', default='white', help='colour of the text (default: white)')
+    add('--font-color', default='white', help='color of the text (default: white)')
     add(
         '--target-resolution',
         type=int,
         nargs=2,
         metavar=('WIDTH', 'HEIGHT'),
-        help='size of the labelled video; -1 keeps the proportion (default: of the '
+        help='size of the labeled video; -1 keeps the proportion (default: of the '
         'video, or 224 high if that is smaller)',
     )
     add(
@@ -56,7 +56,7 @@ def table(top: list[tuple[str, float]]) -> str:
     )
 
 
-def write_labelled(top: list[tuple[str, float]], args: argparse.Namespace) -> None:
+def write_labeled(top: list[tuple[str, float]], args: argparse.Namespace) -> None:
     """Write the video with the classes drawn into each frame."""
     from mmaction.datasets.video_source import Frames
     from mmaction.visualization import ClipWriter, draw_top_classes, enlarge, resize_frames
@@ -93,7 +93,7 @@ def main() -> None:
         top = top_classes(inference_recognizer(model, args.video), names)
         print(table(top))
         if args.out_filename is not None:
-            write_labelled(top, args)
+            write_labeled(top, args)
 
 
 if __name__ == '__main__':

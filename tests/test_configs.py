@@ -312,7 +312,7 @@ def test_leaves_of_other_datasets(name):
         (flip,) = [s for s in part.pipeline if s.type == 'Flip'] or [{}]
         assert (sampling.type, sampling.get('frame_interval')) == (how, interval)
         assert sampling.clip_len == cfg.model.backbone.video_size[0]
-        assert sampling.get('test_sampling', 'segment_centres') == 'segment_centres'
+        assert sampling.get('test_sampling', 'segment_centers') == 'segment_centers'
         if split == 'train':
             both_ways = {**swapped, **{v: k for k, v in swapped.items()}}
             assert (flip.flip_label_map if both_ways else {}) == both_ways

@@ -2,7 +2,7 @@
 
 The content of frame i is a function of i alone (`frame_pixels`), so a test can
 tell from decoded pixels which frame it got: `frame_number` reads the number
-that the grey blocks of the top row spell in binary.
+that the gray blocks of the top row spell in binary.
 """
 
 from __future__ import annotations

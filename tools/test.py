@@ -124,8 +124,8 @@ def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:
     """Refuse to measure without labels, and to test for nothing."""
     from mmaction.utils.cli import ConfigError
 
-    unlabelled = runner.split_facts['test'].unlabelled
-    if unlabelled and (args.eval or not (args.out or args.dump)):
+    unlabeled = runner.split_facts['test'].unlabeled
+    if unlabeled and (args.eval or not (args.out or args.dump)):
         raise ConfigError(
             'the test list has no labels, so there is nothing to measure: take a list with labels, '
             'or --out FILE without --eval to keep the scores'

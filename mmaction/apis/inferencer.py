@@ -36,7 +36,7 @@ __all__ = ['ActionRecogInferencer', 'MMAction2Inferencer']
 class ActionRecogInferencer:
     """Classify videos, arrays and folders of frames, in batches.
 
-    Of each video one clip, the middle one, and one crop, the centre, are looked
+    Of each video one clip, the middle one, and one crop, the center, are looked
     at; `inference_recognizer` takes all views of the test pipeline.
 
     Args:
@@ -99,12 +99,12 @@ class ActionRecogInferencer:
             return_datasamples: Give `ActionDataSample`s in the place of dicts.
             print_result: Print the predictions.
             pred_out_file: Write the predictions to this .json file.
-            return_vis: Also return the labelled frames of each video.
-            vid_out_dir: Write labelled videos into this folder.
+            return_vis: Also return the labeled frames of each video.
+            vid_out_dir: Write labeled videos into this folder.
             out_type: 'video' (.mp4) or 'gif'.
-            target_resolution: (width, height) of labelled frames; that of the video
+            target_resolution: (width, height) of labeled frames; that of the video
                 if None.
-            fps: Frames per second of labelled videos; that of the video if None.
+            fps: Frames per second of labeled videos; that of the video if None.
 
         Returns:
             dict(predictions=[...]), one for each input in order: dict(pred_labels=[class],
@@ -114,7 +114,7 @@ class ActionRecogInferencer:
 
         Raises:
             FileNotFoundError: An input does not exist; found before any is classified.
-            ValueError: An input cannot be read, or would be overwritten by its labelled video.
+            ValueError: An input cannot be read, or would be overwritten by its labeled video.
             TypeError: An input is of none of these types.
         """
         if batch_size < 1:

@@ -91,7 +91,7 @@ def match_rows(
     from tqdm import tqdm
 
     naming = _usual_naming(rows, index) if reader.one_naming else None
-    labelled = any(row.label is not None for row in rows)
+    labeled = any(row.label is not None for row in rows)
     taken = others if reader.one_naming else {}
     outcomes = []
     used: Counter[int] = Counter()
@@ -101,7 +101,7 @@ def match_rows(
         if row.left_out:
             outcome.drop(LEFT_OUT, row.left_out)
             continue
-        if labelled and row.label is None:
+        if labeled and row.label is None:
             outcome.drop(LEFT_OUT, 'it has no label')
             continue
         names = row.names if naming is None else row.names[naming : naming + 1]

@@ -57,7 +57,7 @@ def read_list(ann_file: str, form: ListFormat) -> list[dict[str, Any]]:
     all get -1. JSON lists are arrays of objects with the same keys and `label`
     (an integer or a list of integers), as in mmaction2 0.x. With `categories`
     it is an object of such lists, and the entries get `categories`, the names
-    of those that are labelled.
+    of those that are labeled.
 
     Args:
         ann_file: Path or URL of the list.
@@ -86,17 +86,17 @@ def read_list(ann_file: str, form: ListFormat) -> list[dict[str, Any]]:
             f'annotation list {ann_file!r}: labels of several categories stand in a .json list'
         )
     lines = _json_entries if is_json else _text_entries
-    entries, unlabelled = [], []
+    entries, unlabeled = [], []
     for place, entry in lines(text, ann_file, form):
         _check_entry(entry, place, form)
         entries.append(entry)
         if entry['label'] == -1:
-            unlabelled.append(place)
+            unlabeled.append(place)
     if not entries:
         raise ValueError(f'annotation list {ann_file!r} is empty: it needs at least one clip')
-    if unlabelled and len(unlabelled) < len(entries):
+    if unlabeled and len(unlabeled) < len(entries):
         raise ValueError(
-            f'{unlabelled[0]}: no label, while other lines have one; expected {form.example!r}'
+            f'{unlabeled[0]}: no label, while other lines have one; expected {form.example!r}'
         )
     return entries
 
@@ -180,7 +180,7 @@ def _json_entries(
 
 
 def _category_labels(label: Any, place: str, form: ListFormat) -> tuple[list[str], list[int]]:
-    """The categories that are labelled, and the labels counted through all categories."""
+    """The categories that are labeled, and the labels counted through all categories."""
     unknown = sorted(set(label) - set(form.categories)) if isinstance(label, dict) else [label]
     if unknown:
         raise ValueError(

@@ -30,7 +30,7 @@ __all__ = ['BaseActionDataset', 'note']
 
 
 class BaseActionDataset(BaseDataset):
-    """A list of labelled clips and the pipeline that reads them.
+    """A list of labeled clips and the pipeline that reads them.
 
     Every draw of the pipeline is seeded by the `SampleKey` of the sample. A
     plain integer works as well: in testing it is the seed, in training the

@@ -17,13 +17,13 @@ __all__ = ['HVUDataset']
 
 @DATASETS.register_module()
 class HVUDataset(BaseActionDataset):
-    """Clips whose labels belong to categories, not all of which are labelled.
+    """Clips whose labels belong to categories, not all of which are labeled.
 
     The list is a JSON array of `{"filename": "clip.mp4", "label": {"action":
     [17], "scene": [3, 90]}}`; labels count from 0 within their category. Items
     hold `label`, a float vector of zeros and ones over the labels of all
     categories in their order, and `category_mask`, a float vector with a 1 for
-    each category that is labelled: add it to `algorithm_keys` of
+    each category that is labeled: add it to `algorithm_keys` of
     `PackActionInputs`, where `HVULoss` and `HVUMetric` look for it.
 
     Args:
@@ -96,8 +96,8 @@ class HVUDataset(BaseActionDataset):
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The annotation of a clip."""
         info = super().get_data_info(idx)
-        labelled = info.pop('categories')
-        info['category_mask'] = torch.tensor([float(name in labelled) for name in self.categories])
+        labeled = info.pop('categories')
+        info['category_mask'] = torch.tensor([float(name in labeled) for name in self.categories])
         if self.filename_tmpl is not None:
             info['filename_tmpl'] = self.filename_tmpl
         return info

@@ -137,7 +137,7 @@ def steps_for(
     Args:
         steps: Configs of transforms.
         kind: 'video', 'rawframes' or 'array'.
-        one_view: Take one clip (the middle one) and one crop (the centre) in the
+        one_view: Take one clip (the middle one) and one crop (the center) in the
             place of several.
 
     Raises:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmaction.utils.cli import ConfigError
 
-__all__ = ['CpuSyncBatchNorm', 'synchronise_batch_norm']
+__all__ = ['CpuSyncBatchNorm', 'synchronize_batch_norm']
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -46,7 +46,7 @@ class CpuSyncBatchNorm(_BatchNorm):
     # torch.compile has no graph for processes that wait for each other.
     @torch.compiler.disable
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """(N, C, ...) -> the same, normalised per channel."""
+        """(N, C, ...) -> the same, normalized per channel."""
         if not self.training or dist.get_world_size() == 1:
             return super().forward(input)
         axes = [axis for axis in range(input.dim()) if axis != 1]
@@ -58,10 +58,10 @@ class CpuSyncBatchNorm(_BatchNorm):
         number = float(sums[-1].detach())
         mean = sums[:-1] / number
         # A second pass keeps the digits that E[x^2] - E[x]^2 would lose.
-        centred = x - mean.view(shape)
-        variance = _SumOverProcesses.apply(centred.square().sum(axes)) / number
+        centered = x - mean.view(shape)
+        variance = _SumOverProcesses.apply(centered.square().sum(axes)) / number
         self._update_statistics(mean.detach(), variance.detach(), number)
-        x = centred * torch.rsqrt(variance + self.eps).view(shape)
+        x = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             x = x * self.weight.view(shape) + self.bias.view(shape)
         return x.to(input.dtype)
@@ -79,7 +79,7 @@ class CpuSyncBatchNorm(_BatchNorm):
         self.running_var.lerp_((variance * n / max(n - 1, 1)).to(self.running_var.dtype), rate)
 
 
-def synchronise_batch_norm(model: nn.Module, kind: str | bool | None, device: str) -> nn.Module:
+def synchronize_batch_norm(model: nn.Module, kind: str | bool | None, device: str) -> nn.Module:
     """Replace every BatchNorm layer by one over all processes.
 
     Args:

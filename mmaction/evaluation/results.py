@@ -15,7 +15,7 @@ import yaml
 
 from mmaction.registry import DATASETS
 
-__all__ = ['labelled_results', 'read_results']
+__all__ = ['labeled_results', 'read_results']
 
 Loaded = list[dict[str, Any]] | list[np.ndarray]
 
@@ -88,7 +88,7 @@ def read_results(path: str | Path) -> Loaded:
     return scores
 
 
-def labelled_results(path: str | Path, cfg: Any) -> list[dict[str, Any]]:
+def labeled_results(path: str | Path, cfg: Any) -> list[dict[str, Any]]:
     """Results of a test with their labels, as metrics take them.
 
     Args:

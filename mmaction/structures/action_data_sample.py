@@ -91,7 +91,7 @@ class ActionDataSample(BaseDataElement):
 
     @property
     def proposals(self) -> InstanceData:
-        """Proposals of localisation and detection tasks."""
+        """Proposals of localization and detection tasks."""
         return self._proposals
 
     @proposals.setter
@@ -104,7 +104,7 @@ class ActionDataSample(BaseDataElement):
 
     @property
     def gt_instances(self) -> InstanceData:
-        """Ground-truth instances of localisation and detection tasks."""
+        """Ground-truth instances of localization and detection tasks."""
         return self._gt_instances
 
     @gt_instances.setter

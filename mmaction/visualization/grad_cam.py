@@ -36,11 +36,11 @@ class GradCAM:
         model: A recognizer with a head, in evaluation mode.
         target_layer_name: Path of the layer, such as 'backbone/blocks/3/3' or
             'backbone/blocks/-1/-1'; the last block of the backbone if None.
-        colormap: Colour map of Matplotlib.
+        colormap: Color map of Matplotlib.
         method: 'grad-cam', 'grad-cam++' or 'hires-cam'.
 
     Raises:
-        ValueError: The layer, the method or the colour map does not exist.
+        ValueError: The layer, the method or the color map does not exist.
 
     Source: arguments and call as in the class of this name in mmaction2 1.x.
     """
@@ -214,7 +214,7 @@ def scale_heat(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
 
 
 def check_colormap(name: str) -> None:
-    """Raise `ValueError` unless Matplotlib has this colour map."""
+    """Raise `ValueError` unless Matplotlib has this color map."""
     import matplotlib
 
     if name not in matplotlib.colormaps:
@@ -229,14 +229,14 @@ def overlay(frames: Tensor, heat: Tensor, colormap: str = 'viridis', alpha: floa
     Args:
         frames: (..., H, W, 3), from 0 to 1.
         heat: (..., H, W), from 0 to 1.
-        colormap: Colour map of Matplotlib.
+        colormap: Color map of Matplotlib.
         alpha: Opacity of the heat, 0 to 1.
 
     Returns:
         (..., H, W, 3), from 0 to 1.
 
     Raises:
-        ValueError: `alpha` is outside 0 to 1, or the colour map unknown.
+        ValueError: `alpha` is outside 0 to 1, or the color map unknown.
     """
     import matplotlib
 
@@ -244,5 +244,5 @@ def overlay(frames: Tensor, heat: Tensor, colormap: str = 'viridis', alpha: floa
         raise ValueError(f'alpha={alpha} must be from 0 to 1')
     check_colormap(colormap)
     table = torch.tensor(matplotlib.colormaps[colormap](range(256))[:, :3], dtype=torch.float32)
-    colours = table.to(heat.device)[(heat * 255).round().long()]
-    return alpha * colours + (1 - alpha) * frames
+    colors = table.to(heat.device)[(heat * 255).round().long()]
+    return alpha * colors + (1 - alpha) * frames

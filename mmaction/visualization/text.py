@@ -34,13 +34,13 @@ def draw_top_classes(
         frames: (T, H, W, 3) uint8 RGB.
         top: Names and scores from 0 to 1, the best first.
         font_scale: Size of the text; at 1 it follows the size of the frames.
-        font_color: Name or `#rrggbb` code of the text's colour.
+        font_color: Name or `#rrggbb` code of the text's color.
 
     Returns:
         New frames; those given stay as they are.
 
     Raises:
-        ValueError: The colour is unknown, or the scale not positive.
+        ValueError: The color is unknown, or the scale not positive.
     """
     if font_scale <= 0:
         raise ValueError(f'font_scale={font_scale} must be positive')
@@ -59,7 +59,7 @@ def draw_text(
     """Write a line into the upper or lower left corner ('top', 'bottom') of copies of frames.
 
     Raises:
-        ValueError: The colour is unknown, or the scale not positive.
+        ValueError: The color is unknown, or the scale not positive.
     """
     from PIL import Image, ImageColor, ImageDraw
 
@@ -79,11 +79,11 @@ def draw_text(
 
 def _lay(frames: np.ndarray, panel: np.ndarray, top: int) -> np.ndarray:
     """Copies of frames with a panel (h, w, 4) at their left edge."""
-    colour, opacity = panel[..., :3].astype(np.float32), panel[..., 3:].astype(np.float32) / 255
+    color, opacity = panel[..., :3].astype(np.float32), panel[..., 3:].astype(np.float32) / 255
     out = frames.copy()
     h, w = panel.shape[:2]
     place = out[:, top : top + h, :w]
-    place[:] = (place * (1 - opacity) + colour * opacity + 0.5).astype(np.uint8)
+    place[:] = (place * (1 - opacity) + color * opacity + 0.5).astype(np.uint8)
     return out
 
 
@@ -117,12 +117,12 @@ def side_by_side(clips: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _panel(
-    top: tuple[tuple[str, float], ...], height: int, width: int, scale: float, colour: str
+    top: tuple[tuple[str, float], ...], height: int, width: int, scale: float, color: str
 ) -> np.ndarray:
     """The panel, (h, w, 4) RGBA, no larger than a frame."""
     from PIL import Image, ImageColor, ImageDraw
 
-    text_colour = ImageColor.getrgb(colour)
+    text_color = ImageColor.getrgb(color)
     size = max(round(min(height * 0.045, width * 0.05) * scale), 6)
     font = _font(size)
     line, margin = round(size * 1.5), round(size * 0.6)
@@ -137,14 +137,14 @@ def _panel(
     draw = ImageDraw.Draw(image)
     for i, (name, (_, score)) in enumerate(zip(names, top, strict=False)):
         y = margin + i * line
-        draw.text((margin, y + line / 2), name, fill=text_colour, font=font, anchor='lm')
+        draw.text((margin, y + line / 2), name, fill=text_color, font=font, anchor='lm')
         left = margin + name_width
         length = max(round(bar_width * min(max(score, 0), 1)), 1)
         bar = (left, y + line * 0.25, left + length, y + line * 0.75)
         draw.rectangle(bar, fill=_BEST_BAR if i == 0 else _BAR)
         right = left + bar_width + score_width
         text = f'{100 * score:.1f} %'
-        draw.text((right, y + line / 2), text, fill=text_colour, font=font, anchor='rm')
+        draw.text((right, y + line / 2), text, fill=text_color, font=font, anchor='rm')
     return np.asarray(image)
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ['at_frame', 'draw_timeline', 'segments']
 
-# Distinguishable with any colour vision; Okabe and Ito's set without black.
-COLOURS = (
+# Distinguishable with any color vision; Okabe and Ito's set without black.
+COLORS = (
     (0, 114, 178),
     (230, 159, 0),
     (0, 158, 115),
@@ -72,7 +72,7 @@ def draw_timeline(
 ) -> np.ndarray:
     """Put a strip of the whole video below each frame, and the best classes into it.
 
-    A class has one colour, parts below the threshold are grey, and a white line
+    A class has one color, parts below the threshold are gray, and a white line
     marks the frame.
 
     Args:
@@ -90,15 +90,15 @@ def draw_timeline(
     strip = np.empty((max(round(height * 0.06), 4), width, 3), np.uint8)
     for start, stop, label, _ in segments(windows, total, threshold):
         left, right = round(start / total * width), round(stop / total * width)
-        strip[:, left:right] = UNSURE if label < 0 else COLOURS[label % len(COLOURS)]
+        strip[:, left:right] = UNSURE if label < 0 else COLORS[label % len(COLORS)]
     drawn = []
     for index, frame in enumerate(frames, start=first):
         scores = at_frame(windows, index)
         best = scores.argsort()[::-1][:3]
         top = [(names[i], float(scores[i])) for i in best if scores[i] >= threshold]
-        labelled = draw_top_classes(frame[None], top or [('?', float(scores.max()))])[0]
+        labeled = draw_top_classes(frame[None], top or [('?', float(scores.max()))])[0]
         marked = strip.copy()
         at = min(round((index + 0.5) / total * width), width - 1)
         marked[:, max(at - 1, 0) : at + 2] = 255
-        drawn.append(np.concatenate([labelled, marked]))
+        drawn.append(np.concatenate([labeled, marked]))
     return np.stack(drawn)

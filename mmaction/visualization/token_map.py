@@ -29,7 +29,7 @@ __all__ = [
 # Hues that stay apart where they are pale.
 PALETTE = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#c62828', '#7b4ab0', '#7a5230', '#f0e442')
 OTHER = '#b8b8b8'
-_FAINTEST = 0.3  # strength of a colour where the model is not sure at all
+_FAINTEST = 0.3  # strength of a color where the model is not sure at all
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class TokenMap:
         order = np.argsort(-counts, kind='stable')
         return [(int(classes[i]), float(counts[i] / self.classes.size)) for i in order]
 
-    def colours(self) -> dict[int, tuple[float, float, float]]:
-        """A colour, 0 to 1, of each class that a token has.
+    def colors(self) -> dict[int, tuple[float, float, float]]:
+        """A color, 0 to 1, of each class that a token has.
 
         With few classes each has its own, the same in every picture; with more, the
-        largest here have one and the others are grey.
+        largest here have one and the others are gray.
         """
         from matplotlib.colors import to_rgb
 
@@ -108,7 +108,7 @@ def draw_token_map(
 ) -> None:
     """Draw frames above the maps of their best classes, and a legend.
 
-    A cell holds the number of its class and has the class's colour, the paler the
+    A cell holds the number of its class and has the class's color, the paler the
     less sure the model is. The legend gives the shares over the whole clip.
 
     Args:
@@ -137,18 +137,18 @@ def draw_token_map(
     layout: Any = figure.get_layout_engine()
     layout.set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
     axes = figure.subplots(2, len(chosen), squeeze=False)
-    colours = tokens.colours()
+    colors = tokens.colors()
     for column, frame in enumerate(chosen):
         above, below = axes[0, column], axes[1, column]
         above.imshow(frames[frame], interpolation='bilinear')
         above.set_title(f'frame {frame + 1} of {count}', fontsize=9, pad=4)
-        _draw_grid(below, tokens, int(tokens.step_of(frame, count)), colours, side, aspect)
+        _draw_grid(below, tokens, int(tokens.step_of(frame, count)), colors, side, aspect)
         for axis in (above, below):
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
     lines = legend_lines(tokens, names)
     figure.legend(
-        [Patch(color=colour) for colour, _ in lines],
+        [Patch(color=color) for color, _ in lines],
         [text for _, text in lines],
         loc='outside right center',
         title='tokens by best class\n(paler: less sure)',
@@ -167,14 +167,14 @@ def _draw_grid(
     axis: Axes,
     tokens: TokenMap,
     step: int,
-    colours: dict[int, tuple[float, float, float]],
+    colors: dict[int, tuple[float, float, float]],
     side: float,
     aspect: float,
 ) -> None:
-    """One step of the map as coloured cells with class numbers."""
+    """One step of the map as colored cells with class numbers."""
     classes, scores = tokens.classes[step], tokens.scores[step]
     rows, columns = classes.shape
-    hues = np.array([[colours[label] for label in row] for row in classes.tolist()])
+    hues = np.array([[colors[label] for label in row] for row in classes.tolist()])
     strength = _strength(scores)[..., None]
     picture = 1 - strength + strength * hues
     axis.imshow(picture, extent=(0, columns, rows, 0), aspect=aspect * columns / rows)
@@ -198,18 +198,18 @@ def _draw_grid(
 
 
 def _strength(scores: np.ndarray) -> np.ndarray:
-    """How strong a colour is for a probability: never so weak that it cannot be seen."""
+    """How strong a color is for a probability: never so weak that it cannot be seen."""
     return _FAINTEST + (1 - _FAINTEST) * scores
 
 
 def legend_lines(tokens: TokenMap, names: Sequence[str] | None) -> list[tuple[Any, str]]:
-    """Colour and text of each class that has a colour; the others in one line."""
-    shares, colours = tokens.shares(), tokens.colours()
+    """Color and text of each class that has a color; the others in one line."""
+    shares, colors = tokens.shares(), tokens.colors()
     shown, others = shares[: len(PALETTE)], shares[len(PALETTE) :]
-    lines = [(colours[label], f'{_name(label, names)}  {percent(part)}') for label, part in shown]
+    lines = [(colors[label], f'{_name(label, names)}  {percent(part)}') for label, part in shown]
     if others:
         rest = sum(share for _, share in others)
-        lines.append((colours[others[0][0]], f'{len(others)} others  {percent(rest)}'))
+        lines.append((colors[others[0][0]], f'{len(others)} others  {percent(rest)}'))
     return lines
 
 
@@ -229,15 +229,15 @@ def overlay_token_map(
     alpha: float = 0.5,
     height: int = 320,
 ) -> np.ndarray:
-    """Lay the map over its frames, which turn grey, with a legend below.
+    """Lay the map over its frames, which turn gray, with a legend below.
 
-    A token has the colour of its class, the fainter the less sure the model is.
+    A token has the color of its class, the fainter the less sure the model is.
 
     Args:
         frames: The clip that the model saw (T, H, W, 3) uint8.
         tokens: Its map.
         names: Name of each class.
-        alpha: Opacity of the colours, 0 to 1, where the model is sure.
+        alpha: Opacity of the colors, 0 to 1, where the model is sure.
         height: Height of the frames in the result, where they are smaller.
 
     Returns:
@@ -262,9 +262,9 @@ def overlay_token_map(
         picture = np.asarray(
             Image.fromarray(frame).resize((w, h), Image.Resampling.BICUBIC), np.float32
         )
-        # Only the map speaks in colours, or those of the frame would be taken for classes.
-        grey = picture @ np.array((0.299, 0.587, 0.114), np.float32)
-        picture = np.repeat(grey[..., None], 3, 2)
+        # Only the map speaks in colors, or those of the frame would be taken for classes.
+        gray = picture @ np.array((0.299, 0.587, 0.114), np.float32)
+        picture = np.repeat(gray[..., None], 3, 2)
         opacity = alpha * layer[..., 3:] / 255
         mixed = picture * (1 - opacity) + layer[..., :3] * opacity
         pages.append(np.concatenate([mixed.round().astype(np.uint8), legend]))
@@ -272,13 +272,13 @@ def overlay_token_map(
 
 
 def token_pixels(tokens: TokenMap) -> np.ndarray:
-    """A pixel of each token in its class's colour, more opaque the surer the model is.
+    """A pixel of each token in its class's color, more opaque the surer the model is.
 
     Returns:
         (t, h, w, 4) uint8 RGBA.
     """
-    colours = tokens.colours()
-    table = np.array([colours.get(label, (0, 0, 0)) for label in range(len(tokens.clip_scores))])
+    colors = tokens.colors()
+    table = np.array([colors.get(label, (0, 0, 0)) for label in range(len(tokens.clip_scores))])
     hues = table[tokens.classes]
     pixels = np.concatenate([hues, _strength(tokens.scores)[..., None]], -1) * 255
     return pixels.round().astype(np.uint8)
@@ -294,9 +294,9 @@ def _legend_strip(lines: list[tuple[Any, str]], width: int) -> np.ndarray:
     font = _font(round(line * 0.68))
     image = Image.new('RGB', (width, line * len(lines) + line // 2), 'white')
     draw = ImageDraw.Draw(image)
-    for row, (colour, text) in enumerate(lines):
+    for row, (color, text) in enumerate(lines):
         top = line * row + line // 4
-        fill = tuple(round(255 * part) for part in colour)
+        fill = tuple(round(255 * part) for part in color)
         draw.rectangle((line // 3, top + 2, line * 4 // 3, top + line - 3), fill=fill)
         draw.text((line * 5 // 3, top + line / 2), text, fill='black', font=font, anchor='lm')
     return np.asarray(image)

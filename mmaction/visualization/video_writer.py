@@ -93,8 +93,8 @@ class ClipWriter:
     Args:
         path: The file; folders above it are made.
         fps: Frames per second. A GIF keeps hundredths of a second.
-        smooth: Give the 256 colours of a GIF's frame to fine shades, such as those of
-            heat, at the cost of rare colours, such as those of a legend.
+        smooth: Give the 256 colors of a GIF's frame to fine shades, such as those of
+            heat, at the cost of rare colors, such as those of a legend.
 
     Raises:
         ValueError: The name ends in neither, or `fps` is not positive.
@@ -123,7 +123,7 @@ class ClipWriter:
         if self.path.suffix.lower() == '.gif':
             from PIL import Image
 
-            # Unlike the median cut, this keeps rare colours, those of a legend, as they are.
+            # Unlike the median cut, this keeps rare colors, those of a legend, as they are.
             how = Image.Quantize.MEDIANCUT if self.smooth else Image.Quantize.MAXCOVERAGE
             dither = Image.Dither.NONE
             self._pages += [Image.fromarray(f).quantize(256, how, dither=dither) for f in frames]
@@ -176,7 +176,7 @@ def contact_sheet(
         captions: A text above each column; only where all clips have equally many
             frames, of which these are the T captions.
         title: Headline.
-        colormap: Draw the scale of this colour map, from 0 to 1, at the right.
+        colormap: Draw the scale of this color map, from 0 to 1, at the right.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure

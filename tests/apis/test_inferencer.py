@@ -77,7 +77,7 @@ def test_data_samples_and_files(inferencer, array, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('kind', ['video', 'gif'])
-def test_labelled_videos(inferencer, video, array, tmp_path, kind):
+def test_labeled_videos(inferencer, video, array, tmp_path, kind):
     out = tmp_path / 'out'
     result = inferencer(
         [video, array], return_vis=True, vid_out_dir=out, out_type=kind, target_resolution=(96, 72)

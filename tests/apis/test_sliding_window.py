@@ -6,7 +6,7 @@ import pytest
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.apis.sliding_window import Window, classify_windows, window_span
 from mmaction.datasets.video_source import Frames
-from mmaction.visualization.timeline import COLOURS, UNSURE, at_frame, draw_timeline, segments
+from mmaction.visualization.timeline import COLORS, UNSURE, at_frame, draw_timeline, segments
 
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
 
@@ -62,8 +62,8 @@ def test_segments_and_their_picture():
     drawn = draw_timeline(frames, 12, windows, 25, ['run', 'jump'], 0.6)
     assert drawn.shape == (2, 106, 100, 3)
     strip = drawn[0, 103]
-    assert strip[10].tolist() == list(COLOURS[0])
-    assert strip[70].tolist() == list(COLOURS[1])
+    assert strip[10].tolist() == list(COLORS[0])
+    assert strip[70].tolist() == list(COLORS[1])
     assert strip[90].tolist() == list(UNSURE)
     assert strip[50].tolist() == [255, 255, 255]  # frame 12 of 25
     assert drawn[0, :100].any()

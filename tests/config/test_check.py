@@ -60,7 +60,7 @@ def test_functions_and_classes_of_libraries():
     assert {'lr', 'betas', 'weight_decay'} <= names(torch.optim.AdamW)
 
 
-def test_an_optimiser_that_is_spread_takes_what_the_one_within_takes():
+def test_an_optimizer_that_is_spread_takes_what_the_one_within_takes():
     def cfg(**more):
         kinds = dict(type='ZeroRedundancyOptimizer', optimizer_type='AdamW')
         return Config(dict(optim_wrapper=dict(optimizer=dict(**kinds, lr=1e-3, **more))))

@@ -451,7 +451,7 @@ def test_wrapped_and_listed_datasets(changed):
 
 
 @pytest.mark.parametrize('to_bgr', [False, True])
-def test_clips_are_normalised_as_by_normalize(changed, to_bgr):
+def test_clips_are_normalized_as_by_normalize(changed, to_bgr):
     cfg = changed(
         f'norm = dict(type="Normalize", mean=[1, 2, 3], std=[4, 5, 6], to_bgr={to_bgr})\n'
         'train_pipeline = [dict(type="DecordInit"), norm, '
@@ -496,7 +496,7 @@ def test_a_published_leaf_among_our_configs(tmp_path):
 
 
 def test_inference_with_an_old_config(tmp_path):
-    """As the demos do it: the views and the normalisation are those of the config."""
+    """As the demos do it: the views and the normalization are those of the config."""
     video = write_video(tmp_path / 'clip.mp4', num_frames=24)
     model = init_recognizer(PICO, device='cpu')
     seen = []

@@ -36,7 +36,7 @@ def test_labels_count_through_the_categories(make):
     assert first['category_mask'].tolist() == [1, 0, 1]
     assert second['label'].tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0]
     assert second['category_mask'].tolist() == [0, 1, 0]
-    # A category without labels is labelled all the same.
+    # A category without labels is labeled all the same.
     assert third['label'].sum() == 0
     assert third['category_mask'].tolist() == [1, 0, 0]
     assert first['filename'] == str(make.root / 'a.mp4')

@@ -1,4 +1,4 @@
-"""RawframeDataset: folders of images, with and without offset, of colour and of flow."""
+"""RawframeDataset: folders of images, with and without offset, of color and of flow."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ READ = [dict(type='SampleFrames', clip_len=3, frame_interval=2), dict(type='RawF
 
 
 def frame(index, folder=0):
-    """A lossless picture whose grey level tells folder and index."""
+    """A lossless picture whose gray level tells folder and index."""
     return np.full((6, 8, 3), (index, 100 + folder, 200), np.uint8)
 
 

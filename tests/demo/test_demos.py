@@ -67,14 +67,14 @@ def test_table_of_the_best_classes(files, monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['out.mp4', 'out.gif'])
-def test_labelled_video(files, monkeypatch, tmp_path, name):
+def test_labeled_video(files, monkeypatch, tmp_path, name):
     out = tmp_path / name
     run(demo, monkeypatch, *files, '--out-filename', out, '--target-resolution', 160, -1)
-    labelled, plain = frames_of(out), frames_of(files[2])
-    assert labelled.shape == (20, 120, 160, 3)
+    labeled, plain = frames_of(out), frames_of(files[2])
+    assert labeled.shape == (20, 120, 160, 3)
     # the panel covers the lower left corner; the upper right one is as it was
-    assert labelled[:, 100:118, 2:20].mean() < 0.75 * plain[:, 40:47, 1:8].mean()
-    corner = labelled[:, :30, -40:].mean((1, 2, 3)) - plain[:, :12, -16:].mean((1, 2, 3))
+    assert labeled[:, 100:118, 2:20].mean() < 0.75 * plain[:, 40:47, 1:8].mean()
+    corner = labeled[:, :30, -40:].mean((1, 2, 3)) - plain[:, :12, -16:].mean((1, 2, 3))
     assert np.abs(corner).max() < 6
 
 
@@ -105,7 +105,7 @@ def test_gradcam_clip(files, monkeypatch, capsys, tmp_path, name):
     assert '\nclass ' in text
     found = frames_of(out)
     assert found.shape == (4, 64, 64, 3)
-    # without opacity the clip itself is left, with it the colours of the map come in
+    # without opacity the clip itself is left, with it the colors of the map come in
     run(demo_gradcam, monkeypatch, *files, '--out-filename', out, '--alpha', 0,
         '--target-resolution', 64, 64)  # fmt: skip
     plain = frames_of(out)

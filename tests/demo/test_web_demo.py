@@ -79,7 +79,7 @@ def browser(page):
 
 
 def has_content(browser, canvas):
-    """Whether a canvas is neither empty nor of one colour."""
+    """Whether a canvas is neither empty nor of one color."""
     return browser.run(
         f"(() => {{ const c = document.getElementById('{canvas}'); const d = c.getContext('2d')"
         '.getImageData(0, 0, c.width, c.height).data; let least = 255, most = 0; '

@@ -27,7 +27,7 @@ CLASSES = 4
 
 @DATASETS.register_module(force=True)
 class ToyClips:
-    """Clips of noise around a grey level that tells the class.
+    """Clips of noise around a gray level that tells the class.
 
     Args:
         size: Number of clips.

@@ -33,7 +33,7 @@ def test_imports(part):
     for node in ast.walk(ast.parse((MODELS / part).read_text())):
         names = [node.module or ''] if isinstance(node, ast.ImportFrom) else []
         if isinstance(node, ast.ImportFrom) and node.level:
-            assert node.level == 1, 'a neighbour of the same folder'
+            assert node.level == 1, 'a neighbor of the same folder'
             names = [f'mmaction.models.{folder}.{node.module}']
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

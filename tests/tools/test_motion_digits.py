@@ -65,7 +65,7 @@ def test_videos_decode_to_what_was_drawn(dataset):
         assert reader.get_avg_fps() == md.FPS
         decoded = reader.get_batch(range(len(reader))).asnumpy()
         assert decoded.shape == drawn.shape
-        # H.264 loses a little, colour at half size a little more.
+        # H.264 loses a little, color at half size a little more.
         assert np.abs(decoded.astype(int) - drawn).mean() < 6
 
 
@@ -236,9 +236,9 @@ def test_each_label_moves_one_thing_one_way(label, column, sign):
 
 
 def test_drawn_digit_follows_its_pose():
-    """The centre of mass, the size and the turn of a bar, measured in the picture."""
+    """The center of mass, the size and the turn of a bar, measured in the picture."""
     mask = np.zeros((56, 56), np.float32)
-    mask[13:43, 24:32] = 1  # upright, centred, 30 of 32 pixels of the box high
+    mask[13:43, 24:32] = 1  # upright, centered, 30 of 32 pixels of the box high
 
     def measured(x, y, size, angle):
         drawn = md._place(mask, np.array([x, y, size, angle]))[..., 0]
@@ -275,12 +275,12 @@ def flow_features(frames):
     """Mean motion of the moving pixels: sideways, down, turning, growing.
 
     The least-squares solution of the brightness constancy equation for a
-    motion that is affine around the centre of what changes.
+    motion that is affine around the center of what changes.
     """
-    grey = frames[::4].astype(np.float32).mean(-1)
+    gray = frames[::4].astype(np.float32).mean(-1)
     rows, columns = np.mgrid[: md.SIDE, : md.SIDE]
     found = []
-    for before, after in pairwise(grey):
+    for before, after in pairwise(gray):
         change = after - before
         slope_y, slope_x = np.gradient((before + after) / 2)
         weight = change**2

@@ -14,8 +14,8 @@ from mmaction.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 LEAVES = ROOT / 'configs' / 'recognition' / 'dualformer'
-COLOURS = dict(red=(220, 30, 30), green=(30, 220, 30), blue=(30, 30, 220))
-# Which labels a colour has: of one list, and of three categories.
+COLORS = dict(red=(220, 30, 30), green=(30, 220, 30), blue=(30, 30, 220))
+# Which labels a color has: of one list, and of three categories.
 LABELS = dict(red=[0, 3], green=[1, 3], blue=[2])
 TAGS = dict(
     red=dict(action=[0], scene=[1]), green=dict(action=[1], scene=[1]), blue=dict(scene=[0])
@@ -25,12 +25,12 @@ CATEGORIES, NUMBERS = ('action', 'event', 'scene'), (2, 2, 2)
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """Six videos of one colour each, lists of both forms, and an image of each colour."""
+    """Six videos of one color each, lists of both forms, and an image of each color."""
     root = tmp_path_factory.mktemp('data')
     (root / 'videos').mkdir()
     lines, entries, images = [], [], []
-    for number, (name, colour) in enumerate([*COLOURS.items()] * 2):
-        frame = np.full((48, 64, 3), colour, np.uint8)
+    for number, (name, color) in enumerate([*COLORS.items()] * 2):
+        frame = np.full((48, 64, 3), color, np.uint8)
         with av.open(str(root / 'videos' / f'{number}.mp4'), 'w') as container:
             stream = container.add_stream('libx264', rate=25, options={'preset': 'ultrafast'})
             stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
@@ -114,7 +114,7 @@ def train_and_test(config, folder, *options):
 
 
 def test_multi_moments(data, tmp_path):
-    """A few labels of each clip, learnt from videos and still images in the ratio 2 : 1."""
+    """A few labels of each clip, learned from videos and still images in the ratio 2 : 1."""
     changes = {'num_classes': 4, 'model.cls_head.num_classes': 4}
     for split in ('train', 'val', 'test'):
         changes[f'{split}_dataloader.dataset.num_classes'] = 4
@@ -145,7 +145,7 @@ def test_multi_moments(data, tmp_path):
 
 
 def test_hvu(data, tmp_path):
-    """Labels of three categories, of which one is never labelled and one not always."""
+    """Labels of three categories, of which one is never labeled and one not always."""
     numbers = dict(tag_categories=CATEGORIES, tag_category_nums=NUMBERS)
     sizes = dict(categories=CATEGORIES, category_nums=NUMBERS, category_loss_weights=(1, 1, 1))
     changes = {'model.cls_head.num_classes': 6}

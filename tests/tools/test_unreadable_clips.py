@@ -82,10 +82,10 @@ def test_a_test_lists_them_and_fails_if_there_are_too_many(clips, trained):
 
 
 def test_scores_of_a_list_without_labels(clips, trained):
-    (clips / 'unlabelled.txt').write_text('0.mp4\nzeros.mp4\n2.mp4\n')
+    (clips / 'unlabeled.txt').write_text('0.mp4\nzeros.mp4\n2.mp4\n')
     command = ['bash', ROOT / 'tools/dist_test.sh', 'config.py', 'work/epoch_2.pth', 1]
     # One of the three is broken, and that many are allowed.
-    options = ['--cfg-options', 'test_dataloader.dataset.ann_file=unlabelled.txt']
+    options = ['--cfg-options', 'test_dataloader.dataset.ann_file=unlabeled.txt']
     done = run(*command, *options, cwd=clips, status=2)
     assert 'error: the test list has no labels, so there is nothing to measure' in done.stderr
     run(*command, '--out', 'scores.json', '--max-unreadable', 0.5, *options, cwd=clips)

@@ -239,16 +239,16 @@ def test_heat_lies_on_what_the_class_is_made_of(data):
     assert not GradCAM(model, 'backbone').heat(batch, [1])[0].any()
 
 
-def test_call_blends_frames_and_colours(model, data):
+def test_call_blends_frames_and_colors(model, data):
     cam = GradCAM(model, colormap='magma')
     blended, logits = cam(data, use_labels=True, alpha=0.3)
     assert blended.shape == (2, *CLIP, 3)
     heat, same = cam.heat(data, [3, 1])
     torch.testing.assert_close(logits, same)
     frame = data['inputs'][1][0, :, 5, 7, 11].float() / 255
-    colour = torch.tensor(matplotlib.colormaps['magma'](float(heat[1, 5, 7, 11]))[:3])
+    color = torch.tensor(matplotlib.colormaps['magma'](float(heat[1, 5, 7, 11]))[:3])
     torch.testing.assert_close(
-        blended[1, 5, 7, 11], (0.3 * colour + 0.7 * frame).float(), rtol=0, atol=5e-3
+        blended[1, 5, 7, 11], (0.3 * color + 0.7 * frame).float(), rtol=0, atol=5e-3
     )
 
 

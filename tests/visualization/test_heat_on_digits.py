@@ -15,7 +15,7 @@ HIRES, LOCAL = MAPS = ('hires-cam:backbone/blocks/0/-1', 'attention:backbone/blo
 
 
 def two_way_clips(count):
-    """Digits that move left (0) or right (1), as normalised clips (N, 1, 3, 8, 40, 40)."""
+    """Digits that move left (0) or right (1), as normalized clips (N, 1, 3, 8, 40, 40)."""
     masks = digits.digit_masks('train')
     clips = []
     for index in range(count):

@@ -25,8 +25,8 @@ def test_both_figures(tmp_path, capsys):
     assert (tmp_path / 'heat.gif').stat().st_size < 1.5e6
     drawing = np.asarray(Image.open(tmp_path / 'stratified_attention.png').convert('RGB'))
     # the token that asks, and the blocks of both kinds
-    for colour in ((221, 107, 32), (43, 108, 176), (47, 133, 90)):
-        assert (drawing == colour).all(-1).sum() > 100
+    for color in ((221, 107, 32), (43, 108, 176), (47, 133, 90)):
+        assert (drawing == color).all(-1).sum() > 100
     with pytest.raises(SystemExit):
         main([*options[:2], '--data', str(tmp_path)])
     assert 'there is no ' in capsys.readouterr().err

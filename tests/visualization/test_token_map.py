@@ -50,7 +50,7 @@ def made(classes, scores=1.0):
     return TokenMap(classes, np.full(classes.shape, scores), np.full(count, 1 / count))
 
 
-def grey_frames(count=4, height=32, width=48):
+def gray_frames(count=4, height=32, width=48):
     return np.full((count, height, width, 3), 100, np.uint8)
 
 
@@ -76,42 +76,42 @@ def test_a_head_without_a_classifier_is_refused():
         token_map(model, torch.zeros(3, 4, 16, 16, dtype=torch.uint8))
 
 
-def test_shares_colours_and_steps():
+def test_shares_colors_and_steps():
     tokens = made([[[2, 2], [2, 0]], [[1, 2], [2, 0]]])
     assert tokens.shares() == [(2, 5 / 8), (0, 2 / 8), (1, 1 / 8)]
-    # few classes: each has a colour of its own in every picture
-    assert tokens.colours()[2] == made([[[0, 0, 2]]]).colours()[2] != tokens.colours()[0]
-    many = made(np.arange(10).reshape(1, 2, 5)).colours()
+    # few classes: each has a color of its own in every picture
+    assert tokens.colors()[2] == made([[[0, 0, 2]]]).colors()[2] != tokens.colors()[0]
+    many = made(np.arange(10).reshape(1, 2, 5)).colors()
     assert len(set(many.values())) == len(PALETTE) + 1
     assert many[8] == many[9] == tuple(int(OTHER[i : i + 2], 16) / 255 for i in (1, 3, 5))
     assert tokens.step_of(np.arange(4), 4).tolist() == [0, 0, 1, 1]
 
 
-def test_picture_has_the_colours_of_its_classes(tmp_path):
+def test_picture_has_the_colors_of_its_classes(tmp_path):
     tokens = made([[[2, 2], [2, 0]], [[1, 2], [2, 0]]])
-    draw_token_map(grey_frames(), tokens, tmp_path / 'new' / 'a.png', 2, NAMES, 'title')
+    draw_token_map(gray_frames(), tokens, tmp_path / 'new' / 'a.png', 2, NAMES, 'title')
     picture = np.asarray(Image.open(tmp_path / 'new' / 'a.png').convert('RGB'))
     for hue in PALETTE[:3]:
         rgb = [int(hue[i : i + 2], 16) for i in (1, 3, 5)]
         assert (picture == rgb).all(-1).sum() > 500, hue
     rgb = [int(PALETTE[3][i : i + 2], 16) for i in (1, 3, 5)]
     assert not (picture == rgb).all(-1).any()
-    draw_token_map(grey_frames(), tokens, tmp_path / 'b.png', 4)
+    draw_token_map(gray_frames(), tokens, tmp_path / 'b.png', 4)
     assert Image.open(tmp_path / 'b.png').width > picture.shape[1]  # more columns
     with pytest.raises(ValueError, match='0 frames'):
-        draw_token_map(grey_frames(), tokens, tmp_path / 'c.png', 0)
+        draw_token_map(gray_frames(), tokens, tmp_path / 'c.png', 0)
 
 
-def test_legend_names_each_class_that_has_a_colour_and_counts_the_others():
+def test_legend_names_each_class_that_has_a_color_and_counts_the_others():
     classes = np.repeat(np.arange(12), [400, 90, 9, 9, 9, 9, 9, 9, 1, 1, 1, 1]).reshape(2, 2, 137)
     lines = legend_lines(made(classes), [f'name {label}' for label in range(12)])
     assert [text for _, text in lines[:2]] == ['0 name 0  73%', '1 name 1  16%']
     assert lines[-1][1] == '4 others  1%'
-    assert len({colour for colour, _ in lines}) == len(lines) == len(PALETTE) + 1
+    assert len({color for color, _ in lines}) == len(lines) == len(PALETTE) + 1
     assert len(legend_lines(made(classes % 3), None)) == 3
     # the strip below a film says as much
-    short = overlay_token_map(grey_frames(), made(classes % 3))
-    assert overlay_token_map(grey_frames(), made(classes)).shape[1] == short.shape[1] + 6 * 30
+    short = overlay_token_map(gray_frames(), made(classes % 3))
+    assert overlay_token_map(gray_frames(), made(classes)).shape[1] == short.shape[1] + 6 * 30
 
 
 def test_little_is_not_nothing():
@@ -124,11 +124,11 @@ def test_little_is_not_nothing():
     ]
 
 
-def test_overlay_mixes_grey_and_class_colour_where_the_model_is_sure():
+def test_overlay_mixes_gray_and_class_color_where_the_model_is_sure():
     tokens = TokenMap(
         np.array([[[0, 1]], [[0, 0]]]), np.array([[[1.0, 1.0]], [[0.0, 1.0]]]), np.ones(3) / 3
     )
-    pages = overlay_token_map(grey_frames(), tokens, NAMES, alpha=0.5, height=64)
+    pages = overlay_token_map(gray_frames(), tokens, NAMES, alpha=0.5, height=64)
     assert pages.shape[:3:2] == (4, 96)
     assert pages.shape[1] > 64  # the legend
     blue, orange = (np.array([int(h[i : i + 2], 16) for i in (1, 3, 5)]) for h in PALETTE[:2])
@@ -140,4 +140,4 @@ def test_overlay_mixes_grey_and_class_colour_where_the_model_is_sure():
     for hue in (blue, orange):
         assert (strip == hue).all(-1).sum(axis=(1, 2)).min() > 20
     with pytest.raises(ValueError, match='alpha=2'):
-        overlay_token_map(grey_frames(), tokens, alpha=2)
+        overlay_token_map(gray_frames(), tokens, alpha=2)

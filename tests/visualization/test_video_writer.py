@@ -42,8 +42,8 @@ def test_gif_repeats_for_ever_at_its_rate(frames, tmp_path):
         assert (image.n_frames, image.info['loop'], image.info['duration']) == (6, 0, 120)
 
 
-def test_gif_keeps_rare_colours_or_fine_shades(tmp_path):
-    # thousands of dark shades, and a strip of bright colours
+def test_gif_keeps_rare_colors_or_fine_shades(tmp_path):
+    # thousands of dark shades, and a strip of bright colors
     rows, columns = np.mgrid[0:80, 0:80]
     page = np.stack([rows, columns // 2, (rows + columns) // 2], -1).astype(np.uint8)
     page[:4] = np.random.default_rng(0).integers(0, 256, (4, 80, 3))
@@ -119,9 +119,9 @@ def test_contact_sheet_shows_the_first_and_last_frame_of_each_row(tmp_path):
         red[i, ..., 0] = 50 * (i + 1)
     contact_sheet([('red', red), ('blue', red[..., ::-1])], tmp_path / 'new' / 'sheet.png', 3)
     sheet = np.asarray(Image.open(tmp_path / 'new' / 'sheet.png').convert('RGB'))
-    colours = {tuple(c) for c in sheet.reshape(-1, 3)[::7]}
-    assert {(50, 0, 0), (150, 0, 0), (250, 0, 0), (0, 0, 50), (0, 0, 150), (0, 0, 250)} <= colours
-    assert (100, 0, 0) not in colours
+    colors = {tuple(c) for c in sheet.reshape(-1, 3)[::7]}
+    assert {(50, 0, 0), (150, 0, 0), (250, 0, 0), (0, 0, 50), (0, 0, 150), (0, 0, 250)} <= colors
+    assert (100, 0, 0) not in colors
 
 
 def test_labels_are_drawn_in_the_lower_left_corner_of_copies(frames):
@@ -139,7 +139,7 @@ def test_labels_are_drawn_in_the_lower_left_corner_of_copies(frames):
     assert bars[0].any(0).sum() / bars[1].any(0).sum() == pytest.approx(3, rel=0.15)
 
 
-def test_text_follows_scale_and_colour_and_fits_small_frames():
+def test_text_follows_scale_and_color_and_fits_small_frames():
     frames = np.zeros((1, 200, 300, 3), np.uint8)
     top = [('jumping', 0.75)]
     small = draw_top_classes(frames, top, font_color='#00ff00')

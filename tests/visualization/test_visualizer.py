@@ -59,7 +59,7 @@ def test_frames_go_where_mmaction2_puts_them(visualizer, frames, sample, tmp_pat
     assert (frames == 128).all()
     # the prediction's panel has a row of each class, and its bars the scores' lengths
     best, other = (246, 173, 85), (99, 132, 173)
-    lengths = [(written[0] == colour).all(-1).any(0).sum() for colour in (best, other)]
+    lengths = [(written[0] == color).all(-1).any(0).sum() for color in (best, other)]
     assert lengths[0] / lengths[1] == pytest.approx(3.5, rel=0.25)
 
 
@@ -117,7 +117,7 @@ def test_several_labels_unknown_ones_and_numbers(visualizer, frames, tmp_path, m
     [
         (dict(out_type='avi'), r"out_type='avi' must be one of \('img', 'gif', 'video'\)"),
         (dict(rescale_factor=0), 'rescale_factor=0 must be positive'),
-        (dict(text_cfg=dict(colours='red')), r"unknown keys \['colours'\]"),
+        (dict(text_cfg=dict(colors='red')), r"unknown keys \['colors'\]"),
         (dict(target_resolution=(0, 0)), 'no .width, height.'),
     ],
 )

@@ -119,12 +119,12 @@ def plot(tables: dict[str, tuple[list[dict[str, Any]], str]], path: str) -> None
     figure, axes = pyplot.subplots(1, len(tables), figsize=(4.2 * len(tables), 3.8), squeeze=False)
     for axis, (title, (rows, over)) in zip(axes[0], tables.items(), strict=True):
         x = [row[over] / rows[0][over] for row in rows]
-        for key, (name, colour, style) in lines.items():
+        for key, (name, color, style) in lines.items():
             if key not in rows[0]:
                 continue
             y = [row[key] / rows[0][key] for row in rows]
             label = f'{name} (^{exponent(rows, key, over):.2f})'
-            axis.plot(x, y, style, color=colour, marker='o', markersize=4, label=label)
+            axis.plot(x, y, style, color=color, marker='o', markersize=4, label=label)
         axis.set(title=title, xscale='log', yscale='log', xticks=x)
         axis.set_xticklabels([row['label'] for row in rows], fontsize=8)
         axis.xaxis.set_minor_locator(NullLocator())

@@ -29,7 +29,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help=f'write the counts into the cells (default: up to {READABLE} classes)',
     )
-    add('--cmap', default='Blues', help='colour map of Matplotlib (default: Blues)')
+    add('--cmap', default='Blues', help='color map of Matplotlib (default: Blues)')
     add('--pairs', type=int, default=10, help='most confused pairs to list (default: 10)')
     add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
     return parser.parse_args(arguments)
@@ -63,7 +63,7 @@ def main() -> None:
 
         from mmaction.config.load import load_config
         from mmaction.evaluation import ConfusionMatrix
-        from mmaction.evaluation.results import labelled_results
+        from mmaction.evaluation.results import labeled_results
         from mmaction.utils.class_names import class_names_of
         from mmaction.visualization import check_out_name
 
@@ -71,7 +71,7 @@ def main() -> None:
             check_out_name(args.out, ('.png', '.pdf', '.svg'))
         cfg = load_config(args.config, args.cfg_options)
         init_default_scope('mmaction')
-        samples = labelled_results(args.results, cfg)
+        samples = labeled_results(args.results, cfg)
         metric = ConfusionMatrix()
         metric.process(None, samples)
         matrix = metric.evaluate(len(samples))['confusion_matrix/result'].numpy()

@@ -43,12 +43,12 @@ def main() -> None:
         from mmaction.config.from_args import set_metrics
         from mmaction.config.load import load_config
         from mmaction.engine.results import published_names
-        from mmaction.evaluation.results import labelled_results
+        from mmaction.evaluation.results import labeled_results
 
         cfg = load_config(args.config, args.cfg_options)
         init_default_scope('mmaction')
         set_metrics(cfg, args.eval, args.eval_options)
-        samples = labelled_results(args.results, cfg)
+        samples = labeled_results(args.results, cfg)
         evaluator = Evaluator(cfg.test_evaluator)
         evaluator.process(data_samples=samples)
         metrics = evaluator.evaluate(len(samples))

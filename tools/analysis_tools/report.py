@@ -286,14 +286,14 @@ def main(argv: list[str] | None = None) -> None:
     from mmengine.registry import init_default_scope
 
     from mmaction.config.load import load_config
-    from mmaction.evaluation.results import labelled_results
+    from mmaction.evaluation.results import labeled_results
     from mmaction.utils.class_names import class_names_of
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)
         init_default_scope('mmaction')
-        results = Results(labelled_results(args.results, cfg))
+        results = Results(labeled_results(args.results, cfg))
         names = class_names_of(cfg, args.label_file, results.scores.shape[1])
         text = page(results, names, f'{args.config}, {args.results}', args.mistakes)
         args.out.parent.mkdir(parents=True, exist_ok=True)

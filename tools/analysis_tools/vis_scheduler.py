@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     from mmaction.config.load import load_config
     from mmaction.utils.cli import user_errors
 
-    # No step of the optimiser is made here.
+    # No step of the optimizer is made here.
     warnings.filterwarnings('ignore', message='Detected call of `')
     with user_errors(setup=True):
         init_default_scope('mmaction')

@@ -3,7 +3,7 @@
     python tools/deployment/export.py CONFIG CHECKPOINT OUT.onnx
     python tools/deployment/export.py CONFIG CHECKPOINT OUT.pt2 [--aot]
 
-The exported model takes RGB clips (batch, 3, T, H, W) as float32 from 0 to 255, normalises them as
+The exported model takes RGB clips (batch, 3, T, H, W) as float32 from 0 to 255, normalizes them as
 the config says, and gives the probabilities (batch, classes) of each clip; batch is any number.
 What was written is run and held against the model before the command ends.
 """
@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class Classifier(nn.Module):
-    """What is exported: normalisation, backbone, head, softmax.
+    """What is exported: normalization, backbone, head, softmax.
 
     Args:
         recognizer: A `Recognizer3D` or one of its kind.

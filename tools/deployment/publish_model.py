@@ -2,7 +2,7 @@
 
     python tools/deployment/publish_model.py CHECKPOINT OUT [--format safetensors] [--weights raw]
 
-Writes OUT-HASH.safetensors (or .pth) with the weights alone, no optimiser and no random states,
+Writes OUT-HASH.safetensors (or .pth) with the weights alone, no optimizer and no random states,
 and OUT-HASH.md: the config, what was measured, the versions. HASH is the beginning of the file's
 SHA-256, which loading over the web checks.
 """

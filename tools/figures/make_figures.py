@@ -128,32 +128,32 @@ class Film:
 
         picture.set_clip_path(Rectangle((0, 0), 1, 1, transform=place))
 
-    def grid(self, rows: int, columns: int, colour: str, width: float) -> None:
+    def grid(self, rows: int, columns: int, color: str, width: float) -> None:
         """Draw a grid over every frame."""
         for place in self.places:
             for i in range(rows + 1):
-                self.axis.plot([0, 1], [i / rows] * 2, color=colour, lw=width, transform=place)
+                self.axis.plot([0, 1], [i / rows] * 2, color=color, lw=width, transform=place)
             for i in range(columns + 1):
-                self.axis.plot([i / columns] * 2, [0, 1], color=colour, lw=width, transform=place)
+                self.axis.plot([i / columns] * 2, [0, 1], color=color, lw=width, transform=place)
 
     def tint(
-        self, frame: int, box: tuple[float, float, float, float], colour: str, alpha: float
+        self, frame: int, box: tuple[float, float, float, float], color: str, alpha: float
     ) -> None:
-        """Colour a part (left, top, width, height) of a frame, in shares of it."""
+        """Color a part (left, top, width, height) of a frame, in shares of it."""
         from matplotlib.patches import Rectangle
 
         left, top, width, height = box
         for opacity, fill, line in ((alpha, True, 0.0), (1.0, False, 2.0)):
             self.axis.add_patch(
                 Rectangle(
-                    (left, 1 - top - height), width, height, facecolor=colour, edgecolor=colour,
+                    (left, 1 - top - height), width, height, facecolor=color, edgecolor=color,
                     alpha=opacity, fill=fill, lw=line, transform=self.places[frame], zorder=3,
                 )
             )  # fmt: skip
 
 
 def pooled(frames: np.ndarray, grid: Sequence[int]) -> np.ndarray:
-    """The mean colour of each cell of a grid (t, h, w) over a clip."""
+    """The mean color of each cell of a grid (t, h, w) over a clip."""
     T, H, W = frames.shape[:3]
     t, h, w = grid
     cells = frames[: T // t * t, : H // h * h, : W // w * w].astype(float)
@@ -208,18 +208,18 @@ def draw_attention(model: Any, batch: dict[str, Any], path: Path) -> None:
     film.tint(0, cell, ORANGE, 1.0)
     right, middle = cell[0] + cell[2], cell[1] + cell[3] / 2
     asks = (left + 0.05 + size * SQUEEZE * right, 2.55 + size * (SHEAR * right + 1 - middle))
-    for bottom, height, level, colour, text in (
+    for bottom, height, level, color, text in (
         (3.22, 0.88, fine, GREEN, 'fine'), (2.3, 0.6, coarse, PURPLE, 'coarse'),
     ):  # fmt: skip
         first = left + 1.85
         film = Film(axis, pooled(frames, level), first, bottom, height, 0.86 * height)
-        film.grid(level[1], level[2], LIGHT[colour], 1.2)
+        film.grid(level[1], level[2], LIGHT[color], 1.2)
         axis.annotate(
             '', (first - 0.06, bottom + height * 0.55), asks,
             arrowprops=dict(arrowstyle='-|>', color=ORANGE, lw=1.6, shrinkA=2, shrinkB=2),
         )  # fmt: skip
         axis.text(first + level[0] * 0.86 * height + 0.02, bottom + 0.62 * height,
-                  f'{text} level\n{" x ".join(map(str, level))}', fontsize=10, color=colour,
+                  f'{text} level\n{" x ".join(map(str, level))}', fontsize=10, color=color,
                   va='center')  # fmt: skip
 
     _draw_stages(axis, model, frames, scores, model.dataset_meta['classes'])
@@ -262,10 +262,10 @@ def _draw_stages(
             if kind == '…':
                 axis.text(middle, 0.71, kind, ha='center', va='center', fontsize=12)
                 continue
-            colour = BLUE if kind == 'LW' else GREEN
+            color = BLUE if kind == 'LW' else GREEN
             axis.add_patch(
                 FancyBboxPatch((middle - box / 2, 0.5), box, 0.42, boxstyle=ROUND.format(0.06),
-                               facecolor=colour, edgecolor='none')
+                               facecolor=color, edgecolor='none')
             )  # fmt: skip
             axis.text(middle, 0.71, kind, ha='center', va='center', color='white', fontsize=11,
                       weight='bold')  # fmt: skip
@@ -294,8 +294,8 @@ def _draw_ends(
         y = 0.9 - 0.2 * i
         axis.text(left, y, names[label], fontsize=7.5, color=INK if i == 0 else SOFT, va='center')
         length = max(0.5 * float(scores[label]), 0.01)
-        colour = ORANGE if i == 0 else BLUE
-        bar = Rectangle((left + width - 0.76, y - 0.05), length, 0.1, facecolor=colour, zorder=3)
+        color = ORANGE if i == 0 else BLUE
+        bar = Rectangle((left + width - 0.76, y - 0.05), length, 0.1, facecolor=color, zorder=3)
         axis.add_patch(bar)
 
 

@@ -3,7 +3,7 @@ data_root = '{{$DATA_ROOT:data/diving48}}'
 # The folder in data_root, or anywhere, that the paths in the lists start from.
 frames = 'rawframes'
 
-clip = dict(clip_len=32, frame_interval=4, test_sampling='segment_centres')
+clip = dict(clip_len=32, frame_interval=4, test_sampling='segment_centers')
 
 train_pipeline = [
     dict(type='SampleFrames', **clip),

@@ -3,7 +3,7 @@ _base_ = 'kinetics400.py'
 
 data_root = '{{$DATA_ROOT:data/hvu}}'
 
-# Which categories are labelled in a clip goes with it.
+# Which categories are labeled in a clip goes with it.
 train_pipeline, val_pipeline, test_pipeline = (
     [*steps[:-1], dict(type='PackActionInputs', algorithm_keys=('category_mask',))]
     for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)

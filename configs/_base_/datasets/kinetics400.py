@@ -1,9 +1,9 @@
-# Kinetics-400 as videos: 32 frames, every 2nd; tested on 4 clips of a centre crop.
+# Kinetics-400 as videos: 32 frames, every 2nd; tested on 4 clips of a center crop.
 data_root = '{{$DATA_ROOT:data/kinetics400}}'
 # The folder in data_root, or anywhere, that the paths in the lists start from.
 videos = 'videos'
 
-clip = dict(clip_len=32, frame_interval=2, test_sampling='segment_centres')
+clip = dict(clip_len=32, frame_interval=2, test_sampling='segment_centers')
 
 train_pipeline = [
     dict(type='DecordInit'),

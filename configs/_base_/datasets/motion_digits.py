@@ -1,7 +1,7 @@
 # Motion Digits (tools/data/motion_digits): 8 frames, every 2nd; tested on 3 clips.
 data_root = '{{$DATA_ROOT:data/motion_digits}}'
 
-clip = dict(clip_len=8, frame_interval=2, test_sampling='segment_centres')
+clip = dict(clip_len=8, frame_interval=2, test_sampling='segment_centers')
 size = dict(scale=(48, 48), keep_ratio=False)
 # A mirrored motion is another class: left and right, up and down, clockwise and counter-clockwise.
 mirrored = {0: 1, 1: 0, 4: 5, 5: 4}

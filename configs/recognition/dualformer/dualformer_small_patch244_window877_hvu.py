@@ -11,7 +11,7 @@ model = dict(
     cls_head=dict(
         num_classes=3142,
         multi_class=True,
-        # Categories that nobody has labelled in a clip say nothing.
+        # Categories that nobody has labeled in a clip say nothing.
         loss_cls=dict(type='HVULoss', loss_type='individual', with_mask=True),
     )
 )

@@ -30,7 +30,7 @@ class Explainer:
     Args:
         model: As `init_recognizer` returns it.
         names: Of the classes.
-        colormap: Colour map of Matplotlib for heat.
+        colormap: Color map of Matplotlib for heat.
     """
 
     def __init__(
@@ -141,9 +141,9 @@ class Explainer:
                 cam = GradCAM(self.model, layer, method=method)
                 heat, where = cam.raw_heat(batch)[0], cam.layer_name
             scaled = scale_heat(heat, shown.shape[:3])[0].cpu()
-            colours = overlay(torch.zeros(*scaled.shape, 3), scaled, self.colormap, alpha=1.0)
+            colors = overlay(torch.zeros(*scaled.shape, 3), scaled, self.colormap, alpha=1.0)
             file = f'heat-{number}.jpg'
-            save_picture(sprite((colours * 255).round().byte().numpy()), folder / file)
+            save_picture(sprite((colors * 255).round().byte().numpy()), folder / file)
             found.append(dict(title=title, text=text.format(where), file=file))
         return found
 
@@ -162,8 +162,8 @@ class Explainer:
             rows=pixels.shape[1],
             columns=pixels.shape[2],
             legend=[
-                dict(colour='#{:02x}{:02x}{:02x}'.format(*(round(255 * c) for c in colour)), text=t)
-                for colour, t in legend_lines(tokens, self.names)
+                dict(color='#{:02x}{:02x}{:02x}'.format(*(round(255 * c) for c in color)), text=t)
+                for color, t in legend_lines(tokens, self.names)
             ],
         )
 

@@ -177,9 +177,9 @@ function legend(tokens) {
   show('token-card', Boolean(tokens));
   const list = $('legend');
   list.replaceChildren();
-  for (const { colour, text } of tokens ? tokens.legend : []) {
+  for (const { color, text } of tokens ? tokens.legend : []) {
     const item = make('li', undefined, list);
-    make('i', undefined, item).style.background = colour;
+    make('i', undefined, item).style.background = color;
     make('span', text, item);
   }
 }

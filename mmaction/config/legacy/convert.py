@@ -198,7 +198,7 @@ def _convert_model(top: Section, new: dict[str, Any], facts: InputFacts, notes: 
 def _convert_training(
     top: Section, new: dict[str, Any], loop: dict[str, Any], notes: Notes
 ) -> None:
-    """Optimiser, schedule and loop; all None for a config that can only be tested."""
+    """Optimizer, schedule and loop; all None for a config that can only be tested."""
     epochs = top.take('total_epochs')
     runner = Section(top.take('runner'), 'runner', notes)
     kind = runner.take('type', 'EpochBasedRunner')

@@ -17,7 +17,7 @@ __all__ = ['InputFacts', 'convert_dataset', 'convert_loaders', 'convert_pipeline
 
 _PREFIX_KEYS = {'RawframeDataset': 'img'}
 _RENAMED = {'FrameSelector': 'RawFrameDecode'}
-_COLOURING = ('ColorJitter', 'Imgaug', 'PytorchVideoTrans', 'RandomErasing', 'TorchvisionTrans')
+_COLORING = ('ColorJitter', 'Imgaug', 'PytorchVideoTrans', 'RandomErasing', 'TorchvisionTrans')
 _USUAL_META = ('filename', 'label', 'original_shape', 'img_shape', 'img_norm_cfg')
 _LOADER_KEYS = ('persistent_workers', 'pin_memory', 'drop_last', 'prefetch_factor')
 
@@ -27,29 +27,29 @@ class InputFacts:
     """What the pipelines say of the model's input, which the data preprocessor does in 1.x.
 
     Attributes:
-        normalised: For each pipeline its place and the arguments of its Normalize,
+        normalized: For each pipeline its place and the arguments of its Normalize,
             None where it has none.
         formats: The `input_format` of each FormatShape.
     """
 
-    normalised: list[tuple[str, dict[str, Any] | None]] = field(default_factory=list)
+    normalized: list[tuple[str, dict[str, Any] | None]] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
 
     def preprocessor(self, notes: Notes) -> dict[str, Any]:
         """The data preprocessor that does the same.
 
         Raises:
-            ConfigError: Pipelines normalise in different ways, which one
+            ConfigError: Pipelines normalize in different ways, which one
                 preprocessor cannot.
         """
         made: dict[str, Any] = dict(type='ActionDataPreprocessor')
-        if self.normalised:
-            place, first = self.normalised[0]
-            for other, found in self.normalised[1:]:
+        if self.normalized:
+            place, first = self.normalized[0]
+            for other, found in self.normalized[1:]:
                 if found != first:
                     raise ConfigError(
                         f'config key {other}: Normalize is {found}, but in {place} it is {first}; '
-                        "here one data preprocessor normalises all clips on the model's device, "
+                        "here one data preprocessor normalizes all clips on the model's device, "
                         'so they must be the same'
                     )
             if first is not None:
@@ -183,7 +183,7 @@ def convert_pipeline(
     if not isinstance(pipeline, Sequence) or isinstance(pipeline, str):
         raise ConfigError(f'config key {place}: a list of steps was expected, found {pipeline!r}')
     steps: list[dict[str, Any]] = []
-    normalised: dict[str, Any] | None = None
+    normalized: dict[str, Any] | None = None
     for index, old in enumerate(pipeline):
         way = f'{place}.{index}'
         if not isinstance(old, Mapping) or 'type' not in old:
@@ -191,7 +191,7 @@ def convert_pipeline(
         step = dict(old)
         kind = step['type'] = _RENAMED.get(str(step['type']), step['type'])
         if kind == 'Normalize':
-            normalised = {key: value for key, value in step.items() if key != 'type'}
+            normalized = {key: value for key, value in step.items() if key != 'type'}
         elif kind == 'Collect':
             steps.append(_pack(step, way, notes))
         elif kind in ('ToTensor', 'ImageToTensor', 'ToDataContainer'):
@@ -199,16 +199,16 @@ def convert_pipeline(
         elif kind in ('SampleFrames', 'DenseSampleFrames'):
             steps.append(_sampling(step, way, notes))
         else:
-            if normalised is not None and kind in _COLOURING:
+            if normalized is not None and kind in _COLORING:
                 notes.lost.append(
-                    f'{way}: {kind} works on frames of 0 to 255 here, not on normalised ones'
+                    f'{way}: {kind} works on frames of 0 to 255 here, not on normalized ones'
                 )
             steps.append(step)
         if kind == 'FormatShape':
             facts.formats.append(str(step.get('input_format')))
     if not any(step['type'] in ('PackActionInputs', 'Collect') for step in steps):
         raise ConfigError(f'config key {place}: it has no Collect, so nothing reaches the model')
-    facts.normalised.append((place, normalised))
+    facts.normalized.append((place, normalized))
     return steps
 
 
@@ -241,5 +241,5 @@ def _sampling(step: dict[str, Any], way: str, notes: Notes) -> dict[str, Any]:
     if step.pop('start_index', None) is not None:
         notes.idle.append(f'{way}.start_index')  # 0.x reads that of the dataset
     if step['type'] == 'SampleFrames' and step.get('test_mode'):
-        step['test_sampling'] = 'segment_centres'
+        step['test_sampling'] = 'segment_centers'
     return step

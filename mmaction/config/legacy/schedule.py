@@ -1,6 +1,6 @@
-"""Optimiser, precision, accumulation and learning rate of a 0.x config.
+"""Optimizer, precision, accumulation and learning rate of a 0.x config.
 
-Source of the old meanings: the optimiser and learning-rate hooks of mmcv 1.x, and
+Source of the old meanings: the optimizer and learning-rate hooks of mmcv 1.x, and
 `DistOptimizerHook` as the DualFormer release uses it.
 """
 

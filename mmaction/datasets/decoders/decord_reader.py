@@ -12,7 +12,7 @@ from .reader import Indices, key_before, plain_path, read_once, unreadable
 class DecordReader:
     """Frames by decord.
 
-    decord fills frames that it cannot decode with their neighbours; here that
+    decord fills frames that it cannot decode with their neighbors; here that
     is an error. It returns wrong frames of some files, see `DefaultReader`.
 
     Args:

@@ -13,7 +13,7 @@ class OpenCVReader:
     """Frames by OpenCV, which reads a file from its beginning.
 
     Its packages do not decode AV1. It converts 10-bit video, and MPEG-4 of odd
-    width or height, to other grey levels than the other decoders, and takes the
+    width or height, to other gray levels than the other decoders, and takes the
     number of frames from the container, which in FLV and MPEG-PS is a guess.
 
     Args:

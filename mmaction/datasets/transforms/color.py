@@ -13,7 +13,7 @@ from mmaction.registry import TRANSFORMS
 from .base import BaseTransform
 from .functional import map_frames
 
-# Weights of red, green and blue in a grey value, as mmaction2 has them.
+# Weights of red, green and blue in a gray value, as mmaction2 has them.
 GREY = np.array([0.2989, 0.587, 0.114])
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
@@ -26,7 +26,7 @@ class ColorJitter(BaseTransform):
     (mmaction2 draws the order once, when the pipeline is built; here it belongs
     to the clip, as every draw does.) Between steps nothing is rounded or clipped
     except before and after the hue. A factor of 1 changes nothing; contrast
-    blends with the mean grey of the frame, saturation with the grey frame; hue is
+    blends with the mean gray of the frame, saturation with the gray frame; hue is
     turned by `int(255 * amount)` half degrees.
     Reads and writes imgs, uint8 RGB.
 
@@ -57,21 +57,21 @@ class ColorJitter(BaseTransform):
 
     @staticmethod
     def _range(
-        name: str, value: float | Sequence[float], centre: float, most: float
+        name: str, value: float | Sequence[float], center: float, most: float
     ) -> tuple[float, float]:
         if isinstance(value, Sequence):
             low, high = value
         else:
-            low, high = centre - value, centre + value
-        if not centre - most <= low <= high <= centre + most:
+            low, high = center - value, center + value
+        if not center - most <= low <= high <= center + most:
             raise ValueError(
                 f'{name}={value} must be a number in [0, {most}], or two in order within '
-                f'[{centre - most}, {centre + most}]'
+                f'[{center - most}, {center + most}]'
             )
         return low, high
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change the colours of `results`."""
+        """Change the colors of `results`."""
         ranges = (self.brightness, self.contrast, self.saturation, self.hue)
         amounts = [np.random.uniform(low, high) for low, high in ranges]
         steps = [(step, amounts[step]) for step in np.random.permutation(4).tolist()]
@@ -90,7 +90,7 @@ class ColorJitter(BaseTransform):
 def stretch(img: np.ndarray, steps: Sequence[tuple[int, float]]) -> np.ndarray:
     """Brightness, contrast and saturation steps on one frame (H, W, 3), uint8.
 
-    Each step is affine in the colour of a pixel, given the mean colour of the
+    Each step is affine in the color of a pixel, given the mean color of the
     frame, so any number of them is one matrix and one pass over the pixels. The
     result is truncated, not rounded, as in mmaction2.
     """
@@ -102,9 +102,9 @@ def stretch(img: np.ndarray, steps: Sequence[tuple[int, float]]) -> np.ndarray:
         if step == BRIGHTNESS:
             affine *= amount
         elif step == CONTRAST:
-            grey = GREY @ affine @ mean
+            gray = GREY @ affine @ mean
             affine *= amount
-            affine[:, 3] += (1 - amount) * grey
+            affine[:, 3] += (1 - amount) * gray
         elif step == SATURATION:
             affine = amount * affine + (1 - amount) * np.outer(np.ones(3), GREY @ affine)
     if np.array_equal(affine, np.eye(3, 4)):

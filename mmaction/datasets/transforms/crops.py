@@ -87,7 +87,7 @@ class RandomResizedCrop(BaseTransform):
 
     The share of the area is uniform, the aspect ratio (w / h) log-uniform. Ten
     pairs are drawn at once and the first that fits is placed at random; if none
-    fits, the largest centred square is taken. Source: the crop of GoogLeNet
+    fits, the largest centered square is taken. Source: the crop of GoogLeNet
     (Szegedy et al., 2015), with the draws of mmaction2.
     Reads imgs, img_shape; writes imgs, img_shape, crop_bbox, crop_quadruple, lazy.
 
@@ -161,7 +161,7 @@ class MultiScaleCrop(BaseTransform):
         max_wh_scale_gap: How many places apart in `scales` the scales of width
             and height may be.
         random_crop: Place the crop anywhere instead of at a fixed place.
-        num_fixed_crops: 5 (corners and centre) or 13 (eight more between them).
+        num_fixed_crops: 5 (corners and center) or 13 (eight more between them).
         lazy: Only record the crop for `Fuse`.
 
     Raises:
@@ -237,7 +237,7 @@ class MultiScaleCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class CenterCrop(BaseTransform):
-    """Crop the centre of all frames.
+    """Crop the center of all frames.
 
     Reads imgs, img_shape; writes imgs, img_shape, crop_bbox, crop_quadruple, lazy.
 
@@ -328,7 +328,7 @@ class ThreeCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class TenCrop(BaseTransform):
-    """The four corners and the centre, each followed by its mirror image.
+    """The four corners and the center, each followed by its mirror image.
 
     All frames of the first crop come before those of the second.
     Reads imgs, img_shape; writes imgs, img_shape, crop_bbox (one row per frame).

@@ -53,8 +53,8 @@ class FileSource:
         return bytes(content)
 
 
-def decode_image(content: bytes, path: str, backend: str, grey: bool = False) -> np.ndarray:
-    """Pixels of an encoded image, (H, W, 3) uint8 RGB or (H, W) grey.
+def decode_image(content: bytes, path: str, backend: str, gray: bool = False) -> np.ndarray:
+    """Pixels of an encoded image, (H, W, 3) uint8 RGB or (H, W) gray.
 
     Raises:
         UnreadableVideoError: The bytes are not an image.
@@ -63,17 +63,17 @@ def decode_image(content: bytes, path: str, backend: str, grey: bool = False) ->
     if backend == 'cv2':
         import cv2
 
-        flag = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
+        flag = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
         data = np.frombuffer(content, np.uint8)
         image = cv2.imdecode(data, flag) if len(data) else None
-        if image is not None and not grey:
+        if image is not None and not gray:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     else:
         from PIL import Image, ImageOps, UnidentifiedImageError
 
         try:
             picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-            image = np.array(picture.convert('L' if grey else 'RGB'))
+            image = np.array(picture.convert('L' if gray else 'RGB'))
         except (UnidentifiedImageError, OSError, SyntaxError):
             image = None
     if image is None:
@@ -103,8 +103,8 @@ class _ImageTransform(BaseTransform):
         self.decoding_backend = decoding_backend
         self.source = FileSource(io_backend, **kwargs)
 
-    def _image(self, path: str, grey: bool = False) -> np.ndarray:
-        return decode_image(self.source.read(path), path, self.decoding_backend, grey)
+    def _image(self, path: str, gray: bool = False) -> np.ndarray:
+        return decode_image(self.source.read(path), path, self.decoding_backend, gray)
 
 
 def _set_frames(results: dict[str, Any], imgs: np.ndarray) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class RawFrameDecode(_ImageTransform):
                 frames.append(self._image(osp.join(folder, template.format(index))))
             else:
                 paths = [osp.join(folder, template.format(axis, index)) for axis in 'xy']
-                frames.append(np.stack([self._image(path, grey=True) for path in paths], axis=-1))
+                frames.append(np.stack([self._image(path, gray=True) for path in paths], axis=-1))
         sizes = {frame.shape[:2] for frame in frames}
         if len(sizes) > 1:
             raise UnreadableVideoError(folder, f'its frames differ in size: {sorted(sizes)}')

@@ -1,6 +1,6 @@
 """Transforms of size and orientation, and the one that carries out lazy ones.
 
-Crops are in `crops.py`, colour and erasing in `colour.py`; they can be imported
+Crops are in `crops.py`, color and erasing in `color.py`; they can be imported
 from here too, where mmaction2 keeps them.
 """
 

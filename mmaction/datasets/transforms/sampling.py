@@ -38,14 +38,14 @@ class SampleFrames(BaseTransform):
       clip fits, one clip alone in the middle; the window ends with the last
       frame, (clip_len - 1) * frame_interval + 1. 100 frames, 32 x 2, 4 clips
       start at 0, 12, 25, 37.
-    - 'segment_centres' (mmaction2 0.x, with which the published DualFormer
+    - 'segment_centers' (mmaction2 0.x, with which the published DualFormer
       accuracies were measured): the middle of each of `num_clips` equal parts
       of the possible starts; the window is clip_len * frame_interval. 300
       frames, 32 x 2, 4 clips start at 29, 88, 148, 207.
 
     Args:
         clip_len: Frames per clip.
-        frame_interval: Distance of neighbouring frames of a clip.
+        frame_interval: Distance of neighboring frames of a clip.
         num_clips: Clips per video.
         temporal_jitter: Shift each frame by a random part of the interval.
         twice_sample: In testing, twice as many clips: those at the middles of
@@ -90,9 +90,11 @@ class SampleFrames(BaseTransform):
             raise ValueError(
                 f"out_of_bound_opt must be 'loop' or 'repeat_last', found {out_of_bound_opt!r}"
             )
-        if test_sampling not in ('spread', 'segment_centres'):
+        if test_sampling == 'segment_centres':
+            raise ValueError("test_sampling='segment_centres' is now spelled 'segment_centers'")
+        if test_sampling not in ('spread', 'segment_centers'):
             raise ValueError(
-                f"test_sampling must be 'spread' or 'segment_centres', found {test_sampling!r}"
+                f"test_sampling must be 'spread' or 'segment_centers', found {test_sampling!r}"
             )
         if target_fps is not None:
             _positive(target_fps=target_fps)
@@ -157,9 +159,9 @@ class SampleFrames(BaseTransform):
     def _test_starts(self, total: int, window: float) -> np.ndarray:
         """Starts without chance."""
         if self.clip_len == 1:
-            return self._segment_centres(total)
-        if self.test_sampling == 'segment_centres':
-            return self._segment_centres(max(total - window + 1, 0))
+            return self._segment_centers(total)
+        if self.test_sampling == 'segment_centers':
+            return self._segment_centers(max(total - window + 1, 0))
         num_clips = self.num_clips * (2 if self.twice_sample else 1)
         last = max(total - window, 0)
         if num_clips == 1:
@@ -169,7 +171,7 @@ class SampleFrames(BaseTransform):
             return np.arange(num_clips) * np.floor(distance)
         return np.round(np.arange(num_clips) * distance)
 
-    def _segment_centres(self, length: float) -> np.ndarray:
+    def _segment_centers(self, length: float) -> np.ndarray:
         """The middles of equal segments, then maybe their starts."""
         segment = length / float(self.num_clips)
         starts = np.arange(self.num_clips) * segment
@@ -196,7 +198,7 @@ class DenseSampleFrames(SampleFrames):
 
     Args:
         clip_len: Frames per clip.
-        frame_interval: Distance of neighbouring frames of a clip.
+        frame_interval: Distance of neighboring frames of a clip.
         num_clips: Clips per stretch.
         sample_range: Length of the stretch in frames.
         num_sample_positions: Stretches in testing.
@@ -305,8 +307,8 @@ class UntrimmedSampleFrames(BaseTransform):
 
     Args:
         clip_len: Frames per clip.
-        clip_interval: Distance of the middles of neighbouring clips.
-        frame_interval: Distance of neighbouring frames of a clip.
+        clip_interval: Distance of the middles of neighboring clips.
+        frame_interval: Distance of neighboring frames of a clip.
 
     Source: the transform of this name in mmaction2 1.2.
     """

@@ -1,4 +1,4 @@
-"""Optimiser wrappers and how parameters are grouped."""
+"""Optimizer wrappers and how parameters are grouped."""
 
 from .amp import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
 from .constructor import DefaultOptimWrapperConstructor

@@ -1,4 +1,4 @@
-"""Optimiser wrappers for each precision, and the switch between them.
+"""Optimizer wrappers for each precision, and the switch between them.
 
 They take the names of mmengine's wrappers in the registry of mmaction.
 """
@@ -33,7 +33,7 @@ class OptimWrapper(_OptimWrapper):
     finite, the gradients of the whole accumulation window are thrown away.
 
     Args:
-        optimizer: The optimiser.
+        optimizer: The optimizer.
         accumulative_counts: Steps whose gradients make up one update.
         clip_grad: Arguments of `torch.nn.utils.clip_grad_norm_`, or with
             `type='value'` of `clip_grad_value_`.
@@ -103,7 +103,7 @@ class OptimWrapper(_OptimWrapper):
         self._remainder_counts = max_counts % self._accumulative_counts
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the optimiser, and what was skipped."""
+        """The state of the optimizer, and what was skipped."""
         counts = (self.skipped, self.skipped_in_a_row, self._window_is_finite)
         return {**super().state_dict(), 'skip_counts': counts}
 
@@ -125,7 +125,7 @@ class AmpOptimWrapper(OptimWrapper):
             computes it.
         loss_scale: 'dynamic', a number, or arguments of `torch.amp.GradScaler`.
             Only float16 is scaled.
-        optimizer: The optimiser.
+        optimizer: The optimizer.
         kwargs: `accumulative_counts`, `clip_grad`.
     """
 
@@ -170,7 +170,7 @@ class AmpOptimWrapper(OptimWrapper):
         self._step_made = bool(made)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of optimiser and loss scaler."""
+        """The state of optimizer and loss scaler."""
         return {**super().state_dict(), 'loss_scaler': self.loss_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

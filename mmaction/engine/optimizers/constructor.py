@@ -1,4 +1,4 @@
-"""Which parameters an optimiser gets."""
+"""Which parameters an optimizer gets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DefaultOptimWrapperConstructor(_DefaultOptimWrapperConstructor):
     """
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Build optimiser and wrapper for the parameters of a model that learn.
+        """Build optimizer and wrapper for the parameters of a model that learn.
 
         Raises:
             ConfigError: None does.

@@ -27,7 +27,7 @@ class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
     numbered through all stages, and for backbones with a plain list `blocks`.
 
     Args:
-        optim_wrapper_cfg: Config of the wrapper, with its optimiser.
+        optim_wrapper_cfg: Config of the wrapper, with its optimizer.
         paramwise_cfg: `decay_rate` (0 to 1), `decay_type` ('layer_wise', the
             default, or 'stage_wise') and `num_layers` (counted if left out).
 

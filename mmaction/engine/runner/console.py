@@ -36,10 +36,10 @@ class _ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage()
         if record.levelno >= logging.WARNING:
-            colour = '\033[31m' if record.levelno >= logging.ERROR else '\033[33m'
+            color = '\033[31m' if record.levelno >= logging.ERROR else '\033[33m'
             level = record.levelname
             if sys.stdout.isatty():
-                level = f'{colour}{level}\033[0m'
+                level = f'{color}{level}\033[0m'
             text = f'{level}: {text}'
         return f'{self.formatTime(record, "%H:%M:%S")}  {text}'
 

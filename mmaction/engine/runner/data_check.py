@@ -30,14 +30,14 @@ class SplitFacts:
         classes: Distinct labels.
         lowest: Smallest label; None where clips have none.
         highest: Largest label.
-        unlabelled: No clip has a label.
+        unlabeled: No clip has a label.
     """
 
     clips: int
     classes: int = 0
     lowest: int | None = None
     highest: int | None = None
-    unlabelled: bool = False
+    unlabeled: bool = False
 
 
 def check_splits(runner: ActionRunner) -> dict[str, SplitFacts]:
@@ -88,7 +88,7 @@ def _inspect(split: str, dataset: Any, runner: ActionRunner) -> SplitFacts:
             labels.add(label)
     _check_paths(split, dataset, paths)
     if not labels:
-        return SplitFacts(len(dataset), unlabelled=True)
+        return SplitFacts(len(dataset), unlabeled=True)
     return SplitFacts(len(dataset), len(labels), min(labels), max(labels))
 
 

@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mmaction.distributed.launch import from_first, gather_to_first
-from mmaction.distributed.sync_batch_norm import synchronise_batch_norm
+from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
 from mmaction.utils.checkpoint_reading import read_checkpoint
 from mmaction.utils.cli import CheckpointError, ConfigError
@@ -146,7 +146,7 @@ class ActionRunner(Runner):
             return model
         if self.world_size == 1 or not any(p.requires_grad for p in model.parameters()):
             return revert_sync_batchnorm(model.to(device))
-        model = synchronise_batch_norm(model.to(device), self.cfg.get('sync_bn', 'torch'), device)
+        model = synchronize_batch_norm(model.to(device), self.cfg.get('sync_bn', 'torch'), device)
         options = dict(model_wrapper_cfg or {})
         if options.get('type', 'MMDistributedDataParallel') != 'MMDistributedDataParallel':
             return MODEL_WRAPPERS.build(options, default_args=dict(module=model))
@@ -170,7 +170,7 @@ class ActionRunner(Runner):
     def scale_lr(
         self, optim_wrapper: OptimWrapper, auto_scale_lr: dict[str, Any] | None = None
     ) -> None:
-        """Scale the learning rate by clips per optimiser step over `base_batch_size`.
+        """Scale the learning rate by clips per optimizer step over `base_batch_size`.
 
         Unlike mmengine's, the clips of all accumulated steps count.
         """
@@ -412,7 +412,7 @@ class ActionRunner(Runner):
         meta = dict(meta or {})
         meta.setdefault('epoch', self.epoch + int(by_epoch))
         meta.setdefault('iter', self.iter + int(not by_epoch))
-        # In all processes: an optimiser whose state is spread over them collects it.
+        # In all processes: an optimizer whose state is spread over them collects it.
         optimizer = self.optim_wrapper.state_dict() if save_optimizer else None
         processes = gather_to_first(self._process_state()) if save_optimizer else None
         if not is_main_process():

@@ -94,9 +94,9 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, topk: Sequence[int] = (
 
 
 def _per_class(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """The classes that are labelled or predicted, and the accuracy of each.
+    """The classes that are labeled or predicted, and the accuracy of each.
 
-    A class that is predicted but never labelled has accuracy 0.
+    A class that is predicted but never labeled has accuracy 0.
     """
     rows, found = _checked(scores, labels)
     predicted = ~np.isnan(rows).any(1)
@@ -164,7 +164,7 @@ def confusion_matrix(
             'all' of the matrix (an empty row or column stays 0); None counts.
 
     Returns:
-        Integers, or floats if normalised.
+        Integers, or floats if normalized.
 
     Raises:
         TypeError: Labels are not integers.

@@ -105,8 +105,8 @@ class ClipMetric(BaseMetric):
         self.unreadable = [
             (result['filename'], result['unreadable']) for result in results if result['unreadable']
         ]
-        labelled = any(np.size(result['label']) > 1 or result['label'] != -1 for result in results)
-        metrics = dict(self.compute_metrics(results)) if labelled else {}
+        labeled = any(np.size(result['label']) > 1 or result['label'] != -1 for result in results)
+        metrics = dict(self.compute_metrics(results)) if labeled else {}
         if self.unreadable:
             metrics['unreadable'] = len(self.unreadable)
         return {f'{self.prefix}/{key}' if self.prefix else key: metrics[key] for key in metrics}

@@ -140,7 +140,7 @@ class ConfusionMatrix(ClipMetric):
         Args:
             confusion_matrix: Shape (K, K), rows are the true classes; counts or shares.
             include_values: Write the value into each cell.
-            cmap: Colour map of Matplotlib.
+            cmap: Color map of Matplotlib.
             classes: Names of the classes; by default their numbers.
             colorbar: Draw the scale beside it.
             show: Open a window.
@@ -164,10 +164,10 @@ class ConfusionMatrix(ClipMetric):
             middle = (matrix.min() + matrix.max()) / 2
             whole = np.issubdtype(matrix.dtype, np.integer)
             for (row, column), value in np.ndenumerate(matrix):
-                # The end of the colour map that is far from the cell's own colour.
-                colour = image.cmap(0.0 if value > middle else 1.0)
+                # The end of the color map that is far from the cell's own color.
+                color = image.cmap(0.0 if value > middle else 1.0)
                 text = f'{value}' if whole else f'{value:.2g}'
-                axes.text(column, row, text, ha='center', va='center', color=colour)
+                axes.text(column, row, text, ha='center', va='center', color=color)
         if colorbar:
             figure.colorbar(image, ax=axes)
         names = [str(i) for i in range(size)] if classes is None else list(classes)

@@ -18,10 +18,10 @@ __all__ = ['HVUMetric']
 
 @METRICS.register_module()
 class HVUMetric(ClipMetric):
-    """Mean average precision of each category, over the clips that are labelled in it.
+    """Mean average precision of each category, over the clips that are labeled in it.
 
     The keys are `hvu/mAP`, the mean of the categories, and `hvu/{category}_mAP`
-    of each, from 0 to 1. A category that no clip is labelled in is left out. A
+    of each, from 0 to 1. A category that no clip is labeled in is left out. A
     clip that could not be read is never found.
 
     Args:
@@ -90,7 +90,7 @@ class HVUMetric(ClipMetric):
         for result, sample in zip(self.results[before:], data_samples, strict=True):
             if sample.get('category_mask') is None:
                 raise ValueError(
-                    f'{result["filename"]} has no category_mask, which says what is labelled: add '
+                    f'{result["filename"]} has no category_mask, which says what is labeled: add '
                     'it to algorithm_keys of PackActionInputs (HVUDataset makes it)'
                 )
             result['category_mask'] = to_array(sample['category_mask'])
@@ -106,12 +106,12 @@ class HVUMetric(ClipMetric):
         labels = np.stack([r['label'] for r in results])
         masks = np.stack([r['category_mask'] for r in results]) > 0
         metrics, first = {}, 0
-        for (name, count), labelled in zip(self.categories.items(), masks.T, strict=True):
+        for (name, count), labeled in zip(self.categories.items(), masks.T, strict=True):
             part = slice(first, first + count)
             first += count
-            if labels[labelled, part].any():
+            if labels[labeled, part].any():
                 metrics[f'{name}_mAP'] = mean_average_precision(
-                    scores[labelled, part], labels[labelled, part]
+                    scores[labeled, part], labels[labeled, part]
                 )
         if not metrics:
             raise ValueError(

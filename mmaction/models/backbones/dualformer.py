@@ -641,7 +641,7 @@ class DualFormer(BaseModule):
         """Features of clips.
 
         Args:
-            x: Clips (B, in_chans, T, H, W), normalised.
+            x: Clips (B, in_chans, T, H, W), normalized.
 
         Returns:
             The last stage's map (B, C, T', H', W'), with

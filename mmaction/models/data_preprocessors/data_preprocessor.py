@@ -1,4 +1,4 @@
-"""From bytes to normalised clips, on the device."""
+"""From bytes to normalized clips, on the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHANNEL_AXIS = {'NCHW': -3, 'NCTHW': -4}
 
 @MODELS.register_module()
 class ActionDataPreprocessor(BaseDataPreprocessor):
-    """Move a batch to the device, stack, normalise, blend.
+    """Move a batch to the device, stack, normalize, blend.
 
     Frames travel as uint8 and become float only here.
 
@@ -25,7 +25,7 @@ class ActionDataPreprocessor(BaseDataPreprocessor):
         mean: Mean per channel, in 0-255 units.
         std: Standard deviation per channel, in 0-255 units.
         to_rgb: Reverse the channels. Frames are RGB already, so this stays False.
-        to_float32: Cast to float32 where nothing is normalised.
+        to_float32: Cast to float32 where nothing is normalized.
         blending: Config of `MixupBlending`, `CutmixBlending` or `RandomBatchAugment`,
             for training.
         format_shape: 'NCHW' for frames, 'NCTHW' for clips, or 'MIX2d3d' for either.

@@ -30,7 +30,7 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
         average_clips: How the views of a video become one score: 'prob' (softmax,
             with `multi_class` sigmoid, then mean), 'score' (mean of the logits) or
             None (all views are kept).
-        init_cfg: Initialisation, as in mmengine.
+        init_cfg: Initialization, as in mmengine.
 
     Raises:
         ValueError: `average_clips` or `topk` is none of these.

@@ -17,7 +17,7 @@ from .base import BaseWeightedLoss
 class HVULoss(BaseWeightedLoss):
     """Binary cross entropy over all labels, or over each category and then the mean of these.
 
-    Clips are labelled in some of the categories only. With `with_mask` the
+    Clips are labeled in some of the categories only. With `with_mask` the
     others say nothing; without it they count as if none of their labels held.
     Logits and labels stand in the order of the categories.
 
@@ -25,10 +25,10 @@ class HVULoss(BaseWeightedLoss):
         categories: Names of the categories.
         category_nums: Number of labels of each.
         category_loss_weights: Weight of each category with 'individual'; they are
-            scaled so that those of the categories that are labelled sum to 1.
+            scaled so that those of the categories that are labeled sum to 1.
         loss_type: 'all' (every label weighs the same) or 'individual' (every
             category does; its own loss is logged as `{category}_LOSS`).
-        with_mask: Leave out what is not labelled.
+        with_mask: Leave out what is not labeled.
         reduction: 'mean' or 'sum' over the labels of a clip.
         loss_weight: Factor on the whole.
 
@@ -86,9 +86,9 @@ class HVULoss(BaseWeightedLoss):
         Args:
             cls_score: Logits (N, K) of the labels of all categories.
             label: Zeros and ones (N, K).
-            mask: (N, K), a 0 where a label's category is not labelled; made of
+            mask: (N, K), a 0 where a label's category is not labeled; made of
                 `category_mask` if it is not given.
-            category_mask: (N, C), a 0 where a category is not labelled.
+            category_mask: (N, C), a 0 where a category is not labeled.
 
         Returns:
             `loss_cls`, with 'individual' also `{category}_LOSS` of each category.
@@ -134,7 +134,7 @@ class HVULoss(BaseWeightedLoss):
             assert category_mask is not None
             counted = category_mask.to(of_clips)
         clips = counted.sum(0)
-        # A category that no clip of the batch is labelled in has loss 0 and weight 0.
+        # A category that no clip of the batch is labeled in has loss 0 and weight 0.
         each = (of_clips * counted).sum(0) / clips.clamp(min=1)
         weights = self.category_loss_weights * (clips > 0)
         total = (each * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)

@@ -76,7 +76,7 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
         return getattr(self, 'cls_head', None) is not None
 
     def init_weights(self) -> None:
-        """Initialise each part, loading the backbone's pretrained weights if it names some."""
+        """Initialize each part, loading the backbone's pretrained weights if it names some."""
         for part in self.children():
             if hasattr(part, 'init_weights'):
                 part.init_weights()

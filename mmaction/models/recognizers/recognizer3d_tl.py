@@ -27,7 +27,7 @@ class Recognizer3D_TL(Recognizer3D):
     """`Recognizer3D` trained with token labels; in testing it is nothing else.
 
     The teacher is loaded for training only: by `load_teacher`, or with the first
-    loss. It is no sub-module, so `train()`, the state dict, optimisers, averaged
+    loss. It is no sub-module, so `train()`, the state dict, optimizers, averaged
     models and DDP know nothing of it. It is frozen, in eval mode, on the device of
     the clips, and runs in the precision that the student runs in.
 
@@ -87,7 +87,7 @@ class Recognizer3D_TL(Recognizer3D):
         Raises:
             FileNotFoundError: Its config or checkpoint is not there.
             ValueError: Its weights do not fit, it has other classes, or its clips
-                are normalised in another way.
+                are normalized in another way.
         """
         if self._teacher.model is None:
             self._teacher.load(self.cls_head.num_classes, self.data_preprocessor)
@@ -145,7 +145,7 @@ class Teacher:
             model = MODELS.build(_annotation_config(source, self.checkpoint is not None))
             if self.checkpoint is None:
                 model.init_weights()
-        _check_normalisation(self._name, model.data_preprocessor, preprocessor)
+        _check_normalization(self._name, model.data_preprocessor, preprocessor)
         if self.checkpoint is None:
             print_log(f'{self._name} has no checkpoint of its own', 'current', level=30)
         else:
@@ -249,8 +249,8 @@ def _misfits(state: dict[str, Any], expected: dict[str, Tensor]) -> str:
     )
 
 
-def _check_normalisation(name: str, theirs: nn.Module, ours: nn.Module) -> None:
-    """The teacher sees the student's clips, so both must be normalised alike."""
+def _check_normalization(name: str, theirs: nn.Module, ours: nn.Module) -> None:
+    """The teacher sees the student's clips, so both must be normalized alike."""
     for key in ('mean', 'std'):
         a, b = getattr(theirs, key, None), getattr(ours, key, None)
         if a is None or b is None:

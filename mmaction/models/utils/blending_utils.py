@@ -113,7 +113,7 @@ class CutmixBlending(BaseMiniBatchBlending):
     """In each clip a box, through all frames, is replaced by that of another clip.
 
     The box has the frame's aspect ratio and the share 1 - lam of its area,
-    lam ~ Beta(alpha, alpha), around a random centre, cut at the borders; the labels
+    lam ~ Beta(alpha, alpha), around a random center, cut at the borders; the labels
     are weighed by what is left. Source: Yun et al., CutMix, ICCV 2019.
 
     Args:

@@ -1,4 +1,4 @@
-# Fine-tuned on folders of frames, which are normalised in another way.
+# Fine-tuned on folders of frames, which are normalized in another way.
 _base_ = 'dualformer_small_patch244_window877_kinetics400_1k.py'
 
 model = dict(backbone=dict(drop_path_rate=0.2), cls_head=dict(num_classes=48))

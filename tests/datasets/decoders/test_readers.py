@@ -31,7 +31,7 @@ PLAIN = {
     'mpeg4.mp4': dict(codec='mpeg4'),
     'vp9.webm': dict(codec='libvpx-vp9'),
     'vp9_odd.webm': dict(codec='libvpx-vp9', width=137, height=75),
-    'grey.mp4': dict(pix_fmt='gray'),
+    'gray.mp4': dict(pix_fmt='gray'),
     'turned_90.mp4': dict(rotation=90),
     'turned_180.mp4': dict(rotation=180),
     'turned_270.mp4': dict(rotation=270),
@@ -85,7 +85,7 @@ def upright(image, name):
 def test_the_reference_shows_what_was_written(files, name):
     _, frames = files(name)
     assert [frame_number(upright(image, name)) for image in frames] == list(range(FRAMES))
-    if name != 'grey.mp4':
+    if name != 'gray.mp4':
         image = upright(frames[7], name)
         expected = frame_pixels(7, image.shape[1], image.shape[0])
         assert np.abs(image.astype(int) - expected).mean() < 6

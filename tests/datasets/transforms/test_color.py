@@ -8,7 +8,7 @@ from mmaction.datasets.transforms import ColorJitter, RandomErasing
 from mmaction.datasets.transforms.color import turn_hue
 
 
-def grey(img):
+def gray(img):
     return 0.2989 * img[..., 0] + 0.587 * img[..., 1] + 0.114 * img[..., 2]
 
 
@@ -19,9 +19,9 @@ def jittered(img, order, brightness, contrast, saturation, hue):
         if step == 0:
             img = img * brightness
         elif step == 1:
-            img = contrast * img + (1 - contrast) * grey(img).mean()
+            img = contrast * img + (1 - contrast) * gray(img).mean()
         elif step == 2:
-            img = saturation * img + (1 - saturation) * grey(img)[..., None]
+            img = saturation * img + (1 - saturation) * gray(img)[..., None]
         elif hue != 0:
             img = turn_hue(np.clip(img, 0, 255).astype(np.uint8), hue).astype(np.float64)
     return np.clip(img, 0, 255).astype(np.uint8)
@@ -55,8 +55,8 @@ def test_color_jitter(make_clip, check_form):
     [
         (dict(brightness=(0.5, 0.5)), lambda img: img * 0.5),
         (dict(brightness=(1.5, 1.5)), lambda img: img * 1.5),
-        (dict(contrast=(0.0, 0.0)), lambda img: np.full_like(img, grey(img).mean())),
-        (dict(saturation=(0.0, 0.0)), lambda img: np.repeat(grey(img)[..., None], 3, -1)),
+        (dict(contrast=(0.0, 0.0)), lambda img: np.full_like(img, gray(img).mean())),
+        (dict(saturation=(0.0, 0.0)), lambda img: np.repeat(gray(img)[..., None], 3, -1)),
     ],
 )
 def test_one_step_alone(make_clip, options, expected):

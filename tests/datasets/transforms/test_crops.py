@@ -63,7 +63,7 @@ def test_random_crop_of_the_whole_side_draws_nothing(make_clip):
 
 
 def resized_crop_box(height, width, area_range, ratio_range):
-    """Ten candidates drawn at once, one by one tried; else the centred square."""
+    """Ten candidates drawn at once, one by one tried; else the centered square."""
     ratios = np.random.uniform(math.log(ratio_range[0]), math.log(ratio_range[1]), size=10)
     shares = np.random.uniform(area_range[0], area_range[1], size=10)
     for log_ratio, share in zip(ratios, shares, strict=True):
@@ -94,7 +94,7 @@ def test_random_resized_crop_box(height, width, seed, ratios):
     assert boxes[1] == (left, top, left + w, top + h)
 
 
-def test_random_resized_crop_falls_back_to_the_centred_square():
+def test_random_resized_crop_falls_back_to_the_centered_square():
     assert RandomResizedCrop.get_crop_bbox((20, 50), (1.0, 1.0), (0.5, 0.5)) == (15, 0, 35, 20)
 
 

@@ -93,7 +93,7 @@ def test_nptchw(make_clip):
                 assert np.array_equal(got, imgs[6 * proposal + frame, :, :, channel])
 
 
-def test_grey_frames_get_a_channel(make_clip):
+def test_gray_frames_get_a_channel(make_clip):
     results = make_clip(4, 5, 7, None, num_clips=1, clip_len=4)
     imgs = np.array(results['imgs'])
     results = FormatShape('NCTHW')(results)

@@ -34,7 +34,7 @@ def resized(imgs, width, height, interpolation='bilinear'):
 
 
 def by_hand_bilinear(img, width, height):
-    """Bilinear interpolation between pixel centres, in floats, edges repeated."""
+    """Bilinear interpolation between pixel centers, in floats, edges repeated."""
     out = np.empty((height, width, img.shape[2]))
     for y in range(height):
         for x in range(width):
@@ -48,7 +48,7 @@ def by_hand_bilinear(img, width, height):
     return out
 
 
-def test_resize_is_bilinear_between_pixel_centres(make_clip):
+def test_resize_is_bilinear_between_pixel_centers(make_clip):
     results = make_clip(2, 20, 24)
     want = np.array([by_hand_bilinear(img, 17, 29) for img in results['imgs']])
     got = np.array(Resize((17, 29), keep_ratio=False)(results)['imgs'])

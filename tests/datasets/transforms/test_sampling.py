@@ -31,8 +31,8 @@ def test_spread_reaches_the_last_clip_that_fits():
     assert starts(SampleFrames(32, 2, 1, test_mode=True), 300) == [118]
 
 
-def test_segment_centres_are_those_of_the_published_accuracies():
-    transform = SampleFrames(32, 2, 4, test_mode=True, test_sampling='segment_centres')
+def test_segment_centers_are_those_of_the_published_accuracies():
+    transform = SampleFrames(32, 2, 4, test_mode=True, test_sampling='segment_centers')
     assert starts(transform, 300) == [29, 88, 148, 207]
     assert starts(transform, 64) == [0, 0, 0, 0]
     assert starts(transform, 20) == [0, 0, 0, 0]
@@ -57,10 +57,10 @@ def test_twice_sample_with_longer_clips_stays_inside(num_clips):
     assert starts(transform, 100) == expected
     frames = sample(transform, 100)['frame_inds'].reshape(-1, 8)
     assert (np.diff(frames, axis=1) == 2).all()
-    centres = SampleFrames(
-        8, 2, 2, test_mode=True, twice_sample=True, test_sampling='segment_centres'
+    centers = SampleFrames(
+        8, 2, 2, test_mode=True, twice_sample=True, test_sampling='segment_centers'
     )
-    assert starts(centres, 100) == [21, 63, 0, 42]
+    assert starts(centers, 100) == [21, 63, 0, 42]
 
 
 def test_short_videos_loop_or_stand_still():
@@ -87,7 +87,7 @@ def test_short_videos_loop_or_stand_still():
             twice_sample=st.booleans(),
             out_of_bound_opt=st.sampled_from(['loop', 'repeat_last']),
             target_fps=st.sampled_from([None, 15, 30]),
-            test_sampling=st.sampled_from(['spread', 'segment_centres']),
+            test_sampling=st.sampled_from(['spread', 'segment_centers']),
         )
     ),
 )
@@ -185,11 +185,15 @@ def test_untrimmed_goes_along_the_video():
         (lambda: SampleFrames(0), 'clip_len must be positive, found 0'),
         (lambda: SampleFrames(4, -1), 'frame_interval must be positive'),
         (lambda: SampleFrames(4, out_of_bound_opt='pad'), "'loop' or 'repeat_last', found 'pad'"),
-        (lambda: SampleFrames(4, test_sampling='uniform'), "'segment_centres', found 'uniform'"),
+        (lambda: SampleFrames(4, test_sampling='uniform'), "'segment_centers', found 'uniform'"),
         (lambda: SampleFrames(4, target_fps=0), 'target_fps must be positive'),
         (lambda: DenseSampleFrames(4, sample_range=0), 'sample_range must be positive'),
         (lambda: UniformSample(4, num_clips=2), 'more than one clip needs test_mode=True'),
         (lambda: UntrimmedSampleFrames(clip_interval=0), 'clip_interval must be positive'),
+        (
+            lambda: SampleFrames(32, test_sampling='segment_centres'),
+            "test_sampling='segment_centres' is now spelled 'segment_centers'",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(make, message):

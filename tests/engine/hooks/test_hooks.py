@@ -237,7 +237,7 @@ def test_how_a_run_was_made_is_written_down(tmp_path):
     assert facts['command'][1:] == sys.argv
     assert facts['seed'] == 5
     assert facts['splits']['train'] == dict(
-        clips=14, classes=4, lowest=0, highest=3, unlabelled=False
+        clips=14, classes=4, lowest=0, highest=3, unlabeled=False
     )
     assert facts['versions']['torch'] == torch.__version__.split('+')[0]
     assert len(list(tmp_path.glob('*.py'))) == 1  # the full config

@@ -94,7 +94,7 @@ def frozen_config(work_dir, **changes):
 
 @pytest.mark.dist
 @pytest.mark.parametrize('processes', [1, 2])
-def test_frozen_weights_stay_and_the_optimiser_knows_nothing_of_them(tmp_path, processes):
+def test_frozen_weights_stay_and_the_optimizer_knows_nothing_of_them(tmp_path, processes):
     cfg = frozen_config(tmp_path)
     start = build_runner(frozen_config(tmp_path / 'start'))
     before = start.bare_model.state_dict()

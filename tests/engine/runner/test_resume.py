@@ -10,7 +10,7 @@ from tests.engine.toy import Run, last_checkpoint, toy_config
 
 
 def differences(first, second):
-    """Names of what is not bit-equal in weights, EMA, optimiser and logged values."""
+    """Names of what is not bit-equal in weights, EMA, optimizer and logged values."""
     found = []
     for part in ('state_dict', 'ema_state_dict'):
         found += [

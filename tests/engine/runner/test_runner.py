@@ -59,7 +59,7 @@ def test_batch_norm_is_the_same_in_every_process(tmp_path):
 
 
 @pytest.mark.dist
-def test_zero_shards_the_optimiser_and_resumes(tmp_path):
+def test_zero_shards_the_optimizer_and_resumes(tmp_path):
     whole, half = (toy_config(tmp_path / name) for name in ('whole', 'half'))
     for cfg in (whole, half):
         cfg.train_cfg.max_epochs = 2
@@ -269,12 +269,12 @@ def test_one_process_is_not_wrapped(tmp_path):
 
 
 def test_sync_bn_takes_only_what_it_knows(tmp_path):
-    from mmaction.distributed.sync_batch_norm import synchronise_batch_norm
+    from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 
     with pytest.raises(ConfigError, match="sync_bn is 'torch' or False, not 'mmcv'"):
-        synchronise_batch_norm(torch.nn.BatchNorm3d(2), 'mmcv', 'cpu')
+        synchronize_batch_norm(torch.nn.BatchNorm3d(2), 'mmcv', 'cpu')
     assert (
-        type(synchronise_batch_norm(torch.nn.BatchNorm3d(2), False, 'cpu')) is torch.nn.BatchNorm3d
+        type(synchronize_batch_norm(torch.nn.BatchNorm3d(2), False, 'cpu')) is torch.nn.BatchNorm3d
     )
 
 

@@ -55,7 +55,7 @@ def test_top_k_equals_sklearn_without_ties():
     assert ours == pytest.approx(theirs)
 
 
-def test_mean_class_accuracy_equals_sklearn_where_all_classes_are_labelled():
+def test_mean_class_accuracy_equals_sklearn_where_all_classes_are_labeled():
     rng = np.random.default_rng(1)
     scores, labels = (
         rng.normal(size=(90, 5)),

@@ -98,8 +98,8 @@ def test_plot(tmp_path):
     )
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == list('410050203')
-    colours = {text.get_text(): text.get_color() for text in axes.texts}
-    assert colours['0'] == colours['1'] != colours['4'] == colours['5']
+    colors = {text.get_text(): text.get_color() for text in axes.texts}
+    assert colors['0'] == colors['1'] != colors['4'] == colors['5']
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ['run', 'jump', 'sit']
     assert (axes.get_xlabel(), axes.get_ylabel()) == ('predicted', 'true')
     figure.savefig(tmp_path / 'matrix.png')

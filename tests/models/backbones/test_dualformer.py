@@ -153,7 +153,7 @@ def test_compiles_without_graph_breaks(model, use_checkpoint):
         assert torch.allclose(ours, theirs), name
 
 
-def test_initialisation_reaches_convolutions_and_norms():
+def test_initialization_reaches_convolutions_and_norms():
     model = DualFormer('tiny')
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv3d):

@@ -1,4 +1,4 @@
-"""ActionDataPreprocessor: bytes in, normalised clips out."""
+"""ActionDataPreprocessor: bytes in, normalized clips out."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def batch(*shapes):
     ('format_shape', 'shape', 'axis'),
     [('NCTHW', (2, 3, 4, 5, 6), 2), ('NCHW', (2, 3, 5, 6), 2), ('MIX2d3d', (3, 5, 6), 1)],
 )
-def test_normalises_each_channel(format_shape, shape, axis):
+def test_normalizes_each_channel(format_shape, shape, axis):
     data = batch(shape, shape)
     out = ActionDataPreprocessor(MEAN, STD, format_shape=format_shape)(data)['inputs']
     stacked = torch.stack(data['inputs']).double()

@@ -70,7 +70,7 @@ def test_each_category_alike(case, with_mask, reduction):
     assert loss.sample_keys == (('category_mask',) if with_mask else ())
 
 
-def test_what_is_not_labelled_gets_no_gradient(case):
+def test_what_is_not_labeled_gets_no_gradient(case):
     scores, labels, known = case
     for loss_type in ('all', 'individual'):
         leaf = scores.clone().requires_grad_()
@@ -78,7 +78,7 @@ def test_what_is_not_labelled_gets_no_gradient(case):
         loss(leaf, labels, category_mask=known)['loss_cls'].backward()
         repeated = known.repeat_interleave(torch.tensor([2, 3, 1]), 1) > 0
         assert ((leaf.grad != 0) == repeated).all()
-        # A batch in which nothing is labelled changes nothing.
+        # A batch in which nothing is labeled changes nothing.
         leaf = scores.clone().requires_grad_()
         nothing = loss(leaf, labels, category_mask=torch.zeros(4, 3))['loss_cls']
         nothing.backward()

@@ -245,7 +245,7 @@ def test_weights_of_another_model_are_refused_in_one_sentence(trained, tmp_path)
     assert message.count('backbone.') == 1
 
 
-def test_other_classes_and_other_normalisation_are_refused():
+def test_other_classes_and_other_normalization_are_refused():
     with pytest.raises(ValueError, match='has 7 classes, the student num_classes=6'):
         student(teacher_model(classes=7)).load_teacher()
     with pytest.raises(ValueError, match=r'mean \[90.0, 90.0, 90.0\], the student'):

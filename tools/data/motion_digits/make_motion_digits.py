@@ -88,7 +88,7 @@ def trajectory(rng: np.random.Generator, label: int) -> np.ndarray:
     The generator gives the same numbers whatever the label is.
 
     Returns:
-        Array of shape (frames, 4): x and y of the centre and the side of the
+        Array of shape (frames, 4): x and y of the center and the side of the
         box in pixels, and the angle in degrees, clockwise.
     """
     frames = int(rng.integers(_LENGTHS[0] // 2, _LENGTHS[1] // 2 + 1)) * 2 + 1
@@ -111,8 +111,8 @@ def trajectory(rng: np.random.Generator, label: int) -> np.ndarray:
 
 def _background(rng: np.random.Generator, light: float) -> np.ndarray:
     """A plain, graded or cloudy still picture of shape (side, side, 3) around `light`."""
-    colour = light + rng.uniform(-0.08, 0.08, size=3)
-    picture = np.ones((SIDE, SIDE, 1), np.float32) * colour
+    color = light + rng.uniform(-0.08, 0.08, size=3)
+    picture = np.ones((SIDE, SIDE, 1), np.float32) * color
     kind = rng.integers(3)
     if kind == 1:
         direction = rng.uniform(0, 2 * math.pi)
@@ -128,7 +128,7 @@ def _background(rng: np.random.Generator, light: float) -> np.ndarray:
 
 
 def _lights(rng: np.random.Generator) -> tuple[float, np.ndarray]:
-    """The background's lightness and the digit's colour, well apart, in [0, 1]."""
+    """The background's lightness and the digit's color, well apart, in [0, 1]."""
     dark = rng.uniform(0.08, 0.32)
     bright = rng.uniform(dark + 0.5, 0.95)
     back, front = (dark, bright) if rng.random() < 0.6 else (bright, dark)
@@ -139,10 +139,10 @@ def _place(mask: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """The mask drawn at a pose: float32 array of shape (side, side, 1)."""
     x, y, size, angle = pose
     scale = _OVERSAMPLING * size / _MASK
-    centre = (len(mask) - 1) / 2
+    center = (len(mask) - 1) / 2
     # OpenCV counts angles counter-clockwise.
-    matrix = cv2.getRotationMatrix2D((centre, centre), -angle, scale)
-    matrix[:, 2] += np.array([x, y]) * _OVERSAMPLING - 0.5 - centre
+    matrix = cv2.getRotationMatrix2D((center, center), -angle, scale)
+    matrix[:, 2] += np.array([x, y]) * _OVERSAMPLING - 0.5 - center
     wide = cv2.warpAffine(mask, matrix, (SIDE * _OVERSAMPLING,) * 2, flags=cv2.INTER_LINEAR)
     return cv2.resize(wide, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[..., None]
 
@@ -159,13 +159,13 @@ def render_clip(rng: np.random.Generator, masks: np.ndarray, label: int) -> np.n
         uint8 RGB array of shape (frames, 80, 80, 3).
     """
     mask = masks[rng.integers(len(masks))]
-    light, colour = _lights(rng)
+    light, color = _lights(rng)
     background = _background(rng, light)
     poses = trajectory(rng, label)
     frames = np.empty((len(poses), SIDE, SIDE, 3), np.uint8)
     for frame, pose in zip(frames, poses, strict=True):
         alpha = _place(mask, pose)
-        picture = background + alpha * (colour.astype(np.float32) - background)
+        picture = background + alpha * (color.astype(np.float32) - background)
         frame[:] = np.clip(picture * 255 + 0.5, 0, 255)
     return frames
 
@@ -184,7 +184,7 @@ def write_video(path: Path, frames: np.ndarray) -> None:
     """Write uint8 RGB frames (T, H, W, 3) as H.264 in an MP4 file, atomically."""
     part = path.with_suffix('.part')
     with av.open(str(part), 'w', format='mp4') as container:
-        # One thread and a constant quantiser: under rate control (crf), x264 now and then
+        # One thread and a constant quantizer: under rate control (crf), x264 now and then
         # chose differently for the very same frames.
         options = {'qp': '20', 'preset': 'veryfast', 'threads': '1'}
         stream: Any = container.add_stream('libx264', rate=FPS, options=options)
@@ -363,7 +363,7 @@ def save_preview(path: Path, seed: int = 0, columns: int = 8) -> None:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Make the built-in dataset: handwritten digits, labelled by their motion.'
+        description='Make the built-in dataset: handwritten digits, labeled by their motion.'
     )
     parser.add_argument('--out', type=Path, default=Path('data/motion_digits'))
     parser.add_argument('--train-clips', type=int, default=800)
