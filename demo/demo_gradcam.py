@@ -29,7 +29,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add(
         '--target-layer-name',
         metavar='NAME',
-        help='layer such as backbone/blocks/3/3; negative numbers count from the end '
+        help='layer such as backbone/blocks/3/3; negative numbers count from the end, and '
+        'a block past the end of its stage is its last '
         '(default: the last block, backbone/blocks/-1/-1; with --method attention the last '
         'block of local windows beside the last one of the global pyramid)',
     )

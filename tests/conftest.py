@@ -1,10 +1,12 @@
 """Fixtures of every test: restored random state, the mmaction scope, CUDA skips."""
 
+import logging
 import random
 
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 
@@ -34,3 +36,15 @@ def _random_state():
 def _scope():
     """Types in configs resolve in the registries of mmaction."""
     init_default_scope('mmaction')
+
+
+@pytest.fixture
+def logged():
+    """What the current logger was told, which does not pass on to pytest's."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)

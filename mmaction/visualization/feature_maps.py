@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+import logging
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 __all__ = ['default_layer', 'find_layer', 'layers_with_maps', 'to_channels_first']
@@ -16,28 +19,42 @@ def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     """The layer of a path such as 'backbone/blocks/3/3' or 'backbone/blocks/-1/-1'.
 
     A negative number counts from the end of a list. A list itself, such as the
-    stage 'backbone/blocks/3', stands for its last layer.
+    stage 'backbone/blocks/3', stands for its last layer. A block past the end of a stage
+    is its last block, which is logged: command lines for one size of a model then work
+    for the others.
 
     Args:
         model: The recognizer.
-        name: Names of modules from the model down, joined by '/' or '.'.
+        name: Names of modules from the model down, joined by '/' or '.', with or without
+            'model' or 'module' before them.
 
     Returns:
-        The path, with negative numbers resolved, and the layer.
+        The path of the layer that was found, and the layer.
 
     Raises:
-        ValueError: There is no such layer; the message lists those there are.
+        ValueError: There is no such layer; the message lists the nearest and those there are.
     """
     module = model
     found: list[str] = []
-    for part in name.replace('.', '/').strip('/').split('/'):
+    parts = name.replace('.', '/').strip('/').split('/')
+    while len(parts) > 1 and parts[0] in ('model', 'module') and not hasattr(model, parts[0]):
+        del parts[0]
+    for part in parts:
         children = dict(module.named_children())
         key = part
         if part.startswith('-') and part[1:].isdigit() and _is_list(module):
             position = len(children) - int(part[1:])
             key = str(position) if position >= 0 else part
+        elif part.isdigit() and int(part) >= len(children) and _is_stage(model, found):
+            key = str(len(children) - 1)
+            stage = '/'.join(found)
+            print_log(
+                f'{stage} has {len(children)} blocks, so {name} means its last: {stage}/{key}',
+                'current',
+                logging.WARNING,
+            )
         if key not in children:
-            raise ValueError(_no_layer(name, part, '/'.join(found), children))
+            raise ValueError(_no_layer(model, name, part, found))
         module = children[key]
         found.append(key)
     while isinstance(module, nn.ModuleList) and len(module):
@@ -46,17 +63,38 @@ def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     return '/'.join(found), module
 
 
-def _is_list(module: nn.Module) -> bool:
+def _is_list(module: Any) -> bool:
     return isinstance(module, (nn.ModuleList, nn.Sequential))
 
 
-def _no_layer(name: str, part: str, parent: str, children: dict[str, nn.Module]) -> str:
+def _is_stage(model: nn.Module, path: Sequence[str]) -> bool:
+    """Whether a path is a list of blocks: 'backbone/blocks/3', 'backbone/layer4', 'blocks'.
+
+    Its members are no stages themselves, and it is a member of a list of stages or is
+    called blocks or layers.
+    """
+    module = model.get_submodule('.'.join(path))
+    if not path or not _is_list(module) or not len(module):
+        return False
+    nested = _is_list(model.get_submodule('.'.join(path[:-1])))
+    if not nested and not re.fullmatch(r'(?:blocks|layers?|stages?)_?\d*', path[-1]):
+        return False
+    return not any(
+        _is_list(child) or _is_list(getattr(child, 'blocks', None)) for child in module.children()
+    )
+
+
+def _no_layer(model: nn.Module, name: str, part: str, path: Sequence[str]) -> str:
+    """What to say of a name of which the model has `path`, but no `part` within it."""
+    parent = '/'.join(path)
     where = parent or 'the model'
+    children = [child for child, _ in model.get_submodule('.'.join(path)).named_children()]
     if not children:
         return f'there is no layer {name!r}: {where} has no layers within it'
-    there = ', '.join('/'.join(filter(None, (parent, child))) for child in children)
-    near = difflib.get_close_matches(part, children, n=1, cutoff=0.6)
-    hint = f'; did you mean {near[0]!r}?' if near and not part.lstrip('-').isdigit() else ''
+    there = ', '.join('/'.join((*path, child)) for child in children)
+    known = [path.replace('.', '/') for path, _ in model.named_modules() if path]
+    near = difflib.get_close_matches(name.replace('.', '/').strip('/'), known, n=3)
+    hint = f'; did you mean {" or ".join(near)}?' if near else ''
     return f'there is no layer {name!r}: {where} has no {part!r}{hint} (there are: {there})'
 
 

@@ -149,7 +149,7 @@ def test_attention_of_windows_beside_that_of_the_pyramid(files, monkeypatch, cap
 @pytest.mark.parametrize(
     ('options', 'text'),
     [
-        (['--target-layer-name', 'backbone/blocks/1/7'], 'there are: backbone/blocks/1/0, '),
+        (['--target-layer-name', 'backbone/blocks/7/1'], 'there are: backbone/blocks/0, '),
         (['--class', 'class z'], 'no class has this name; did you mean class '),
         (['--class', '17'], 'class 17 is outside the 6 classes'),
         (['--out-filename', 'a.txt'], 'has to end in .gif, .mp4, .png'),
@@ -196,3 +196,13 @@ def test_kinetics_checkpoint_shows_names_without_options(files, monkeypatch, cap
     assert any(line.rpartition(' (')[0] in names for line in capsys.readouterr().out.splitlines())
     (prediction,) = ActionRecogInferencer(model)(files[2])['predictions']
     assert set(prediction['pred_names']) <= set(names)
+
+
+def test_block_past_the_end_of_a_stage_is_its_last_block(files, monkeypatch, capfd):
+    """As the paper's README names a layer that only Tiny has."""
+    run(demo_gradcam, monkeypatch, *files, '--target-layer-name', 'model.backbone.blocks.1.3')
+    printed = ''.join(capfd.readouterr())
+    said = [line for line in printed.splitlines() if 'has 2 blocks' in line]
+    assert len(said) == 1
+    assert said[0].endswith('its last: backbone/blocks/1/1')
+    assert 'grad-cam of backbone/blocks/1/1 ' in printed

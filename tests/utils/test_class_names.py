@@ -1,13 +1,11 @@
 """Class names: the shipped lists, and which of them a checkpoint or config is about."""
 
 import importlib.util
-import logging
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from mmaction.utils import class_names
 from mmaction.utils.class_names import (
@@ -182,18 +180,6 @@ def test_config_of_a_checkpoint_is_never_run(tmp_path):
     assert find_class_names({}, 51, dict(cfg=text)) == known_class_names('hmdb51')
     assert not witness.exists()
     assert find_class_names({}, 51, dict(cfg='not python at all (')) is None
-
-
-@pytest.fixture
-def logged():
-    """What the current logger was told, which does not pass on to pytest's."""
-    records = []
-    handler = logging.Handler()
-    handler.emit = lambda record: records.append(record.getMessage())
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    yield records
-    logger.removeHandler(handler)
 
 
 def test_names_of_another_number_of_classes_are_passed_over_with_a_word(logged):

@@ -26,12 +26,17 @@ def test_a_stage_is_its_last_block(model):
 @pytest.mark.parametrize(
     ('name', 'text'),
     [
-        (
-            'backbone/blocks/1/3',
-            "backbone/blocks/1 has no '3' (there are: backbone/blocks/1/0, backbone/blocks/1/1)",
-        ),
-        ('backbone/blocks/-3/0', "backbone/blocks has no '-3' (there are: backbone/blocks/0, "),
-        ('backbone/block/0', "backbone has no 'block'; did you mean 'blocks'?"),
+        # A stage past the end is no other stage.
+        ('backbone/blocks/9/0', "backbone/blocks has no '9'; did you mean backbone/blocks/"),
+        ('backbone/blocks/7', "backbone/blocks has no '7'"),
+        ('backbone/patch_embeds/9', "backbone/patch_embeds has no '9'"),
+        ('backbone/pos_block/9', "backbone/pos_block has no '9'"),
+        ('backbone/blocks/1/-3', "backbone/blocks/1 has no '-3'"),
+        ('backbone/blocks/1/3x', "backbone/blocks/1 has no '3x'"),
+        ('blocks/1/0', "the model has no 'blocks'; did you mean backbone/blocks/1/0"),
+        ('model/model', "the model has no 'model'"),
+        ('backbone/blocks/-3/0', '(there are: backbone/blocks/0, backbone/blocks/1)'),
+        ('backbone/block/0', "backbone has no 'block'; did you mean backbone/blocks/0"),
         ('trunk', "the model has no 'trunk' (there are: data_preprocessor, backbone, cls_head)"),
         ('backbone/norm/gain', 'backbone/norm has no layers within it'),
     ],
@@ -40,6 +45,91 @@ def test_error_lists_what_there_is(model, name, text):
     with pytest.raises(ValueError, match=f'there is no layer {name!r}') as error:
         find_layer(model, name)
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'model.backbone.blocks.1.0',
+        'module/backbone/blocks/1/0',
+        'module.model.backbone.blocks.1.0',
+        'model/backbone.blocks/-1/0',
+    ],
+)
+def test_prefixes_of_wrappers_and_dots(model, name):
+    assert find_layer(model, name) == ('backbone/blocks/1/0', model.backbone.blocks[1][0])
+
+
+class Named(torch.nn.Module):
+    """A model of named parts."""
+
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+
+def blocks_of(number):
+    return [torch.nn.Conv3d(1, 1, 1) for _ in range(number)]
+
+
+def _resnet():
+    return Named(**{f'layer{i + 1}': torch.nn.Sequential(*blocks_of(2)) for i in range(4)})
+
+
+def _swin():
+    stages = [Named(blocks=torch.nn.ModuleList(blocks_of(n))) for n in (2, 2, 6)]
+    return Named(layers=torch.nn.ModuleList(stages))
+
+
+def _vit():
+    return Named(blocks=torch.nn.ModuleList(blocks_of(3)))
+
+
+def _torchvision_swin():
+    first, second = (torch.nn.Sequential(*blocks_of(2)) for _ in range(2))
+    return Named(features=torch.nn.Sequential(first, torch.nn.Conv3d(1, 1, 1), second))
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'name', 'found'),
+    [
+        (_resnet, 'layer4/5', 'layer4/1'),
+        (_swin, 'layers/2/blocks/17', 'layers/2/blocks/5'),
+        (_vit, 'blocks/11', 'blocks/2'),
+        (_torchvision_swin, 'features/2/5', 'features/2/1'),
+    ],
+)
+def test_a_block_past_the_end_of_a_stage_is_its_last_block(backbone, name, found, logged):
+    model = Named(backbone=backbone())
+    path, layer = find_layer(model, f'backbone/{name}')
+    assert path == f'backbone/{found}'
+    assert layer is model.get_submodule(path.replace('/', '.'))
+    (line,) = logged
+    assert line.endswith(f'means its last: {path}')
+    assert '\n' not in line
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'name'),
+    [(_resnet, 'layer5/0'), (_swin, 'layers/3/blocks/0'), (_torchvision_swin, 'features/9/0')],
+)
+def test_a_stage_past_the_end_is_an_error(backbone, name):
+    with pytest.raises(ValueError, match='there is no layer'):
+        find_layer(Named(backbone=backbone()), f'backbone/{name}')
+
+
+@pytest.mark.parametrize('arch', ['tiny', 'small', 'base'])
+def test_layer_of_the_readme_works_for_every_size(arch):
+    """'backbone/blocks/3/3' exists in Tiny alone."""
+    from mmaction.models import DualFormer
+
+    model = Named(backbone=DualFormer(arch=arch))
+    last = len(model.backbone.blocks[3]) - 1
+    assert find_layer(model, 'backbone/blocks/3/3')[0] == f'backbone/blocks/3/{min(3, last)}'
+    assert find_layer(model, 'backbone/blocks/2/99')[0].endswith(
+        f'/{len(model.backbone.blocks[2]) - 1}'
+    )
 
 
 def outputs_of(model):
