@@ -99,7 +99,7 @@ def test_published_views(name):
 
 
 @pytest.mark.parametrize('name', [n for n in NAMES if n.endswith(('_1k', '_22k'))])
-def test_names_that_promise_imagenet_weights_say_which(name):
+def test_config_names_with_imagenet_say_which_weights(name):
     cfg = load_config(LEAVES[NAMES.index(name)], [])
     model = cfg.imagenet_weights.removeprefix('timm://')
     assert model in timm.list_pretrained()
@@ -204,7 +204,7 @@ def write_list(root, dataset):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_every_leaf_trains_and_tests_at_small_size(name, media):
+def test_every_config_trains_and_tests_at_small_size(name, media):
     cfg = load_config(LEAVES[NAMES.index(name)], [f'data_root={media}'])
     shrink(cfg.model)
     if 'teacher' in cfg.model:
@@ -274,7 +274,7 @@ SETS = {
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_leaves_of_other_datasets(name):
+def test_configs_of_other_datasets(name):
     size, dataset = name.split('_', 1)
     full = f'dualformer_{size}_patch244_window877_{dataset}'
     cfg = load_config(LEAVES[NAMES.index(full)])
@@ -326,7 +326,7 @@ def test_leaves_of_other_datasets(name):
 
 
 @pytest.mark.parametrize('name', [name for name in NAMES if name in RECIPES or 'window877' in name])
-def test_leaves_read_what_prepare_writes(name):
+def test_configs_read_prepared_lists(name):
     cfg = load_config(LEAVES[NAMES.index(name)])
     dataset = Path(cfg.data_root).name
     reader = prepare.reader_of(dataset)
@@ -342,7 +342,7 @@ def test_leaves_read_what_prepare_writes(name):
 
 
 @pytest.mark.parametrize(('dataset', 'kind'), [('mmit', 'AccMetric'), ('hvu', 'HVUMetric')])
-def test_leaves_with_several_labels(dataset, kind):
+def test_multi_label_configs(dataset, kind):
     cfg = load_config(
         LEAVES[NAMES.index(f'dualformer_small_patch244_window877_{dataset}')],
     )
@@ -364,7 +364,7 @@ def test_leaves_with_several_labels(dataset, kind):
 
 @pytest.mark.parametrize('dataset', ['hmdb51', 'ucf101'])
 @pytest.mark.parametrize('split', [1, 2, 3])
-def test_one_option_chooses_the_split(dataset, split, media):
+def test_split_option(dataset, split, media):
     cfg = load_config(
         LEAVES[NAMES.index(f'dualformer_small_patch244_window877_{dataset}')],
         [f'split={split}', f'data_root={media}'],
@@ -395,5 +395,5 @@ def test_token_labels_are_published_ones_of_a_teacher_of_the_same_classes(name):
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=NAMES)
-def test_a_leaf_says_its_difference_only(leaf):
+def test_config_states_only_its_difference(leaf):
     assert len(leaf.read_text().splitlines()) <= 45

@@ -172,7 +172,7 @@ def test_commands_are_taken_by_the_tools(page, capsys):
             pytest.fail(f'{page.name}: {shlex.join(command)}: {error}')
 
 
-def test_there_are_many_commands():
+def test_many_commands_are_found():
     """The pages are read as they are meant."""
     found = [command for page in PAGES for command in commands_of(page)]
     tools = {

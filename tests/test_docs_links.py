@@ -110,7 +110,7 @@ def test_links_of_the_repository_become_links_of_the_site():
 
 
 @pytest.mark.skipif(find_spec('mkdocs') is None, reason='needs pip install -e ".[docs]"')
-def test_the_site_builds(tmp_path):
+def test_mkdocs_site_builds(tmp_path):
     done = subprocess.run(
         [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', tmp_path / 'site'],
         cwd=ROOT,

@@ -71,7 +71,7 @@ def test_requirements_are_met(environment):
     assert 'No broken requirements' in checked
 
 
-def test_mmaction2_beside_us_is_refused(environment, tmp_path):
+def test_import_beside_mmaction2_is_refused(environment, tmp_path):
     python, _ = environment
     info = tmp_path / 'mmaction2-1.2.0.dist-info'
     info.mkdir()
@@ -88,7 +88,7 @@ def test_mmaction2_beside_us_is_refused(environment, tmp_path):
     assert 'pip uninstall mmaction2' in done.stderr
 
 
-def test_import_is_light(environment):
+def test_import_mmaction_is_light(environment):
     python, folder = environment
     code = (
         'import sys, mmaction, mmaction.registry, mmaction.datasets, mmaction.engine\n'

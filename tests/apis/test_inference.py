@@ -62,7 +62,7 @@ def test_video_file_agrees_with_its_frames(model, tmp_path):
         torch.testing.assert_close(inference_recognizer(model, video).pred_score, expected)
 
 
-def test_another_pipeline(model, array):
+def test_custom_test_pipeline(model, array):
     steps = [dict(step) for step in model.cfg.test_pipeline]
     steps[1]['num_clips'] = 1
     other = inference_recognizer(model, array, steps).pred_score
@@ -128,7 +128,7 @@ def test_names_beside_the_test_list(tmp_path):
         (np.zeros((4, 8, 8, 3)), ValueError, 'of float64'),
     ],
 )
-def test_inputs_that_are_no_video(model, video, error, text):
+def test_invalid_input_types_are_errors(model, video, error, text):
     with pytest.raises(error, match=text):
         inference_recognizer(model, video)
 
@@ -140,7 +140,7 @@ def test_unreadable_video_is_named(model, tmp_path):
         inference_recognizer(model, path)
 
 
-def test_folders_that_are_no_clip(model, folder):
+def test_folder_without_frames_is_error(model, folder):
     (folder / 'img_00007.png').unlink()
     with pytest.raises(ValueError, match=r'frame img_00007\.png of .* is missing'):
         inference_recognizer(model, folder)
@@ -160,7 +160,7 @@ def test_frames_numbered_from_any_number_without_zeros(model, folder, array):
     torch.testing.assert_close(inference_recognizer(model, folder).pred_score, expected)
 
 
-def test_what_is_no_config_or_device():
+def test_invalid_config_or_device_is_error():
     with pytest.raises(TypeError, match='config must be a path or a Config, not list'):
         init_recognizer([])
     with pytest.raises(FileNotFoundError, match=r'there is no config file nowhere\.py'):

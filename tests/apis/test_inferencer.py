@@ -31,7 +31,7 @@ def scores(result):
     return np.array([p['pred_scores'] for p in result['predictions']])
 
 
-def test_videos_arrays_and_folders_in_one_call_keep_their_order(inferencer, video, array, folder):
+def test_mixed_inputs_keep_their_order(inferencer, video, array, folder):
     result = inferencer([video, array, folder], batch_size=2)
     one_by_one = [scores(inferencer(v))[0] for v in (video, array, folder)]
     np.testing.assert_allclose(scores(result), one_by_one, atol=1e-6)
@@ -45,7 +45,7 @@ def test_videos_arrays_and_folders_in_one_call_keep_their_order(inferencer, vide
         assert len(prediction['top5']) == 5
 
 
-def test_one_clip_and_one_crop_are_looked_at(inferencer, array):
+def test_default_pipeline_is_single_view(inferencer, array):
     steps = [dict(step) for step in inferencer.model.cfg.test_pipeline]
     steps[1]['num_clips'] = 1
     steps[4]['type'] = 'CenterCrop'
@@ -92,7 +92,7 @@ def test_labeled_videos(inferencer, video, array, tmp_path, kind):
     assert error < 8  # of 255, by compression
 
 
-def test_equal_names_do_not_overwrite_each_other(inferencer, video, tmp_path):
+def test_outputs_of_equal_names_are_kept_apart(inferencer, video, tmp_path):
     out = tmp_path / 'out'
     inferencer([video, video], vid_out_dir=out)
     assert sorted(p.name for p in out.iterdir()) == ['clip_0.mp4', 'clip_1.mp4']
@@ -114,7 +114,7 @@ def test_names_of_mmaction2s_unified_inferencer(model, array):
         MMAction2Inferencer()
 
 
-def test_a_missing_input_is_found_before_any_is_classified(inferencer, array, monkeypatch):
+def test_missing_input_fails_before_inference(inferencer, array, monkeypatch):
     monkeypatch.setattr(inferencer.model, 'test_step', lambda batch: pytest.fail('classified'))
     with pytest.raises(FileNotFoundError, match='missing'):
         inferencer([array, 'missing.mp4'])

@@ -21,7 +21,7 @@ def video():
     return np.random.default_rng(0).integers(0, 256, (50, 60, 80, 3), dtype=np.uint8)
 
 
-def test_windows_cover_the_video_and_see_their_own_frames(model, video):
+def test_windows_cover_the_video_without_gaps(model, video):
     assert window_span(model) == 15
     windows = list(classify_windows(model, Frames(video), stride=1.0, batch_size=2))
     assert [(w.start, w.stop) for w in windows] == [(0, 16), (16, 32), (32, 48), (34, 50)]
@@ -34,7 +34,7 @@ def test_windows_cover_the_video_and_see_their_own_frames(model, video):
         assert window.label == int(alone.pred_label)
 
 
-def test_half_windows_leave_no_slivers(model, video):
+def test_last_window_is_not_shorter_than_half(model, video):
     windows = list(classify_windows(model, Frames(video[:48])))
     edges = sorted({w.start for w in windows} | {w.stop for w in windows})
     assert edges == [0, 8, 16, 24, 32, 40, 48]
@@ -47,7 +47,7 @@ def test_short_videos_are_one_window(model, video):
         list(classify_windows(model, Frames(video), stride=0))
 
 
-def test_segments_and_their_picture():
+def test_segments_and_timeline():
     windows = [
         Window(0, 10, np.array([0.9, 0.1])),
         Window(5, 15, np.array([0.7, 0.3])),

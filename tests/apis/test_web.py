@@ -97,7 +97,7 @@ def site():
         yield site
 
 
-def test_a_clip_from_upload_to_oblivion(site, clip):
+def test_upload_is_classified_then_deleted(site, clip):
     status, answer, _ = site.send(clip.read_bytes(), 'my%20holiday.mp4')
     assert status == 202
     key = answer['id']
@@ -159,7 +159,7 @@ def test_pages_and_their_headers(site):
         '/api/examples/0',
     ],
 )
-def test_other_files_are_out_of_reach(path):
+def test_path_traversal_is_refused(path):
     with Site() as site:
         job = site.jobs.open('x')
         fake_explain(Path(__file__), job.folder, lambda *_: None)
@@ -171,7 +171,7 @@ def test_other_files_are_out_of_reach(path):
         assert 'root' not in str(content)
 
 
-def test_a_name_is_only_a_name(site, clip):
+def test_uploaded_file_name_is_never_a_path(site, clip):
     for name in ('..%2f..%2fetc%2fpasswd', 'C:%5cx%5cpasswd', '%2fetc%2fpasswd'):
         job = site.finished(site.send(clip.read_bytes(), name)[1]['id'])
         assert (job['state'], job['name']) == ('done', 'passwd')
@@ -192,7 +192,7 @@ def test_a_name_is_only_a_name(site, clip):
         (b'\x00\x00\x00\x18ftypmp42' + b'\x00' * 200, 'a.mp4 is damaged or incomplete'),
     ],
 )
-def test_what_is_no_video_gets_a_sentence(site, data, sentence):
+def test_upload_that_is_no_video_returns_message(site, data, sentence):
     job = site.finished(site.send(data)[1]['id'])
     assert job['state'] == 'failed'
     assert job['error'].startswith(sentence)
@@ -200,7 +200,7 @@ def test_what_is_no_video_gets_a_sentence(site, data, sentence):
     assert not [p for p in site.jobs.root.rglob('*') if p.is_file()]
 
 
-def test_a_broken_video_and_a_fault_of_ours_get_a_sentence(clip, capsys):
+def test_corrupt_video_and_internal_error_return_messages(clip, capsys):
     def explain(video, folder, progress):
         raise error(f'{video}: no frame 3')
 
@@ -235,7 +235,7 @@ def test_limits(site, tmp_path):
     assert 'a.mp4 has 640 x 48 pixels' in job['error']
 
 
-def test_a_sender_who_goes_away_leaves_nothing(site):
+def test_aborted_upload_leaves_no_file(site):
     connection = http.client.HTTPConnection('127.0.0.1', site.port)
     connection.putrequest('POST', '/api/jobs?name=a')
     connection.putheader('Content-Length', '200000')
@@ -249,7 +249,7 @@ def test_a_sender_who_goes_away_leaves_nothing(site):
         time.sleep(0.01)
 
 
-def test_other_sites_are_refused(site, clip):
+def test_cross_origin_requests_are_refused(site, clip):
     data = clip.read_bytes()
     status, _, _ = site.ask('POST', '/api/jobs?name=a', data, Origin='http://elsewhere.org')
     assert status == 403
@@ -260,7 +260,7 @@ def test_other_sites_are_refused(site, clip):
     assert site.ask('GET', '/api/info', Host=f'localhost:{site.port}')[0] == 200
 
 
-def test_clips_wait_for_their_turn_and_nothing_stays_behind(clip):
+def test_clips_are_queued_and_deleted_afterwards(clip):
     release = threading.Event()
 
     def explain(video, folder, progress):
@@ -290,7 +290,7 @@ def test_clips_wait_for_their_turn_and_nothing_stays_behind(clip):
     assert clip.exists()  # an example is no upload
 
 
-def test_old_results_make_room(clip):
+def test_oldest_results_are_evicted(clip):
     jobs = Jobs(fake_explain, LIMITS)
     try:
         for _ in range(KEPT + 3):
@@ -304,7 +304,7 @@ def test_old_results_make_room(clip):
         jobs.close()
 
 
-def test_results_of_a_lost_page_go_by_themselves(clip, monkeypatch):
+def test_abandoned_results_expire(clip, monkeypatch):
     monkeypatch.setattr('mmaction.apis.web.jobs.LIFETIME', 0.2)
     monkeypatch.setattr('mmaction.apis.web.jobs.LOOK_EVERY', 0.05)
     jobs = Jobs(fake_explain, LIMITS)
@@ -322,7 +322,7 @@ def test_results_of_a_lost_page_go_by_themselves(clip, monkeypatch):
         jobs.close()
 
 
-def test_containers_by_their_first_bytes(tmp_path):
+def test_container_is_detected_by_magic_bytes(tmp_path):
     for name, kind in (
         ('a.mp4', 'mov'),
         ('a.mkv', 'matroska'),
@@ -352,7 +352,7 @@ def test_containers_by_their_first_bytes(tmp_path):
         check_video(sound, 'sound.mp4', LIMITS)
 
 
-def test_explainer_gives_all_that_the_page_shows(tmp_path, clip):
+def test_explainer_returns_everything_on_the_page(tmp_path, clip):
     model = init_recognizer(tiny_config(), device='cpu')
     steps = []
     result = Explainer(model, None)(clip, tmp_path, lambda share, step: steps.append((share, step)))
@@ -378,7 +378,7 @@ def test_explainer_gives_all_that_the_page_shows(tmp_path, clip):
     assert abs(first.mean() - frames[0].mean()) < 12
 
 
-def test_a_model_of_single_frames_has_scores_and_frames_only(tmp_path, clip):
+def test_frame_model_has_no_saliency_maps(tmp_path, clip):
     cfg = tiny_config()
     cfg.model = dict(
         type='Recognizer2D',

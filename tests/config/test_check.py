@@ -50,7 +50,7 @@ def test_keyword_arguments_are_followed_through_the_bases():
     assert names(Bare) == set()
 
 
-def test_where_anything_is_taken_that_is_said():
+def test_arbitrary_keyword_arguments_are_reported():
     assert accepted_arguments(Open)[1]
     assert accepted_arguments(lambda a, **kwargs: None) == ({'a'}, True)
 
@@ -60,7 +60,7 @@ def test_functions_and_classes_of_libraries():
     assert {'lr', 'betas', 'weight_decay'} <= names(torch.optim.AdamW)
 
 
-def test_an_optimizer_that_is_spread_takes_what_the_one_within_takes():
+def test_zero_optimizer_accepts_inner_arguments():
     def cfg(**more):
         kinds = dict(type='ZeroRedundancyOptimizer', optimizer_type='AdamW')
         return Config(dict(optim_wrapper=dict(optimizer=dict(**kinds, lr=1e-3, **more))))

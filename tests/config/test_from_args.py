@@ -22,7 +22,7 @@ def cfg(tmp_path):
     return Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth', resume=False))
 
 
-def test_resume_auto_takes_the_last_checkpoint_if_there_is_one(cfg, tmp_path):
+def test_auto_resume_uses_last_checkpoint(cfg, tmp_path):
     from_args.set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
     save_checkpoint_file({}, tmp_path / 'epoch_1.pth')
@@ -38,7 +38,7 @@ def test_resume_from_a_file(cfg, tmp_path):
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'x.pth'))
 
 
-def test_a_worker_started_again_goes_on_only_with_this_run(cfg, tmp_path, monkeypatch):
+def test_restarted_worker_resumes_only_its_own_run(cfg, tmp_path, monkeypatch):
     monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
     save_checkpoint_file({}, tmp_path / 'epoch_1.pth')
     from_args.set_resume(cfg, None)
@@ -48,7 +48,7 @@ def test_a_worker_started_again_goes_on_only_with_this_run(cfg, tmp_path, monkey
     assert cfg.resume is True
 
 
-def test_average_clips_goes_where_the_config_says_it():
+def test_average_clips_is_set_on_head_or_recognizer():
     cfg = Config(dict(model=dict(cls_head=dict(average_clips=None), test_cfg=dict())))
     from_args.set_average_clips(cfg, 'prob')
     assert cfg.model.cls_head.average_clips == 'prob'
@@ -74,7 +74,7 @@ def test_metrics_and_their_options():
         from_args.set_metrics(Config(dict(test_evaluator=dict(type='Other'))), ['x'], [])
 
 
-def test_tensorboard_is_added_once_or_said_to_be_missing():
+def test_tensorboard_is_added_once_or_reported_missing():
     cfg = Config(dict(visualizer=dict(type='V', vis_backends=[dict(type='LocalVisBackend')])))
     try:
         import torch.utils.tensorboard  # noqa: F401

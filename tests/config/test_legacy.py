@@ -83,7 +83,7 @@ def learning_rates(param_scheduler, epochs, rate=1.0):
 # ---------------------------------------------------------------- the published configs
 
 
-def test_there_are_ten_and_all_have_leaves():
+def test_every_published_config_has_one_of_ours():
     assert len(PUBLISHED) == 10
     assert PAIRS == PUBLISHED
 
@@ -281,14 +281,14 @@ def cosine(least, epochs, each_step=False):
         ("policy='fixed', warmup='linear', warmup_iters=30", lambda *_: 1.0, (30, 0.1), 1e-9),
     ],
 )
-def test_learning_rates_are_those_of_0x(changed, lr_config, policy, warm_up, tolerance):
+def test_learning_rates_equal_0x(changed, lr_config, policy, warm_up, tolerance):
     cfg = changed(f'lr_config = dict(_delete_=True, {lr_config})\ntotal_epochs = 6')
     found = learning_rates(cfg.param_scheduler, 6)
     wanted = [published_rate(step, policy, warm_up) for step in range(6 * EPOCH)]
     np.testing.assert_allclose(found, wanted, atol=tolerance)
 
 
-def test_constant_warm_up(changed):
+def test_constant_warmup(changed):
     cfg = changed(
         "lr_config = dict(_delete_=True, policy='fixed', warmup='constant', warmup_iters=7)"
     )
@@ -402,7 +402,7 @@ def test_cosine_restarts(changed):
         ('train_cfg = None\nmodel = dict(train_cfg=None)', 'train_cfg.max_epochs', 1),
     ],
 )  # fmt: skip
-def test_what_becomes_of_a_key(changed, capsys, more, place, wanted):
+def test_converted_keys(changed, capsys, more, place, wanted):
     node = changed(more)
     for part in place.split('.'):
         node = node[int(part)] if isinstance(node, list) else node.get(part)
@@ -410,7 +410,7 @@ def test_what_becomes_of_a_key(changed, capsys, more, place, wanted):
     assert 'warning' not in capsys.readouterr().err
 
 
-def test_evaluation_and_test_need_their_lists(changed):
+def test_missing_val_or_test_list_is_named(changed):
     cfg = changed('data = dict(val=None)')
     assert cfg.val_dataloader is cfg.val_cfg is cfg.val_evaluator is None
     assert cfg.default_hooks.checkpoint.get('save_best') is None
@@ -428,7 +428,7 @@ def test_without_optimizer_and_epochs_a_config_can_be_tested(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('missing', ['data.train', 'total_epochs', 'optimizer'])
-def test_a_part_of_training_that_is_missing_is_named(changed, capsys, missing):
+def test_missing_training_section_is_named(changed, capsys, missing):
     cfg = changed('data = dict(train=None)' if missing == 'data.train' else f'{missing} = None')
     assert cfg.train_dataloader is cfg.optim_wrapper is cfg.param_scheduler is cfg.train_cfg is None
     assert f'warning: {missing} not given: the config can only be' in capsys.readouterr().err
@@ -535,7 +535,7 @@ def test_inference_with_an_old_config(tmp_path):
         ),
     ],
 )
-def test_what_has_no_counterpart_is_named(changed, capsys, more, told):
+def test_keys_without_counterpart_are_named(changed, capsys, more, told):
     changed(more)
     assert re.search(told, capsys.readouterr().err)
 
@@ -544,7 +544,7 @@ def test_what_has_no_counterpart_is_named(changed, capsys, more, told):
     ('package', 'backends'), [('math', ['LocalVisBackend', 'TensorboardVisBackend']),
                               ('no_such_package', ['LocalVisBackend'])],
 )  # fmt: skip
-def test_tensorboard_only_where_it_is(changed, capsys, monkeypatch, package, backends):
+def test_tensorboard_only_if_installed(changed, capsys, monkeypatch, package, backends):
     from mmaction.config.legacy import runtime
 
     monkeypatch.setitem(runtime._PACKAGES, 'TensorboardVisBackend', package)
@@ -609,7 +609,7 @@ def dicts_in(node, way=()):
             yield from dicts_in(value, (*way, key))
 
 
-def test_no_misspelt_key_passes_anywhere():
+def test_misspelled_key_is_an_error_at_every_place():
     """Each key of a published config, one letter short, in all its sections."""
     raw = read_config(OLD / 'dualformer_tiny_tokenlabel_patch244_window877_kinetics400_1k.py')
     values = raw._cfg_dict.to_dict()
@@ -672,12 +672,12 @@ def test_options_with_new_keys():
         ('total_epochs.x=1', 'total_epochs is 1, which has no key "x"'),
     ],
 )
-def test_misspelt_options(option, message):
+def test_misspelled_options_are_errors(option, message):
     with pytest.raises(ConfigError, match=message):
         load_config(PICO, [option])
 
 
-def test_only_the_first_process_tells(capsys, monkeypatch):
+def test_conversion_notes_are_printed_by_rank_0_only(capsys, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     load_config(PICO)
     assert capsys.readouterr().err == ''
@@ -686,7 +686,7 @@ def test_only_the_first_process_tells(capsys, monkeypatch):
     assert 'form of mmaction2 0.x' in capsys.readouterr().err
 
 
-def test_new_configs_are_not_taken_for_old_ones():
+def test_new_configs_are_not_detected_as_0x():
     for path in LEAVES.values():
         assert not is_old_config(read_config(path)), path
     assert not is_old_config(dict(data=dict(data_root='x'), model={}))
@@ -725,12 +725,12 @@ def test_text_of_a_config_gives_its_values():
         assert max(map(len, text.splitlines())) <= 100
 
 
-def test_what_is_no_value_cannot_be_written():
+def test_unserializable_value_is_error():
     with pytest.raises(TypeError, match='which a config file cannot hold'):
         config_source(dict(x=torch.nn.Linear))
 
 
-def test_differences_merge_to_what_was_wanted():
+def test_config_differences_merge_back():
     base = dict(a=1, hook=dict(type='A', x=1, y=2), same=[1], other=dict(type='B', z=1))
     wanted = dict(a=1, hook=dict(type='A', x=1, y=3), same=[1], other=dict(type='C', z=1), new=True)
     changes = difference(base, wanted)

@@ -89,7 +89,7 @@ def test_dicts_and_json_in_options(text, value):
     assert parse_value(text) == value
 
 
-def test_a_dict_without_values():
+def test_empty_dict_values():
     with pytest.raises(ConfigError, match=r'"Flip" in dict\(Flip\) is no KEY=VALUE'):
         parse_value('dict(Flip)')
 
@@ -100,7 +100,7 @@ def test_options_have_an_equals_sign():
         parse_options(['seed'])
 
 
-def test_a_missing_file_names_the_nearest(config):
+def test_missing_file_suggests_nearest(config):
     path = config()
     with pytest.raises(FileNotFoundError, match=r'did you mean .*digits\.py'):
         load_config(path.with_name('digit.py'))
@@ -108,12 +108,12 @@ def test_a_missing_file_names_the_nearest(config):
         load_config(path.parent / 'nowhere' / 'digits.py')
 
 
-def test_a_config_that_does_not_run_names_its_fault(config):
+def test_config_that_raises_names_file_and_error(config):
     with pytest.raises(ConfigError, match=r'digits\.py cannot be read'):
         load_config(config('model = undefined_name'))
 
 
-def test_keys_that_the_file_lacks_can_be_set(config):
+def test_options_can_add_known_keys(config):
     cfg = load_config(
         config(),
         ['model.backbone.pretrained=a file.pth', 'model.backbone.use_checkpoint=True', 'compile=1'],
@@ -129,7 +129,7 @@ def test_items_of_lists_by_their_index(config):
         load_config(config(), ['param_scheduler.3.T_max=5'])
 
 
-def test_data_root_reaches_the_datasets(config):
+def test_data_root_option_reaches_every_dataset(config):
     cfg = load_config(config(), ['data_root=/my data'])
     assert cfg.train_dataloader.dataset.data_root == '/my data'
 
@@ -140,7 +140,7 @@ def test_data_root_by_the_environment(config, monkeypatch):
     assert load_config(config()).train_dataloader.dataset.data_root == '/elsewhere'
 
 
-def test_variables_reach_what_was_made_of_them(config):
+def test_variable_override_reaches_derived_values(config):
     cfg = load_config(config(), ['train_pipeline.1.clip_len=16', 'num_classes=5'])
     assert cfg.train_dataloader.dataset.pipeline[1].clip_len == 16
     assert cfg.model.cls_head.num_classes == 5
@@ -148,7 +148,7 @@ def test_variables_reach_what_was_made_of_them(config):
     assert cfg.train_cfg.max_epochs == 8
 
 
-def test_a_variable_that_is_used_up_warns(config, capsys):
+def test_overriding_an_unused_variable_warns(config, capsys):
     load_config(config('name = "x"\nwork_dir = f"work_dirs/{name}"\n'), ['name=y'])
     assert 'name=... changes a variable that nothing' in capsys.readouterr().err
 
@@ -178,7 +178,7 @@ def test_a_variable_that_is_used_up_warns(config, capsys):
         ('train_cfg.max_epochs.x=1', 'is 8, which has no key "x"'),
     ],
 )
-def test_a_misspelt_option_fails_with_the_nearest_name(config, option, message):
+def test_misspelled_option_suggests_nearest(config, option, message):
     with pytest.raises(ConfigError, match=message):
         load_config(config(), [option])
 
@@ -193,12 +193,12 @@ def test_a_misspelt_option_fails_with_the_nearest_name(config, option, message):
         ("custom_hooks = [dict(type='EMAHook', ema_typ='x')]", 'did you mean "ema_type"'),
     ],
 )
-def test_a_misspelt_line_fails_with_the_nearest_name(config, line, message):
+def test_misspelled_config_key_suggests_nearest(config, line, message):
     with pytest.raises(ConfigError, match=message):
         load_config(config(line))
 
 
-def test_own_variables_are_left_alone(config):
+def test_user_variables_are_kept(config):
     cfg = load_config(config('my_setting = dict(anything=1)\nclips_per_gpu = 8\nmodels = 3'))
     assert cfg.my_setting.anything == 1
 
@@ -211,5 +211,5 @@ def test_a_0x_config_is_recognised(tmp_path):
 
 
 @pytest.mark.parametrize('path', sorted(Path('configs').rglob('dualformer_*_*.py')), ids=str)
-def test_every_leaf_passes(path):
+def test_every_config_passes_the_check(path):
     load_config(path)

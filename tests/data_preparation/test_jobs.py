@@ -30,7 +30,7 @@ def run(jobs, workers=2, timeout=5):
     return {outcome.job: outcome for outcome in outcomes}
 
 
-def test_bad_files_crashes_and_hangs_do_not_stop_the_others():
+def test_corrupt_crashing_and_hanging_files_do_not_stop_the_others():
     done = run(['a', 'bad', 'crash', 'hang', 'b', 'c'], timeout=6)
     assert done['bad'].reason == 'it is bad'
     assert done['crash'].reason == 'reading it crashed (SIGABRT)'
@@ -40,7 +40,7 @@ def test_bad_files_crashes_and_hangs_do_not_stop_the_others():
     assert run([]) == {}
 
 
-def test_other_errors_end_the_run_and_kill_what_is_running():
+def test_unexpected_error_stops_all_jobs():
     start = time.monotonic()
     with pytest.raises(OSError, match='disk full'):
         run(['hang', 'bug'], timeout=50)
@@ -50,7 +50,7 @@ def test_other_errors_end_the_run_and_kill_what_is_running():
     assert time.monotonic() - start < 20
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path):
+def test_file_appears_only_when_complete(tmp_path):
     path = tmp_path / 'new' / ('x' * 251 + '.txt')
     file_jobs.write_text(path, ['a', 'b\udcff'])
     assert path.read_bytes() == b'a\nb\xff\n'
@@ -65,7 +65,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_files_are_found_once_and_the_others_counted(tmp_path):
+def test_files_are_found_once_and_others_counted(tmp_path):
     for name in ('b/-1.MP4', 'a/2.mp4', 'a/._2.mp4', 'a/x.txt', '.hidden/3.mp4', 'out/4.mp4', 'no'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -78,7 +78,7 @@ def test_files_are_found_once_and_the_others_counted(tmp_path):
         file_jobs.find_files(tmp_path / 'nowhere', ['.mp4'])
 
 
-def test_work_is_what_is_missing_or_older_than_its_video(tmp_path):
+def test_outdated_and_missing_outputs_are_rebuilt(tmp_path):
     videos, out = tmp_path / 'videos', tmp_path / 'videos' / 'out'
     out.mkdir(parents=True)
     for name in ('a.avi', 'b.mp4', 'c.mp4'):
@@ -111,7 +111,7 @@ def test_settings_of_another_run_are_an_error(tmp_path):
     file_jobs.check_settings(file, {'side': 320}, False)
 
 
-def test_chunks_hold_every_frame_once(tmp_path, monkeypatch):
+def test_frame_chunks_cover_every_frame_once(tmp_path, monkeypatch):
     path = write_video(tmp_path / 'clip.mp4', num_frames=150)
     sizes = []
     for limit in (1 << 28, 1):
@@ -122,7 +122,7 @@ def test_chunks_hold_every_frame_once(tmp_path, monkeypatch):
     assert sizes == [[64, 64, 22], [1] * 150]
 
 
-def test_failures_are_listed_and_an_old_list_goes(tmp_path, capsys):
+def test_failure_list_replaces_the_previous_one(tmp_path, capsys):
     file = tmp_path / 'failures.txt'
     file_jobs.report_failures({f'a\n{n:02}\udcff': 'why' for n in range(30)}, file, 'videos')
     lines = file.read_bytes().splitlines()

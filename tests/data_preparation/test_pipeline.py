@@ -46,7 +46,7 @@ def fails(capsys, root, *options, dataset='kinetics400'):
     return capsys.readouterr().err
 
 
-def test_check_names_what_cannot_be_read_and_goes_on(tmp_path, capsys, clip, monkeypatch):
+def test_check_lists_unreadable_clips_and_continues(tmp_path, capsys, clip, monkeypatch):
     kinetics(tmp_path, [f'a,id{i},0,10' for i in range(4)])
     videos = tmp_path / 'videos'
     videos.mkdir()
@@ -105,7 +105,7 @@ def test_check_of_frames_and_images(tmp_path):
     assert not (web / 'train.txt').exists()
 
 
-def test_faulty_folders_of_frames_are_named(tmp_path, capsys):
+def test_faulty_frame_folders_are_reported(tmp_path, capsys):
     kinetics(tmp_path, [f'x,{name},0,1' for name in ('ok', 'gap', 'late', 'other', 'two', 'flow')])
     videos = tmp_path / 'videos'
     images(videos, 'ok', 'val0')
@@ -128,7 +128,7 @@ def test_faulty_folders_of_frames_are_named(tmp_path, capsys):
     assert 'filename_tmpl' not in capsys.readouterr().out
 
 
-def test_folders_of_frames_are_listed_once(tmp_path, monkeypatch):
+def test_frame_folders_are_listed_once(tmp_path, monkeypatch):
     images(tmp_path / 'frames', 'a/one', 'a/two', 'b/three', count=4)
     (tmp_path / 'frames' / 'a' / 'circle').symlink_to(tmp_path / 'frames')
     journal = tmp_path / 'frames.jsonl'
@@ -151,7 +151,7 @@ def test_folders_of_frames_are_listed_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('parts', [1, 2, 3])
-def test_the_index_finds_the_end_of_a_path(parts):
+def test_media_index_matches_path_suffix(parts):
     paths = ['x/y/-a [1];.MP4', 'x/y/b.tar.mp4', 'z/y/c.mp4.webm']
     index = MediaIndex(paths, ('.mp4', '.webm'))
     for path in paths:
@@ -162,7 +162,7 @@ def test_the_index_finds_the_end_of_a_path(parts):
         assert MediaIndex(paths, ('.mp4', '.webm'), fold_case=True).find(end.upper()) == path
 
 
-def test_several_clips_of_one_name(tmp_path, capsys):
+def test_clips_with_equal_names(tmp_path, capsys):
     kinetics(tmp_path, ['training dog,a,0,1', 'training dog,b,0,1'], ['training dog,b,0,1'])
     touch(
         tmp_path / 'videos',
@@ -187,7 +187,7 @@ def test_several_clips_of_one_name(tmp_path, capsys):
     assert 'train: 1 left out: 2 clips could be meant' in capsys.readouterr().out
 
 
-def test_a_clip_is_listed_once(tmp_path):
+def test_each_clip_is_listed_once(tmp_path):
     kinetics(tmp_path, ['x,a,0,1', 'x,a,0,1', 'y,b,0,1'], ['x,val0,0,1'])
     touch(tmp_path / 'videos', 'a_000000_000001.mp4', 'b_000000_000001.mp4')
     out = run(tmp_path, 'kinetics400')
@@ -197,7 +197,7 @@ def test_a_clip_is_listed_once(tmp_path):
     assert reason.endswith('train.csv:2 already')
 
 
-def test_classes_in_an_order_of_ones_own(tmp_path, capsys):
+def test_custom_class_order(tmp_path, capsys):
     kinetics(tmp_path, ['x,a,0,1', 'y,b,0,1'], ['y,c,0,1'])
     touch(tmp_path / 'videos', *(f'{name}_000000_000001.mp4' for name in 'abc'))
     file = tmp_path / 'names.txt'
@@ -214,7 +214,7 @@ def test_classes_in_an_order_of_ones_own(tmp_path, capsys):
     assert 'a class is there twice' in fails(capsys, tmp_path, '--classes', file)
 
 
-def test_lists_of_others_are_not_replaced(tmp_path, capsys):
+def test_foreign_lists_are_not_overwritten(tmp_path, capsys):
     kinetics(tmp_path, ['x,a,0,1'], ['x,c,0,1'])
     touch(tmp_path / 'videos', *(f'{name}_000000_000001.mp4' for name in 'abc'))
     put(tmp_path / 'out', {'classes.txt': 'mine\n'})
@@ -241,7 +241,7 @@ def test_lists_of_others_are_not_replaced(tmp_path, capsys):
     assert len(lines(out / 'train.txt')) == 2
 
 
-def test_a_wrong_folder_is_told(tmp_path, capsys):
+def test_wrong_folder_is_reported(tmp_path, capsys):
     kinetics(tmp_path, ['x,a,0,1'])
     assert "there is no folder '" + str(tmp_path / 'videos') in fails(capsys, tmp_path)
     (tmp_path / 'videos').mkdir()
@@ -259,7 +259,7 @@ def test_a_wrong_folder_is_told(tmp_path, capsys):
     assert 'docs/data_preparation.md' in error
 
 
-def test_lists_stay_when_no_clip_can_be_read(tmp_path, capsys):
+def test_lists_are_kept_if_no_clip_is_readable(tmp_path, capsys):
     kinetics(tmp_path, ['x,a,0,1'])
     touch(tmp_path / 'videos', 'a_000000_000001.mp4')
     out = run(tmp_path, 'kinetics400')
@@ -268,7 +268,7 @@ def test_lists_stay_when_no_clip_can_be_read(tmp_path, capsys):
     assert lines(out / 'train.txt') == ['a_000000_000001.mp4 0']
 
 
-def test_a_file_that_is_there_twice_is_told(tmp_path, capsys):
+def test_duplicate_file_is_reported(tmp_path, capsys):
     kinetics(tmp_path, ['x,a,0,1'])
     put(tmp_path / 'annotations', {'one/test.csv': '', 'two/test.csv': ''})
     touch(tmp_path / 'videos', 'a_000000_000001.mp4')
@@ -277,7 +277,7 @@ def test_a_file_that_is_there_twice_is_told(tmp_path, capsys):
     assert 'could both be meant' in error
 
 
-def test_a_name_that_a_list_cannot_hold_is_told(tmp_path, capsys):
+def test_unlistable_file_name_is_reported(tmp_path, capsys):
     put(
         tmp_path / 'annotations',
         {
@@ -291,7 +291,7 @@ def test_a_name_that_a_list_cannot_hold_is_told(tmp_path, capsys):
     assert "'x/a 7' cannot stand in a list, where it reads as 'x/a': rename it" in error
 
 
-def test_trim_cuts_what_the_annotation_names(tmp_path, capsys):
+def test_trim_cuts_annotated_segments(tmp_path, capsys):
     segments = [[0.4, 1.2], [1.5, 9.0], [5.0, 6.0]]
     put(
         tmp_path / 'annotations',
@@ -346,7 +346,7 @@ def test_trim_cuts_what_the_annotation_names(tmp_path, capsys):
     assert before == {path.name: path.stat().st_mtime_ns for path in (videos / 'clips').iterdir()}
 
 
-def test_options_that_do_not_go_together(tmp_path, capsys):
+def test_conflicting_options_are_errors(tmp_path, capsys):
     assert '--quick is for --check' in fails(capsys, tmp_path, '--quick')
     assert '--trim is for videos of activitynet' in fails(capsys, tmp_path, '--trim')
     error = fails(capsys, tmp_path, '--classes', 'x', '--class-order', 'alphabetical')
@@ -355,7 +355,7 @@ def test_options_that_do_not_go_together(tmp_path, capsys):
     assert 'has no other order of classes than mmaction2' in error
 
 
-def test_the_command_from_anywhere(tmp_path):
+def test_command_works_from_any_folder(tmp_path):
     kinetics(tmp_path, ['x,-a,0,1'], ['x,b,0,1'])
     touch(tmp_path / 'videos', '-a_000000_000001.mp4', 'b_000000_000001.mp4')
     command = [sys.executable, ROOT / 'tools' / 'data' / 'prepare.py', 'kinetics400']

@@ -190,7 +190,7 @@ def labels(sample):
 
 
 @pytest.mark.parametrize('dataset', CASES)
-def test_the_config_reads_what_was_prepared(tmp_path, media, dataset):
+def test_config_reads_prepared_lists(tmp_path, media, dataset):
     name, clips, files, options = CASES[dataset]
     put(tmp_path / 'annotations', files)
     numbers_only = dataset in ('sthv1', 'jester')

@@ -24,7 +24,7 @@ def fails(capsys, root, dataset, *options):
 
 
 @pytest.mark.parametrize('dataset', prepare.DATASETS)
-def test_a_reader_states_what_is_published(dataset):
+def test_reader_states_published_sizes(dataset):
     reader = prepare.reader_of(dataset)
     assert reader.num_classes > 0
     assert all(count > 0 for count in reader.official.values())
@@ -304,7 +304,7 @@ def test_kinetics400(tmp_path, capsys):
     assert class_names_beside(str(out / 'train.txt')) == names
 
 
-def test_kinetics600_takes_txt_of_cvdf_not_our_own_lists(tmp_path, capsys):
+def test_kinetics600_reads_cvdf_txt_but_not_our_lists(tmp_path, capsys):
     put(
         tmp_path / 'annotations',
         {
@@ -762,7 +762,7 @@ def test_omnisource(tmp_path, capsys):
     assert 'k200_val.txt:1: label 200 is outside the 2 classes' in capsys.readouterr().err
 
 
-def test_the_table_of_supported_datasets():
+def test_supported_datasets_table_is_current():
     text = (ROOT / 'docs' / 'supported_datasets.md').read_text()
     named = set()
     for line in text.splitlines():
@@ -783,7 +783,7 @@ def test_the_table_of_supported_datasets():
             assert {f'{count:,}', str(count)} & set(re.findall('[0-9,]*[0-9]', preparation)), name
 
 
-def test_the_commands_of_the_page():
+def test_documented_commands_match_the_readers():
     text = (ROOT / 'docs' / 'data_preparation.md').read_text()
     commands = re.findall(r'^python tools/data/prepare\.py ([a-z].+)$', text, re.MULTILINE)
     parsed = [prepare.parse_args(shlex.split(command)) for command in commands]

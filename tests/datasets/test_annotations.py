@@ -22,7 +22,7 @@ def entries(tmp_path):
     return read
 
 
-def test_blank_lines_crlf_and_trailing_blanks_do_no_harm(entries):
+def test_blank_lines_crlf_and_trailing_spaces_are_ignored(entries):
     found = entries('\ufeffa/b.mp4 3\r\n\r\n  \nc.mp4 0  \r\nd.mp4\t12\n')
     assert found == [
         dict(filename='a/b.mp4', label=3),
@@ -31,7 +31,7 @@ def test_blank_lines_crlf_and_trailing_blanks_do_no_harm(entries):
     ]
 
 
-def test_the_label_follows_the_last_delimiter(entries):
+def test_label_follows_last_delimiter(entries):
     assert entries('my  clip 2.mp4 7\n')[0] == dict(filename='my  clip 2.mp4', label=7)
     by_comma = ListFormat('filename', delimiter=',')
     assert entries('a b, c.mp4,7\n', by_comma)[0] == dict(filename='a b, c.mp4', label=7)
@@ -39,7 +39,7 @@ def test_the_label_follows_the_last_delimiter(entries):
     assert entries('a 1.mp4||7\n', by_bars)[0] == dict(filename='a 1.mp4', label=7)
 
 
-def test_a_name_that_is_not_utf8_is_kept(entries):
+def test_non_utf8_file_name_is_kept(entries):
     (found,) = entries(b'caf\xe9.mp4 1\n')
     assert found['filename'].encode('utf-8', 'surrogateescape') == b'caf\xe9.mp4'
 
@@ -74,7 +74,7 @@ def test_several_labels(entries):
     ]
 
 
-def test_csv_by_blanks_or_commas(entries):
+def test_csv_with_spaces_or_commas(entries):
     found = entries('a_000010.mp4 57\nb c.mp4,3\n"d, e.mp4", 4\nf,g.mp4 5\n', name='train.csv')
     assert [(item['filename'], item['label']) for item in found] == [
         ('a_000010.mp4', 57),
@@ -125,7 +125,7 @@ def test_what_is_wrong_is_named(entries, content, form, name, message):
         entries(content, form, name)
 
 
-def test_a_missing_list_names_the_key():
+def test_missing_list_names_config_key():
     with pytest.raises(FileNotFoundError, match=r"'no/such.txt' does not exist: set `ann_file`"):
         read_list('no/such.txt', VIDEO)
     with pytest.raises(ValueError, match='`ann_file` is empty'):

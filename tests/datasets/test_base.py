@@ -79,7 +79,7 @@ def load(dataset, num_workers=0, seed=1, **kwargs):
 # Where files are
 
 
-def test_data_root_stands_before_relative_paths(folder, tmp_path):
+def test_data_root_is_joined_with_relative_paths(folder, tmp_path):
     dataset = folder(pipeline=INFO)
     assert dataset.ann_file == str(tmp_path / 'list.txt')
     assert dataset[0]['filename'] == str(tmp_path / 'good0.mp4')
@@ -90,7 +90,7 @@ def test_data_root_stands_before_relative_paths(folder, tmp_path):
     assert absolute[0]['filename'] == str(tmp_path / 'sub' / 'good0.mp4')
 
 
-def test_prefixes_that_are_no_folders_are_kept(folder):
+def test_non_folder_prefixes_are_kept(folder):
     ann_file = folder(pipeline=INFO).ann_file
     remote = VideoDataset(ann_file, INFO, dict(video='s3://bucket/clips'), data_root='/data')
     assert remote[0]['filename'] == 's3://bucket/clips/good0.mp4'
@@ -98,7 +98,7 @@ def test_prefixes_that_are_no_folders_are_kept(folder):
     assert bare[0]['filename'] == 'good0.mp4'
 
 
-def test_what_is_missing_is_named_with_its_key(folder, tmp_path):
+def test_missing_files_are_named_with_config_key(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no.txt' does not exist: set `ann_file`"):
         VideoDataset('no.txt', INFO, data_root=str(tmp_path))
     ann_file = folder(pipeline=INFO).ann_file
@@ -130,7 +130,7 @@ def test_subsets_and_copies(folder):
 # Classes and labels
 
 
-def test_classes_beside_the_list(folder, tmp_path):
+def test_classes_file_next_to_the_list(folder, tmp_path):
     assert 'classes' not in folder(pipeline=INFO).metainfo
     (tmp_path / 'classes.txt').write_text('run\njump\nsit still\n')
     assert folder(pipeline=INFO, lazy_init=True).metainfo['classes'] == ['run', 'jump', 'sit still']
@@ -138,7 +138,7 @@ def test_classes_beside_the_list(folder, tmp_path):
     assert given.metainfo['classes'] == ('a', 'b', 'c')
 
 
-def test_labels_without_a_name_or_class(folder, tmp_path):
+def test_labels_outside_the_classes_are_errors(folder, tmp_path):
     (tmp_path / 'classes.txt').write_text('run\njump\n')
     with pytest.raises(ValueError, match=r'list.txt: label 2 .*good2.*there are 2 class names'):
         folder(pipeline=INFO)
@@ -149,7 +149,7 @@ def test_labels_without_a_name_or_class(folder, tmp_path):
         folder(pipeline=INFO, num_classes=2)
 
 
-def test_several_labels_become_a_vector(tmp_path):
+def test_multi_labels_become_multi_hot(tmp_path):
     (tmp_path / 'list.txt').write_text('a.mp4 1 3\nb.mp4\n')
     with pytest.raises(ValueError, match='`multi_class=True` needs `num_classes`'):
         VideoDataset(str(tmp_path / 'list.txt'), INFO, multi_class=True)
@@ -163,7 +163,7 @@ def test_several_labels_become_a_vector(tmp_path):
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_training_replaces_broken_files_and_says_which(folder, num_workers):
+def test_unreadable_training_clips_are_replaced_and_named(folder, num_workers):
     # Of a file with too few frames, those it has can be read.
     kinds = [kind for kind in BROKEN if kind != 'too few frames']
     others = [f'{kind}.mp4' for kind in kinds]
@@ -183,7 +183,7 @@ def test_training_replaces_broken_files_and_says_which(folder, num_workers):
     assert reasons[str(folder.root / 'sound only.mp4')] == 'it holds no video stream'
 
 
-def test_replacements_come_from_the_seed(folder):
+def test_replacement_clips_depend_on_the_seed(folder):
     others = ['a.mp4', 'b.mp4', 'c.mp4']
     dataset = folder(others)
 
@@ -197,7 +197,7 @@ def test_replacements_come_from_the_seed(folder):
     assert taken(0, 3) != taken(0, 4)
 
 
-def test_training_stops_when_nothing_can_be_read(folder):
+def test_training_stops_if_no_clip_is_readable(folder):
     dataset = folder(['a.mp4', 'b.mp4'], good=0, max_refetch=3)
     message = r'4 clips in a row cannot be read, more than max_refetch=3 allows.*/[ab].mp4'
     with pytest.raises(UnreadableVideoError, match=message):
@@ -206,7 +206,7 @@ def test_training_stops_when_nothing_can_be_read(folder):
         load(dataset, num_workers=1)
 
 
-def test_a_plain_index_draws_from_the_global_state(folder):
+def test_plain_index_uses_global_random_state(folder):
     dataset = folder()
     np.random.seed(1)
     first = dataset[0]['inputs']
@@ -219,7 +219,7 @@ def test_a_plain_index_draws_from_the_global_state(folder):
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_testing_marks_broken_files(folder, num_workers):
+def test_unreadable_test_clips_are_marked(folder, num_workers):
     dataset = folder(['gone.mp4'], test_mode=True)
     found = load(dataset, num_workers)
     assert [item['sample'].sample_idx for item in found] == list(range(7))
@@ -232,7 +232,7 @@ def test_testing_marks_broken_files(folder, num_workers):
     assert not any('unreadable' in item['sample'] for item in found[:6])
 
 
-def test_testing_is_the_same_for_any_index(folder):
+def test_test_samples_do_not_depend_on_order(folder):
     dataset = folder(test_mode=True)
     expected = dataset[2]['inputs']
     np.random.seed(5)
@@ -240,7 +240,7 @@ def test_testing_is_the_same_for_any_index(folder):
     assert torch.equal(expected, dataset[SampleKey(2, epoch=4, seed=9)]['inputs'])
 
 
-def test_a_transform_that_gives_up_counts_as_unreadable(folder):
+def test_transform_returning_none_counts_as_unreadable(folder):
     def picky(results):
         return None if results['filename'].endswith('good2.mp4') else results
 
@@ -249,7 +249,7 @@ def test_a_transform_that_gives_up_counts_as_unreadable(folder):
     assert set(told) == {(str(folder.root / 'good2.mp4'), 'a transform returned None')}
 
 
-def test_a_fallback_is_told(folder):
+def test_decoder_fallback_is_logged(folder):
     write_video(folder.root / 'narrow.mp4', num_frames=12, width=96)
     (found,) = [
         item['sample']
@@ -265,7 +265,7 @@ def test_a_fallback_is_told(folder):
 
 
 @pytest.mark.parametrize('test_mode', [False, True])
-def test_hangs_and_crashes_do_not_stop_a_run(folder, test_mode):
+def test_hanging_and_crashing_files_do_not_stop_a_run(folder, test_mode):
     others = ['hang.mp4', 'crash.mp4']
     pipeline = [Misbehaving(), *REST]
     dataset = folder(others, pipeline=pipeline, decode_timeout=6.0, test_mode=test_mode)
@@ -288,7 +288,7 @@ def test_hangs_and_crashes_do_not_stop_a_run(folder, test_mode):
     }
 
 
-def test_an_error_in_a_transform_keeps_its_type_in_a_worker(folder):
+def test_transform_error_keeps_its_type_across_workers(folder):
     def wrong(results):
         raise KeyError('no such key')
 
@@ -309,7 +309,7 @@ for batch in DataLoader(dataset, sampler=EpochSampler(dataset, shuffle=False), c
 
 
 @pytest.mark.slow
-def test_without_workers_a_hang_ends_the_run_with_its_name(folder):
+def test_hang_without_workers_ends_the_run_and_names_the_file(folder):
     folder(['hang.mp4'], good=2)
     done = subprocess.run(
         [sys.executable, '-c', HANGING_SCRIPT, str(folder.root)],
@@ -322,7 +322,7 @@ def test_without_workers_a_hang_ends_the_run_with_its_name(folder):
     assert f"reading '{folder.root / 'hang.mp4'}' took longer than 3 s" in done.stderr
 
 
-def test_without_a_timeout_nothing_is_isolated(folder):
+def test_no_child_process_without_timeout(folder):
     def who(results):
         return dict(pid=os.getpid(), parent=os.getppid())
 

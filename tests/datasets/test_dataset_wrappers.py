@@ -68,7 +68,7 @@ def epochs(sampler, number):
 
 
 @pytest.mark.parametrize('ratio', [(2, 1, 1), (1, 3, 2), (5, 1, 4)])
-def test_every_group_has_the_ratio(ratio):
+def test_every_window_has_the_ratio(ratio):
     sampler = make(ratio)
     groups = -(-7 // ratio[0])
     for keys in epochs(sampler, 3):
@@ -80,7 +80,7 @@ def test_every_group_has_the_ratio(ratio):
     assert len(set(orders)) == 4
 
 
-def test_all_clips_of_a_source_are_used_equally_often():
+def test_clips_of_a_source_are_used_equally_often():
     uses = Counter(int(key) for keys in epochs(make((2, 1, 1)), 35) for key in keys)
     # 35 epochs of 4 groups: 280 of 7 clips, 140 of 20, 140 of 3.
     assert {uses[i] for i in range(7)} == {40}
@@ -88,7 +88,7 @@ def test_all_clips_of_a_source_are_used_equally_often():
     assert {uses[i] for i in range(27, 30)} <= {46, 47}
 
 
-def test_a_clip_that_comes_twice_is_drawn_twice():
+def test_duplicated_clip_is_sampled_twice():
     sampler = make((1, 1, 4))
     keys = next(epochs(sampler, 1))
     assert len({key.entropy for key in keys}) == len(keys) == 42
@@ -99,7 +99,7 @@ def test_a_clip_that_comes_twice_is_drawn_twice():
 
 
 @pytest.mark.parametrize('world', [2, 3])
-def test_processes_share_the_order_and_resume_in_it(world):
+def test_ranks_share_order_and_resume_within_it(world):
     whole = [(int(key), key.entropy) for key in make()]
     for skip in (0, 6):
         samplers = [make(world=world, rank=rank) for rank in range(world)]

@@ -29,7 +29,7 @@ def make(tmp_path):
     return dataset
 
 
-def test_labels_count_through_the_categories(make):
+def test_labels_are_offset_by_category(make):
     dataset = make()
     first, second, third = (dataset.get_data_info(index) for index in range(3))
     assert first['label'].tolist() == [0, 0, 0, 1, 0, 0, 1, 0, 1]
@@ -76,12 +76,12 @@ def test_errors_name_the_entry(make, entries, name, message):
         make(entries, name)
 
 
-def test_categories_and_numbers_go_together(make):
+def test_categories_match_label_counts(make):
     with pytest.raises(ValueError, match='2 tag_categories, but 3 tag_category_nums'):
         make(tag_categories=('a', 'b'))
 
 
-def test_an_image_is_a_clip_that_stands_still(tmp_path):
+def test_image_becomes_a_static_clip(tmp_path):
     (tmp_path / 'web').mkdir()
     Image.fromarray(frame_pixels(5, 64, 48)).save(tmp_path / 'web' / 'x 1.png')
     (tmp_path / 'list.txt').write_text('x 1.png 2\n')

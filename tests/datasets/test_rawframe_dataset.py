@@ -62,7 +62,7 @@ def test_items(root):
     assert folder[0]['frame_dir'] == 'my clip 0'
 
 
-def test_frames_are_those_chosen(root):
+def test_frames_match_sampled_indices(root):
     data = make(root)[1]
     assert data['imgs'].shape == (3, 6, 8, 3)
     expected = np.stack([frame(index, 1) for index in data['frame_inds']])
@@ -70,7 +70,7 @@ def test_frames_are_those_chosen(root):
     assert data['frame_inds'].min() >= 1
 
 
-def test_an_offset_leaves_frames_out(root):
+def test_offset_skips_leading_frames(root):
     whole = [dict(type='SampleFrames', clip_len=6, test_mode=True), dict(type='RawFrameDecode')]
     data = make(root, 'offset.txt', whole, with_offset=True)[0]
     assert data['imgs'][:, 0, 0, 0].tolist() == [11, 12, 13, 14, 15, 16]

@@ -8,7 +8,7 @@ def sample(**facts):
     return ActionDataSample(metainfo=facts)
 
 
-def test_reports_of_batches_of_any_nesting():
+def test_reports_are_found_in_nested_batches():
     replaced = sample(filename='c.mp4', replaced=[('a.mp4', 'empty'), ('b.mp4', 'cut')])
     lost = sample(filename='d.mp4', unreadable='no frames')
     other = sample(filename='e.mp4', decoder_fallback=('e.mp4', 'size'))

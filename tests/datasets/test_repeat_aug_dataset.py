@@ -33,7 +33,7 @@ def make(root, pipeline=(*READ, *PACK), **kwargs):
     return RepeatAugDataset('list.txt', list(pipeline), data_root=str(root), **kwargs)
 
 
-def test_each_clip_has_frames_of_its_own(video_folder):
+def test_repeats_sample_different_frames(video_folder):
     clips = make(video_folder, READ, num_repeats=3)[SampleKey(5)]
     assert len(clips) == 3
     for clip in clips:
@@ -43,7 +43,7 @@ def test_each_clip_has_frames_of_its_own(video_folder):
     assert not np.shares_memory(clips[0]['imgs'], clips[1]['imgs'])
 
 
-def test_the_same_frames_with_sample_once(video_folder):
+def test_sample_once_repeats_the_same_frames(video_folder):
     clips = make(video_folder, sample_once=True)[SampleKey(5)]
     assert len(clips) == 4
     starts = make(video_folder, READ, sample_once=True)[SampleKey(5)]
@@ -55,7 +55,7 @@ def test_the_same_frames_with_sample_once(video_folder):
     assert np.any(starts[1]['imgs'])
 
 
-def test_the_decoder_is_asked_once(video_folder, monkeypatch):
+def test_file_is_decoded_once_for_all_repeats(video_folder, monkeypatch):
     asked = []
     read = DecordReader.get_batch
     monkeypatch.setattr(
@@ -86,7 +86,7 @@ def test_batches(video_folder):
         assert torch.equal(torch.stack(mine['inputs']), torch.stack(reference['inputs']))
 
 
-def test_a_broken_file_is_replaced_and_told_once(video_folder, tmp_path):
+def test_unreadable_file_is_replaced_and_logged_once(video_folder, tmp_path):
     path = tmp_path / 'list.txt'
     path.write_text(f'gone.mp4 0\n{video_folder}/clip 1.mp4 1\n')
     dataset = RepeatAugDataset(str(path), [*READ, *PACK])
@@ -108,7 +108,7 @@ def test_wrong_use(video_folder):
         make(video_folder, num_repeats=0)
 
 
-def test_the_collate_function_is_known_to_configs():
+def test_collate_function_is_registered():
     from mmengine.registry import FUNCTIONS
 
     assert FUNCTIONS.get('repeat_pseudo_collate') is repeat_pseudo_collate

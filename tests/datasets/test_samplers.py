@@ -29,7 +29,7 @@ def merged(size, world, skip=0, **kwargs):
     return [share[step] for step in range(steps) for share in shares if step < len(share)]
 
 
-def test_order_depends_on_seed_and_epoch_alone():
+def test_order_depends_only_on_seed_and_epoch():
     sampler = make(50)
     first = indices(sampler)
     assert sorted(first) == list(range(50))
@@ -71,14 +71,14 @@ def test_more_processes_than_samples():
     assert [len(make(2, 5, rank, round_up=False)) for rank in range(5)] == [1, 1, 0, 0, 0]
 
 
-def test_skip_goes_on_where_the_epoch_was_left():
+def test_skip_continues_within_the_epoch():
     whole = indices(make(12))
     assert merged(12, 1, skip=4) == whole[4:]
     assert merged(12, 2, skip=4) == whole[4:]
     assert merged(12, 3, skip=12) == []
 
 
-def test_skip_holds_for_one_pass_of_its_epoch():
+def test_skip_applies_to_one_epoch_only():
     sampler = make(10)
     whole = indices(sampler)
     sampler.skip(6)
@@ -103,13 +103,13 @@ def test_state_dict():
     assert other.seed == 7
 
 
-def test_without_a_seed_one_is_drawn():
+def test_random_seed_if_none_is_given():
     sampler = DATA_SAMPLERS.build(dict(type='EpochSampler', dataset=range(5), seed=None))
     assert isinstance(sampler.seed, int)
     assert sorted(indices(sampler)) == [0, 1, 2, 3, 4]
 
 
-def test_a_key_is_an_integer_that_remembers():
+def test_sample_key_is_an_integer_with_epoch_and_seed():
     key = SampleKey(17, epoch=2, seed=5)
     assert list(range(20))[key] == 17
     assert key.entropy == (5, 2, 17)

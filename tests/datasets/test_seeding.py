@@ -23,7 +23,7 @@ def test_equal_integers_give_equal_draws():
             assert not set(draw()) & set(first)
 
 
-def test_the_state_outside_is_left_alone():
+def test_global_random_state_is_restored():
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
     expected = draw()
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
@@ -32,7 +32,7 @@ def test_the_state_outside_is_left_alone():
     assert draw() == expected
 
 
-def test_generators_are_of_their_own():
+def test_seeded_generators_are_independent():
     np.random.seed(0)
     before = np.random.get_state()[2]
     assert sample_generator(4, 5).integers(1000) == sample_generator(4, 5).integers(1000)

@@ -28,7 +28,7 @@ def make(root, pipeline=TRAIN, **kwargs):
     return VideoDataset('list.txt', pipeline, data_root=str(root), **kwargs)
 
 
-def test_frames_are_those_chosen(video_folder):
+def test_frames_match_sampled_indices(video_folder):
     data = make(video_folder, READ)[3]
     assert data['imgs'].dtype == np.uint8
     assert data['imgs'].shape == (4, 80, 128, 3)
@@ -58,7 +58,7 @@ def test_workers_do_not_change_the_batches(video_folder, num_workers):
         assert torch.equal(mine, reference)
 
 
-def test_the_key_chooses_the_draws(video_folder):
+def test_sample_key_determines_augmentation(video_folder):
     dataset = make(video_folder)
     first = dataset[SampleKey(1, epoch=0, seed=5)]['inputs']
     np.random.rand(3)
@@ -67,7 +67,7 @@ def test_the_key_chooses_the_draws(video_folder):
     assert not torch.equal(first, dataset[SampleKey(1, epoch=0, seed=6)]['inputs'])
 
 
-def test_one_of_several_splits(video_folder):
+def test_split_placeholder_selects_the_list(video_folder):
     (video_folder / 'list_split3.txt').write_text('clip 2.mp4 1\n')
 
     def make(ann_file, split):

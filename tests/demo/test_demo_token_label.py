@@ -50,7 +50,7 @@ def files(tmp_path):
     return tmp_path
 
 
-def test_demo_writes_picture_and_gif(files, capsys):
+def test_demo_writes_png_and_gif(files, capsys):
     paths = [str(files / name) for name in ('config.py', 'model.pth', 'clip.mp4')]
     out = ['--out', str(files / 'tokens.png'), '--gif', str(files / 'tokens.gif')]
     demo_token_label.main([*paths, *out, '--frames', '3', '--classes', str(files / 'classes.txt')])
@@ -70,7 +70,7 @@ def test_demo_writes_picture_and_gif(files, capsys):
         (['--classes', 'none.txt'], 'there is no label file none.txt'),
     ],
 )
-def test_demo_tells_what_is_wrong(files, capsys, change, message):
+def test_demo_errors_name_the_problem(files, capsys, change, message):
     paths = [str(files / name) for name in ('config.py', 'model.pth', 'clip.mp4')]
     with pytest.raises(SystemExit):
         demo_token_label.main([*paths, '--out', str(files / 'a.png'), *change])

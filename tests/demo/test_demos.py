@@ -50,7 +50,7 @@ def frames_of(path):
         return np.stack([f.to_ndarray(format='rgb24') for f in container.decode(video=0)])
 
 
-def test_table_of_the_best_classes(files, monkeypatch, capsys, tmp_path):
+def test_demo_prints_top_classes(files, monkeypatch, capsys, tmp_path):
     model = init_recognizer(*files[:2], device='cpu')
     scores = inference_recognizer(model, files[2]).pred_score
     run(demo, monkeypatch, *files)
@@ -126,7 +126,7 @@ def test_gradcam_contact_sheet_of_a_class_and_folder(files, monkeypatch, capsys,
     assert '\nclass c (' in capsys.readouterr().out
 
 
-def test_attention_of_windows_beside_that_of_the_pyramid(files, monkeypatch, capsys, tmp_path):
+def test_attention_of_windows_and_pyramid(files, monkeypatch, capsys, tmp_path):
     sheet, film, one = (tmp_path / name for name in ('sheet.png', 'film.gif', 'one.gif'))
     how = ('--method', 'attention')
     run(demo_gradcam, monkeypatch, *files, *how, '--out-filename', sheet)

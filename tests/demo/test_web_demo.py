@@ -204,7 +204,7 @@ def test_start_errors(files, capsys, options, text):
     assert text in capsys.readouterr().err
 
 
-def test_without_the_extra(files, monkeypatch, capsys):
+def test_missing_web_extra_is_named(files, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'uvicorn', None)
     with pytest.raises(SystemExit):
         web_demo.main([str(files / 'config.py'), str(files / 'model.pth')])

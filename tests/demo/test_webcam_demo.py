@@ -34,7 +34,7 @@ def run(files, *options):
     webcam_demo.main([config, checkpoint, '--camera-id', video, '--device', 'cpu', *options])
 
 
-def test_lines_and_video(files, tmp_path, capsys):
+def test_webcam_prints_predictions_and_writes_video(files, tmp_path, capsys):
     out = tmp_path / 'out.mp4'
     run(files, '--headless', '--out-filename', str(out))
     *lines, written = capsys.readouterr().out.splitlines()
@@ -50,7 +50,7 @@ def test_lines_and_video(files, tmp_path, capsys):
     assert change[:6].max() < 8 < 20 < change[6:].min()  # no panel before the first result
 
 
-def test_scores_are_those_of_the_latest_clip_averaged(files):
+def test_webcam_scores_average_recent_clips(files):
     config, checkpoint, video = files
     model = init_recognizer(config, checkpoint, 'cpu')
     frames = Frames(video).read(range(30))

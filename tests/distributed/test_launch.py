@@ -37,12 +37,12 @@ def test_one_process():
         ('ray', 'is one of none, pytorch, slurm, mpi, not "ray"'),
     ],
 )
-def test_a_launcher_that_is_not_there(launcher, message):
+def test_unknown_launcher_is_error(launcher, message):
     with pytest.raises(ConfigError, match=message):
         launch.init_processes(launcher)
 
 
-def test_the_environment_of_slurm(monkeypatch):
+def test_slurm_environment(monkeypatch):
     slurm = dict(
         PROCID='5',
         NTASKS='8',

@@ -50,7 +50,7 @@ def train_both(folder, processes, options, bf16, use_checkpoint):
 
 @pytest.mark.dist
 @pytest.mark.parametrize(('processes', 'use_checkpoint'), [(1, False), (1, True), (2, True)])
-def test_a_compiled_run_has_the_same_losses(tmp_path, processes, use_checkpoint):
+def test_compiled_run_has_the_same_losses(tmp_path, processes, use_checkpoint):
     # The graphs that inductor gets, run as they are: quick.
     output = train_both(tmp_path, processes, dict(backend='aot_eager'), False, use_checkpoint)
     # The order of sums, 1e-7 a step, which AdamW's division by small second moments enlarges.
@@ -73,7 +73,7 @@ def test_inductor_on_the_cpu(tmp_path, processes, bf16, use_checkpoint):
     compare(tmp_path / 'plain', tmp_path / 'compiled', *((2e-3, 5e-2) if bf16 else (1e-5, 1e-3)))
 
 
-def test_a_checkpoint_of_a_compiled_run_goes_on_without(tmp_path):
+def test_compiled_checkpoint_resumes_uncompiled(tmp_path):
     cfg = config(tmp_path, compile=dict(backend='aot_eager'))
     runner = build_runner(cfg)
     runner.train()
@@ -95,7 +95,7 @@ def inductor():
         yield settings
 
 
-def test_testing_compiles_where_it_is_asked_to(tmp_path, inductor):
+def test_test_compile_option(tmp_path, inductor):
     metrics = []
     for name, options in (('plain', None), ('compiled', dict(backend='aot_eager'))):
         torch.manual_seed(2)

@@ -136,7 +136,7 @@ class Evil:
         ('a.txt', b'', r'has to end in \.pkl, \.json or \.yaml'),
     ],
 )
-def test_files_that_are_no_results(tmp_path, capsys, name, content, text):
+def test_invalid_result_files_are_errors(tmp_path, capsys, name, content, text):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=text):
         read_results(tmp_path / name)
@@ -235,7 +235,7 @@ def test_damaged_and_missing_logs(run_dir, tmp_path, monkeypatch, capsys):
     assert 'expected a work dir with' in message
 
 
-def test_contact_sheet_of_the_clips_as_a_run_draws_them(config, tmp_path, monkeypatch, capsys):
+def test_browse_dataset_shows_training_clips(config, tmp_path, monkeypatch, capsys):
     from mmaction.datasets import SampleKey
     from mmaction.registry import DATASETS
 

@@ -51,7 +51,7 @@ def run(folder, monkeypatch):
     return run
 
 
-def test_every_stage_is_a_row(run, folder, capsys):
+def test_every_pipeline_stage_is_a_row(run, folder, capsys):
     run(str(folder / 'a.txt'), str(folder / 'b.txt'))
     out = capsys.readouterr().out
     rows = re.findall(r'^(\w[\w ]*?) +(\d+\.\d+) +(\d+\.\d|-)(?: +(\d+\.\d+))?$', out, re.MULTILINE)
@@ -96,7 +96,7 @@ def test_a_missing_list_is_one_error(run, folder, capsys):
     assert re.search(r'^error: .*none\.txt', capsys.readouterr().err)
 
 
-def test_the_pipeline_has_to_pack(run, folder, capsys):
+def test_pipeline_without_packing_is_error(run, folder, capsys):
     (folder / 'config.py').write_text(CONFIG.replace("dict(type='PackActionInputs'),", ''))
     with pytest.raises(SystemExit):
         run(str(folder / 'a.txt'))

@@ -15,7 +15,7 @@ from tools.analysis_tools import (
 PICO = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
 
 
-def test_subjects_take_turns_and_are_compared(tmp_path, capsys):
+def test_models_are_interleaved_and_compared(tmp_path, capsys):
     out = tmp_path / 'rows.json'
     against = 'plain'
     command = [PICO, '--mode', 'train', '--against', against, '--steps', '2', '--warm-up', '1']
@@ -38,7 +38,7 @@ def test_subjects_take_turns_and_are_compared(tmp_path, capsys):
     assert table.count('stage ') == 2
 
 
-def test_operations_of_a_step_are_those_of_get_flops():
+def test_flops_of_a_step_equal_get_flops():
     from tools.analysis_tools.get_flops import count
 
     args = benchmark.parse_args(
@@ -81,7 +81,7 @@ def test_largest_batch_and_fit(capsys):
     assert per_clip == pytest.approx((more - less) / 28, abs=0.006)
 
 
-def test_ways_of_testing(tmp_path, capsys):
+def test_testing_modes(tmp_path, capsys):
     for number in range(3):
         write_video(tmp_path / f'{number}.mp4', num_frames=12)
     (tmp_path / 'list.txt').write_text(''.join(f'{number}.mp4 0\n' for number in range(3)))

@@ -31,7 +31,7 @@ def fails(capsys, *args):
     return capsys.readouterr().err
 
 
-def test_folders_become_classes_whatever_their_names(tmp_path, capsys, odd_names):
+def test_folder_names_become_classes(tmp_path, capsys, odd_names):
     classes = ["-it's (a)", 'run; & #', 'walk fast']
     touch(tmp_path, *(f'{label}/{name}' for label in classes for name in odd_names))
     touch(tmp_path, 'walk fast/notes.doc', 'walk fast/._clip.mp4')
@@ -48,7 +48,7 @@ def test_folders_become_classes_whatever_their_names(tmp_path, capsys, odd_names
     assert 'other files were left out: 1 .doc' in err
 
 
-def test_a_second_run_says_the_same_and_others_are_not_overwritten(tmp_path, capsys):
+def test_second_run_is_identical_and_foreign_lists_are_kept(tmp_path, capsys):
     touch(tmp_path, *(f'{label}/{n}.mp4' for label in 'ab' for n in range(10)))
     run(tmp_path)
     first = (tmp_path / 'val.txt').read_text()
@@ -60,7 +60,7 @@ def test_a_second_run_says_the_same_and_others_are_not_overwritten(tmp_path, cap
     assert (tmp_path / 'val.txt').read_text() != first
 
 
-def test_groups_stay_whole_and_classes_keep_their_part():
+def test_groups_are_not_split():
     clips = [
         Clip(f'{label}{group}{n}', label, f'{group}') for label in 'abc' for group in range(25)
         for n in range(4 + group % 3)
@@ -78,7 +78,7 @@ def test_groups_stay_whole_and_classes_keep_their_part():
     assert split_by_group(clips, 0.0, 0)['val'] == []
 
 
-def test_small_and_lopsided_classes_have_clips_on_both_sides():
+def test_small_classes_are_in_train_and_val():
     clips = [Clip(f'a{n}', 'a', f'a{n // 10}') for n in range(20)]
     clips += [Clip('b0', 'b', 'b0'), Clip('b1', 'b', 'b1'), Clip('c', 'c', 'c')]
     split = split_by_group(clips, 0.1, 0)
@@ -86,7 +86,7 @@ def test_small_and_lopsided_classes_have_clips_on_both_sides():
     assert Counter(clip.label for clip in split['train']) == {'a': 10, 'b': 1, 'c': 1}
 
 
-def test_validation_never_takes_all_of_a_class():
+def test_validation_never_takes_a_whole_class():
     clips = [Clip('a0', 'a', 'a0'), Clip('a1', 'a', 'a1')]
     assert {side: len(part) for side, part in split_by_group(clips, 0.9, 0).items()} == {
         'train': 1,
@@ -187,13 +187,13 @@ def test_folders_of_images(tmp_path):
         ('a/1.doc', 'there are no videos'),
     ],
 )
-def test_what_cannot_be_listed_is_named(tmp_path, capsys, name, message):
+def test_unlistable_files_are_errors(tmp_path, capsys, name, message):
     touch(tmp_path, name)
     assert message in fails(capsys, tmp_path)
     assert not (tmp_path / 'train.txt').exists()
 
 
-def test_a_path_that_a_list_would_read_as_another_is_named(tmp_path, capsys):
+def test_ambiguous_path_is_error(tmp_path, capsys):
     # A byte order mark at the start of a list belongs to no name.
     touch(tmp_path, '\ufeffb.mp4')
     (tmp_path / 'labels.tsv').write_text('path\tlabel\n\ufeffb.mp4\tx\n')

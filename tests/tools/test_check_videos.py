@@ -29,7 +29,7 @@ def paths(file):
     return [entry['filename'] for entry in read_list(str(file), ListFormat('filename'))]
 
 
-def test_bad_files_are_listed_and_the_clean_list_has_the_others(tmp_path, clip, odd_names, capsys):
+def test_bad_and_clean_lists(tmp_path, clip, odd_names, capsys):
     for name in odd_names:
         shutil.copy(clip, tmp_path / name)
     broken = [write_broken(tmp_path / f'-bad; {kind}.mp4', kind).name for kind in KINDS]
@@ -55,7 +55,7 @@ def test_bad_files_are_listed_and_the_clean_list_has_the_others(tmp_path, clip, 
     assert f'{len(KINDS)} bad videos, listed in' in err
 
 
-def test_quick_decodes_three_frames_and_finds_what_is_cut_off(tmp_path, clip, monkeypatch):
+def test_quick_check_finds_truncated_files(tmp_path, clip, monkeypatch):
     asked = []
     read = DefaultReader.get_batch
     monkeypatch.setattr(
@@ -68,7 +68,7 @@ def test_quick_decodes_three_frames_and_finds_what_is_cut_off(tmp_path, clip, mo
             check_videos.inspect(str(write_broken(tmp_path / f'{kind}.mp4', kind)), True)
 
 
-def test_videos_that_did_not_change_are_not_read_again(tmp_path, clip, monkeypatch):
+def test_unchanged_videos_are_not_reread(tmp_path, clip, monkeypatch):
     for name in ('a.mp4', 'b.mp4'):
         shutil.copy(clip, tmp_path / name)
     (tmp_path / 'list.json').write_text(

@@ -36,7 +36,7 @@ def scores(checkpoint, clips):
 
 
 @pytest.mark.parametrize('name', ['x.onnx', 'x.pt2'])
-def test_what_is_written_agrees(tmp_path, checkpoint, capsys, name):
+def test_export_matches_model(tmp_path, checkpoint, capsys, name):
     out = tmp_path / 'new' / name
     assert run(CONFIG, checkpoint, out) == 0
     assert 'differs from the model by at most' in capsys.readouterr().out
@@ -68,7 +68,7 @@ def test_a_wrong_export_is_refused(checkpoint):
         export.check(model, lambda x: model(x * 0.5), (8, 40, 40))
 
 
-def test_what_cannot_be_exported(tmp_path, checkpoint, capsys):
+def test_unsupported_exports_are_errors(tmp_path, checkpoint, capsys):
     assert run(CONFIG, checkpoint, tmp_path / 'x.pth') == 2
     assert 'has to end in .onnx or .pt2' in capsys.readouterr().err
     assert run(CONFIG, checkpoint, tmp_path / 'x.onnx', '--aot') == 2

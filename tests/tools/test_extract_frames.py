@@ -16,7 +16,7 @@ def run(*args):
     return caught.value.code
 
 
-def test_frames_are_those_of_the_video_and_can_be_trained_on(tmp_path, odd_names, capsys):
+def test_extracted_frames_match_video_and_train(tmp_path, odd_names, capsys):
     folder, out = tmp_path / 'in', tmp_path / 'out'
     for label in ('-run', "sit (a) & ; 'b'"):
         (folder / label).mkdir(parents=True)
@@ -63,6 +63,6 @@ def test_size_names_and_start(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('template', ['img.jpg', '{x}.jpg', 'a/{:05}.jpg', '{:05}.txt'])
-def test_a_template_that_does_not_number_images(tmp_path, capsys, template):
+def test_template_without_number_is_error(tmp_path, capsys, template):
     assert run(tmp_path, tmp_path / 'out', '--template', template) == 2
     assert 'must be like img_{:05}.jpg' in capsys.readouterr().err

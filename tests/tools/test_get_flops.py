@@ -45,7 +45,7 @@ def figures_of(backbone):
 
 
 @pytest.mark.parametrize('model', MODELS, ids=lambda model: model['Name'])
-def test_the_metafile_s_figures(model):
+def test_metafile_figures_are_current(model):
     params, flops = figures_of(backbone_of(model['Name']))
     assert params == pytest.approx(model['Parameters'], abs=5e-4)
     assert flops == pytest.approx(model['FLOPs'], abs=5e-3)
@@ -58,7 +58,7 @@ def test_the_metafile_s_figures(model):
     assert model['Views'] == sampling['num_clips'] * crops
 
 
-def test_the_readme_shows_the_metafile():
+def test_readme_table_matches_metafile():
     model_table.main(['--check'])
     checkpoints = (ROOT / 'checkpoints' / 'README.md').read_text()
     for model in MODELS:

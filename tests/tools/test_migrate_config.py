@@ -63,7 +63,7 @@ def test_the_new_form_is_read_as_the_old_one(old, tmp_path, capsys):
     assert 'Normalize' not in text
 
 
-def test_within_the_project_only_what_differs_is_written(tmp_path, monkeypatch):
+def test_migrated_config_inherits_runtime_base(tmp_path, monkeypatch):
     """The shared runtime settings are a base, at their place from the new file."""
     shared = tmp_path / 'configs' / '_base_' / 'default_runtime.py'
     shared.parent.mkdir(parents=True)
@@ -79,7 +79,7 @@ def test_within_the_project_only_what_differs_is_written(tmp_path, monkeypatch):
     assert plain(load_config(new)) == plain(load_config(PICO))
 
 
-def test_what_is_lost_stands_in_the_new_file(tmp_path, capsys):
+def test_dropped_keys_are_listed_in_the_new_file(tmp_path, capsys):
     old = tmp_path / 'old.py'
     old.write_text(f"_base_ = '{PICO.as_posix()}'\nworkflow = [('train', 1), ('val', 1)]\n")
     migrate([str(old), str(tmp_path / 'new.py')])

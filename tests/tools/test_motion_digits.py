@@ -69,7 +69,7 @@ def test_videos_decode_to_what_was_drawn(dataset):
         assert np.abs(decoded.astype(int) - drawn).mean() < 6
 
 
-def test_same_arguments_same_bytes_whatever_the_workers(dataset, tmp_path):
+def test_output_is_independent_of_workers(dataset, tmp_path):
     out = tmp_path / 'again'
     done = run_script('--out', out, '--train-clips', 16, '--val-clips', 8, '--seed', 3)
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_same_arguments_same_bytes_whatever_the_workers(dataset, tmp_path):
     assert files_of(out) == files_of(dataset)
 
 
-def test_encoder_gives_the_same_bytes_in_busy_threads(tmp_path):
+def test_encoder_is_deterministic_with_threads(tmp_path):
     frames = md.make_clip(3, 'train', 9)[0]
 
     def encode(index):
@@ -255,7 +255,7 @@ def test_drawn_digit_follows_its_pose():
     assert measured(40, 40, 32, 30)[3] == pytest.approx(-60, abs=1)
 
 
-def test_digit_stays_in_the_frame():
+def test_digit_stays_inside_the_frame():
     for index in range(200):
         poses = md.trajectory(np.random.default_rng([index]), index % 8)
         half = 0.45 * poses[:, 2:3]
@@ -294,7 +294,7 @@ def flow_features(frames):
     return np.concatenate([mean, np.abs(mean)])
 
 
-def test_one_frame_does_not_tell_the_class_but_time_does():
+def test_class_needs_temporal_order():
     train = [md.make_clip(0, 'train', index) for index in range(240)]
     held_out = [md.make_clip(0, 'val', index) for index in range(160)]
 

@@ -31,7 +31,7 @@ def key_frames(path):
         return [i for i, p in enumerate(container.demux(video=0)) if p.size and p.is_keyframe]
 
 
-def test_every_frame_is_there_small_and_near_a_key_frame(tmp_path, odd_names):
+def test_every_frame_is_kept_with_close_keyframes(tmp_path, odd_names):
     folder, out = tmp_path / 'in', tmp_path / 'out'
     (folder / "-it's (a) & ;").mkdir(parents=True)
     for name in odd_names:
@@ -77,7 +77,7 @@ def test_rotation_odd_sizes_ten_bits_and_varying_rates(tmp_path):
     np.testing.assert_allclose(sorted(times), expected, atol=1e-3)
 
 
-def test_bad_files_are_listed_the_others_made_and_a_second_run_goes_on(tmp_path, capsys):
+def test_bad_files_are_listed_and_second_run_continues(tmp_path, capsys):
     folder, out = tmp_path / 'in', tmp_path / 'out'
     folder.mkdir()
     write_video(folder / 'a.mp4', num_frames=12)
@@ -103,7 +103,7 @@ def test_bad_files_are_listed_the_others_made_and_a_second_run_goes_on(tmp_path,
     assert json.loads((out / 'prepare_videos.json').read_text())['crf'] == 20
 
 
-def test_what_is_written_is_read_by_decord_itself(tmp_path):
+def test_output_is_read_exactly_by_decord(tmp_path):
     (tmp_path / 'in').mkdir()
     write_video(tmp_path / 'in' / 'a.mp4', num_frames=40)
     assert run(tmp_path / 'in', tmp_path / 'out') == 0
@@ -118,7 +118,7 @@ def test_sizes():
     assert new_size(5, 1, 256) == (4, 2)
 
 
-def test_options_that_cannot_be_meant(tmp_path, capsys):
+def test_invalid_options_are_errors(tmp_path, capsys):
     assert run(tmp_path, tmp_path / 'out', '--key-interval', 0) == 2
     assert '--key-interval 0 must be at least 1' in capsys.readouterr().err
     assert run(tmp_path, tmp_path) == 1

@@ -34,7 +34,7 @@ def run(*args):
 
 
 @pytest.mark.parametrize('form', ['safetensors', 'pth'])
-def test_weights_alone_under_their_hash(tmp_path, checkpoint, form, capsys):
+def test_published_file_has_hash_in_name(tmp_path, checkpoint, form, capsys):
     path, weights = checkpoint
     (tmp_path / 'metrics.json').write_text(json.dumps({'top1_acc': 0.5, 'clips': 8}))
     out = tmp_path / 'new' / 'my.model'
@@ -54,7 +54,7 @@ def test_weights_alone_under_their_hash(tmp_path, checkpoint, form, capsys):
     assert sorted(p.suffix for p in out.parent.iterdir()) == sorted(['.md', f'.{form}'])
 
 
-def test_raw_weights_beside_a_moving_average(tmp_path, checkpoint):
+def test_ema_and_raw_weights(tmp_path, checkpoint):
     path, weights = checkpoint
     assert run(path, tmp_path / 'raw', '--weights', 'raw') == 0
     (file,) = tmp_path.glob('raw-*.safetensors')
@@ -63,7 +63,7 @@ def test_raw_weights_beside_a_moving_average(tmp_path, checkpoint):
     assert 'Nothing was measured' in file.with_suffix('.md').read_text()
 
 
-def test_what_cannot_be_published(tmp_path, capsys):
+def test_unpublishable_checkpoints_are_errors(tmp_path, capsys):
     torch.save({'state_dict': {'a': torch.ones(1)}}, tmp_path / 'a.pth')
     assert run(tmp_path / 'a.pth', tmp_path / 'x', '--weights', 'raw') == 1
     assert 'error: --weights raw: the checkpoint has no moving average' in capsys.readouterr().err

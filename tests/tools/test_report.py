@@ -47,7 +47,7 @@ def test_figures(samples):
     assert error == pytest.approx((0.6 + 0.7 * 2 + (1 - 0.825) * 2) / 5)
 
 
-def test_logits_become_shares():
+def test_logits_become_probabilities():
     logits = [dict(pred_score=np.array([2.0, -1.0]), gt_label=0)]
     np.testing.assert_allclose(report.Results(logits).scores.sum(), 1)
 
@@ -82,7 +82,7 @@ def test_page(samples, tmp_path, capsys):
     assert text.count('data:image/png') == 2
 
 
-def test_the_matrix_of_many_classes_is_a_picture_without_names():
+def test_large_confusion_matrix_is_an_image():
     rows = [
         dict(pred_score=np.eye(80)[i], gt_label=[i], filename=f'{i}.mp4', unreadable='')
         for i in range(80)
@@ -103,6 +103,6 @@ def test_all_right_and_all_unreadable(samples):
     assert 'Calibration' not in broken
 
 
-def test_several_labels_are_refused():
+def test_multi_label_results_are_refused():
     with pytest.raises(ValueError, match='clip 0 has several labels'):
         report.Results([dict(pred_score=np.array([0.5, 0.5]), gt_label=np.array([1, 1]))])

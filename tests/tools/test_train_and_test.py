@@ -160,7 +160,7 @@ def test_flags_of_both_lines_of_mmaction2():
         (['--resume', 'a', '--resume-from', 'b'], 'exclude each other'),
     ],
 )
-def test_flags_that_cannot_be_meant(arguments, message, capsys):
+def test_invalid_flags_are_errors(arguments, message, capsys):
     with pytest.raises(SystemExit):
         tool('train').parse_args(['c.py', *arguments])
     assert message in capsys.readouterr().err
@@ -196,7 +196,7 @@ def merged(name, path, *arguments):
     return cfg
 
 
-def test_only_the_flag_compiles_for_testing(toy_file):
+def test_test_compiles_only_with_flag(toy_file):
     weights = toy_file.with_name('x.pth')
     weights.touch()
     cfg = Config.fromfile(toy_file)
@@ -209,7 +209,7 @@ def test_only_the_flag_compiles_for_testing(toy_file):
     assert merged('test', toy_file, str(weights), '--compile').compile is True
 
 
-def test_what_the_flags_do_to_the_config(toy_file):
+def test_train_flags_set_config(toy_file):
     cfg = merged('train', toy_file)
     assert cfg.work_dir == 'work_dirs/toy config'
     assert cfg.val_cfg is not None
@@ -245,7 +245,7 @@ def test_auto_scale_lr_needs_a_base(toy_file):
         merged('train', path, '--auto-scale-lr')
 
 
-def test_what_the_flags_of_a_test_do(toy_file, tmp_path):
+def test_test_flags_set_config(toy_file, tmp_path):
     (tmp_path / 'x.pth').touch()
     cfg = merged(
         'test',
@@ -315,7 +315,7 @@ def trained(tmp_path_factory):
     return path, folder / 'work dir', done
 
 
-def test_weights_that_are_not_there_are_one_line(toy_file):
+def test_missing_weights_are_one_line_error(toy_file):
     done = run(
         sys.executable,
         'tools/train.py',
@@ -392,7 +392,7 @@ def test_two_processes_test_exactly_what_one_does(trained):
 
 
 @pytest.mark.dist
-def test_a_bad_label_with_two_processes_is_told_once(toy_file):
+def test_bad_label_is_reported_once_with_two_ranks(toy_file):
     done = run(
         'bash',
         ROOT / 'tools/dist_train.sh',
@@ -412,7 +412,7 @@ def test_a_bad_label_with_two_processes_is_told_once(toy_file):
 
 
 @pytest.mark.dist
-def test_a_worker_that_dies_ends_the_job_with_its_traceback(toy_file):
+def test_dead_rank_ends_job_with_traceback(toy_file):
     start = time.time()
     done = run(
         'bash',

@@ -52,7 +52,7 @@ def listed(path):
     return dict(line.split('\t') for line in path.read_text().splitlines())
 
 
-def test_training_goes_on_and_reports_them_all(clips, trained):
+def test_training_continues_and_reports_unreadable_clips(clips, trained):
     bad = {f'./{name}' for name in (*BROKEN, 'hangs.mp4')}
     found = listed(clips / 'work' / 'unreadable.txt')
     assert set(found) == bad
@@ -67,7 +67,7 @@ def test_training_goes_on_and_reports_them_all(clips, trained):
     assert (clips / 'work' / 'epoch_2.pth').exists()
 
 
-def test_a_test_lists_them_and_fails_if_there_are_too_many(clips, trained):
+def test_test_lists_unreadable_clips_and_fails_above_limit(clips, trained):
     command = ['bash', ROOT / 'tools/dist_test.sh', 'config.py', 'work/epoch_2.pth', 1]
     done = run(*command, '--work-dir', 'tested', cwd=clips, status=1)
     metrics = json.loads((clips / 'tested' / 'metrics.json').read_text())
@@ -92,7 +92,7 @@ def test_scores_of_a_list_without_labels(clips, trained):
     assert len(json.loads((clips / 'scores.json').read_text())) == 3
 
 
-def test_too_many_in_a_row_end_the_run_with_their_names(clips, trained):
+def test_too_many_unreadable_clips_end_the_run(clips, trained):
     lines = [f'{name} 0\n' for name in BROKEN]
     (clips / 'only broken.txt').write_text(''.join(lines))
     done = run(

@@ -8,7 +8,7 @@ from tools.analysis_tools import vis_scheduler
 CONFIG = 'configs/recognition/dualformer/dualformer_tiny_patch244_window877_kinetics400_1k.py'
 
 
-def test_the_rates_are_those_of_a_run(tmp_path):
+def test_plotted_schedule_equals_a_run(tmp_path):
     cfg = toy_config(tmp_path)
     rates = vis_scheduler.learning_rates(cfg, 7)
     build_runner(cfg).train()

@@ -182,7 +182,7 @@ def test_config_of_a_checkpoint_is_never_run(tmp_path):
     assert find_class_names({}, 51, dict(cfg='not python at all (')) is None
 
 
-def test_names_of_another_number_of_classes_are_passed_over_with_a_word(logged):
+def test_names_with_wrong_class_count_are_skipped_with_a_warning(logged):
     cfg = Config(dict(test_dataloader=dict(dataset=dict(ann_file='data/mmit/val.txt'))))
     assert find_class_names(cfg, 292) is None
     assert len(logged) == 1

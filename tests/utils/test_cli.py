@@ -14,7 +14,7 @@ from mmaction.utils.cli import CheckpointError, ConfigError, TrainingError, user
         (ValueError('two\n  lines'), 1),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(error, status, capsys, monkeypatch):
+def test_user_errors_are_one_line(error, status, capsys, monkeypatch):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(SystemExit) as end, user_errors(setup=True):
         raise error
@@ -23,7 +23,7 @@ def test_what_a_user_can_mend_is_one_line(error, status, capsys, monkeypatch):
     assert shown == f'error: {" ".join(str(error).split())}\n'
 
 
-def test_what_may_be_a_fault_of_ours_says_how_to_see_more(capsys):
+def test_internal_error_says_how_to_get_traceback(capsys):
     with pytest.raises(SystemExit), user_errors(setup=True):
         {}['missing key']
     first, second = capsys.readouterr().err.splitlines()
@@ -31,7 +31,7 @@ def test_what_may_be_a_fault_of_ours_says_how_to_see_more(capsys):
     assert 'MMACTION_TRACEBACK=1' in second
 
 
-def test_of_several_processes_the_first_tells(capsys, monkeypatch):
+def test_only_rank_0_prints_errors(capsys, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     with pytest.raises(SystemExit) as end, user_errors(setup=True):
         raise ConfigError('x')
@@ -39,7 +39,7 @@ def test_of_several_processes_the_first_tells(capsys, monkeypatch):
     assert capsys.readouterr().err == ''
 
 
-def test_what_a_worker_could_not_read_is_one_line_of_any_process(capsys, monkeypatch):
+def test_unreadable_clip_in_worker_is_one_line(capsys, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     message = (
         'Caught UnreadableVideoError in DataLoader worker process 0.\nOriginal Traceback (most '
@@ -52,14 +52,14 @@ def test_what_a_worker_could_not_read_is_one_line_of_any_process(capsys, monkeyp
     assert capsys.readouterr().err == 'error: 3 clips in a row cannot be read\n'
 
 
-def test_once_it_runs_only_our_errors_are_without_a_traceback(capsys):
+def test_foreign_errors_keep_their_traceback(capsys):
     with pytest.raises(ValueError, match='x'), user_errors(setup=False):
         raise ValueError('x')
     with pytest.raises(SystemExit), user_errors(setup=False):
         raise TrainingError('x')
 
 
-def test_the_traceback_on_demand(monkeypatch):
+def test_traceback_on_demand(monkeypatch):
     monkeypatch.setenv('MMACTION_TRACEBACK', '1')
     with pytest.raises(ConfigError), user_errors(setup=True):
         raise ConfigError('x')

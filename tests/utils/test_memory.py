@@ -17,14 +17,14 @@ print(peak_memory() - before)
 """
 
 
-def test_the_peak_grows_by_what_is_taken():
+def test_peak_memory_grows_by_allocation():
     reply = subprocess.run([sys.executable, '-c', ASK], capture_output=True, text=True, check=True)
     kept, grown = reply.stdout.splitlines()
     assert kept.split()[0] in ('True', 'False')
     assert int(grown) == pytest.approx(200e6, rel=0.05)
 
 
-def test_the_peak_is_of_this_process_alone():
+def test_peak_memory_is_per_process():
     block = bytearray(400_000_000)
     command = [sys.executable, '-c', 'from mmaction.utils.memory import *; print(peak_memory())']
     child = subprocess.run(command, capture_output=True, text=True, check=True)

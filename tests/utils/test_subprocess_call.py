@@ -54,7 +54,7 @@ def test_results_come_back(call):
     assert call('add', 'a', 'b') == 'ab'
 
 
-def test_large_tensors_come_in_shared_memory(call):
+def test_large_tensors_use_shared_memory(call):
     clip = call('clip')
     expected = torch.arange(400_000, dtype=torch.uint8).view(4, 100_000)
     assert clip['pid'] != os.getpid()
@@ -84,13 +84,13 @@ def test_errors_keep_their_type_and_traceback(call):
     assert call('add', 1, 1) == 2
 
 
-def test_what_cannot_be_pickled_is_an_error(call):
+def test_unpicklable_result_is_error(call):
     with pytest.raises(RuntimeError, match=r'[Pp]ickl'):
         call('unpicklable')
     assert call('add', 1, 1) == 2
 
 
-def test_a_hang_that_holds_the_lock_is_ended():
+def test_hang_holding_the_gil_is_ended():
     call = IsolatedCall(behave, timeout=2.0)
     start = time.monotonic()
     with pytest.raises(CallTimedOut, match='longer than 2 s'):
@@ -100,7 +100,7 @@ def test_a_hang_that_holds_the_lock_is_ended():
     call.close()
 
 
-def test_a_crash_is_told_from_an_end_by_the_system(call):
+def test_crash_and_kill_are_distinguished(call):
     with pytest.raises(CallCrashed, match='SIGSEGV'):
         call('die', signal.SIGSEGV)
     with pytest.raises(RuntimeError, match='SIGKILL: did the system run out of memory'):
@@ -123,7 +123,7 @@ def test_an_interrupted_call_does_not_answer_the_next(call):
     assert call('add', 1, 1) == 2
 
 
-def test_the_child_goes_with_its_call():
+def test_child_process_ends_with_its_owner():
     call = IsolatedCall(behave, timeout=5.0)
     child = call('clip')['pid']
     del call
@@ -131,7 +131,7 @@ def test_the_child_goes_with_its_call():
         os.kill(child, 0)
 
 
-def test_a_copy_has_a_child_of_its_own(call):
+def test_pickled_copy_starts_its_own_child(call):
     other = copy.deepcopy(call)
     assert other('clip')['pid'] != call('clip')['pid']
     other.close()
@@ -149,7 +149,7 @@ for name in ('good.mp4', "it's (bad).mp4"):
 """
 
 
-def test_the_watchdog_ends_a_process_that_hangs_with_the_lock():
+def test_watchdog_kills_process_hanging_with_gil():
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, '-c', HANGING_SCRIPT], capture_output=True, text=True, timeout=60
@@ -160,7 +160,7 @@ def test_the_watchdog_ends_a_process_that_hangs_with_the_lock():
     assert time.monotonic() - start < 30
 
 
-def test_the_watchdog_lets_others_live():
+def test_watchdog_spares_responsive_processes():
     dog = Watchdog(0.3)
     for _ in range(3):
         dog.watch('clip')

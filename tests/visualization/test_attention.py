@@ -81,7 +81,7 @@ def sharp(model):
 
 @pytest.mark.parametrize('size', [CLIP, (7, 27, 45)], ids=['whole', 'padded'])
 @pytest.mark.parametrize('query', [None, (1, 0, 2)])
-def test_maps_equal_the_weights_of_the_plain_model(sharp, size, query):
+def test_attention_maps_match_reference(sharp, size, query):
     clips = torch.randint(0, 256, (2, 1, 3, *size), dtype=torch.uint8)
     data = dict(inputs=list(clips), data_samples=[ActionDataSample(), ActionDataSample()])
     plain = Recording(sharp.backbone)
@@ -151,6 +151,6 @@ def test_errors(model, data, layer, query, text):
     assert not model.backbone.blocks[1][1]._forward_pre_hooks
 
 
-def test_other_backbones_have_none(conv_net):
+def test_other_backbones_have_no_attention_maps(conv_net):
     with pytest.raises(ValueError, match='the backbone ToyConvNet has no attention'):
         attention_blocks(conv_net)

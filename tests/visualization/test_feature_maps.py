@@ -41,7 +41,7 @@ def test_a_stage_is_its_last_block(model):
         ('backbone/norm/gain', 'backbone/norm has no layers within it'),
     ],
 )
-def test_error_lists_what_there_is(model, name, text):
+def test_unknown_layer_lists_available_ones(model, name, text):
     with pytest.raises(ValueError, match=f'there is no layer {name!r}') as error:
         find_layer(model, name)
     assert text in str(error.value)
@@ -146,7 +146,7 @@ def outputs_of(model):
     return {k: v for k, v in found.items() if isinstance(v, torch.Tensor) and v.ndim == 5}
 
 
-def test_every_map_of_dualformer_is_read_right(model):
+def test_dualformer_feature_maps_have_correct_layout(model):
     """Channels are where the module's kind says: last but in convolutions and at the end."""
     outputs = outputs_of(model)
     blocks = [name for name in outputs if name.startswith('backbone.blocks')]
@@ -163,7 +163,7 @@ def test_every_map_of_dualformer_is_read_right(model):
         assert torch.equal(found, expected), name
 
 
-def test_every_stage_of_a_torchvision_swin_is_read_right():
+def test_torchvision_swin_feature_maps_have_correct_layout():
     """Its tokens are channels-last, its patch embedding is a convolution."""
     clip = (4, 64, 96)
     model = build(dict(type='torchvision.swin3d_t'), 768)
@@ -193,6 +193,6 @@ def test_grids_of_the_published_sizes(arch, clip):
 
 
 @pytest.mark.parametrize('shape', [(2, 9, 24), (2, 6), (2, 99, 99, 99, 99)])
-def test_what_is_no_map(shape):
+def test_layers_without_map_are_errors(shape):
     with pytest.raises(ValueError, match=r'layer backbone/x gives a tensor of shape .* no map'):
         to_channels_first(torch.zeros(shape), CLIP, 'backbone/x')

@@ -45,7 +45,7 @@ def tokens_of_block(backbone, clips, stage, block):
 
 
 @pytest.mark.parametrize(('stage', 'block'), [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_dualformer_block_equals_an_independent_computation(model, data, stage, block):
+def test_grad_cam_matches_independent_computation(model, data, stage, block):
     """The network is cut at the block: gradients come from the second half alone."""
     labels = [2, 4]
     with torch.no_grad():
@@ -100,7 +100,7 @@ def test_last_block_is_the_default_and_best_class_is_explained(model, data):
     assert not torch.allclose(heat, cam.heat(data, other.tolist())[0], atol=1e-3)
 
 
-def test_plus_plus_equals_the_papers_formula(model, data):
+def test_grad_cam_plus_plus_matches_paper_formula(model, data):
     """Weights from powers of the gradient, for each position in plain loops."""
     labels = [0, 3]
     cam = GradCAM(model, 'backbone/blocks/1/0', method='grad-cam++')
@@ -121,7 +121,7 @@ def test_plus_plus_equals_the_papers_formula(model, data):
     assert not np.allclose(maps, GradCAM(model, 'backbone/blocks/1/0').raw_heat(data, labels)[0])
 
 
-def test_hires_weighs_each_position_by_its_own_gradient(model, data):
+def test_hires_cam_uses_gradient_of_each_position(model, data):
     """The sum of the signed map is the logit's rise along the tokens, by finite differences."""
     cam = GradCAM(model, 'backbone/blocks/0/1', method='hires-cam')
     activation, gradient, _, _ = cam._record(data, [2, 4])
@@ -191,7 +191,7 @@ def test_maps_of_a_torchvision_network(data, name, first):
     torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_a_map_of_one_cell_is_said_not_drawn(data):
+def test_one_cell_map_is_an_error(data):
     """S3D halves height and width five times, so that 32 pixels end as one."""
     model = build(dict(type='torchvision.s3d'), 1024)
     clips = [clip[..., :32] for clip in data['inputs']]
@@ -218,7 +218,7 @@ class RedPatches(torch.nn.Module):
         return self.patches(x[:, :1] - x[:, 1:].mean(1, keepdim=True))
 
 
-def test_heat_lies_on_what_the_class_is_made_of(data):
+def test_saliency_covers_class_evidence(data):
     """A class that is the sum of redness: the heat is on the red square, at its place and time."""
     model = build(dict(type='RedPatches'), 1)
     model.cls_head.fc_cls.weight.data.fill_(0)
@@ -275,7 +275,7 @@ def test_model_is_left_as_it_was(model, data):
     assert not model.backbone.blocks[1][1]._forward_hooks
 
 
-def test_scale_heat():
+def test_scale_saliency():
     maps = torch.zeros(2, 1, 1, 2)
     maps[0, 0, 0] = torch.tensor([2.0, 6.0])
     heat = scale_heat(maps, (1, 1, 4))

@@ -53,7 +53,7 @@ def data(tmp_path_factory):
     return str(folder)
 
 
-def test_film_shows_where_the_ink_is():
+def test_rendered_box_contains_the_digit():
     for index in (0, 12):
         film, (frames, _) = digit_film(index)[..., 0], digits.make_clip(0, 'val', index)
         assert film.shape == frames.shape[:3]
@@ -64,7 +64,7 @@ def test_film_shows_where_the_ink_is():
         assert change[ink > 200].min() > 40
 
 
-def test_boxes_and_shares():
+def test_digit_boxes_and_saliency_shares():
     film = np.zeros((2, 6, 8), np.uint8)
     film[0, 2, 3], film[0, 4, 5], film[0, 0, 0] = 200, 255, 100  # the last is too faint
     inside = boxes(film)
@@ -79,7 +79,7 @@ def test_boxes_and_shares():
     assert row([(np.nan, 0.2)]) == 'no heat | 0'
 
 
-def test_heat_of_a_trained_model_lies_on_the_digit(trained, data):
+def test_trained_model_saliency_covers_the_digit(trained, data):
     torch.manual_seed(1)
     untrained = init_recognizer(CONFIG, None, 'cpu', ['model.cls_head.num_classes=2'])
     found, before = (

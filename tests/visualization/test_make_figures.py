@@ -32,7 +32,7 @@ def test_both_figures(tmp_path, capsys):
     assert 'there is no ' in capsys.readouterr().err
 
 
-def test_pooled_is_the_mean_of_cells():
+def test_pooled_map_is_mean_of_cells():
     frames = np.random.default_rng(0).integers(0, 256, (4, 6, 8, 3), dtype=np.uint8)
     cells = pooled(frames, (2, 3, 2))
     assert cells.shape == (2, 3, 2, 3)

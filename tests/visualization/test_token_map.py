@@ -55,7 +55,7 @@ def gray_frames(count=4, height=32, width=48):
 
 
 @pytest.mark.parametrize('kind', ['Recognizer3D', 'Recognizer3D_TL'])
-def test_each_token_gets_the_classifiers_best_class(kind):
+def test_token_map_shows_top_class_per_token(kind):
     head = 'I3DHead' if kind == 'Recognizer3D' else 'I3DHead_TL'
     model = MODELS.build(model_config(kind, head)).eval()
     clip = torch.randint(0, 256, (3, 4, 16, 24), dtype=torch.uint8)
@@ -87,7 +87,7 @@ def test_shares_colors_and_steps():
     assert tokens.step_of(np.arange(4), 4).tolist() == [0, 0, 1, 1]
 
 
-def test_picture_has_the_colors_of_its_classes(tmp_path):
+def test_token_map_uses_class_colors(tmp_path):
     tokens = made([[[2, 2], [2, 0]], [[1, 2], [2, 0]]])
     draw_token_map(gray_frames(), tokens, tmp_path / 'new' / 'a.png', 2, NAMES, 'title')
     picture = np.asarray(Image.open(tmp_path / 'new' / 'a.png').convert('RGB'))
@@ -114,7 +114,7 @@ def test_legend_names_each_class_that_has_a_color_and_counts_the_others():
     assert overlay_token_map(gray_frames(), made(classes)).shape[1] == short.shape[1] + 6 * 30
 
 
-def test_little_is_not_nothing():
+def test_small_shares_are_not_rounded_to_zero():
     assert [percent(part) for part in (0, 0.001, 0.006, 0.37, 1)] == [
         '0%',
         '<1%',
@@ -124,7 +124,7 @@ def test_little_is_not_nothing():
     ]
 
 
-def test_overlay_mixes_gray_and_class_color_where_the_model_is_sure():
+def test_overlay_blends_gray_and_class_color_by_confidence():
     tokens = TokenMap(
         np.array([[[0, 1]], [[0, 0]]]), np.array([[[1.0, 1.0]], [[0.0, 1.0]]]), np.ones(3) / 3
     )

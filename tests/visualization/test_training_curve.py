@@ -12,7 +12,7 @@ def test_smoothing_is_the_mean_of_the_last_values():
     assert len(smooth([], 3)) == 0
 
 
-def test_the_history_of_a_run(request):
+def test_history_of_a_run(request):
     hub = MessageHub.get_instance(request.node.name)
     for step in range(6):
         hub.update_scalar('train/loss', 1.0 / (step + 1))
@@ -52,14 +52,14 @@ HISTORY = TrainingHistory(
         ),
     ],
 )
-def test_a_picture_is_drawn(tmp_path, history):
+def test_curve_is_drawn(tmp_path, history):
     plot_training(history, tmp_path / 'curve.png', title='a run')
     picture = cv2.imread(str(tmp_path / 'curve.png'))
     assert picture.shape[1] == 8 * 130
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
 
 
-def test_the_best_value_is_marked(tmp_path):
+def test_best_value_is_marked(tmp_path):
     plot_training(HISTORY, tmp_path / 'curve.svg')
     text = (tmp_path / 'curve.svg').read_text()
     assert '<!-- best 0.800 -->' in text

@@ -25,7 +25,7 @@ def frames():
 
 
 @pytest.mark.parametrize(('name', 'size'), [('a/clip.mp4', (48, 62)), ('clip.gif', (47, 61))])
-def test_frames_are_written_part_by_part(frames, tmp_path, name, size):
+def test_frames_are_written_in_chunks(frames, tmp_path, name, size):
     with ClipWriter(tmp_path / name, 10) as writer:
         writer.write(frames[:4])
         writer.write(frames[4:])
@@ -35,14 +35,14 @@ def test_frames_are_written_part_by_part(frames, tmp_path, name, size):
     assert np.abs(found[:, :47, :61].astype(int) - frames).mean() < 5
 
 
-def test_gif_repeats_for_ever_at_its_rate(frames, tmp_path):
+def test_gif_loops_at_frame_rate(frames, tmp_path):
     with ClipWriter(tmp_path / 'clip.gif', 8) as writer:
         writer.write(frames)
     with Image.open(tmp_path / 'clip.gif') as image:
         assert (image.n_frames, image.info['loop'], image.info['duration']) == (6, 0, 120)
 
 
-def test_gif_keeps_rare_colors_or_fine_shades(tmp_path):
+def test_gif_palette_keeps_rare_colors(tmp_path):
     # thousands of dark shades, and a strip of bright colors
     rows, columns = np.mgrid[0:80, 0:80]
     page = np.stack([rows, columns // 2, (rows + columns) // 2], -1).astype(np.uint8)
@@ -59,7 +59,7 @@ def test_gif_keeps_rare_colors_or_fine_shades(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['clip.mp4', 'clip.gif'])
-def test_what_is_not_complete_is_removed(frames, tmp_path, name):
+def test_incomplete_output_is_removed(frames, tmp_path, name):
     def fail():
         with ClipWriter(tmp_path / name, 10) as writer:
             writer.write(frames.repeat(20, 0))  # more than the encoder holds back
@@ -70,14 +70,14 @@ def test_what_is_not_complete_is_removed(frames, tmp_path, name):
     assert not (tmp_path / name).exists()
 
 
-def test_names_and_rates_that_cannot_be_written(tmp_path):
+def test_unwritable_names_and_rates_are_errors(tmp_path):
     with pytest.raises(ValueError, match=r'clip\.avi: the name has to end in \.gif, \.mp4, \.png'):
         check_out_name('clip.avi')
     with pytest.raises(ValueError, match='fps=0 must be positive'):
         ClipWriter(tmp_path / 'clip.mp4', 0)
 
 
-def test_what_a_result_must_not_overwrite(tmp_path):
+def test_output_never_overwrites_input(tmp_path):
     video = tmp_path / 'clip.mp4'
     video.write_bytes(b'film')
     (tmp_path / 'other.mp4').symlink_to(video)
@@ -94,7 +94,7 @@ def test_what_a_result_must_not_overwrite(tmp_path):
         check_out_name(video / 'x.gif')
 
 
-def test_a_place_without_permission_is_found_before_the_work(tmp_path, monkeypatch):
+def test_unwritable_output_fails_early(tmp_path, monkeypatch):
     monkeypatch.setattr('os.access', lambda path, mode: False)
     with pytest.raises(PermissionError, match=r'x\.gif cannot be written: no permission to write'):
         check_out_name(tmp_path / 'new' / 'x.gif')

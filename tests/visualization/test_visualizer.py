@@ -49,7 +49,7 @@ def corners(pages):
     return bool(changed[:30, :20].any()), bool(changed[90:, :20].any())
 
 
-def test_frames_go_where_mmaction2_puts_them(visualizer, frames, sample, tmp_path):
+def test_frames_are_saved_like_mmaction2(visualizer, frames, sample, tmp_path):
     assert isinstance(visualizer, ActionVisualizer)
     assert VISBACKENDS.get('LocalVisBackend') is LocalVisBackend
     visualizer.add_datasample('a clip', frames, sample, step=7)
@@ -73,7 +73,7 @@ def test_frames_go_where_mmaction2_puts_them(visualizer, frames, sample, tmp_pat
         (dict(text_cfg=dict(font_scale=2, font_color='red')), (True, True)),
     ],
 )
-def test_what_is_drawn(visualizer, frames, sample, tmp_path, options, drawn):
+def test_drawn_text(visualizer, frames, sample, tmp_path, options, drawn):
     visualizer.add_datasample('x', list(frames), sample, out_path=tmp_path / 'out', **options)
     pages = read(tmp_path / 'out')
     assert corners(pages) == drawn
@@ -84,7 +84,7 @@ def test_what_is_drawn(visualizer, frames, sample, tmp_path, options, drawn):
 
 
 @pytest.mark.parametrize(('kind', 'name'), [('gif', 'film.gif'), ('video', 'film.mp4')])
-def test_films_sizes_and_sources(visualizer, tmp_path, kind, name):
+def test_video_sizes_and_sources(visualizer, tmp_path, kind, name):
     video = write_video(tmp_path / 'clip.mp4', 5, 64, 48)
     options = dict(out_type=kind, fps=5)
     visualizer.add_datasample('x', video, out_path=tmp_path / 'film', **options)
@@ -99,7 +99,7 @@ def test_films_sizes_and_sources(visualizer, tmp_path, kind, name):
     assert (read(tmp_path / 'vis_data' / 'z' / 'frames_0') == read(folder)).all()
 
 
-def test_several_labels_unknown_ones_and_numbers(visualizer, frames, tmp_path, monkeypatch):
+def test_multi_label_unknown_and_numeric_labels(visualizer, frames, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         'mmaction.visualization.visualizer.draw_text',

@@ -19,7 +19,7 @@ def read_last(reader, path):
 
 @pytest.mark.parametrize('reader', READERS)
 @pytest.mark.parametrize('kind', BROKEN)
-def test_the_error_names_file_and_reason(tmp_path, reader, kind):
+def test_error_names_file_and_reason(tmp_path, reader, kind):
     path = write_broken(tmp_path / 'clip.mp4', kind)
     with pytest.raises(UnreadableVideoError) as caught:
         read_last(reader, path)
@@ -40,7 +40,7 @@ def test_the_error_names_file_and_reason(tmp_path, reader, kind):
         ('too few frames', r'frame \d+ of \d+ is damaged or missing'),
     ],
 )
-def test_the_reason_says_what_is_wrong(tmp_path, kind, reason):
+def test_error_reason_is_specific(tmp_path, kind, reason):
     path = write_broken(tmp_path / 'clip.mp4', kind)
     with pytest.raises(UnreadableVideoError, match=reason):
         read_last(DefaultReader, path)
@@ -48,13 +48,13 @@ def test_the_reason_says_what_is_wrong(tmp_path, kind, reason):
 
 # decord decodes ahead and so fails on frames before the damage too.
 @pytest.mark.parametrize('reader', [PyAVReader, DefaultReader, OpenCVReader])
-def test_frames_before_the_damage_can_be_read(tmp_path, reader):
+def test_frames_before_corruption_are_readable(tmp_path, reader):
     path = write_broken(tmp_path / 'clip.mp4', 'too few frames')
     assert [frame_number(image) for image in reader(str(path)).get_batch([0, 3])] == [0, 3]
 
 
 @pytest.mark.parametrize('reader', READERS)
-def test_broken_files_leave_no_handles_open(tmp_path, reader):
+def test_corrupt_files_leave_no_open_handles(tmp_path, reader):
     paths = [write_broken(tmp_path / f'{kind}.mp4', kind) for kind in BROKEN]
     gc.collect()
     gc.disable()

@@ -96,7 +96,7 @@ def damaged(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', READERS)
-def test_damaged_files(damaged, name):
+def test_corrupted_files_raise_or_decode(damaged, name):
     assert len(damaged) >= 300
     if name == 'torchcodec':
         pytest.importorskip('torchcodec.decoders', exc_type=(ImportError, RuntimeError))

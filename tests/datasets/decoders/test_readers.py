@@ -82,7 +82,7 @@ def upright(image, name):
 
 
 @pytest.mark.parametrize('name', PLAIN | NOT_FOR_DECORD | NOT_FOR_OPENCV)
-def test_the_reference_shows_what_was_written(files, name):
+def test_reference_reader_matches_encoded_pixels(files, name):
     _, frames = files(name)
     assert [frame_number(upright(image, name)) for image in frames] == list(range(FRAMES))
     if name != 'gray.mp4':
@@ -94,7 +94,7 @@ def test_the_reference_shows_what_was_written(files, name):
 @pytest.mark.parametrize(
     ('reader', 'name'), [(reader, name) for reader, names in READERS.items() for name in names]
 )
-def test_frames_agree_exactly(files, reader, name):
+def test_readers_agree_on_every_frame(files, reader, name):
     path, expected = files(name)
     video = reader(path)
     assert len(video) == FRAMES
@@ -108,7 +108,7 @@ def test_frames_agree_exactly(files, reader, name):
 
 
 @pytest.mark.parametrize('name', PLAIN | NOT_FOR_OPENCV)
-def test_torchcodec_agrees_where_it_is_installed(files, name):
+def test_torchcodec_agrees_if_installed(files, name):
     path, expected = files(name)
     try:
         video = TorchCodecReader(path)
@@ -120,7 +120,7 @@ def test_torchcodec_agrees_where_it_is_installed(files, name):
 
 
 @pytest.mark.parametrize('name', PLAIN)
-def test_rates_agree(files, name):
+def test_readers_agree_on_frame_rate(files, name):
     path, _ = files(name)
     rates = [reader(path).get_avg_fps() for reader in (DecordReader, PyAVReader, OpenCVReader)]
     assert rates == pytest.approx([rates[0]] * 3, rel=1e-3)
@@ -129,7 +129,7 @@ def test_rates_agree(files, name):
 
 
 @pytest.mark.parametrize('name', NOT_FOR_DECORD)
-def test_the_default_knows_which_files_decord_misreads(files, name):
+def test_default_reader_avoids_files_decord_misreads(files, name):
     path, expected = files(name)
     assert DefaultReader(path)._decord is None
     single = [np.array([index]) for index in range(FRAMES)]
@@ -144,13 +144,13 @@ def test_the_default_knows_which_files_decord_misreads(files, name):
     assert not all(is_right(index) for index in single)
 
 
-def test_decord_may_not_fill_in_frames(files):
+def test_decord_padding_is_rejected(files):
     path, _ = files('h264.ts')
     with pytest.raises(UnreadableVideoError, match='duplicate frames'):
         DecordReader(path).get_batch(range(FRAMES))
 
 
-def test_time_stamps_that_contradict_the_decoder_are_not_used(tmp_path):
+def test_inconsistent_timestamps_are_ignored(tmp_path):
     path = tmp_path / 'swapped.mkv'
     with (
         av.open(str(write_video(tmp_path / 'clip.mp4', num_frames=24))) as source,
@@ -167,7 +167,7 @@ def test_time_stamps_that_contradict_the_decoder_are_not_used(tmp_path):
         assert [frame_number(image) for image in frames] == wanted
 
 
-def test_a_file_that_starts_between_key_frames(tmp_path):
+def test_file_starting_between_keyframes(tmp_path):
     # Cut at a packet of the transport stream, after the first of five groups of 12 pictures.
     content = write_video(tmp_path / 'whole.ts', num_frames=60, b_frames=2).read_bytes()
     (tmp_path / 'cut.ts').write_bytes(content[188 * (len(content) // 188 // 10) :])
@@ -176,7 +176,7 @@ def test_a_file_that_starts_between_key_frames(tmp_path):
     assert [frame_number(image) for image in frames] == list(range(12, 60))
 
 
-def test_a_frame_lost_in_the_middle_does_not_shift_the_others(tmp_path):
+def test_lost_frame_does_not_shift_later_frames(tmp_path):
     path = tmp_path / 'clip.mkv'
     content = bytearray(write_video(path, num_frames=40).read_bytes())
     sizes = []
@@ -194,7 +194,7 @@ def test_a_frame_lost_in_the_middle_does_not_shift_the_others(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['h264.mp4', 'vp9.webm', 'av1.mp4'])
-def test_the_default_is_decord(files, name):
+def test_default_reader_uses_decord(files, name):
     path, _ = files(name)
     reader = DefaultReader(path)
     assert isinstance(reader._decord, DecordReader)
@@ -202,7 +202,7 @@ def test_the_default_is_decord(files, name):
     assert reader.fallback is None
 
 
-def test_pyav_takes_over_where_decord_fails(tmp_path):
+def test_pyav_fallback_when_decord_fails(tmp_path):
     # decord fails on frames of this width, as of version 3.4.0.
     path = str(write_video(tmp_path / 'narrow.mp4', num_frames=12, width=96))
     with pytest.raises(UnreadableVideoError):
@@ -227,7 +227,7 @@ def test_key_frames(files, reader):
     assert np.array_equal(frames, expected[[0, 0, 12, 24]])
 
 
-def test_more_threads_change_nothing(files):
+def test_decoding_threads_do_not_change_frames(files):
     path, expected = files('h264_b.mp4')
     for reader in (DecordReader, PyAVReader, DefaultReader):
         assert np.array_equal(reader(path, num_threads=3).get_batch([20, 21]), expected[[20, 21]])
@@ -237,7 +237,7 @@ def test_more_threads_change_nothing(files):
     'name',
     ["it's (1) & #2; -x.mp4", 'pipe:0.mp4', '-v.mp4', 'f%03d*?.mp4', 'für.mp4', 'g\udcff.mp4'],
 )
-def test_names_of_any_kind(files, tmp_path, monkeypatch, name):
+def test_unusual_file_names(files, tmp_path, monkeypatch, name):
     path, expected = files('h264.mp4')
     shutil.copy(path, tmp_path / name)
     monkeypatch.chdir(tmp_path)
@@ -250,7 +250,7 @@ def test_names_of_any_kind(files, tmp_path, monkeypatch, name):
             assert np.array_equal(OpenCVReader(named).get_batch([9]), expected[[9]])
 
 
-def test_a_blank_reader_shows_black():
+def test_blank_reader_returns_black_frames():
     reader = BlankReader('gone.mp4')
     frames = reader.get_batch([0, 5, 299])
     assert frames.shape == (3, 256, 340, 3)

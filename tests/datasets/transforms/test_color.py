@@ -59,7 +59,7 @@ def test_color_jitter(make_clip, check_form):
         (dict(saturation=(0.0, 0.0)), lambda img: np.repeat(gray(img)[..., None], 3, -1)),
     ],
 )
-def test_one_step_alone(make_clip, options, expected):
+def test_single_color_operation(make_clip, options, expected):
     results = make_clip(1)
     frame = results['imgs'][0].astype(np.float64)
     off = dict(brightness=0, contrast=0, saturation=0, hue=0)
@@ -67,7 +67,7 @@ def test_one_step_alone(make_clip, options, expected):
     assert np.abs(got - np.clip(expected(frame), 0, 255).astype(int)).max() <= 1
 
 
-def test_no_change_is_no_change(make_clip):
+def test_zero_strength_is_identity(make_clip):
     results = make_clip()
     before = np.array(results['imgs'])
     results = ColorJitter(0, 0, 0, 0)(results)
@@ -75,7 +75,7 @@ def test_no_change_is_no_change(make_clip):
 
 
 @pytest.mark.parametrize('amount', [0.1, -0.1, 0.5, -0.5])
-def test_the_hue_turns_by_half_degrees(amount):
+def test_hue_shift_is_in_half_degrees(amount):
     img = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     turned = turn_hue(img, amount)
     for before, after in zip(img.reshape(-1, 3), turned.reshape(-1, 3), strict=True):
@@ -86,7 +86,7 @@ def test_the_hue_turns_by_half_degrees(amount):
         assert np.abs(after - want).max() <= 10
 
 
-def test_color_jitter_leaves_the_frames_it_was_given_alone(make_clip):
+def test_color_jitter_does_not_modify_its_input(make_clip):
     results = make_clip()
     imgs = results['imgs']
     before = np.array(imgs)
@@ -138,7 +138,7 @@ def test_random_erasing(make_clip, check_form, options, fill):
         assert not np.array_equal(want, before)
 
 
-def test_random_erasing_takes_its_share(make_clip):
+def test_random_erasing_probability(make_clip):
     np.random.seed(4)
     erased = 0
     for _ in range(200):

@@ -38,13 +38,13 @@ def test_center_crop(make_clip, check_form):
     assert results['crop_quadruple'].dtype == np.float32
 
 
-def test_crops_of_crops_keep_the_place_in_the_first_frame(make_clip):
+def test_nested_crops_accumulate_crop_quadruple(make_clip):
     results = CenterCrop(10)(CenterCrop(20)(make_clip(height=30, width=40)))
     assert np.allclose(results['crop_quadruple'], [15 / 40, 10 / 30, 10 / 40, 10 / 30])
 
 
 @pytest.mark.parametrize('seed', range(6))
-def test_random_crop_draws_y_then_x(make_clip, check_form, seed):
+def test_random_crop_samples_y_before_x(make_clip, check_form, seed):
     results = make_clip()
     before = np.array(results['imgs'])
     np.random.seed(seed)
@@ -55,7 +55,7 @@ def test_random_crop_draws_y_then_x(make_clip, check_form, seed):
     assert_crop(before, results, left, top, 28, 28)
 
 
-def test_random_crop_of_the_whole_side_draws_nothing(make_clip):
+def test_full_size_random_crop_uses_no_randomness(make_clip):
     results = make_clip(height=12, width=12)
     state = np.random.get_state()[1].copy()
     assert RandomCrop(12)(results)['crop_bbox'].tolist() == [0, 0, 12, 12]
@@ -159,7 +159,7 @@ def test_multi_scale_crop(make_clip, check_form, options, places):
     assert {side for box in boxes for side in box[2:]} == {30, 27, 24, 18}
 
 
-def test_multi_scale_crop_never_leaves_the_frame(make_clip):
+def test_multi_scale_crop_stays_inside_the_frame(make_clip):
     results = MultiScaleCrop(31)(make_clip(height=30, width=30))
     assert results['crop_bbox'].tolist() == [0, 0, 30, 30]
 

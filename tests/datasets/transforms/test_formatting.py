@@ -50,7 +50,7 @@ def test_nc_thw_of_any_view(crops, clips, clip_len, height, width, channels, dty
     assert results['input_shape'] == want.shape
 
 
-def test_formatting_leaves_its_source_alone(make_clip):
+def test_formatting_does_not_modify_its_input(make_clip):
     results = Flip(1.0)(make_clip(num_clips=1, clip_len=4))
     source = results['imgs']
     before = np.array(source)

@@ -21,7 +21,7 @@ def test_vectors_over_all_categories():
     assert empty['mask'].tolist() == [0, 0, 0, 1, 0, 0]
 
 
-def test_what_the_dataset_gives_is_left_as_it_is():
+def test_dataset_item_is_not_modified():
     given = dict(label=[0, 1], category_mask=[1])
     assert {key: load(**given)[key] for key in given} == given
 

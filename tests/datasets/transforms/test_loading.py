@@ -74,12 +74,12 @@ def test_files_of_another_backend(video, opening, decoding):
 
 
 @BOTH
-def test_a_name_without_extension_means_mp4(video, opening, decoding):
+def test_name_without_extension_falls_back_to_mp4(video, opening, decoding):
     assert opened(str(video)[:-4], opening)['total_frames'] == 60
 
 
 @BOTH
-def test_black_frames_for_what_cannot_be_read(opening, decoding):
+def test_unreadable_clips_decode_to_black_frames(opening, decoding):
     results = opening()(dict(filename='gone.mp4', blank=True))
     assert results['total_frames'] == 300
     results['frame_inds'] = np.arange(3)
@@ -99,7 +99,7 @@ def test_broken_files(tmp_path, opening, decoding):
 
 
 @pytest.mark.parametrize(('opening', 'decoding'), PAIRS[:2])
-def test_efficient_takes_key_frames(video, opening, decoding):
+def test_efficient_mode_returns_keyframes(video, opening, decoding):
     results = opened(video, opening)
     results['frame_inds'] = np.array([0, 11, 12, 35, 59])
     imgs = decoding(mode='efficient')(results)['imgs']
@@ -119,7 +119,7 @@ def test_threads(video):
     assert [frame_number(image) for image in imgs] == [9, 30]
 
 
-def test_what_decord_said_is_kept_when_pyav_took_over(tmp_path):
+def test_decord_error_is_kept_after_pyav_fallback(tmp_path):
     path = write_video(tmp_path / 'narrow.mp4', num_frames=9, width=96)
     results = opened(path, DecordInit)
     results['frame_inds'] = np.array([4])
@@ -128,7 +128,7 @@ def test_what_decord_said_is_kept_when_pyav_took_over(tmp_path):
     assert 'size must exactly match' in results['decoder_fallback']
 
 
-def test_torchcodec_decodes_or_says_what_it_needs(video):
+def test_torchcodec_decodes_or_names_the_extra(video):
     try:
         import torchcodec  # noqa: F401
     except (ImportError, RuntimeError):
@@ -152,6 +152,6 @@ def test_repr():
     assert repr(OpenCVInit()) == 'OpenCVInit(io_backend=disk)'
 
 
-def test_names_can_be_imported_where_mmaction2_keeps_them():
+def test_transforms_import_from_mmaction2_paths():
     for name in ('SampleFrames', 'RawFrameDecode', 'ImageDecode', 'ArrayDecode', 'DecordInit'):
         assert hasattr(loading, name)

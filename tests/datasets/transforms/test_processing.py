@@ -108,7 +108,7 @@ def test_scale_factors_multiply(make_clip):
     assert np.allclose(results['scale_factor'], [10 / 40, 10 / 30])
 
 
-def test_frames_of_the_right_size_are_not_copied():
+def test_resize_to_same_size_does_not_copy():
     imgs = np.zeros((2, 30, 40, 3), np.uint8)
     assert Resize((40, 30), keep_ratio=False)(dict(imgs=imgs))['imgs'] is imgs
 
@@ -145,13 +145,13 @@ def test_wrong_arguments(make, error, message):
         make()
 
 
-def test_resize_to_nothing_names_the_clip(make_clip):
+def test_resize_to_zero_pixels_names_the_clip(make_clip):
     with pytest.raises(ValueError, match=r'nothing of the 40x3 frames of a\.mp4'):
         Resize(0.1)(make_clip(height=3, filename='a.mp4'))
 
 
 @pytest.mark.parametrize('key', ['keypoint', 'gt_bboxes', 'proposals'])
-def test_what_would_stay_behind_is_an_error(make_clip, key):
+def test_unsupported_annotations_are_errors(make_clip, key):
     with pytest.raises(ValueError, match=rf"a\.mp4 has \['{key}'\]"):
         Resize(0.5)(make_clip(filename='a.mp4', **{key: np.zeros((1, 4))}))
 
@@ -188,7 +188,7 @@ def test_flip(make_clip, check_form, direction):
     assert results['flip_direction'] == direction
 
 
-def test_flip_leaves_the_frames_it_was_given_alone(make_clip):
+def test_flip_does_not_modify_its_input(make_clip):
     results = make_clip()
     imgs = results['imgs']
     before = np.array(imgs)
@@ -196,7 +196,7 @@ def test_flip_leaves_the_frames_it_was_given_alone(make_clip):
     assert np.array_equal(np.array(imgs), before)
 
 
-def test_flip_draws_one_number_and_takes_its_share(make_clip):
+def test_flip_ratio_is_the_flip_probability(make_clip):
     np.random.seed(1)
     draws = np.random.rand(50)
     np.random.seed(1)
@@ -214,7 +214,7 @@ def test_flip_label_map(make_clip, label):
 
 
 @pytest.mark.parametrize('swapped', [{'4': 6}, {4: '6'}, [4, 6], '{4: 6}'])
-def test_flip_label_map_is_of_integers(swapped):
+def test_flip_label_map_requires_integers(swapped):
     with pytest.raises(ValueError, match='must be a dict from integer to integer'):
         Flip(1.0, flip_label_map=swapped)
 
@@ -239,7 +239,7 @@ def test_flip_of_flow_inverts_x(make_clip, check_form, channels):
 
 
 @pytest.mark.parametrize('flip', [Flip(direction='vertical'), Flip(lazy=True)])
-def test_flow_flips_horizontally_and_at_once(make_clip, flip):
+def test_flow_flip_is_horizontal_and_not_lazy(make_clip, flip):
     with pytest.raises(ValueError, match='optical flow'):
         flip(dict(make_clip(), modality='Flow'))
 
@@ -254,7 +254,7 @@ def test_flow_flips_horizontally_and_at_once(make_clip, flip):
     ],
 )
 @pytest.mark.parametrize('direction', ['horizontal', 'vertical'])
-def test_fuse_does_what_the_plain_steps_do(make_clip, check_form, crop, direction):
+def test_fuse_equals_plain_transforms(make_clip, check_form, crop, direction):
     outcomes = []
     for lazy in (False, True):
         np.random.seed(2)
@@ -278,7 +278,7 @@ def test_fuse_does_what_the_plain_steps_do(make_clip, check_form, crop, directio
         assert np.array_equal(plain[key], lazy_results[key])
 
 
-def test_fuse_of_a_crop_after_a_resize_cuts_before_it_resizes(make_clip):
+def test_fuse_crops_before_resizing(make_clip):
     results = make_clip(height=30, width=40)
     before = np.array(results['imgs'])
     for step in (Resize((80, 60), lazy=True), CenterCrop((40, 20), lazy=True)):
@@ -298,7 +298,7 @@ def test_lazy_crops_of_crops(make_clip):
     assert np.array_equal(got, resized(before[:, 12:18, 15:25], 20, 12))
 
 
-def test_lazy_steps_touch_no_pixel(make_clip):
+def test_lazy_transforms_do_not_touch_pixels(make_clip):
     results = make_clip()
     imgs = results['imgs']
     for step in (RandomResizedCrop(lazy=True), Resize((9, 9), lazy=True), Flip(1, lazy=True)):

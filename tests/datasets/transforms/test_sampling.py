@@ -25,26 +25,26 @@ def starts(transform, total, **facts):
     return results['frame_inds'].reshape(-1, results['clip_len'])[:, 0].tolist()
 
 
-def test_spread_reaches_the_last_clip_that_fits():
+def test_spread_ends_at_the_last_possible_clip():
     assert starts(SampleFrames(32, 2, 4, test_mode=True), 100) == [0, 12, 25, 37]
     assert starts(SampleFrames(32, 2, 4, test_mode=True), 300) == [0, 79, 158, 237]
     assert starts(SampleFrames(32, 2, 1, test_mode=True), 300) == [118]
 
 
-def test_segment_centers_are_those_of_the_published_accuracies():
+def test_segment_centers_match_published_test_frames():
     transform = SampleFrames(32, 2, 4, test_mode=True, test_sampling='segment_centers')
     assert starts(transform, 300) == [29, 88, 148, 207]
     assert starts(transform, 64) == [0, 0, 0, 0]
     assert starts(transform, 20) == [0, 0, 0, 0]
 
 
-def test_frames_are_an_interval_apart_and_counted_from_start_index():
+def test_frame_interval_and_start_index():
     results = sample(SampleFrames(4, 3, 2, test_mode=True), 40, start_index=1)
     assert results['frame_inds'].tolist() == [1, 4, 7, 10, 31, 34, 37, 40]
     assert (results['clip_len'], results['frame_interval'], results['num_clips']) == (4, 3, 2)
 
 
-def test_single_frames_are_the_middles_of_segments():
+def test_single_frames_are_segment_centers():
     assert starts(SampleFrames(1, 1, 3, test_mode=True), 30) == [5, 15, 25]
     twice = SampleFrames(1, 1, 3, test_mode=True, twice_sample=True)
     assert starts(twice, 30) == [5, 15, 25, 0, 10, 20]
@@ -63,7 +63,7 @@ def test_twice_sample_with_longer_clips_stays_inside(num_clips):
     assert starts(centers, 100) == [21, 63, 0, 42]
 
 
-def test_short_videos_loop_or_stand_still():
+def test_short_videos_loop_or_repeat_last():
     loop = SampleFrames(8, 1, test_mode=True)
     assert sample(loop, 5)['frame_inds'].tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
     still = SampleFrames(8, 1, out_of_bound_opt='repeat_last', test_mode=True)
@@ -91,9 +91,7 @@ def test_short_videos_loop_or_stand_still():
         )
     ),
 )
-def test_indices_always_lie_in_the_video(
-    total, clip_len, interval, num_clips, start_index, options
-):
+def test_indices_stay_inside_the_video(total, clip_len, interval, num_clips, start_index, options):
     transform = SampleFrames(clip_len, interval, num_clips, **options)
     results = sample(transform, total, start_index, avg_fps=25.0)
     frames = results['frame_inds'] - start_index
@@ -103,7 +101,7 @@ def test_indices_always_lie_in_the_video(
     assert frames.max() < total
 
 
-def test_training_draws_one_clip_from_each_segment():
+def test_training_samples_one_clip_per_segment():
     transform = SampleFrames(4, 2, num_clips=3)
     seen = np.array([starts(transform, 50) for _ in range(400)])
     # 43 possible starts in three segments of 14; what is left over is never drawn.
@@ -148,7 +146,7 @@ def test_target_fps_spans_the_same_time():
     assert np.ptp(plain['frame_inds']) == 15
 
 
-def test_dense_clips_share_a_stretch():
+def test_dense_sampling_stays_in_sample_range():
     dense = DenseSampleFrames(4, 1, num_clips=2, sample_range=20, num_sample_positions=3)
     first, second = starts(dense, 100)
     assert second - first == 10
@@ -158,7 +156,7 @@ def test_dense_clips_share_a_stretch():
     assert starts(tested, 15) == [0, 10, 0, 10, 0, 10]
 
 
-def test_uniform_takes_a_frame_of_each_segment():
+def test_uniform_sample_one_frame_per_segment():
     results = sample(UniformSample(4), 41, start_index=1)
     low = np.array([1, 11, 21, 31])
     assert ((results['frame_inds'] >= low) & (results['frame_inds'] <= low + 10)).all()
@@ -169,7 +167,7 @@ def test_uniform_takes_a_frame_of_each_segment():
     assert two['frame_inds'].tolist() == [5, 25, 10, 30, 15, 35]
 
 
-def test_untrimmed_goes_along_the_video():
+def test_untrimmed_sampling_steps_through_the_video():
     results = sample(UntrimmedSampleFrames(clip_len=3, clip_interval=8, frame_interval=4), 20)
     assert results['frame_inds'].tolist() == [0, 4, 8, 8, 12, 16]
     assert results['num_clips'] == 2

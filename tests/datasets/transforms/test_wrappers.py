@@ -26,7 +26,7 @@ def by_frame(op, imgs, seed):
         ('RandomErasing', dict(p=1.0)),
     ],
 )
-def test_every_frame_gets_the_same(make_clip, check_form, op, options):
+def test_operation_is_identical_for_all_frames(make_clip, check_form, op, options):
     transform = TorchVisionWrapper(op, **options)
     outcomes = set()
     for seed in range(8):

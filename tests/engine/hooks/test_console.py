@@ -44,7 +44,7 @@ def output_on_a_terminal(code, *arguments):
     return shown.decode()
 
 
-def test_a_person_at_a_terminal_sees_a_bar_with_lines_above_it(tmp_path):
+def test_terminal_shows_progress_bar_below_log_lines(tmp_path):
     shown = output_on_a_terminal(WATCHED, tmp_path)
     bars = [text for text in re.split(r'[\r\n]+', shown) if text.startswith('epoch 2/2')]
     figures = (
@@ -57,7 +57,7 @@ def test_a_person_at_a_terminal_sees_a_bar_with_lines_above_it(tmp_path):
     assert re.search(r'WARNING.*: \d\d% of the time is spent waiting for data', shown)
 
 
-def test_plain_lines_where_nobody_watches(tmp_path):
+def test_plain_log_lines_without_terminal(tmp_path):
     cfg = toy_config(tmp_path)
     cfg.train_cfg.max_epochs = 1
     cfg.custom_hooks = [dict(type='ProgressHook')]
@@ -71,7 +71,7 @@ def test_plain_lines_where_nobody_watches(tmp_path):
 
 
 @pytest.mark.parametrize(('dtype', 'warned'), [('float16', True), ('bfloat16', False)])
-def test_fp16_on_a_cpu_is_said_to_be_slow(tmp_path, dtype, warned, capsys, monkeypatch):
+def test_fp16_on_cpu_is_reported(tmp_path, dtype, warned, capsys, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     cfg = toy_config(tmp_path)
     cfg.custom_hooks = [dict(type='StartReportHook'), dict(type='StopAfter', step=1)]
@@ -83,7 +83,7 @@ def test_fp16_on_a_cpu_is_said_to_be_slow(tmp_path, dtype, warned, capsys, monke
     assert ('--amp off is quicker here' in shown) == warned
 
 
-def test_half_a_checkpoint_of_a_killed_run_is_cleared_away(tmp_path):
+def test_partial_checkpoint_of_killed_run_is_removed(tmp_path):
     unfinished = tmp_path / '.iter_3.pth.x1y2z3.tmp'
     others = tmp_path / 'notes.tmp'
     for path in (unfinished, others):

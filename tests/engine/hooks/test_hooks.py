@@ -29,7 +29,7 @@ def short(work_dir, hooks=(), **changes):
     return cfg
 
 
-def test_the_report_comes_before_the_first_step(tmp_path):
+def test_run_summary_precedes_first_step(tmp_path):
     cfg = short(tmp_path, [dict(type='StartReportHook')])
     cfg.train_dataloader.dataset.pipeline = []
     cfg.train_dataloader.dataset.pop('pipeline')
@@ -46,7 +46,7 @@ def test_the_report_comes_before_the_first_step(tmp_path):
     assert '7 steps in 1 epochs, AdamW, learning rate 0.0005 at the start, seed 5' in report
 
 
-def test_clips_in_words():
+def test_clip_shape_description():
     sample = dict(type='SampleFrames', clip_len=32, frame_interval=2)
     train = [sample, dict(type='Resize', scale=(224, 112), keep_ratio=False)]
     assert clip_facts(train) == '32 frames at interval 2 of 112x224'
@@ -66,7 +66,7 @@ def test_clips_in_words():
         ('dualformer_pico_motion_digits', {}, ''),
     ],
 )
-def test_names_that_promise_pretraining(tmp_path, name, given, warned):
+def test_config_name_promises_pretraining(tmp_path, name, given, warned):
     path = tmp_path / f'{name}.py'
     path.write_text("model = dict(backbone=dict(type='DualFormer'))\nload_from = None")
     cfg = Config.fromfile(path)
@@ -77,7 +77,7 @@ def test_names_that_promise_pretraining(tmp_path, name, given, warned):
 
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
-def test_a_signal_saves_and_ends_and_the_run_goes_on_from_there(tmp_path, name):
+def test_signal_saves_checkpoint_and_run_resumes(tmp_path, name):
     whole, cfg = toy_config(tmp_path / 'whole'), toy_config(tmp_path / 'half')
     for each in (whole, cfg):
         each.train_cfg.max_epochs = 2
@@ -95,7 +95,7 @@ def test_a_signal_saves_and_ends_and_the_run_goes_on_from_there(tmp_path, name):
 
 
 @pytest.mark.dist
-def test_a_signal_to_all_workers_does_not_break_the_last_step(tmp_path):
+def test_signal_to_workers_does_not_break_last_step(tmp_path):
     cfg = toy_config(tmp_path)
     cfg.train_dataloader.update(num_workers=1, persistent_workers=True)
     cfg.train_dataloader.dataset.update(delay=0.05, log=str(tmp_path / 'reads.txt'))
@@ -108,7 +108,7 @@ def test_a_signal_to_all_workers_does_not_break_the_last_step(tmp_path):
     assert last_checkpoint(tmp_path)['meta']['iter'] >= 1
 
 
-def test_a_signal_within_a_validation_ends_it_and_it_is_made_up_for(tmp_path):
+def test_signal_during_validation_reruns_it_on_resume(tmp_path):
     cfg = toy_config(tmp_path)
     cfg.custom_hooks.append(dict(type='StopInValidation'))
     assert Run(cfg).wait() == [143]
@@ -132,7 +132,7 @@ class Watched(io.StringIO):
         return True
 
 
-def test_the_bar_shows_what_a_person_wants_to_see(tmp_path, monkeypatch):
+def test_progress_bar_fields(tmp_path, monkeypatch):
     screen = Watched()
     monkeypatch.setattr(sys, 'stdout', screen)
     runner = build_runner(short(tmp_path, [dict(type='ProgressHook')]))
@@ -146,7 +146,7 @@ def test_the_bar_shows_what_a_person_wants_to_see(tmp_path, monkeypatch):
     assert 'Epoch(train)' in log_of(runner)
 
 
-def test_no_bar_where_nobody_watches(tmp_path, capsys):
+def test_no_progress_bar_without_terminal(tmp_path, capsys):
     runner = build_runner(short(tmp_path, [dict(type='ProgressHook')]))
     runner.train()
     shown = capsys.readouterr()
@@ -174,13 +174,13 @@ def data_time(data, step, **kwargs):
     return said
 
 
-def test_waiting_for_data_is_said_once():
+def test_slow_data_loading_is_reported_once():
     (said,) = data_time(0.62, 1.0)
     assert said.startswith('62% of the time is spent waiting for data')
     assert 'num_workers more than 2' in said
 
 
-def test_quick_data_is_not_mentioned():
+def test_fast_data_loading_is_not_reported():
     assert data_time(0.1, 1.0) == []
 
 
@@ -193,7 +193,7 @@ def unreadable_runner(tmp_path, said):
     return SimpleNamespace(work_dir=str(tmp_path), logger=logger, epoch=2, iter=30)
 
 
-def test_clips_that_could_not_be_read_are_named_once_and_counted(tmp_path):
+def test_unreadable_clips_are_logged_once_and_counted(tmp_path):
     said = []
     runner = unreadable_runner(tmp_path, said)
     hook = UnreadableClipsHook()
@@ -215,7 +215,7 @@ def test_clips_that_could_not_be_read_are_named_once_and_counted(tmp_path):
     assert len(said) == 5
 
 
-def test_a_resumed_run_goes_on_with_the_list(tmp_path):
+def test_resumed_run_extends_unreadable_list(tmp_path):
     said = []
     runner = unreadable_runner(tmp_path, said)
     (tmp_path / 'unreadable.txt').write_text('a.mp4\tno frames\n')
@@ -229,7 +229,7 @@ def test_a_resumed_run_goes_on_with_the_list(tmp_path):
     assert (tmp_path / 'unreadable.txt').read_text() == 'a.mp4\tno frames\nb.mp4\tcut off\n'
 
 
-def test_how_a_run_was_made_is_written_down(tmp_path):
+def test_run_record_is_written(tmp_path):
     runner = build_runner(short(tmp_path, [dict(type='ProvenanceHook')]))
     runner.train()
     (path,) = tmp_path.glob('*/run.json')
@@ -243,14 +243,14 @@ def test_how_a_run_was_made_is_written_down(tmp_path):
     assert len(list(tmp_path.glob('*.py'))) == 1  # the full config
 
 
-def test_the_curve_is_drawn(tmp_path):
+def test_training_curve_is_drawn(tmp_path):
     runner = build_runner(short(tmp_path, [dict(type='CurveHook')]))
     runner.train()
     assert (tmp_path / 'curve.png').read_bytes()[:4] == b'\x89PNG'
     assert runner.message_hub.get_info('steps_of_val') == [7]
 
 
-def test_the_console_is_brief_and_the_file_is_not(tmp_path, capsys):
+def test_console_is_brief_and_log_file_complete(tmp_path, capsys):
     runner = build_runner(short(tmp_path))
     runner.train()
     shown = capsys.readouterr().out

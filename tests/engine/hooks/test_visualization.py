@@ -19,7 +19,7 @@ def drawn(folder):
     return sorted(path.parent.name + '/' + path.name for path in folder.rglob('frames_*'))
 
 
-def test_every_third_clip_is_drawn(tmp_path):
+def test_interval_of_drawn_clips(tmp_path):
     runner = build_runner(config(tmp_path, enable=True, interval=3))
     runner.train()
     assert drawn(tmp_path) == [f'0000{i}_clip_{i}/frames_7' for i in (0, 3, 6)]
@@ -29,7 +29,7 @@ def test_every_third_clip_is_drawn(tmp_path):
     assert Image.open(first / '0.png').size == (224, 224)
 
 
-def test_test_into_a_folder(tmp_path):
+def test_show_dir_of_test(tmp_path):
     out = tmp_path / 'out'
     size = (16, -1)
     cfg = config(

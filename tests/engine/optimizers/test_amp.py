@@ -27,7 +27,7 @@ def wrap(model, kind=OptimWrapper, lr=0.1, **kwargs):
     return wrapper
 
 
-def test_accumulation_equals_the_larger_batch():
+def test_gradient_accumulation_equals_larger_batch():
     clips = torch.randn(12, 4)
     whole, parts = linear(), linear()
     whole_wrapper, parts_wrapper = wrap(whole), wrap(parts, accumulative_counts=3)
@@ -39,7 +39,7 @@ def test_accumulation_equals_the_larger_batch():
         torch.testing.assert_close(whole.weight, parts.weight, rtol=1e-6, atol=1e-7)
 
 
-def test_a_remainder_at_the_end_counts_as_what_it_is():
+def test_last_accumulation_window_is_averaged_by_its_length():
     clips = torch.randn(2, 4)
     whole, parts = linear(), linear()
     wrap(whole).update_params(whole(clips).square().mean())
@@ -51,7 +51,7 @@ def test_a_remainder_at_the_end_counts_as_what_it_is():
 
 
 @pytest.mark.parametrize('bad', [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_makes_no_update(bad):
+def test_nonfinite_loss_skips_update(bad):
     model = linear()
     wrapper = wrap(model, accumulative_counts=2)
     before = model.weight.clone()
@@ -66,7 +66,7 @@ def test_a_loss_that_is_not_finite_makes_no_update(bad):
     assert (wrapper.skipped, wrapper.skipped_in_a_row) == (1, 0)
 
 
-def test_gradients_that_are_not_finite_make_no_update_where_they_are_clipped():
+def test_nonfinite_gradients_skip_update_with_clipping():
     model = linear()
     wrapper = wrap(model, clip_grad=dict(max_norm=1.0))
     loss = (model.weight.sum() - 2.0).abs().sqrt()  # 0, but its slope is infinite
@@ -82,7 +82,7 @@ def test_gradients_are_clipped():
     assert float((model.weight.detach() / 0.1).norm()) == pytest.approx(1.0, rel=1e-4)
 
 
-def test_the_config_of_clipping_stays_whole():
+def test_clip_grad_config_is_not_modified():
     clip_grad = dict(type='value', clip_value=0.1)
     wrap(linear(), clip_grad=clip_grad)
     assert clip_grad == dict(type='value', clip_value=0.1)
@@ -103,7 +103,7 @@ def test_bf16_on_a_cpu():
     torch.testing.assert_close(model.weight, reference.weight, rtol=0.02, atol=0.02)
 
 
-def test_fp16_scales_the_loss_and_skips_an_overflow():
+def test_fp16_scales_loss_and_skips_overflow():
     model = linear()
     wrapper = wrap(model, AmpOptimWrapper, dtype='float16', loss_scale=dict(init_scale=2.0**15))
     before = model.weight.clone()
@@ -133,7 +133,7 @@ def test_fp16_clips_unscaled_gradients():
     assert float((model.weight.detach() / 0.1).norm()) == pytest.approx(1.0, rel=1e-4)
 
 
-def test_state_goes_with_the_checkpoint():
+def test_scaler_state_is_in_the_checkpoint():
     model = linear()
     wrapper = wrap(model, AmpOptimWrapper, dtype='float16')
     wrapper.update_params(model(torch.ones(1, 4)).sum() * math.inf)
@@ -147,7 +147,7 @@ def test_state_goes_with_the_checkpoint():
     wrap(linear(), AmpOptimWrapper, dtype='float16').load_state_dict(wrap(linear()).state_dict())
 
 
-def test_what_is_no_precision():
+def test_invalid_precision_is_error():
     with pytest.raises(ConfigError, match='dtype'):
         wrap(linear(), AmpOptimWrapper, dtype='float8')
     with pytest.raises(ConfigError, match='loss_scale'):
@@ -176,7 +176,7 @@ def test_unknown_precision():
         set_precision(Config(dict(optim_wrapper=dict())), 'fp8')
 
 
-def test_apex_says_what_to_do_where_it_is_missing():
+def test_missing_apex_names_alternative():
     with pytest.raises(ConfigError, match=r'apex\.amp.*--amp fp16'):
         ApexOptimWrapper(optimizer=None)
     with pytest.raises(ConfigError, match=r'apex\.amp'):

@@ -59,7 +59,7 @@ def build(model, **rules):
     )
 
 
-def test_rates_fall_towards_the_input(model):
+def test_learning_rates_decay_towards_the_input(model):
     model.backbone.blocks[0][0].norm1.weight.requires_grad = False
     wrapper = build(model, decay_rate=0.5)
     groups = wrapper.optimizer.param_groups
@@ -79,7 +79,7 @@ def test_rates_fall_towards_the_input(model):
     assert wrapper.get_lr()['lr'][0] == 1.0
 
 
-def test_by_stage(model):
+def test_stage_wise_layer_decay(model):
     groups = build(model, decay_rate=0.5, decay_type='stage_wise').optimizer.param_groups
     assert {group['lr'] for group in groups} == {1.0, 0.5, 0.25, 0.125}
 
@@ -87,12 +87,12 @@ def test_by_stage(model):
 @pytest.mark.parametrize(
     'rules', [dict(), dict(decay_rate=2), dict(decay_rate=0.5, decay_type='x')]
 )
-def test_rules_that_cannot_be_meant(model, rules):
+def test_invalid_layer_decay_arguments_are_errors(model, rules):
     with pytest.raises(ConfigError, match='paramwise_cfg'):
         build(model, **rules)
 
 
-def test_a_model_without_blocks_has_one_rate():
+def test_model_without_blocks_has_one_learning_rate():
     model = nn.Module()
     model.fc = nn.Linear(2, 2)
     assert {group['lr'] for group in build(model, decay_rate=0.5).optimizer.param_groups} == {1.0}

@@ -39,7 +39,7 @@ def test_saved_and_loaded(tmp_path):
     assert os.listdir(tmp_path / 'new folder') == ['a.pth']
 
 
-def test_a_checkpoint_that_fails_halfway_leaves_the_one_before(tmp_path):
+def test_failed_save_keeps_previous_checkpoint(tmp_path):
     path = tmp_path / 'a.pth'
     save_checkpoint_file({'epoch': 1}, path)
     with pytest.raises(AttributeError):  # a local class cannot be pickled
@@ -60,7 +60,7 @@ def test_a_malicious_checkpoint_is_refused_and_does_not_run(tmp_path):
 
 
 @pytest.mark.parametrize('keep', [0.0, 0.3, 0.9, 0.999])
-def test_a_truncated_checkpoint_is_told_as_such(tmp_path, keep):
+def test_truncated_checkpoint_is_named(tmp_path, keep):
     path = tmp_path / 'a.pth'
     save_checkpoint_file({'state_dict': {'w': torch.randn(5000)}}, path)
     content = path.read_bytes()
@@ -69,7 +69,7 @@ def test_a_truncated_checkpoint_is_told_as_such(tmp_path, keep):
         load_checkpoint_file(path)
 
 
-def test_a_damaged_byte_is_noticed(tmp_path):
+def test_flipped_byte_is_detected(tmp_path):
     path = tmp_path / 'a.pth'
     save_checkpoint_file({'state_dict': {'w': torch.zeros(5000)}}, path)
     content = bytearray(path.read_bytes())
@@ -79,7 +79,7 @@ def test_a_damaged_byte_is_noticed(tmp_path):
         load_checkpoint_file(path)
 
 
-def test_what_is_no_checkpoint(tmp_path):
+def test_invalid_checkpoint_files_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError, match='there is no checkpoint'):
         load_checkpoint_file(tmp_path / 'none.pth')
     torch.save(torch.ones(2), tmp_path / 'tensor.pth')
@@ -105,7 +105,7 @@ def test_a_checkpoint_of_mmengine_loads(tmp_path):
     assert loaded['meta']['best'] == 0.25
 
 
-def test_plain_values_load_without_any_allowance(tmp_path):
+def test_plain_values_load_with_weights_only(tmp_path):
     class Odd:
         def __str__(self):
             return 'odd'
@@ -131,7 +131,7 @@ def test_plain_values_load_without_any_allowance(tmp_path):
     assert not loaded[3].requires_grad
 
 
-def test_the_pointer_leads_and_the_rest_follows_by_age(tmp_path):
+def test_resume_candidates_pointer_first_then_by_age(tmp_path):
     for age, name in enumerate(['iter_9.pth', 'epoch_1.pth', 'epoch_10.pth', 'best_x.pth']):
         save_checkpoint_file({}, tmp_path / name)
         os.utime(tmp_path / name, (100 + age, 100 + age))
@@ -174,7 +174,7 @@ def test_all_weights_load(key, prefix):
     assert all(bool((p == 1).all()) for p in model.parameters())
 
 
-def test_a_head_for_other_classes_starts_fresh():
+def test_head_of_other_classes_is_reinitialized():
     model = Recognizer()
     before = model.cls_head[0].weight.clone()
     weights = ones(Recognizer(7))
@@ -192,7 +192,7 @@ def test_a_head_for_other_classes_starts_fresh():
         load_weights(model, weights, 'x.pth', strict=True)
 
 
-def test_a_backbone_alone_can_be_trained_on_but_not_tested():
+def test_backbone_checkpoint_loads_for_training_only():
     model = Recognizer()
     weights = {
         name.removeprefix('backbone.'): v for name, v in ones(model).items() if 'back' in name
@@ -210,7 +210,7 @@ def test_a_backbone_alone_can_be_trained_on_but_not_tested():
         (dict(wait=torch.ones(5)), r'not in the model: backbone\.wait'),
     ],
 )
-def test_anything_but_the_head_has_to_match(change, message):
+def test_mismatch_outside_the_head_is_error(change, message):
     model = Recognizer()
     weights = ones(model)
     weights.update({f'backbone.{name}': value for name, value in change.items()})
@@ -220,7 +220,7 @@ def test_anything_but_the_head_has_to_match(change, message):
     assert not bool((model.backbone.bias == 1).all())
 
 
-def test_a_file_of_which_nothing_fits_is_refused():
+def test_checkpoint_without_matching_keys_is_refused():
     with pytest.raises(CheckpointError, match='does not fit the model'):
         load_weights(Recognizer(), {'other': torch.ones(1)}, 'x.pth', strict=False)
 
@@ -241,7 +241,7 @@ FULL_DISK = """
 """
 
 
-def test_a_full_disk_leaves_the_checkpoints_before(tmp_path):
+def test_full_disk_keeps_earlier_checkpoints(tmp_path):
     script, mount = tmp_path / 'fill.py', tmp_path / 'small'
     script.write_text(textwrap.dedent(FULL_DISK))
     mount.mkdir()

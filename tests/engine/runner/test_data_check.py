@@ -53,7 +53,7 @@ def test_a_negative_label(tmp_path):
         prepared(tmp_path, [dict(label=-2, filename='a.mp4')])
 
 
-def test_labels_of_all_kinds(tmp_path):
+def test_label_types(tmp_path):
     infos = [
         dict(label=0),
         dict(label=[1, 3]),
@@ -65,7 +65,7 @@ def test_labels_of_all_kinds(tmp_path):
     assert prepared(tmp_path, infos).split_facts['train'] == SplitFacts(6, 4, 0, 3)
 
 
-def test_no_clips(tmp_path):
+def test_empty_split_is_error(tmp_path):
     cfg = toy_config(tmp_path, **{'val_dataloader.dataset.size': 0})
     with pytest.raises(ConfigError, match='val list ToyClips holds no clips'):
         build_runner(cfg).prepare('train')

@@ -7,7 +7,7 @@ from tests.engine.toy import Run, last_checkpoint, toy_config
 
 
 @pytest.mark.skipif(not hasattr(signal, 'SIGUSR1'), reason='no such signal on this system')
-def test_the_signal_by_which_slurm_warns_leaves_workers_alive(tmp_path):
+def test_sigusr1_does_not_kill_workers(tmp_path):
     log = tmp_path / 'reads.txt'
     cfg = toy_config(tmp_path)
     # Workers that are not forked do not inherit what the process does with the signal.

@@ -37,7 +37,7 @@ def is_frozen(name, stages):
 
 @pytest.mark.parametrize('stages', [-1, 0, 1, 2])
 @pytest.mark.parametrize('use_checkpoint', [False, True])
-def test_the_first_stages_get_no_gradients_and_the_rest_do(stages, use_checkpoint):
+def test_only_unfrozen_stages_get_gradients(stages, use_checkpoint):
     model = backbone(stages, use_checkpoint=use_checkpoint).train()
     model(torch.randn(CLIPS)).square().mean().backward()
     named = dict(model.named_parameters())
@@ -46,7 +46,7 @@ def test_the_first_stages_get_no_gradients_and_the_rest_do(stages, use_checkpoin
     }
 
 
-def test_frozen_stages_run_as_in_evaluation_also_after_train():
+def test_frozen_stages_stay_in_eval_mode():
     model = backbone(1)
     outputs = []
     model.pos_block[0].register_forward_hook(lambda module, args, out: outputs.append(out))
@@ -65,7 +65,7 @@ def test_frozen_stages_run_as_in_evaluation_also_after_train():
     assert not torch.equal(model(clips), model(clips))  # the others do drop
 
 
-def test_without_frozen_stages_statistics_move():
+def test_batchnorm_statistics_update_without_frozen_stages():
     model = backbone(-1).train()
     before = model.blocks[0][1].attn.lr[1].running_mean.clone()
     model(torch.randn(CLIPS))
@@ -73,7 +73,7 @@ def test_without_frozen_stages_statistics_move():
 
 
 @pytest.mark.parametrize('stages', [-2, 3])
-def test_stages_that_are_not_there(stages):
+def test_frozen_stages_out_of_range_is_error(stages):
     with pytest.raises(ValueError, match=f'frozen_stages={stages} is not from -1 .* 2 stages'):
         backbone(stages)
 
@@ -94,7 +94,7 @@ def frozen_config(work_dir, **changes):
 
 @pytest.mark.dist
 @pytest.mark.parametrize('processes', [1, 2])
-def test_frozen_weights_stay_and_the_optimizer_knows_nothing_of_them(tmp_path, processes):
+def test_frozen_weights_are_not_in_the_optimizer(tmp_path, processes):
     cfg = frozen_config(tmp_path)
     start = build_runner(frozen_config(tmp_path / 'start'))
     before = start.bare_model.state_dict()
@@ -114,7 +114,7 @@ def test_frozen_weights_stay_and_the_optimizer_knows_nothing_of_them(tmp_path, p
     assert f'{total:.2f} M parameters ({frozen:.2f} M frozen)' in run.output.read_text()
 
 
-def test_rules_for_single_parameters_do_not_flood_the_console(tmp_path, capsys):
+def test_parameter_rules_do_not_flood_the_console(tmp_path, capsys):
     cfg = frozen_config(tmp_path)
     cfg.optim_wrapper.paramwise_cfg = dict(norm_decay_mult=0.0)
     runner = build_runner(cfg)
@@ -126,7 +126,7 @@ def test_rules_for_single_parameters_do_not_flood_the_console(tmp_path, capsys):
     assert 'requires_grad=False' in Path(runner.logger.log_file).read_text()
 
 
-def test_a_model_without_anything_to_train():
+def test_fully_frozen_model_is_error():
     model = nn.Linear(2, 2).requires_grad_(False)
     constructor = DefaultOptimWrapperConstructor(dict(optimizer=dict(type='SGD', lr=0.1)))
     with pytest.raises(ConfigError, match='nothing is left to train'):

@@ -40,7 +40,7 @@ def config(work_dir, **changes):
 
 
 @pytest.mark.dist
-def test_a_stopped_run_ends_bit_equal(tmp_path):
+def test_stopped_joint_training_resumes_bit_equal(tmp_path):
     Run(config(tmp_path / 'whole')).check()
     stopped = config(tmp_path / 'stopped')
     stopped.custom_hooks.append(dict(type='StopAfter', step=6))

@@ -69,7 +69,7 @@ KILLS = int(os.environ.get('MMACTION_KILLS', '3'))
 
 @pytest.mark.dist
 @pytest.mark.parametrize(('processes', 'workers'), [(1, 0), (1, 2), (2, 0)])
-def test_killed_again_and_again_a_run_ends_bit_equal(tmp_path, unbroken, processes, workers):
+def test_repeatedly_killed_run_ends_bit_equal(tmp_path, unbroken, processes, workers):
     random.seed(int(os.environ.get('MMACTION_KILL_SEED', '0')) + processes)
     log = tmp_path / 'reads.txt'
     cfg = toy_config(tmp_path / 'run 1', **{'train_dataloader.dataset.log': str(log)})
@@ -92,7 +92,7 @@ def test_killed_again_and_again_a_run_ends_bit_equal(tmp_path, unbroken, process
     assert not list(tmp_path.glob('run */.*.tmp'))
 
 
-def test_a_resumed_run_reads_no_clip_twice(tmp_path):
+def test_resumed_run_reads_no_clip_twice(tmp_path):
     log, cfg = tmp_path / 'reads.txt', toy_config(tmp_path / 'run')
     cfg.train_dataloader.dataset.log = str(log)
     Run(cfg).check()

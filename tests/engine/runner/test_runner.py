@@ -48,7 +48,7 @@ def test_two_processes_follow_the_curve_of_one(tmp_path):
 
 
 @pytest.mark.dist
-def test_batch_norm_is_the_same_in_every_process(tmp_path):
+def test_batch_norm_statistics_equal_on_all_ranks(tmp_path):
     cfg = toy_config(tmp_path)
     cfg.custom_hooks.append(dict(type='SaveBuffers'))
     Run(cfg, 2).check()
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_curve(tmp_path):
     assert len(curves[0]) > 5
 
 
-def test_by_iterations_and_by_epochs_are_the_same_steps(tmp_path):
+def test_iteration_and_epoch_loops_are_equal(tmp_path):
     cfg = toy_config(tmp_path / 'epochs')
     by_iter = toy_config(tmp_path / 'steps', custom_hooks=cfg.custom_hooks)
     by_iter.train_cfg = dict(by_epoch=False, max_iters=28, val_interval=7)
@@ -104,7 +104,7 @@ def test_by_iterations_and_by_epochs_are_the_same_steps(tmp_path):
         assert torch.equal(value, second['state_dict'][name]), name
 
 
-def test_a_truncated_newest_checkpoint_is_said_and_the_one_before_is_used(tmp_path):
+def test_truncated_newest_checkpoint_falls_back_to_previous(tmp_path):
     cfg = toy_config(tmp_path)
     Run(cfg).check()
     newest = tmp_path / 'iter_28.pth'
@@ -123,7 +123,7 @@ def test_all_checkpoints_unreadable(tmp_path):
         build_runner(toy_config(tmp_path, resume=True)).prepare('train')
 
 
-def test_weights_alone_cannot_be_resumed(tmp_path):
+def test_resuming_bare_weights_is_error(tmp_path):
     runner = build_runner(toy_config(tmp_path / 'a'))
     save_checkpoint_file({'state_dict': runner.bare_model.state_dict()}, tmp_path / 'w.pth')
     cfg = toy_config(tmp_path / 'b', resume=True, load_from=str(tmp_path / 'w.pth'))
@@ -131,7 +131,7 @@ def test_weights_alone_cannot_be_resumed(tmp_path):
         build_runner(cfg).train()
 
 
-def test_resumed_by_another_number_of_processes_it_goes_on(tmp_path):
+def test_resume_with_another_world_size(tmp_path):
     cfg = toy_config(tmp_path)
     cfg.custom_hooks.append(dict(type='StopAfter', step=6))
     assert Run(cfg, 2).wait() == [143, 143]
@@ -160,7 +160,7 @@ def test_auto_resume_without_a_checkpoint_starts_at_the_beginning(tmp_path):
     assert runner._resume_point is None
 
 
-def test_an_old_run_in_the_work_dir_is_not_gone_on_with(tmp_path):
+def test_unrelated_run_in_work_dir_is_not_resumed(tmp_path):
     save_checkpoint_file({}, tmp_path / 'iter_99.pth')
     write_pointer(tmp_path, tmp_path / 'iter_99.pth')
     cfg = toy_config(tmp_path)
@@ -169,7 +169,7 @@ def test_an_old_run_in_the_work_dir_is_not_gone_on_with(tmp_path):
     assert (tmp_path / 'last_checkpoint').read_text().endswith('iter_7.pth')
 
 
-def test_load_from_takes_what_fits_and_tells_the_rest(tmp_path):
+def test_load_from_reports_what_was_not_loaded(tmp_path):
     source = build_runner(toy_config(tmp_path / 'a'))
     path = tmp_path / 'weights.pth'
     save_checkpoint_file({'state_dict': source.bare_model.state_dict()}, path)
@@ -193,7 +193,7 @@ def test_a_config_without_training_cannot_be_trained(tmp_path):
         runner.prepare('train')
 
 
-def test_a_test_needs_all_weights(tmp_path):
+def test_testing_requires_all_weights(tmp_path):
     path = tmp_path / 'weights.pth'
     weights = build_runner(toy_config(tmp_path / 'a')).bare_model.state_dict()
     weights.pop('cls_head.fc_cls.bias')
@@ -203,7 +203,7 @@ def test_a_test_needs_all_weights(tmp_path):
         runner.test()
 
 
-def test_a_loss_that_stays_nan_stops_the_run_and_saves_the_batch(tmp_path):
+def test_persistent_nan_loss_stops_run_and_saves_batch(tmp_path):
     cfg = toy_config(tmp_path, **{'model.data_preprocessor.blending': None})
     cfg.optim_wrapper.update(accumulative_counts=1)
     cfg.train_dataloader.update(batch_size=14)
@@ -221,7 +221,7 @@ def test_a_loss_that_stays_nan_stops_the_run_and_saves_the_batch(tmp_path):
     assert all(bool(torch.isfinite(v).all()) for v in runner.bare_model.state_dict().values())
 
 
-def test_a_bad_clip_early_in_an_accumulation_window_is_the_one_that_is_named(tmp_path):
+def test_nonfinite_batch_within_accumulation_window_is_named(tmp_path):
     cfg = toy_config(tmp_path, **{'model.data_preprocessor.blending': None})
     cfg.train_dataloader.dataset.size = 4
     cfg.train_dataloader.sampler.shuffle = False
@@ -237,7 +237,7 @@ def test_a_bad_clip_early_in_an_accumulation_window_is_the_one_that_is_named(tmp
 
 
 @pytest.mark.dist
-def test_one_bad_clip_in_one_process_is_skipped_by_both(tmp_path):
+def test_nonfinite_loss_on_one_rank_skips_all_ranks(tmp_path):
     cfg = toy_config(tmp_path, **{'model.data_preprocessor.blending': None})
     cfg.optim_wrapper.update(accumulative_counts=1)
     cfg.train_dataloader.dataset.bad = 3
@@ -248,7 +248,7 @@ def test_one_bad_clip_in_one_process_is_skipped_by_both(tmp_path):
     assert 'update skipped (1 in a row)' in (tmp_path / 'output.txt').read_text()
 
 
-def test_the_learning_rate_scales_with_clips_per_update(tmp_path):
+def test_auto_scale_lr_uses_clips_per_update(tmp_path):
     cfg = toy_config(tmp_path, auto_scale_lr=dict(enable=True, base_batch_size=16))
     runner = build_runner(cfg)
     runner.prepare('train')
@@ -258,17 +258,17 @@ def test_the_learning_rate_scales_with_clips_per_update(tmp_path):
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(5e-3 / 4)]
 
 
-def test_a_wrapper_that_spreads_the_weights_is_refused(tmp_path):
+def test_fsdp_wrapper_is_refused(tmp_path):
     wrapper = dict(type='MMFullyShardedDataParallel')
     with pytest.raises(ConfigError, match=r'model_wrapper_cfg.*ZeroRedundancyOptimizer'):
         build_runner(toy_config(tmp_path, model_wrapper_cfg=wrapper))
 
 
-def test_one_process_is_not_wrapped(tmp_path):
+def test_single_process_is_not_wrapped_in_ddp(tmp_path):
     assert not isinstance(build_runner(toy_config(tmp_path)).model, MMDistributedDataParallel)
 
 
-def test_sync_bn_takes_only_what_it_knows(tmp_path):
+def test_sync_bn_rejects_unknown_values(tmp_path):
     from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 
     with pytest.raises(ConfigError, match="sync_bn is 'torch' or False, not 'mmcv'"):
@@ -278,7 +278,7 @@ def test_sync_bn_takes_only_what_it_knows(tmp_path):
     )
 
 
-def test_checkpoints_are_kept_and_the_best_one_too(tmp_path):
+def test_max_keep_ckpts_and_save_best(tmp_path):
     cfg = toy_config(tmp_path)
     cfg.default_hooks.checkpoint.update(interval=1, by_epoch=True, max_keep_ckpts=2)
     Run(cfg).check()
@@ -293,7 +293,7 @@ def test_checkpoints_are_kept_and_the_best_one_too(tmp_path):
     assert info['best_score'] == scores.max()
 
 
-def test_save_best_of_a_metric_that_is_not_measured(tmp_path):
+def test_save_best_of_unknown_metric_is_error(tmp_path):
     cfg = toy_config(tmp_path, **{'default_hooks.checkpoint.save_best': 'acc/top3'})
     with pytest.raises(ConfigError, match=r'gives no "acc/top3", but acc/top1, acc/mean1'):
         build_runner(cfg).train()

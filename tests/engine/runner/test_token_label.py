@@ -39,7 +39,7 @@ def config(folder, work_dir, **changes):
 
 @pytest.mark.dist
 @pytest.mark.parametrize('processes', [1, 2])
-def test_a_resumed_run_is_the_unbroken_one(tmp_path, processes):
+def test_resumed_token_label_run_equals_uninterrupted(tmp_path, processes):
     whole = config(tmp_path, tmp_path / 'whole')
     Run(whole, processes).check()
     unbroken = last_checkpoint(whole.work_dir)
@@ -76,7 +76,7 @@ def test_a_resumed_run_is_the_unbroken_one(tmp_path, processes):
         ),
     ],
 )
-def test_the_teacher_is_compiled_where_the_student_is(tmp_path, backend):
+def test_teacher_is_compiled_with_the_student(tmp_path, backend):
     states = []
     for name, options in (('plain', None), ('compiled', dict(backend=backend))):
         cfg = without_chance(config(tmp_path, tmp_path / name, compile=options))
@@ -110,7 +110,7 @@ def tool(monkeypatch, capfd):
     return run
 
 
-def test_round_trip_through_the_tools(tmp_path, tool):
+def test_train_test_and_demo_of_token_labels(tmp_path, tool):
     cfg = config(
         tmp_path,
         tmp_path / 'run',

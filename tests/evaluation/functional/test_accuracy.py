@@ -32,7 +32,7 @@ def predictions(draw):
     return np.array(scores), np.array(labels)
 
 
-def test_top_k_by_hand():
+def test_top_k_accuracy_small_example():
     assert top_k_accuracy(SCORES, LABELS, (1, 2, 3, 9)) == [0.5, 0.75, 1.0, 1.0]
     assert top_k_accuracy(SCORES, LABELS) == [0.5]
 
@@ -77,7 +77,7 @@ def test_mean_class_accuracy_equals_the_confusion_matrix(case):
     assert mean_class_accuracy(scores, labels) == pytest.approx(np.diag(matrix).mean())
 
 
-def test_rows_without_a_prediction_are_wrong():
+def test_unpredicted_rows_count_as_wrong():
     scores = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8], [np.nan, 1.0]])
     labels = [0, 0, 1, 1]
     assert top_k_accuracy(scores, labels, (1, 2)) == [0.5, 0.5]

@@ -46,11 +46,11 @@ def test_by_hand():
     )
 
 
-def test_equal_scores_are_taken_together():
+def test_tied_scores_are_grouped():
     assert mean_average_precision([[-np.inf], [-np.inf]], [[1], [0]]) == 0.5
 
 
-def test_clips_without_a_prediction_are_never_found():
+def test_unpredicted_clips_never_match():
     scores = np.array([[0.9, 0.1], [np.nan, np.nan], [0.2, 0.8]])
     labels = np.array([[1, 0], [1, 0], [0, 1]])
     assert mean_average_precision(scores, labels) == pytest.approx((0.5 + 1) / 2)

@@ -150,7 +150,7 @@ def test_unreadable_clip_of_two_modalities_and_of_several_labels():
     assert found['acc/mmit_mean_average_precision'] == 0.5
 
 
-def test_nothing_is_left_of_an_earlier_evaluation(case):
+def test_evaluation_state_is_reset(case):
     metric = AccMetric()
     evaluate(metric, samples([None], [0], unreadable=['broken']))
     found = evaluate(metric, samples(*case))
@@ -205,7 +205,7 @@ ROWS = torch.eye(3)
         (ROWS, list(torch.eye(4)[:3]), 'mean_average_precision', r'clip0\.mp4 .* 4 values'),
     ],
 )
-def test_predictions_that_do_not_fit_are_named(scores, labels, metrics, message):
+def test_mismatched_predictions_are_errors(scores, labels, metrics, message):
     with pytest.raises(ValueError, match=message):
         evaluate(AccMetric(metrics), samples(list(scores), labels))
 

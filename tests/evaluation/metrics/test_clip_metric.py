@@ -12,17 +12,17 @@ def result(index, name=None):
     return dict(sample_idx=index, filename=name or f'{index}.mp4', pred=index, label=0)
 
 
-def test_results_are_ordered_and_repetitions_dropped_by_index():
+def test_results_are_sorted_and_deduplicated_by_index():
     parts = [[result(4), result(0), result(2)], [result(1), result(3), result(4), result(0)]]
     assert [r['sample_idx'] for r in merge_results(parts, 5)] == [0, 1, 2, 3, 4]
 
 
-def test_joined_datasets_count_from_zero_each():
+def test_concat_datasets_have_separate_indices():
     parts = [[result(0, 'a'), result(1, 'b')], [result(0, 'c'), result(0, 'a')]]
     assert [r['filename'] for r in merge_results(parts, 3)] == ['a', 'c', 'b']
 
 
-def test_without_an_index_only_exactly_all_results_are_taken():
+def test_results_without_index_must_be_complete():
     plain = [result(None, 'a'), result(None, 'b')]
     assert merge_results([plain], 2) == plain
     with pytest.raises(ValueError, match='2 of them have no sample_idx: add'):
@@ -41,12 +41,12 @@ def test_without_an_index_only_exactly_all_results_are_taken():
         ([0, -1], 2, r'1 unexpected \(sample_idx -1'),
     ],
 )
-def test_missing_and_unexpected_clips_are_counted(indices, size, message):
+def test_missing_and_unexpected_clips_are_errors(indices, size, message):
     with pytest.raises(ValueError, match=message):
         merge_results([[result(index) for index in indices]], size)
 
 
-def test_one_clip_under_two_names_is_unexpected():
+def test_renamed_clip_is_unexpected():
     with pytest.raises(ValueError, match='0 missing, 1 unexpected'):
         merge_results([[result(0), result(1)], [result(1, 'other.mp4')]], 2)
 
@@ -154,7 +154,7 @@ def run_workers(tmp_path, world):
 
 
 @pytest.mark.dist
-def test_two_processes_give_exactly_what_one_gives(tmp_path):
+def test_two_ranks_equal_one(tmp_path):
     (alone,) = run_workers(tmp_path, 1)
     first, second = run_workers(tmp_path, 2)
 

@@ -41,7 +41,7 @@ def evaluate(made, **kwargs):
     return evaluator.evaluate(len(made))
 
 
-def test_each_category_over_the_clips_that_have_it(case):
+def test_category_ap_uses_annotated_clips_only(case):
     scores, labels, masks = case
     found = evaluate(samples(*case))
     assert list(found) == ['hvu/mAP', 'hvu/a_mAP', 'hvu/b_mAP']
@@ -55,7 +55,7 @@ def test_each_category_over_the_clips_that_have_it(case):
     assert found['hvu/mAP'] == pytest.approx(np.mean(expected))
 
 
-def test_labels_outside_of_the_mask_do_not_count(case):
+def test_masked_labels_are_ignored(case):
     scores, labels, masks = case
     changed = labels.copy()
     off = np.repeat(masks, [2, 3, 1], axis=1) == 0
@@ -63,7 +63,7 @@ def test_labels_outside_of_the_mask_do_not_count(case):
     assert evaluate(samples(scores, changed, masks)) == evaluate(samples(*case))
 
 
-def test_an_unreadable_clip_is_never_found(case):
+def test_unreadable_clip_never_matches(case):
     whole = evaluate(samples(*case))
     broken = evaluate(samples(*case, unreadable=range(6)))
     assert broken['hvu/unreadable'] == 6

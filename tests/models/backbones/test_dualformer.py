@@ -65,7 +65,7 @@ def test_state_dict_has_the_published_names_and_shapes(arch):
 
 
 @pytest.mark.parametrize('case', FORWARD)
-def test_forward_meets_the_published_values(case):
+def test_forward_matches_golden_values(case):
     case = FORWARD[case]
     model = DualFormer(case['variant'], video_size=case['video_size'], **case['kwargs']).eval()
     load_deterministic(model)
@@ -79,7 +79,7 @@ def test_forward_meets_the_published_values(case):
     'shape',
     [(2, 3, 8, 64, 64), (1, 3, 4, 32, 32), (3, 3, 16, 64, 128), (1, 3, 2, 4, 4), (2, 3, 7, 50, 45)],
 )
-def test_any_size_equals_the_plain_path(model, shape):
+def test_any_input_size_matches_reference(model, shape):
     model.eval()
     clips = torch.randn(shape)
     with torch.no_grad():
@@ -91,7 +91,7 @@ def test_any_size_equals_the_plain_path(model, shape):
     assert list(expected.shape) == [shape[0], 32, *grid]
 
 
-def test_training_gradients_equal_the_plain_path(model):
+def test_backward_matches_reference(model):
     clips = torch.randn(2, 3, 8, 64, 64)
     plain = copy.deepcopy(model)
     weights = torch.randn(model(clips).shape)
@@ -104,7 +104,7 @@ def test_training_gradients_equal_the_plain_path(model):
         assert torch.allclose(ours.grad, theirs.grad, atol=1e-4 * max(scale, 1)), name
 
 
-def test_published_sizes_run_on_other_clips():
+def test_published_models_run_on_other_clip_sizes():
     model = DualFormer('tiny').eval()
     with torch.no_grad():
         assert model(torch.randn(1, 3, 8, 112, 112)).shape == (1, 512, 4, 4, 4)
@@ -112,9 +112,7 @@ def test_published_sizes_run_on_other_clips():
 
 
 @pytest.mark.parametrize(('use_checkpoint', 'most'), [('selective', 0.8), (True, 0.5)])
-def test_use_checkpoint_gives_the_same_gradients_statistics_and_less_memory(
-    model, use_checkpoint, most
-):
+def test_activation_checkpointing_is_exact_and_saves_memory(model, use_checkpoint, most):
     lean = DualFormer(**SMALL, use_checkpoint=use_checkpoint)
     lean.load_state_dict(model.state_dict())
     clips = torch.randn(2, 3, 8, 64, 64)
@@ -241,7 +239,7 @@ def test_builds_from_a_published_style_config():
         (dict(local_sizes=((8, 4, 7),) * 4), r'multiple of the height and width of the window'),
     ],
 )
-def test_wrong_geometry_says_which_number_is_wrong(kwargs, message):
+def test_invalid_geometry_names_the_value(kwargs, message):
     with pytest.raises(ValueError, match=message):
         DualFormer(**kwargs)
 
@@ -259,7 +257,7 @@ def test_wrong_input_is_refused(model, shape, message):
         model(torch.zeros(shape))
 
 
-def test_cell_pool_is_the_convolution():
+def test_pooling_equals_convolution():
     pool = DepthwisePool(6, (2, 3, 4))
     x = torch.randn(2, 4, 6, 8, 6)
     expected = nn.Conv3d.forward(pool, x.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
@@ -417,7 +415,7 @@ def test_cuda_autocast_follows_fp32(model, dtype):
 
 
 @pytest.mark.parametrize('bf16', [False, True])
-def test_position_gradients_are_those_of_the_convolution(bf16):
+def test_position_generator_gradients_match_convolution(bf16):
     position = PositionGenerator(6).train()
     conv = copy.deepcopy(position.proj[0])
     tokens = torch.randn(2, 3, 5, 4, 6, requires_grad=True)

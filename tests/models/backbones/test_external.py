@@ -22,7 +22,7 @@ CLIP = torch.randn(1, 3, 8, 64, 64)
         ('torchvision.r3d_18', (1, 512, 1, 4, 4)),
     ],
 )
-def test_video_models_give_the_map_before_the_pooling(name, shape):
+def test_video_models_return_map_before_pooling(name, shape):
     backbone = MODELS.build(dict(type=name)).eval()
     assert isinstance(backbone, TorchvisionBackbone)
     with torch.no_grad():
@@ -31,7 +31,7 @@ def test_video_models_give_the_map_before_the_pooling(name, shape):
 
 
 @pytest.mark.parametrize('name', ['swin3d_t', 'r3d_18'])
-def test_pooled_and_classified_it_is_the_library_s_model(name, tmp_path):
+def test_pooled_and_classified_output_equals_library_model(name, tmp_path):
     torch.manual_seed(0)
     whole = get_model(name, weights=None).eval()
     torch.save(whole.state_dict(), tmp_path / 'x.pth')
@@ -43,7 +43,7 @@ def test_pooled_and_classified_it_is_the_library_s_model(name, tmp_path):
         torch.testing.assert_close(found, whole(CLIP), rtol=1e-4, atol=1e-5)
 
 
-def test_a_token_that_classifies_is_a_map_of_one_cell():
+def test_class_token_output_is_a_1x1_map():
     backbone = MODELS.build(dict(type='torchvision.mvit_v2_s')).eval()
     with torch.no_grad():
         assert backbone(torch.randn(1, 3, 16, 224, 224)).shape == (1, 768, 1, 1, 1)
@@ -77,7 +77,7 @@ def test_weights_that_do_not_fit_are_listed(tmp_path):
         backbone.init_weights()
 
 
-def test_names_that_are_not_known():
+def test_unknown_model_names_suggest_nearest():
     with pytest.raises(ValueError, match=r"torchvision has no model 'swin3d'; did you mean swin3d"):
         MODELS.build(dict(type='torchvision.swin3d'))
     with pytest.raises(ValueError, match=r"timm has no model 'resnet19'; did you mean resnet1"):

@@ -13,7 +13,7 @@ def samples(labels):
     return [ActionDataSample().set_gt_label(label) for label in labels]
 
 
-def test_teacher_is_the_classifier_on_each_token():
+def test_teacher_applies_classifier_to_each_token():
     plain = I3DHead(num_classes=5, in_channels=8)
     head = I3DHead_Teacher(num_classes=5, in_channels=8)
     head.load_state_dict(plain.state_dict(), strict=True)
@@ -86,7 +86,7 @@ def test_more_frames_are_averaged_as_published():
         ((3, 2, 2), (3, 2, 2)),
     ],
 )
-def test_maps_of_other_sizes_are_brought_together(theirs, grid):
+def test_token_maps_of_other_sizes_are_resampled(theirs, grid):
     preds = torch.randn(2, *theirs, 5)
     matched = match_grid(preds, grid)
     assert matched.shape == (2, *grid, 5)

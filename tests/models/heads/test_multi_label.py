@@ -43,7 +43,7 @@ def test_scores_are_probabilities_of_each_label(average):
         assert torch.allclose(sample.pred_score, expected)
 
 
-def test_the_loss_gets_what_it_asks_for():
+def test_loss_receives_its_declared_arguments():
     loss = dict(type='HVULoss', with_mask=True, loss_type='individual', **HVU)
     made = head(loss_cls=loss)
     feats, labels = torch.randn(2, 8, 1, 1, 1), torch.ones(2, 5)

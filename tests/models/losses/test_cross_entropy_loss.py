@@ -14,7 +14,7 @@ def test_hard_labels():
 
 
 @pytest.mark.parametrize('weight', [None, [1.0, 2.0, 0.5, 3.0]])
-def test_a_one_hot_label_is_the_hard_label(weight):
+def test_one_hot_equals_hard_label(weight):
     scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 1, 1, 2])
     loss = CrossEntropyLoss(class_weight=weight)
     one_hot = torch.eye(4)[labels]

@@ -46,7 +46,7 @@ def test_soft_labels_against_a_plain_loop(kind):
     assert torch.allclose(SoftCE_TL(k=2, soft_label=kind).soft_labels(logits), expected)
 
 
-def test_masked_gives_the_rest_no_probability_and_published_some():
+def test_masked_and_published_soft_labels():
     logits = torch.randn(6, 9)
     assert (SoftCE_TL(soft_label='masked').soft_labels(logits) == 0).sum() == 6 * 4
     assert (SoftCE_TL().soft_labels(logits) > 0).all()

@@ -81,7 +81,7 @@ def trained(tmp_path):
     return files, model.eval()
 
 
-def test_the_loss_is_that_of_the_teachers_tokens(trained):
+def test_loss_uses_teacher_tokens(trained):
     files, reference = trained
     model = student(files)
     batch = model.data_preprocessor(data(), True)
@@ -105,7 +105,7 @@ def test_gradients_reach_the_student_and_not_the_teacher(trained):
     assert not model._teacher(clips).requires_grad
 
 
-def test_the_teacher_is_no_part_of_the_student(trained):
+def test_teacher_is_not_a_submodule(trained):
     model = student(trained[0])
     names = set(model.state_dict())
     assert model.teacher is None  # nothing is loaded before it is needed
@@ -136,7 +136,7 @@ def test_a_moving_average_shares_the_teacher(trained):
     )
 
 
-def test_loading_moves_no_random_state(trained):
+def test_loading_the_teacher_keeps_random_state(trained):
     for teacher in (trained[0], teacher_model()):
         model = student(teacher)
         state = torch.get_rng_state()
@@ -144,7 +144,7 @@ def test_loading_moves_no_random_state(trained):
         assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_it_runs_under_the_autocast_of_the_student(trained):
+def test_teacher_runs_under_student_autocast(trained):
     model = student(trained[0])
     batch = model.data_preprocessor(data(), True)
     seen = []
@@ -158,7 +158,7 @@ def test_it_runs_under_the_autocast_of_the_student(trained):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_it_follows_the_clips_to_their_device(trained):
+def test_teacher_follows_input_device(trained):
     model = student(trained[0])
     model.load_teacher()
     tokens = model._teacher(torch.zeros(2, 1, 3, 4, 16, 16, device='meta'))
@@ -200,7 +200,7 @@ def test_ddp_reduces_no_gradient_and_no_buffer_of_it(trained, tmp_path):
         torch.distributed.destroy_process_group()
 
 
-def test_testing_never_loads_it():
+def test_testing_never_loads_the_teacher():
     model = student(dict(config='nowhere.py', checkpoint='nowhere.pth')).eval()
     predictions = model.test_step(data(2, views=3))
     assert predictions[0].pred_score.sum().item() == pytest.approx(1, abs=1e-5)
@@ -221,7 +221,7 @@ def test_missing_checkpoint_and_defaults(trained):
     assert default.checkpoint == 'checkpoints/k400/dualformer_base_patch244_window877.pth'
 
 
-def test_it_is_loaded_strictly(trained, tmp_path):
+def test_teacher_is_loaded_strictly(trained, tmp_path):
     files, reference = trained
     state = reference.state_dict()
     del state['backbone.norm.bias']
@@ -234,7 +234,7 @@ def test_it_is_loaded_strictly(trained, tmp_path):
         student(dict(files, checkpoint=str(tmp_path / 'more.pth'))).load_teacher()
 
 
-def test_weights_of_another_model_are_refused_in_one_sentence(trained, tmp_path):
+def test_mismatched_teacher_weights_are_one_error(trained, tmp_path):
     files, _ = trained
     torch.save(MODELS.build(teacher_model(8)).state_dict(), tmp_path / 'narrow.pth')
     with pytest.raises(ValueError, match='does not fit') as caught:
@@ -252,7 +252,7 @@ def test_other_classes_and_other_normalization_are_refused():
         student(teacher_model(mean=90)).load_teacher()
 
 
-def test_a_student_can_teach_in_turn(trained, tmp_path):
+def test_trained_student_can_be_a_teacher(trained, tmp_path):
     first = student(trained[0])
     torch.save(first.state_dict(), tmp_path / 'student.pth')
     source = teacher_model(8, head='I3DHead_TL')

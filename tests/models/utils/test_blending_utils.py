@@ -59,7 +59,7 @@ def test_cutmix():
             assert torch.allclose(samples[i].gt_label, (1 - share) * hot[i] + share * hot[j])
 
 
-def test_many_labels_are_blended_as_they_are():
+def test_multi_hot_labels_are_blended():
     labels = [torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])]
     clips, samples = batch(labels)
     torch.manual_seed(3)
