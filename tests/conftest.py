@@ -10,13 +10,23 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 
-def pytest_collection_modifyitems(items):
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason='no CUDA device')
+def pytest_addoption(parser):
+    parser.addoption('--slow', action='store_true', help='run the tests marked slow, too')
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip what this run or this machine cannot do; slow tests have a longer time limit."""
+    skips = {}
+    if not torch.cuda.is_available():
+        skips['cuda'] = pytest.mark.skip(reason='no CUDA device')
+    if not config.getoption('--slow'):
+        skips['slow'] = pytest.mark.skip(reason='needs --slow')
     for item in items:
-        if item.get_closest_marker('cuda'):
-            item.add_marker(skip)
+        for name, skip in skips.items():
+            if item.get_closest_marker(name):
+                item.add_marker(skip)
+        if item.get_closest_marker('slow') and not item.get_closest_marker('timeout'):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 @pytest.fixture(autouse=True)

@@ -308,7 +308,6 @@ for batch in DataLoader(dataset, sampler=EpochSampler(dataset, shuffle=False), c
 """
 
 
-@pytest.mark.slow
 def test_hang_without_workers_ends_the_run_and_names_the_file(folder):
     folder(['hang.mp4'], good=2)
     done = subprocess.run(

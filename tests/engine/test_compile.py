@@ -1,5 +1,3 @@
-import os
-
 import pytest
 import torch
 
@@ -62,7 +60,6 @@ def test_compiled_run_has_the_same_losses(tmp_path, processes, use_checkpoint):
 
 @pytest.mark.slow
 @pytest.mark.dist
-@pytest.mark.skipif(not os.environ.get('MMACTION_SLOW_TESTS'), reason='MMACTION_SLOW_TESTS not set')
 @pytest.mark.parametrize(
     ('processes', 'bf16', 'use_checkpoint'), [(1, False, False), (1, True, True), (2, True, True)]
 )
