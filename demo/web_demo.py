@@ -67,31 +67,6 @@ def given_examples(paths: list[str]) -> list[tuple[str, Path]]:
     return [(Path(path).stem.replace('_', ' '), Path(path)) for path in paths]
 
 
-def serve(app: Any, host: str, port: int) -> None:
-    """Run the page until it is stopped.
-
-    Raises:
-        OSError: The port is taken.
-    """
-    import socket
-
-    import uvicorn
-
-    family = socket.AF_INET6 if ':' in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise OSError(
-                f'cannot listen at {host}:{port} ({error.strerror}): try another --port'
-            ) from error
-        shown = f'[{host}]' if ':' in host else host
-        print(f'open http://{shown}:{listener.getsockname()[1]} (Ctrl+C stops)', flush=True)
-        config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False)
-        uvicorn.Server(config).run(sockets=[listener])
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Parse, build, serve."""
     args = parse_args(arguments)
@@ -100,6 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     with user_errors(setup=True):
         try:
+            import python_multipart  # noqa: F401
             import starlette  # noqa: F401
             import uvicorn  # noqa: F401
         except ImportError as error:
@@ -108,6 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
         from mmaction.apis import init_recognizer
         from mmaction.apis.web import Limits, make_app
         from mmaction.apis.web.explain import Explainer
+        from mmaction.apis.web.serving import serve
         from mmaction.utils.class_names import read_class_names
         from mmaction.visualization.grad_cam import check_colormap
 
@@ -123,17 +100,21 @@ def main(arguments: list[str] | None = None) -> None:
         local = args.host in ('127.0.0.1', 'localhost', '::1')
         if not local:
             print(f'warning: anyone who reaches {args.host} can upload videos to this page')
+        limits = Limits(args.max_megabytes, args.max_seconds)
+        explainer = Explainer(model, names, args.colormap, limits)
         app = make_app(
-            Explainer(model, names, args.colormap),
+            explainer,
             f'{Path(args.config).stem}, {model.cls_head.num_classes} classes',
             examples,
-            Limits(args.max_megabytes, args.max_seconds),
+            limits,
             ('127.0.0.1', 'localhost', '[::1]', '::1') if local else ('*',),
+            explainer.reader.check,
         )
         try:
             serve(app, args.host, args.port)
         finally:
             app.state.jobs.close()
+            explainer.reader.close()
 
 
 if __name__ == '__main__':

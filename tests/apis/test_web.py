@@ -17,8 +17,14 @@ from PIL import Image
 from mmaction.apis import init_recognizer
 from mmaction.apis.web.explain import Explainer, sprite
 from mmaction.apis.web.jobs import KEPT, Jobs
-from mmaction.apis.web.server import _plain_name, make_app
-from mmaction.apis.web.uploads import Limits, UploadError, check_video, container_format
+from mmaction.apis.web.server import make_app, plain_name
+from mmaction.apis.web.uploads import (
+    Limits,
+    UploadError,
+    VideoFacts,
+    check_video,
+    container_format,
+)
 from mmaction.datasets.video_source import Frames
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
@@ -33,6 +39,11 @@ def fake_explain(video, folder, progress):
     return dict(size=video.stat().st_size)
 
 
+def fake_check(video, name):
+    """Says that all is well."""
+    return VideoFacts(64, 48, 10.0, 2.0)
+
+
 @pytest.fixture
 def clip(tmp_path):
     return write_video(tmp_path / 'a clip.mp4', 20, 64, 48, fps=10)
@@ -42,14 +53,16 @@ class Site:
     """A served page and requests to it, with paths sent as they are."""
 
     def __init__(self, explain=fake_explain, examples=()):
-        uvicorn = pytest.importorskip('uvicorn')
-        pytest.importorskip('starlette')
+        for name in ('uvicorn', 'starlette', 'python_multipart'):
+            pytest.importorskip(name)
+        from mmaction.apis.web.serving import make_server
+
         self.app = make_app(explain, 'a model', examples, LIMITS)
         self.jobs = self.app.state.jobs
         self.listener = socket.socket()
         self.listener.bind(('127.0.0.1', 0))
         self.port = self.listener.getsockname()[1]
-        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level='warning'))
+        self.server = make_server(self.app)
         # not the main thread, so it takes no signals
         self.thread = threading.Thread(target=self.server.run, args=([self.listener],))
         self.thread.start()
@@ -175,9 +188,9 @@ def test_uploaded_file_name_is_never_a_path(site, clip):
     for name in ('..%2f..%2fetc%2fpasswd', 'C:%5cx%5cpasswd', '%2fetc%2fpasswd'):
         job = site.finished(site.send(clip.read_bytes(), name)[1]['id'])
         assert (job['state'], job['name']) == ('done', 'passwd')
-    assert _plain_name('a/b\x00\n<b>.mp4') == 'b\x00\n<b>.mp4'.replace('\x00', '').replace('\n', '')
-    assert _plain_name('') == 'the file'
-    assert len(_plain_name('x' * 300)) == 80
+    assert plain_name('a/b\x00\n<b>.mp4') == 'b\x00\n<b>.mp4'.replace('\x00', '').replace('\n', '')
+    assert plain_name('') == 'the file'
+    assert len(plain_name('x' * 300)) == 80
 
 
 @pytest.mark.parametrize(
@@ -291,7 +304,7 @@ def test_clips_are_queued_and_deleted_afterwards(clip):
 
 
 def test_oldest_results_are_evicted(clip):
-    jobs = Jobs(fake_explain, LIMITS)
+    jobs = Jobs(fake_explain, fake_check, LIMITS)
     try:
         for _ in range(KEPT + 3):
             job = jobs.open('x', clip)
@@ -307,7 +320,7 @@ def test_oldest_results_are_evicted(clip):
 def test_abandoned_results_expire(clip, monkeypatch):
     monkeypatch.setattr('mmaction.apis.web.jobs.LIFETIME', 0.2)
     monkeypatch.setattr('mmaction.apis.web.jobs.LOOK_EVERY', 0.05)
-    jobs = Jobs(fake_explain, LIMITS)
+    jobs = Jobs(fake_explain, fake_check, LIMITS)
     try:
         job = jobs.open('x', clip)
         jobs.start(job)
@@ -404,6 +417,7 @@ def test_sprite():
 
 
 def test_no_file_descriptors_are_left_open(site, clip):
+    site.finished(site.send(clip.read_bytes())[1]['id'])  # starts the reading process
     count = len(os.listdir('/proc/self/fd')) if Path('/proc/self/fd').exists() else None
     for _ in range(5):
         site.finished(site.send(clip.read_bytes())[1]['id'])

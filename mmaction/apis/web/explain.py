@@ -1,6 +1,6 @@
-"""All that the page shows of a clip: scores, heat, tokens and the frames themselves.
+"""All that the page shows of a clip: scores, saliency maps, tokens and the frames themselves.
 
-Films travel as sprites, pictures that hold all frames in rows, so that the page can play
+Videos travel as sprites, images that hold all frames in rows, so that the page can play
 several of them in step without any codec.
 """
 
@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmaction.datasets.video_source import clip_info, pipeline_steps, steps_for
+from mmaction.datasets.video_source import pipeline_steps, steps_for
 
-from ..inference import load_clip, predict, top_classes
+from ..inference import predict, top_classes
+from .reading import UploadReader
+from .uploads import Limits
 
 __all__ = ['Explainer', 'sprite']
 
@@ -30,18 +32,32 @@ class Explainer:
     Args:
         model: As `init_recognizer` returns it.
         names: Of the classes.
-        colormap: Color map of Matplotlib for heat.
+        colormap: Colormap of Matplotlib for saliency maps.
+        limits: What reading a video may take.
+
+    Attributes:
+        reader: Reads the videos.
     """
 
     def __init__(
-        self, model: nn.Module, names: Sequence[str] | None = None, colormap: str = 'turbo'
+        self,
+        model: nn.Module,
+        names: Sequence[str] | None = None,
+        colormap: str = 'turbo',
+        limits: Limits | None = None,
     ) -> None:
         self.model, self.names, self.colormap = model, names, colormap
+        self.reader = UploadReader(limits or Limits())
 
     def __call__(
-        self, video: Path, folder: Path, progress: Callable[[float, str], None]
+        self, video: Path, folder: Path | None, progress: Callable[[float, str], None]
     ) -> dict[str, Any]:
         """Classify a video and write the pictures of its middle clip into a folder.
+
+        Args:
+            video: The file.
+            folder: For the pictures; None for scores alone.
+            progress: Called with what is done, 0 to 1, and what is being done.
 
         Raises:
             ValueError: It cannot be read.
@@ -50,53 +66,46 @@ class Explainer:
 
         progress(0.1, 'reading the frames')
         steps = pipeline_steps(self.model.cfg)
-        clips = load_clip(self.model, video, steps)
+        clips, *views = self.reader.clips(
+            video, [steps] if folder is None else [steps, _one(steps)]
+        )
         progress(0.3, 'classifying')
         top = top_classes(predict(self.model, [clips])[0], self.names)
         result: dict[str, Any] = dict(
             top=[dict(name=self._name(name), score=score) for name, score in top],
             views=len(clips['inputs']),
         )
-        view, numbers, fps = self._view(video, steps)
+        if folder is None:
+            return result
+        view = views[0]
+        meta = view['data_samples'].metainfo
+        height, width = meta['original_shape']
+        result['video'] = dict(width=width, height=height)
         frames = view['inputs'][0].permute(1, 2, 3, 0).numpy()
         shown = enlarge(frames)
         save_picture(sprite(shown), folder / 'clip.jpg')
         count, height, width = shown.shape[:3]
+        numbers = meta.get('frame_inds')
         result['clip'] = dict(
             frames=count,
             width=width,
             height=height,
             columns=min(COLUMNS, count),
             seen=f'{frames.shape[2]} x {frames.shape[1]}',
-            numbers=numbers,
-            fps=fps,
+            numbers=[] if numbers is None else np.asarray(numbers).tolist(),
+            fps=float(meta.get('avg_fps') or 30.0),
         )
-        progress(0.5, 'looking for the evidence')
+        progress(0.5, 'drawing saliency maps')
         try:
             result['maps'] = self._maps(view, shown, folder, progress)
         except ValueError as error:  # a backbone without a map over time and space
             result['maps'], result['no_maps'] = [], f'{error}.'
-        progress(0.9, 'asking each token')
+        progress(0.9, 'classifying each token')
         result['tokens'] = self._tokens(view['inputs'][0], folder)
         return result
 
     def _name(self, name: str) -> str:
         return name if self.names else f'class {name}'
-
-    def _view(
-        self, video: Path, steps: Sequence[dict[str, Any]]
-    ) -> tuple[dict[str, Any], list[int], float]:
-        """The middle clip, the numbers of its frames in the video, and frames per second."""
-        kind, _ = clip_info(video)
-        one = steps_for(steps, kind, one_view=True)
-        keys = ('frame_inds', 'avg_fps')
-        for step in one:
-            if step['type'] == 'PackActionInputs':
-                step['meta_keys'] = keys
-        clip = load_clip(self.model, video, one)
-        found = [clip['data_samples'].metainfo.get(key) for key in keys]
-        numbers = [] if found[0] is None else np.asarray(found[0]).tolist()
-        return clip, numbers, float(found[1] or 30.0)
 
     def _maps(
         self,
@@ -105,7 +114,7 @@ class Explainer:
         folder: Path,
         progress: Callable[[float, str], None],
     ) -> list[dict[str, str]]:
-        """Heat of each kind as a sprite, and what it shows."""
+        """Each saliency map as a sprite, and what it shows."""
         from mmaction.visualization import GradCAM, attention_blocks, attention_heat
         from mmaction.visualization.grad_cam import overlay, scale_heat
 
@@ -115,8 +124,8 @@ class Explainer:
                 'grad-cam',
                 'Grad-CAM',
                 None,
-                'What speaks for the best class, by Grad-CAM of {}. Late tokens have seen much of '
-                'the clip, so the evidence can lie anywhere.',
+                'Grad-CAM of {} for the top class. Late tokens mix the whole clip, so it can '
+                'highlight any place.',
             )
         ]
         try:
@@ -125,10 +134,10 @@ class Explainer:
             blocks = {}
         else:
             early = 'backbone/blocks/0/-1'
-            text = 'What speaks for the best class, place by place, by HiResCAM of {}.'
+            text = 'HiResCAM of {} for the top class.'
             kinds.append(('hires-cam', 'HiResCAM', early, text))
         for name, block in blocks.items():
-            text = f'Where tokens look by the {name} of {{}}, all heads and tokens together.'
+            text = f'Attention by the {name} of {{}}, over all heads and tokens.'
             kinds.append(('attention', name.capitalize(), block, text))
         found = []
         for number, (method, title, layer, text) in enumerate(kinds):
@@ -142,13 +151,13 @@ class Explainer:
                 heat, where = cam.raw_heat(batch)[0], cam.layer_name
             scaled = scale_heat(heat, shown.shape[:3])[0].cpu()
             colors = overlay(torch.zeros(*scaled.shape, 3), scaled, self.colormap, alpha=1.0)
-            file = f'heat-{number}.jpg'
+            file = f'map-{number}.jpg'
             save_picture(sprite((colors * 255).round().byte().numpy()), folder / file)
             found.append(dict(title=title, text=text.format(where), file=file))
         return found
 
     def _tokens(self, clip: torch.Tensor, folder: Path) -> dict[str, Any] | None:
-        """The best class of each token, a pixel each, and a legend."""
+        """The top class of each token, a pixel each, and a legend."""
         from mmaction.visualization.token_map import legend_lines, token_map, token_pixels
 
         try:
@@ -166,6 +175,15 @@ class Explainer:
                 for color, t in legend_lines(tokens, self.names)
             ],
         )
+
+
+def _one(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pipeline for the middle clip alone, which keeps what the page shows of it."""
+    one = steps_for(steps, 'video', one_view=True)
+    for step in one:
+        if step['type'] == 'PackActionInputs':
+            step['meta_keys'] = ('frame_inds', 'avg_fps', 'original_shape')
+    return one
 
 
 def sprite(frames: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import secrets
 import shutil
 import tempfile
@@ -9,22 +11,29 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .uploads import Limits, UploadError, check_video
+from .uploads import Limits, UploadError, VideoFacts
 
-__all__ = ['Explain', 'Job', 'Jobs']
+__all__ = ['Busy', 'Check', 'Explain', 'Job', 'Jobs']
 
 Progress = Callable[[float, str], None]
-Explain = Callable[[Path, Path, Progress], dict[str, Any]]
-"""(video, folder for pictures, progress) -> what the page shows."""
+Explain = Callable[[Path, 'Path | None', Progress], dict[str, Any]]
+"""(video, folder for pictures or None for scores alone, progress) -> what the page shows."""
+Check = Callable[[Path, str], VideoFacts]
+"""(video, what the user calls it) -> facts; raises `UploadError`."""
 
 KEPT = 12  # results that are kept at most
 LIFETIME = 900.0  # seconds until a result that nobody asks for is dropped
 LOOK_EVERY = 30.0  # seconds between two looks at what is old
+_PREFIX = 'dualformer-web-'  # of the temporary folders of servers
+
+
+class Busy(Exception):  # noqa: N818
+    """Too many clips are waiting or being uploaded, in a sentence for the page."""
 
 
 @dataclass
@@ -36,7 +45,8 @@ class Job:
         folder: Its own folder.
         video: The file; an upload in the folder, or an example outside, which stays.
         is_upload: Whether the file is to be removed.
-        state: 'waiting', 'working', 'done' or 'failed'.
+        scores_only: Whether the result has no pictures.
+        state: 'uploading', 'waiting', 'working', 'done' or 'failed'.
         step: What is being done, for the page.
         progress: 0 to 1.
         result: What the page shows.
@@ -48,7 +58,8 @@ class Job:
     folder: Path
     video: Path
     is_upload: bool = True
-    state: str = 'waiting'
+    scores_only: bool = False
+    state: str = 'uploading'
     step: str = 'waiting'
     progress: float = 0.0
     result: dict[str, Any] | None = None
@@ -66,43 +77,78 @@ class Jobs:
 
     Everything is below one temporary folder, which `close` removes. An upload is
     removed as soon as it was worked on; results when the page lets go of them,
-    after a quarter of an hour, or when there are too many.
+    after a quarter of an hour, or when there are too many. Folders that killed
+    servers left are removed at the start.
 
     Args:
         explain: Does the work.
+        check: Looks into a file before.
         limits: What is taken.
     """
 
-    def __init__(self, explain: Explain, limits: Limits) -> None:
-        self.explain, self.limits = explain, limits
-        self.root = Path(tempfile.mkdtemp(prefix='dualformer-web-'))
+    def __init__(self, explain: Explain, check: Check, limits: Limits) -> None:
+        self.explain, self.check, self.limits = explain, check, limits
+        remove_leftovers()
+        self._root_lock: int | None
+        self.root, self._root_lock = locked_folder()
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def open(self, name: str, example: Path | None = None) -> Job:
-        """A new job, not yet waiting: its file may have to be written first.
-
-        Raises:
-            UploadError: Too many are waiting.
-        """
+    def open(self, name: str, example: Path | None = None, scores_only: bool = False) -> Job:
+        """A new job; its file may have to be written before `start`."""
         self._clean(KEPT - 1)
+        key = secrets.token_urlsafe(12)
+        folder = self.root / key
+        folder.mkdir()
+        video = example or folder / 'upload.video'
+        job = Job(key, name, folder, video, example is None, scores_only)
         with self._lock:
-            busy = sum(job.state in ('waiting', 'working') for job in self._jobs.values())
-            if busy >= self.limits.waiting:
-                raise UploadError('Too many clips are waiting; please try again in a minute.')
-            key = secrets.token_urlsafe(12)
-            folder = self.root / key
-            folder.mkdir()
-            job = Job(key, name, folder, example or folder / 'upload.video', example is None)
             self._jobs[key] = job
         return job
 
-    def start(self, job: Job) -> None:
-        """Let it wait for its turn."""
-        self._queue.put(job)
+    def start(self, *jobs: Job) -> None:
+        """Let jobs wait for their turn: all of them, or none.
+
+        Raises:
+            Busy: Too many are waiting.
+        """
+        with self._lock:
+            self._refuse_if_full(len(jobs))
+            for job in jobs:
+                job.state = 'waiting'
+        for job in jobs:
+            self._queue.put(job)
+
+    def refuse_if_full(self) -> None:
+        """Say so before a clip is sent in vain.
+
+        Raises:
+            Busy: Too many are waiting.
+        """
+        with self._lock:
+            self._refuse_if_full(1)
+
+    def _unfinished(self) -> int:
+        # What is still being uploaded takes no place: a slow sender keeps nobody out.
+        return sum(job.state in ('waiting', 'working') for job in self._jobs.values())
+
+    def _refuse_if_full(self, more: int) -> None:
+        if self._unfinished() + more > self.limits.waiting:
+            raise Busy('Too many clips are waiting; please try again in a minute.')
+
+    @property
+    def unfinished(self) -> int:
+        """How many clips are waiting or being worked on."""
+        with self._lock:
+            return self._unfinished()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the worker runs."""
+        return self._thread.is_alive()
 
     def get(self, key: str) -> Job | None:
         """The job of an id, if it is still there."""
@@ -160,9 +206,10 @@ class Jobs:
         job.state = 'working'
         try:
             progress(0.03, 'looking into the file')
-            facts = check_video(job.video, job.name, self.limits)
-            result = self.explain(job.video, job.folder, progress)
-            job.result = {**result, 'video': facts.__dict__}
+            facts = asdict(self.check(job.video, job.name))
+            result = self.explain(job.video, None if job.scores_only else job.folder, progress)
+            # Decoded frames are upright, the stored ones that `check` knows may be not.
+            job.result = {**result, 'video': {**facts, **result.get('video', {})}}
             job.state, job.progress = 'done', 1.0
         except (ValueError, OSError) as error:
             job.error, job.state = self._sentence(error, job), 'failed'
@@ -188,3 +235,34 @@ class Jobs:
         shutil.rmtree(self.root, ignore_errors=True)
         self._thread.join(timeout=20)
         shutil.rmtree(self.root, ignore_errors=True)
+        lock, self._root_lock = self._root_lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def locked_folder() -> tuple[Path, int]:
+    """A new temporary folder, and the descriptor that locks it while this process lives.
+
+    It gets the name by which `remove_leftovers` knows it only when it is locked.
+    """
+    hidden = Path(tempfile.mkdtemp(prefix=f'.{_PREFIX}'))
+    lock = os.open(hidden, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return hidden.rename(hidden.with_name(hidden.name[1:])), lock
+
+
+def remove_leftovers() -> None:
+    """Remove the folders of servers that were killed: those that nobody holds locked."""
+    for folder in Path(tempfile.gettempdir()).glob(f'{_PREFIX}*'):
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # somebody else's, or gone
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(lock).st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # a living server holds it
+            pass
+        finally:
+            os.close(lock)

@@ -1,16 +1,22 @@
-"""The page's server: few addresses, and no way from any of them to other files."""
+"""The page's server: few addresses, and no way from any of them to other files.
+
+docs/web_api.md describes the addresses below /api.
+"""
 
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from .jobs import Explain, Job, Jobs
-from .uploads import Limits, UploadError
+from .body import BodyError, receive_file, receive_form
+from .jobs import Busy, Check, Explain, Job, Jobs
+from .reading import UploadReader
+from .uploads import Limits
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ['make_app']
 
+RETRY_AFTER = 20  # seconds after which a busy server should be asked again
 _HERE = Path(__file__).parent
 _PAGES = {
     '/': ('page.html', 'text/html'),
@@ -40,6 +47,7 @@ def make_app(
     examples: Sequence[tuple[str, Path]] = (),
     limits: Limits | None = None,
     hosts: Sequence[str] = ('127.0.0.1', 'localhost'),
+    check: Check | None = None,
 ) -> Starlette:
     """The page as an ASGI application.
 
@@ -50,6 +58,7 @@ def make_app(
         limits: What may be uploaded.
         hosts: Names under which the page is reached; requests for others are refused, so
             that no page elsewhere can talk to this one. ['*'] takes all.
+        check: Looks into a file before; in a child process of its own if None.
 
     Raises:
         ImportError: The extra `web` is not installed.
@@ -59,14 +68,16 @@ def make_app(
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.routing import Route
 
-    pages = _Pages(explain, title, examples, limits or Limits())
+    limits = limits or Limits()
+    jobs = Jobs(explain, check or UploadReader(limits).check, limits)
+    pages = _Pages(jobs, title, examples)
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            pages.jobs.close()
+            jobs.close()
 
     def route(path: str, endpoint: Any, *methods: str) -> Route:
         return Route(path, endpoint, methods=list(methods))
@@ -74,6 +85,7 @@ def make_app(
     app = Starlette(
         routes=[
             *(route(path, pages.page, 'GET') for path in _PAGES),
+            route('/health', pages.health, 'GET'),
             route('/api/info', pages.info, 'GET'),
             route('/api/examples/{number:int}', pages.example, 'GET', 'POST'),
             route('/api/jobs', pages.upload, 'POST'),
@@ -87,7 +99,7 @@ def make_app(
         ],
         lifespan=life,
     )
-    app.state.jobs = pages.jobs
+    app.state.jobs = jobs
     return app
 
 
@@ -124,16 +136,11 @@ class _Guard:
 class _Pages:
     """What each address answers."""
 
-    def __init__(
-        self,
-        explain: Explain,
-        title: str,
-        examples: Sequence[tuple[str, Path]],
-        limits: Limits,
-    ) -> None:
-        self.title, self.examples, self.limits = title, list(examples), limits
-        self.jobs = Jobs(explain, limits)
+    def __init__(self, jobs: Jobs, title: str, examples: Sequence[tuple[str, Path]]) -> None:
+        self.jobs, self.limits = jobs, jobs.limits
+        self.title, self.examples = title, list(examples)
         self._previews: dict[int, bytes] = {}
+        self._uploads = 0
 
     async def page(self, request: Request) -> Response:
         """One of the three files that are the page."""
@@ -141,6 +148,14 @@ class _Pages:
 
         name, kind = _PAGES[request.url.path]
         return FileResponse(_HERE / name, media_type=kind)
+
+    async def health(self, request: Request) -> Response:
+        """That the server answers and its worker lives, and how many clips it has to do."""
+        from starlette.responses import JSONResponse
+
+        alive = self.jobs.is_alive
+        status = 'ok' if alive else 'the worker has ended; restart the server'
+        return JSONResponse(dict(status=status, clips=self.jobs.unfinished), 200 if alive else 503)
 
     async def info(self, request: Request) -> Response:
         """What the page has to know at its start."""
@@ -158,52 +173,78 @@ class _Pages:
     async def example(self, request: Request) -> Response:
         """A picture of an example (GET), or work on it (POST)."""
         from starlette.concurrency import run_in_threadpool
-        from starlette.responses import Response
+        from starlette.responses import JSONResponse, Response
 
         number = request.path_params['number']
         if not 0 <= number < len(self.examples):
             return _sorry(404, 'There is no such example.')
         name, path = self.examples[number]
         if request.method == 'POST':
-            return self._started(lambda: self.jobs.open(name, path))
+            try:
+                self.jobs.refuse_if_full()
+                job = self.jobs.open(name, path, _asks_scores(request))
+                self._start([job])
+            except Busy as error:
+                return _busy(error)
+            return JSONResponse(dict(id=job.id), 202)
         if number not in self._previews:
             self._previews[number] = await run_in_threadpool(_preview, path)
         return Response(self._previews[number], media_type='image/jpeg')
 
-    def _started(self, opened: Callable[[], Job]) -> Response:
-        from starlette.responses import JSONResponse
-
+    def _start(self, jobs: Sequence[Job]) -> None:
         try:
-            job = opened()
-        except UploadError as error:
-            return _sorry(503, str(error))
-        self.jobs.start(job)
-        return JSONResponse(dict(id=job.id), 202)
+            self.jobs.start(*jobs)
+        except Busy:
+            for job in jobs:
+                self.jobs.drop(job.id)
+            raise
 
     async def upload(self, request: Request) -> Response:
-        """Take a file as the body of the request, no more of it than is allowed."""
-        name = _plain_name(request.query_params.get('name', ''))
-        too_large = f'{name} is larger than the {self.limits.megabytes:g} MB that this page takes.'
-        told = request.headers.get('content-length', '0')
-        if told.isdigit() and int(told) > self.limits.bytes:
-            return _sorry(413, too_large)
+        """Take a file as the body of the request, or several files as a form."""
+        from starlette.responses import JSONResponse
+
+        is_form = request.headers.get('content-type', '').startswith('multipart/form-data')
+        jobs: list[Job] = []
+        self._uploads += 1
         try:
-            job = self.jobs.open(name)
-        except UploadError as error:
-            return _sorry(503, str(error))
-        size = 0
-        try:
-            with open(job.video, 'wb') as file:
-                async for part in request.stream():
-                    size += len(part)
-                    if size > self.limits.bytes:
-                        self.jobs.drop(job.id)
-                        return _sorry(413, too_large)
-                    file.write(part)
-        except BaseException:  # the sender went away, or the disk is full
-            self.jobs.drop(job.id)
+            if self._uploads > self.limits.uploads:
+                raise Busy('Too many clips are being uploaded; please try again in a minute.')
+            self.jobs.refuse_if_full()
+            await (self._receive_form if is_form else self._receive_file)(request, jobs)
+            self._start(jobs)
+        except BaseException as error:  # the sender went away, or the disk is full
+            for job in jobs:
+                self.jobs.drop(job.id)
+            if isinstance(error, Busy):
+                return _busy(error)
+            if isinstance(error, BodyError):
+                return _sorry(error.status, str(error))
             raise
-        return self._started(lambda: job)
+        finally:
+            self._uploads -= 1
+        if is_form:
+            return JSONResponse(dict(jobs=[dict(id=job.id, name=job.name) for job in jobs]), 202)
+        return JSONResponse(dict(id=jobs[0].id), 202)
+
+    async def _receive_file(self, request: Request, jobs: list[Job]) -> None:
+        name = plain_name(request.query_params.get('name', ''))
+        job = self.jobs.open(name, scores_only=_asks_scores(request))
+        jobs.append(job)
+        await receive_file(request, job.video, name, self.limits)
+
+    async def _receive_form(self, request: Request, jobs: list[Job]) -> None:
+        from starlette.concurrency import run_in_threadpool
+
+        files = await receive_form(request, self.limits)
+        try:
+            for file in files:
+                name = plain_name(file.filename or '')
+                job = self.jobs.open(name, scores_only=_asks_scores(request))
+                jobs.append(job)
+                await run_in_threadpool(_copy, file.file, job.video)
+        finally:
+            for file in files:
+                await file.close()
 
     async def job(self, request: Request) -> Response:
         """How a job stands (GET), or the end of it (DELETE)."""
@@ -233,13 +274,26 @@ class _Pages:
         return FileResponse(path) if path is not None else _sorry(404, 'There is no such picture.')
 
 
-def _sorry(status: int, sentence: str) -> Response:
+def _copy(file: BinaryIO, path: Path) -> None:
+    with open(path, 'wb') as copy:
+        shutil.copyfileobj(file, copy)
+
+
+def _sorry(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
     from starlette.responses import JSONResponse
 
-    return JSONResponse(dict(error=sentence), status)
+    return JSONResponse(dict(error=sentence), status, headers)
 
 
-def _plain_name(name: str) -> str:
+def _busy(error: Busy) -> Response:
+    return _sorry(503, str(error), {'Retry-After': str(RETRY_AFTER)})
+
+
+def _asks_scores(request: Request) -> bool:
+    return request.query_params.get('scores') == 'only'
+
+
+def plain_name(name: str) -> str:
     """The last part of a file's name, without what cannot be shown, at most 80 characters."""
     last = name.replace('\\', '/').rsplit('/', 1)[-1]
     shown = ''.join(c for c in last if c.isprintable()).strip()

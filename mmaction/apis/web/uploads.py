@@ -21,13 +21,25 @@ class Limits:
         megabytes: Size of a file, in millions of bytes.
         seconds: Length of a video.
         side: Height and width in pixels.
+        pixels: Height times width; the default takes 4K (4096 x 2160).
         waiting: Clips that may wait for their turn.
+        uploads: Clips that may be on their way to the server.
+        upload_rate: Bytes per second that an upload must keep up on average.
+        upload_grace: Seconds before that is asked of it.
+        decode_seconds: Time that reading one clip may take.
+        memory_megabytes: Memory that reading one clip may take, in millions of bytes.
     """
 
     megabytes: float = 100.0
     seconds: float = 120.0
     side: int = 4096
+    pixels: int = 9_000_000
     waiting: int = 8
+    uploads: int = 32
+    upload_rate: float = 20_000.0
+    upload_grace: float = 10.0
+    decode_seconds: float = 60.0
+    memory_megabytes: int = 1000
 
     @property
     def bytes(self) -> int:
@@ -37,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """A video file: size of a frame, frames per second and length in seconds."""
+    """A video file: size of a stored frame, frames per second and length in seconds."""
 
     width: int
     height: int
@@ -115,6 +127,11 @@ def check_video(path: Path, name: str, limits: Limits) -> VideoFacts:
         raise UploadError(
             f'{name} has {facts.width} x {facts.height} pixels; this page takes up to '
             f'{limits.side} on a side.'
+        )
+    if facts.width * facts.height > limits.pixels:
+        raise UploadError(
+            f'{name} has {facts.width} x {facts.height} pixels; this page takes up to '
+            f'{limits.pixels / 1e6:g} million.'
         )
     return facts
 

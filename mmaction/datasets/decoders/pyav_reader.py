@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -32,12 +33,22 @@ class PyAVReader:
         filename: Path of the file, which messages name.
         content: The bytes of the file, if they are not to be read from the path.
         num_threads: Decoding threads; 0 leaves the number to FFmpeg.
+        container: FFmpeg's name of the container, which it otherwise guesses.
+        max_pixels: Larger frames are not decoded; any are if None.
 
     Raises:
         UnreadableVideoError: The file cannot be opened or has no video frames.
     """
 
-    def __init__(self, filename: str, content: bytes | None = None, num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        filename: str,
+        content: bytes | None = None,
+        num_threads: int = 1,
+        *,
+        container: str | None = None,
+        max_pixels: int | None = None,
+    ) -> None:
         import av
 
         self.filename = filename
@@ -45,6 +56,9 @@ class PyAVReader:
         self._errors = (av.FFmpegError, ValueError, OSError, ArithmeticError, LookupError)
         self._num_threads = num_threads
         self._content = content
+        self._format = container
+        self._max_pixels = max_pixels
+        self._each: Callable[[np.ndarray], np.ndarray] | None = None
         self._container: Any = None
         try:
             with unreadable(filename, *self._errors):
@@ -61,7 +75,8 @@ class PyAVReader:
 
         content = self._content
         self._container = av.open(
-            plain_path(self.filename) if content is None else io.BytesIO(content)
+            plain_path(self.filename) if content is None else io.BytesIO(content),
+            format=self._format,
         )
         if not self._container.streams.video:
             raise UnreadableVideoError(self.filename, 'it holds no video stream')
@@ -70,6 +85,8 @@ class PyAVReader:
             raise UnreadableVideoError(self.filename, 'its codec is unknown')
         self._stream.thread_type = 'AUTO'
         self.use_threads(self._num_threads)
+        if self._max_pixels is not None:
+            self._stream.codec_context.options = dict(max_pixels=str(self._max_pixels))
         self._graph: _ToRGB | None = None
 
     def _read_packets(self) -> None:
@@ -118,8 +135,17 @@ class PyAVReader:
         """Frames per second; 0 if the file does not say."""
         return float(self._stream.average_rate or self._stream.guessed_rate or 0)
 
-    def get_batch(self, indices: Indices) -> np.ndarray:
-        """Frames (N, H, W, 3), uint8 RGB, of N indices in any order."""
+    def get_batch(
+        self, indices: Indices, each: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Frames (N, H, W, 3), uint8 RGB, of N indices in any order.
+
+        Args:
+            indices: The indices.
+            each: Applied to each frame (H, W, 3) before the next one is decoded, so that
+                not all of them are in memory at their full size.
+        """
+        self._each = each
         return read_once(indices, self._read)
 
     def get_key_frames(self, indices: Indices) -> np.ndarray:
@@ -211,7 +237,8 @@ class PyAVReader:
     def _rgb(self, frame: Any) -> np.ndarray:
         if self._graph is None:
             self._graph = _ToRGB(self._stream, frame)
-        return self._graph(frame)
+        image = self._graph(frame)
+        return image if self._each is None else self._each(image)
 
     def close(self) -> None:
         """Close the file; its handle would else stay open until the next garbage collection."""
