@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
             examples,
             limits,
             ('127.0.0.1', 'localhost', '[::1]', '::1') if local else ('*',),
-            explainer.reader.check,
+            explainer.reader,
         )
         try:
             serve(app, args.host, args.port)

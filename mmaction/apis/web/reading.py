@@ -6,6 +6,7 @@ outlives all three: it never opens the file itself.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,9 +37,13 @@ class UploadReader:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._call = (
-            IsolatedCall(_within_memory, limits.decode_seconds) if sys.platform == 'linux' else None
-        )
+        self._call: IsolatedCall | None = None
+        if sys.platform == 'linux':
+            self._call = IsolatedCall(_within_memory, limits.decode_seconds)
+            # Forked now, while no thread of the server holds a lock that the child would wait
+            # for; one that has to take its place finds the modules imported.
+            _import_decoders()
+            self._call(limits.memory_megabytes, len, '')
 
     def check(self, path: Path, name: str) -> VideoFacts:
         """See `mmaction.apis.web.uploads.check_video`."""
@@ -55,6 +60,14 @@ class UploadReader:
             ValueError: The video cannot be read within the limits.
         """
         return self._run(path, _read_clips, path, pipelines, self.limits.pixels)
+
+    def preview(self, path: Path) -> bytes:
+        """The middle frame of a video as a small JPEG.
+
+        Raises:
+            ValueError: The video cannot be read within the limits.
+        """
+        return self._run(path, _preview, path, self.limits.pixels)
 
     def _run(self, path: Path, function: Callable[..., Any], *args: Any) -> Any:
         if self._call is None:
@@ -88,6 +101,27 @@ def _within_memory(megabytes: int, function: Callable[..., Any], *args: Any) -> 
         if hard == resource.RLIM_INFINITY or limit < hard:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     return function(*args)
+
+
+def _import_decoders() -> None:
+    import av  # noqa: F401
+    import cv2  # noqa: F401
+    import PIL.Image  # noqa: F401
+
+    import mmaction.datasets.transforms  # noqa: F401
+
+
+def _preview(path: Path, pixels: int) -> bytes:
+    from PIL import Image
+
+    opened = _Open(pixels)(dict(filename=str(path)))
+    reader = opened['video_reader']
+    picture = Image.fromarray(reader.get_batch([len(reader) // 2])[0])
+    reader.close()
+    picture.thumbnail((160, 160))
+    data = io.BytesIO()
+    picture.save(data, 'JPEG', quality=85)
+    return data.getvalue()
 
 
 def _read_clips(path: Path, pipelines: Sequence[Sequence[Step]], pixels: int) -> list[Any]:

@@ -5,7 +5,6 @@ docs/web_api.md describes the addresses below /api.
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from .body import BodyError, receive_file, receive_form
-from .jobs import Busy, Check, Explain, Job, Jobs
+from .jobs import Busy, Explain, Job, Jobs
 from .reading import UploadReader
 from .uploads import Limits
 
@@ -47,7 +46,7 @@ def make_app(
     examples: Sequence[tuple[str, Path]] = (),
     limits: Limits | None = None,
     hosts: Sequence[str] = ('127.0.0.1', 'localhost'),
-    check: Check | None = None,
+    reader: UploadReader | None = None,
 ) -> Starlette:
     """The page as an ASGI application.
 
@@ -58,10 +57,11 @@ def make_app(
         limits: What may be uploaded.
         hosts: Names under which the page is reached; requests for others are refused, so
             that no page elsewhere can talk to this one. ['*'] takes all.
-        check: Looks into a file before; in a child process of its own if None.
+        reader: Reads files; a new one if None.
 
     Raises:
         ImportError: The extra `web` is not installed.
+        ValueError: An example cannot be read.
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
@@ -69,8 +69,10 @@ def make_app(
     from starlette.routing import Route
 
     limits = limits or Limits()
-    jobs = Jobs(explain, check or UploadReader(limits).check, limits)
-    pages = _Pages(jobs, title, examples)
+    reader = reader or UploadReader(limits)
+    previews = [reader.preview(path) for _, path in examples]
+    jobs = Jobs(explain, reader.check, limits)
+    pages = _Pages(jobs, title, examples, previews)
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -78,6 +80,7 @@ def make_app(
             yield
         finally:
             jobs.close()
+            reader.close()
 
     def route(path: str, endpoint: Any, *methods: str) -> Route:
         return Route(path, endpoint, methods=list(methods))
@@ -136,10 +139,15 @@ class _Guard:
 class _Pages:
     """What each address answers."""
 
-    def __init__(self, jobs: Jobs, title: str, examples: Sequence[tuple[str, Path]]) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        title: str,
+        examples: Sequence[tuple[str, Path]],
+        previews: Sequence[bytes],
+    ) -> None:
         self.jobs, self.limits = jobs, jobs.limits
-        self.title, self.examples = title, list(examples)
-        self._previews: dict[int, bytes] = {}
+        self.title, self.examples, self.previews = title, examples, previews
         self._uploads = 0
 
     async def page(self, request: Request) -> Response:
@@ -172,7 +180,6 @@ class _Pages:
 
     async def example(self, request: Request) -> Response:
         """A picture of an example (GET), or work on it (POST)."""
-        from starlette.concurrency import run_in_threadpool
         from starlette.responses import JSONResponse, Response
 
         number = request.path_params['number']
@@ -187,9 +194,7 @@ class _Pages:
             except Busy as error:
                 return _busy(error)
             return JSONResponse(dict(id=job.id), 202)
-        if number not in self._previews:
-            self._previews[number] = await run_in_threadpool(_preview, path)
-        return Response(self._previews[number], media_type='image/jpeg')
+        return Response(self.previews[number], media_type='image/jpeg')
 
     def _start(self, jobs: Sequence[Job]) -> None:
         try:
@@ -298,17 +303,3 @@ def plain_name(name: str) -> str:
     last = name.replace('\\', '/').rsplit('/', 1)[-1]
     shown = ''.join(c for c in last if c.isprintable()).strip()
     return shown[:80] or 'the file'
-
-
-def _preview(path: Path) -> bytes:
-    """The middle frame of a video as a small JPEG."""
-    from PIL import Image
-
-    from mmaction.datasets.video_source import Frames
-
-    frames = Frames(path)
-    picture = Image.fromarray(frames.read([len(frames) // 2])[0])
-    picture.thumbnail((160, 160))
-    data = io.BytesIO()
-    picture.save(data, 'JPEG', quality=85)
-    return data.getvalue()
