@@ -7,9 +7,11 @@ that the gray blocks of the top row spell in binary.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -194,18 +196,123 @@ def _fast(codec: str, key_interval: int) -> dict[str, str]:
 
 
 def _set_rotation(path: Path, degrees: int) -> None:
-    """Write the display matrix of an MP4 file, which PyAV cannot do while muxing."""
-    content = bytearray(path.read_bytes())
     one = 1 << 16
     matrices = {
         90: (0, -one, one, 0),
         180: (-one, 0, 0, -one),
         270: (0, one, -one, 0),
     }
-    a, b, c, d = matrices[degrees % 360]
+    set_display_matrix(path, *matrices[degrees % 360])
+
+
+def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Write the display matrix ((a, b), (c, d)) of an MP4 file, in units of 1 / 65536.
+
+    PyAV would normalize it while muxing.
+    """
+    content = bytearray(path.read_bytes())
     header = content.index(b'tkhd') + 4
     # Version 0: flags 4, times and track 20, reserved 8, layer to reserved 8, then the matrix.
     start = header + 4 + 20 + 8 + 8
     values = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
     content[start : start + 36] = b''.join(v.to_bytes(4, 'big', signed=True) for v in values)
     path.write_bytes(content)
+    return path
+
+
+def cut_video(source: Path, path: Path, start: int) -> Path:
+    """Cut a video at a frame without encoding it again, as `ffmpeg -ss -c copy` does.
+
+    The packets from the key frame before on are copied. In MP4 and MOV an edit
+    list hides the frames before `start`; other containers show them.
+
+    Args:
+        source: A video of `write_video`.
+        path: File to write.
+        start: First frame.
+    """
+    with av.open(str(source)) as video, av.open(str(path), 'w') as target:
+        stream = video.streams.video[0]
+        packets = [packet for packet in video.demux(stream) if packet.size]
+        ticks = round(1 / (stream.average_rate * stream.time_base))
+        keys = [i for i, p in enumerate(packets) if p.is_keyframe and p.pts <= start * ticks]
+        packets = packets[keys[-1] :]
+        has_edit_list = path.suffix in ('.mp4', '.mov')
+        _mux(packets, target.add_stream_from_template(stream), start * ticks, has_edit_list)
+    return path
+
+
+def _mux(packets: list[av.Packet], stream: Any, origin: int, negative: bool = False) -> None:
+    """Write packets to another container, with times from `origin` on, negative ones or not."""
+    if not negative:
+        origin = min(packet.dts for packet in packets)
+    for packet in packets:
+        packet.stream = stream
+        packet.pts, packet.dts = packet.pts - origin, packet.dts - origin
+        stream.container.mux(packet)
+
+
+def write_cover(path: Path, source: Path | None, cover_first: bool = True) -> Path:
+    """Write a video, or sound if there is no video, with a cover picture as a stream.
+
+    Args:
+        path: File to write.
+        source: The video.
+        cover_first: Whether the cover is stream 0.
+    """
+    image = path.with_name('.cover.jpg')
+    with av.open(str(image), 'w', format='image2', options={'update': '1'}) as container:
+        stream = container.add_stream('mjpeg', rate=1)
+        stream.width, stream.height, stream.pix_fmt = 200, 200, 'yuvj420p'
+        red = np.full((200, 200, 3), (200, 0, 0), np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(red, format='rgb24')))
+        container.mux(stream.encode())
+    sound = None
+    if source is None:
+        sound = source = path.with_name('.sound.m4a')
+        _write_sound(sound)
+    with (
+        av.open(str(image)) as picture,
+        av.open(str(source)) as video,
+        av.open(str(path), 'w', format='mp4' if path.suffix == '.m4a' else None) as target,
+    ):
+        if path.suffix == '.mkv':
+            target.add_attachment('cover.jpg', 'image/jpeg', image.read_bytes())
+            inputs = [video]
+        else:
+            inputs = [picture, video] if cover_first else [video, picture]
+        copies = {}
+        for container in inputs:
+            copies[container] = target.add_stream_from_template(container.streams[0])
+            if container is picture:
+                copies[container].disposition = av.stream.Disposition.attached_pic
+        for container in inputs:
+            for packet in container.demux(container.streams[0]):
+                if packet.size:
+                    packet.stream = copies[container]
+                    target.mux(packet)
+    for leftover in (image, sound):
+        if leftover is not None:
+            leftover.unlink()
+    return path
+
+
+def join_streams(path: Path, sources: Sequence[Path], default: int | None = None) -> Path:
+    """Write one file with the streams of several videos.
+
+    Args:
+        path: File to write.
+        sources: The videos.
+        default: Which of the streams is flagged as default; None flags none.
+    """
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(av.open(str(path), 'w'))
+        videos = [stack.enter_context(av.open(str(source))) for source in sources]
+        copies = []
+        for number, video in enumerate(videos):
+            copies.append(target.add_stream_from_template(video.streams.video[0]))
+            flag = av.stream.Disposition.default if number == default else 0
+            copies[-1].disposition = flag
+        for video, copy in zip(videos, copies, strict=True):
+            _mux([packet for packet in video.demux(video=0) if packet.size], copy, 0)
+    return path

@@ -94,6 +94,9 @@ def check_video(path: Path, name: str, limits: Limits) -> VideoFacts:
     """
     import av
 
+    from mmaction.datasets.decoders.container import video_streams
+    from mmaction.errors import UnreadableVideoError
+
     with open(path, 'rb') as file:
         head = file.read(512)
     if not head:
@@ -104,9 +107,7 @@ def check_video(path: Path, name: str, limits: Limits) -> VideoFacts:
     try:
         # The format is given, so that FFmpeg does not guess another one.
         with av.open(str(path), format=kind) as container:
-            if not container.streams.video:
-                raise UploadError(f'{name} holds no pictures, only sound or nothing.')
-            stream = container.streams.video[0]
+            stream = video_streams(container, name)[0]
             context = stream.codec_context
             facts = VideoFacts(
                 context.width,
@@ -114,6 +115,8 @@ def check_video(path: Path, name: str, limits: Limits) -> VideoFacts:
                 float(stream.average_rate or stream.guessed_rate or 30),
                 _seconds(container, stream),
             )
+    except UnreadableVideoError as error:
+        raise UploadError(f'{name} cannot be read: {error.reason}.') from error
     except (av.error.FFmpegError, EOFError) as error:
         raise UploadError(
             f'{name} is damaged or incomplete, so it cannot be read as a video.'

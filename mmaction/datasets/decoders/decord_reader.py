@@ -6,14 +6,14 @@ import io
 
 import numpy as np
 
-from .reader import Indices, key_before, plain_path, read_once, unreadable
+from .reader import Indices, plain_path, read_once, unreadable
 
 
 class DecordReader:
-    """Frames by decord.
+    """Frames by decord alone: `DefaultReader` knows which files decord reads right.
 
     decord fills frames that it cannot decode with their neighbors; here that
-    is an error. It returns wrong frames of some files, see `DefaultReader`.
+    is an error.
 
     Args:
         filename: Path of the file, which messages name.
@@ -63,10 +63,6 @@ class DecordReader:
             frames = self._reader.get_batch(indices)
             # decord's own `asnumpy` would copy.
             return torch.from_dlpack(frames.to_dlpack()).numpy()
-
-    def get_key_frames(self, indices: Indices) -> np.ndarray:
-        """The key frames (N, H, W, 3) at or before the indices."""
-        return self.get_batch(key_before(np.asarray(self._reader.get_key_indices()), indices))
 
     def close(self) -> None:
         """Close the file."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
@@ -12,7 +11,9 @@ import numpy as np
 
 from mmaction.errors import UnreadableVideoError
 
-from .reader import Indices, key_before, plain_path, read_once, unreadable
+from .container import open_container, video_streams
+from .reader import Indices, key_before, read_once, unreadable
+from .upright import UprightFrames
 
 # Containers whose time stamps lead decord to the frames they belong to, and which do not crash it.
 _SEEKABLE = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'flv')
@@ -62,64 +63,75 @@ class PyAVReader:
         self._container: Any = None
         try:
             with unreadable(filename, *self._errors):
-                self._open()
-                self._read_packets()
-            if not self._num_frames:
-                raise UnreadableVideoError(filename, 'it holds no video frames')
+                self._choose_stream()
         except UnreadableVideoError:
             self.close()
             raise
 
-    def _open(self) -> None:
-        import av
+    def _choose_stream(self) -> None:
+        """Open the best stream that has frames."""
+        self._rank, count = 0, 1
+        while self._rank < count:
+            self._open()
+            count = len(self._streams)
+            self._read_packets()
+            if self._num_frames:
+                return
+            self._container.close()
+            self._rank += 1
+        raise UnreadableVideoError(self.filename, 'it holds no video frames')
 
-        content = self._content
-        self._container = av.open(
-            plain_path(self.filename) if content is None else io.BytesIO(content),
-            format=self._format,
-        )
-        if not self._container.streams.video:
-            raise UnreadableVideoError(self.filename, 'it holds no video stream')
-        self._stream = self._container.streams.video[0]
-        if self._stream.codec_context is None:
-            raise UnreadableVideoError(self.filename, 'its codec is unknown')
+    def _open(self) -> None:
+        self._container = open_container(self.filename, self._content, self._format)
+        self._streams = video_streams(self._container, self.filename)
+        self._stream = self._streams[self._rank]
         self._stream.thread_type = 'AUTO'
-        self.use_threads(self._num_threads)
         if self._max_pixels is not None:
             self._stream.codec_context.options = dict(max_pixels=str(self._max_pixels))
-        self._graph: _ToRGB | None = None
+        self.use_threads(self._num_threads)
+        self._upright: UprightFrames | None = None
 
     def _read_packets(self) -> None:
         """Learn the time stamps of all frames, the key frames, and their order in the file."""
         import av
 
-        stamps, keys, discarded = [], [], False
+        stamps, keys, shown = [], [], []
+        is_vp8 = self._stream.codec_context.name == 'vp8'
         # Of a file that is damaged further on, the frames before count.
         with suppress(av.FFmpegError, LookupError):
             for packet in self._container.demux(self._stream):
-                if packet.size and packet.is_discard:
-                    discarded = True
-                elif packet.size:
+                if packet.size:
                     stamps.append(packet.pts)
                     keys.append(packet.is_keyframe)
-        is_key = np.asarray(keys, dtype=bool)
-        self._num_frames = len(stamps)
-        self._keys = np.flatnonzero(is_key)
-        self._timed = None not in stamps and len(set(stamps)) == len(stamps) and bool(is_key.any())
+                    # An edit list decodes frames that it does not show, such as those between
+                    # a key frame and the cut; VP8 has reference frames that are never shown.
+                    hidden = packet.is_discard or (is_vp8 and not bytes(packet)[0] >> 4 & 1)
+                    shown.append(not hidden)
+        num_packets = len(stamps)
+        stamps, keys, shown = _without_leading(stamps, keys, shown)
+        is_key, is_shown = np.asarray(keys, dtype=bool), np.asarray(shown, dtype=bool)
+        self._num_frames = int(is_shown.sum())
+        self._keys = np.cumsum(is_shown)[is_key & is_shown] - 1
+        own = [stamp for stamp, show in zip(stamps, shown, strict=True) if show]
+        self._timed = None not in stamps and len(set(own)) == len(own) and bool(is_key.any())
         self.in_plain_order = False
-        if not self._timed:
+        if not self._timed or not own:
             return
         times = np.asarray(stamps, dtype=np.int64)
         last_key = np.maximum.accumulate(np.where(is_key, np.arange(len(times)), -1))
         # What precedes the first key frame, in the file or in time, cannot be decoded.
-        lost = (last_key < 0) | (times < times[self._keys[0]])
-        self._stamps = np.sort(times[~lost])
-        self._keys = np.searchsorted(self._stamps, np.sort(times[is_key & ~lost]))
+        lost = (last_key < 0) | (times < times[is_key.argmax()])
+        self._stamps = np.sort(times[is_shown & ~lost])
         self._num_frames = len(self._stamps)
+        # The frame that is shown first from each key frame on.
+        key_times = np.sort(times[is_key & ~lost])
+        self._keys = np.unique(np.searchsorted(self._stamps, key_times))
+        self._keys = self._keys[self._keys < self._num_frames]
         self.in_plain_order = (
-            not discarded
+            self.has_one_stream
+            and is_shown.sum() == num_packets
             and not lost.any()
-            and self._container.format.name in _SEEKABLE
+            and self.container in _SEEKABLE
             and bool((times >= times[last_key]).all())
         )
 
@@ -150,19 +162,83 @@ class PyAVReader:
 
     def get_key_frames(self, indices: Indices) -> np.ndarray:
         """The key frames (N, H, W, 3) at or before the indices."""
-        return self.get_batch(key_before(self._keys, indices))
+        return self.get_batch(self.key_frames_before(indices))
+
+    def frames(self) -> Iterator[Any]:
+        """The frames in order as FFmpeg decodes them (`av.VideoFrame`), not yet upright.
+
+        Raises:
+            UnreadableVideoError: One is damaged or missing.
+        """
+        count = 0
+        with suppress(*self._errors):
+            self._reopen()
+            for frame in self._container.decode(self._stream):
+                count += 1
+                yield frame
+        if count < len(self):
+            raise self._missing(count)
+
+    def first_frame(self) -> Any | None:
+        """The first frame as FFmpeg decodes it, None if it cannot be decoded."""
+        frames = self.frames()
+        with suppress(UnreadableVideoError):
+            return next(frames, None)
+        return None
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec."""
+        return str(self._stream.codec_context.name)
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's name of the container."""
+        return str(self._container.format.name)
+
+    @property
+    def time_base(self) -> Fraction | None:
+        """Seconds of one unit of the frames' time stamps."""
+        return self._stream.time_base
+
+    @property
+    def is_marked_interlaced(self) -> bool:
+        """Whether the container or the codec says that the video is interlaced."""
+        return self._stream.codec_context.field_order not in (0, 1)
+
+    @property
+    def has_one_stream(self) -> bool:
+        """Whether no other decoder can take another stream, such as a cover, for the video."""
+        return len(self._container.streams.video) == 1
+
+    def key_frames_before(self, indices: Indices) -> np.ndarray:
+        """Indices of the key frames at or before the indices."""
+        return key_before(self._keys, indices)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether each frame has a time stamp of its own."""
+        return self._timed
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Time (N,) at which each frame is shown, from the first one on, if `is_timed`."""
+        return (self._stamps - self._stamps[0]) * float(self._stream.time_base)
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         try:
             with unreadable(self.filename, *self._errors):
                 frames = self._decode(indices)
             if len(frames) < len(indices):
-                missing = f'frame {indices[len(frames)]} of {len(self)} is damaged or missing'
-                raise UnreadableVideoError(self.filename, missing)
+                raise self._missing(indices[len(frames)])
         except UnreadableVideoError:
             self.close()
             raise
         return np.stack(frames)
+
+    def _missing(self, index: int) -> UnreadableVideoError:
+        reason = f'frame {index} of {len(self)} is damaged or missing'
+        return UnreadableVideoError(self.filename, reason)
 
     def _decode(self, indices: np.ndarray) -> list[np.ndarray]:
         """Frames at increasing indices, fewer if one is missing."""
@@ -235,60 +311,27 @@ class PyAVReader:
         self._open()
 
     def _rgb(self, frame: Any) -> np.ndarray:
-        if self._graph is None:
-            self._graph = _ToRGB(self._stream, frame)
-        image = self._graph(frame)
+        if self._upright is None:
+            self._upright = UprightFrames(self._stream.time_base, 'rgb24')
+        image = self._upright(frame).to_ndarray()
         return image if self._each is None else self._each(image)
 
     def close(self) -> None:
         """Close the file; its handle would else stay open until the next garbage collection."""
         if self._container is not None:
             self._container.close()
-            self._container = self._graph = None
+            self._container = self._upright = None
 
 
-class _ToRGB:
-    """Turn decoded PyAV frames upright and to RGB, by the filters that decord uses.
+def _without_leading(
+    stamps: list[int | None], keys: list[bool], shown: list[bool]
+) -> tuple[list[int | None], list[bool], list[bool]]:
+    """Leave out pictures that follow the first key frame of a cut file and precede it in time.
 
-    Frames of another size than the first are scaled to that of the first.
+    A container that cannot hold times before 0 gives them none, and decoders leave them out,
+    since what they refer to has been cut off.
     """
-
-    _turns = {
-        0: (),
-        90: (('transpose', '2'),),
-        180: (('transpose', '1'), ('transpose', '1')),
-        270: (('transpose', '1'),),
-    }
-
-    def __init__(self, stream: Any, frame: Any) -> None:
-        self._stream = stream
-        self._turn = self._turns[round(frame.rotation / 90) * 90 % 360]
-        height, width = frame.height, frame.width
-        self._size = (height, width) if len(self._turn) == 1 else (width, height)
-        self._build(frame)
-
-    def _build(self, frame: Any) -> None:
-        import av
-
-        self._form = (frame.width, frame.height, frame.format.name)
-        graph = av.filter.Graph()
-        source = graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format.name,
-            time_base=self._stream.time_base or Fraction(1, 1000),
-        )
-        steps = [*self._turn, ('scale', '{}:{}'.format(*self._size)), ('format', 'rgb24')]
-        last = source
-        for name, argument in [*steps, ('buffersink', None)]:
-            step = graph.add(name, argument)
-            last.link_to(step)
-            last = step
-        graph.configure()
-        self._source, self._sink, self._graph = source, last, graph
-
-    def __call__(self, frame: Any) -> np.ndarray:
-        if self._form != (frame.width, frame.height, frame.format.name):
-            self._build(frame)
-        self._source.push(frame)
-        return self._sink.pull().to_ndarray()
+    stop = next((i for i, stamp in enumerate(stamps) if i and stamp is not None), len(stamps))
+    if stop in (1, len(stamps)) or stamps[0] is None or any(keys[1:stop]) or None in stamps[stop:]:
+        return stamps, keys, shown
+    return stamps[:1] + stamps[stop:], keys[:1] + keys[stop:], shown[:1] + shown[stop:]

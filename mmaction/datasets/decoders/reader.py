@@ -50,7 +50,9 @@ def unreadable(filename: str, *errors: type[BaseException]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        # FFmpeg's own numbers of errors and the name of the file say nothing more.
+        text = getattr(error, 'strerror', None) or str(error)
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
         reason = lines[0] if lines else type(error).__name__
         raise UnreadableVideoError(filename, reason) from None
 

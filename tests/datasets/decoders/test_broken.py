@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 
 import pytest
 
@@ -32,8 +33,8 @@ def test_error_names_file_and_reason(tmp_path, reader, kind):
     ('kind', 'reason'),
     [
         ('missing', 'No such file or directory'),
-        ('empty', 'Invalid data found when processing input'),
-        ('text', 'Invalid data found when processing input'),
+        ('empty', '^the file is empty$'),
+        ('text', '^Invalid data found when processing input$'),
         ('directory', 'Is a directory'),
         ('sound only', 'it holds no video stream'),
         ('no frames', 'it holds no video frames'),
@@ -42,8 +43,9 @@ def test_error_names_file_and_reason(tmp_path, reader, kind):
 )
 def test_error_reason_is_specific(tmp_path, kind, reason):
     path = write_broken(tmp_path / 'clip.mp4', kind)
-    with pytest.raises(UnreadableVideoError, match=reason):
+    with pytest.raises(UnreadableVideoError) as caught:
         read_last(DefaultReader, path)
+    assert re.search(reason, caught.value.reason)
 
 
 # decord decodes ahead and so fails on frames before the damage too.

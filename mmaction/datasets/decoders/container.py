@@ -1,0 +1,69 @@
+"""The container of a video: opening it, and choosing among its video streams."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+from mmaction.errors import UnreadableVideoError
+
+from .reader import plain_path
+
+# FFmpeg's weight of the default flag against width x height.
+_DEFAULT_WEIGHT = 5_000_000
+
+
+def open_container(filename: str, content: bytes | None = None, kind: str | None = None) -> Any:
+    """Open a file, or its bytes, for reading.
+
+    Args:
+        filename: Path of the file.
+        content: Its bytes, if they are not to be read from the path.
+        kind: FFmpeg's name of the container, which it otherwise guesses.
+
+    Raises:
+        av.FFmpegError: It cannot be opened.
+        UnreadableVideoError: It is empty.
+    """
+    import av
+
+    path = plain_path(filename)
+    on_disk = content is None and os.path.isfile(path)
+    if content == b'' or (on_disk and not os.path.getsize(path)):
+        raise UnreadableVideoError(filename, 'the file is empty')
+    return av.open(path if content is None else io.BytesIO(content), format=kind)
+
+
+def video_streams(container: Any, filename: str) -> list[Any]:
+    """The video streams of a container, best first, as FFmpeg ranks them.
+
+    A default stream comes before others, unless those have far more pixels;
+    else the largest picture counts, else the order in the file. Attached
+    pictures (the cover of a song or film) are not video.
+
+    Source of the ranking: automatic stream selection of the `ffmpeg` command.
+
+    Raises:
+        UnreadableVideoError: There is none, or none with a codec that FFmpeg knows.
+    """
+    from av.stream import Disposition
+
+    def score(stream: Any) -> int:
+        context = stream.codec_context
+        is_default = bool(stream.disposition & Disposition.default)
+        return context.width * context.height + _DEFAULT_WEIGHT * is_default
+
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    if not streams:
+        cover = ', only a cover picture' if container.streams.video else ''
+        raise UnreadableVideoError(filename, f'it holds no video stream{cover}')
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        raise UnreadableVideoError(filename, 'its codec is unknown')
+    # Sorting is stable: of equal streams the first stays first.
+    return sorted(known, key=score, reverse=True)

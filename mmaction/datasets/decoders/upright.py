@@ -1,0 +1,118 @@
+"""Decoded frames as a player shows them: upright, in one size and pixel format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+Filter = tuple[str, str | None]
+
+
+def display_matrix(frame: Any) -> np.ndarray | None:
+    """The display matrix (3, 3), int32, that comes with a decoded frame, if any."""
+    data = frame.side_data.get('DISPLAYMATRIX')
+    return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
+
+
+def upright_filters(matrix: np.ndarray | None) -> list[Filter]:
+    """FFmpeg's filters that turn and mirror a frame as its display matrix asks.
+
+    Quarter turns and mirrored ones move pixels; any other angle rotates within
+    the size of the frame. A matrix without a direction (zeros) changes nothing.
+
+    Source: `-autorotate` of the `ffmpeg` command.
+
+    Args:
+        matrix: See `display_matrix`.
+    """
+    if matrix is None:
+        return []
+    (a, b, _), (c, d, _), _ = matrix.tolist()
+    x_scale, y_scale = math.hypot(a, c), math.hypot(b, d)
+    if not x_scale or not y_scale:
+        return []
+    # Clockwise degrees in [0, 360), with a tolerance below 0.
+    theta = float(round(math.degrees(math.atan2(b / y_scale, a / x_scale))))
+    theta -= 360 * math.floor(theta / 360 + 0.9 / 360)
+    if abs(theta - 90) < 1:
+        return [('transpose', 'cclock_flip' if c > 0 else 'clock')]
+    if abs(theta - 270) < 1:
+        return [('transpose', 'clock_flip' if c < 0 else 'cclock')]
+    if abs(theta - 180) < 1:
+        flips: list[tuple[bool, Filter]] = [(a < 0, ('hflip', None)), (d < 0, ('vflip', None))]
+        return [flip for applies, flip in flips if applies]
+    if abs(theta) > 1:
+        return [('rotate', f'{theta:f}*PI/180')]
+    return [('vflip', None)] if theta == 0 and d < 0 else []
+
+
+class UprightFrames:
+    """Turn decoded frames upright, to one size and pixel format.
+
+    The first frame decides the size; others are scaled to it.
+
+    Args:
+        time_base: Of the stream the frames come from.
+        pix_fmt: Pixel format to convert to.
+        resize: Width and height to make of the upright width and height of the
+            first frame; None keeps them.
+        scale_options: Further options of FFmpeg's `scale`, such as 'flags=bicubic'.
+    """
+
+    def __init__(
+        self,
+        time_base: Fraction | None,
+        pix_fmt: str,
+        resize: Any = None,
+        scale_options: str = '',
+    ) -> None:
+        self._time_base = time_base or Fraction(1, 1000)
+        self._pix_fmt = pix_fmt
+        self._resize = resize
+        self._scale_options = f':{scale_options}' if scale_options else ''
+        self._size: tuple[int, int] | None = None
+        self._form: tuple[Any, ...] = ()
+
+    def __call__(self, frame: Any) -> Any:
+        """The frame (an `av.VideoFrame`), upright, with its time."""
+        matrix = display_matrix(frame)
+        turned = None if matrix is None else matrix.tobytes()
+        form = (frame.width, frame.height, frame.format.name, turned)
+        if form != self._form:
+            self._build(frame, upright_filters(matrix))
+            self._form = form
+        self._source.push(frame)
+        return self._sink.pull()
+
+    def _build(self, frame: Any, turns: Sequence[Filter]) -> None:
+        import av
+
+        if self._size is None:
+            width, height = frame.width, frame.height
+            if any(name == 'transpose' for name, _ in turns):
+                width, height = height, width
+            self._size = self._resize(width, height) if self._resize else (width, height)
+        self._graph = av.filter.Graph()
+        last: Any = self._graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format.name,
+            time_base=self._time_base,
+        )
+        self._source = last
+        width, height = self._size
+        for name, argument in (
+            *turns,
+            ('scale', f'{width}:{height}{self._scale_options}'),
+            ('format', self._pix_fmt),
+            ('buffersink', None),
+        ):
+            step = self._graph.add(name, argument)
+            last.link_to(step)
+            last = step
+        self._graph.configure()
+        self._sink = last
