@@ -158,9 +158,9 @@ def _pyramid(attn: Any, tokens: Tensor, asks: Tensor) -> Tensor:
     """What each token gets through the levels of the pyramid, (B, T, H, W)."""
     grid: Size3 = tuple(tokens.shape[1:4])  # type: ignore[assignment]
     levels: list[tuple[Tensor, Size3]] = []
-    if hasattr(attn, 'sr'):
+    if attn.sr is not None:
         levels.append((_pool(tokens, attn.sr), _kernel(attn.sr)))
-        if hasattr(attn, 'lr'):
+        if attn.lr is not None:
             first, batch_norm, _, second = attn.lr
             middle = batch_norm(_pool(tokens, first).movedim(-1, 1)).relu().movedim(1, -1)
             sizes = zip(_kernel(first), _kernel(second), strict=True)

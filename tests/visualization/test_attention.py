@@ -93,7 +93,7 @@ def test_attention_maps_match_reference(sharp, size, query):
             expected = window_map(grid, block.attn.window, recorded, query)
         else:
             kernels = [tuple(block.attn.sr.weight.shape[2:])]
-            if hasattr(block.attn, 'lr'):
+            if block.attn.lr is not None:
                 steps = (block.attn.lr[i].weight.shape[2:] for i in (0, 3))
                 kernels.append(tuple(a * b for a, b in zip(*steps, strict=True)))
             expected = pyramid_map(grid, kernels, recorded, query)

@@ -12,6 +12,7 @@ to the last norm. Sizes and kernels are always (time, height, width).
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -33,112 +34,10 @@ from mmaction.registry import MODELS
 
 Size3 = tuple[int, int, int]
 
-_STAGES = dict(
-    local_sizes=((8, 7, 7),) * 4,
-    fine_pysizes=((8, 7, 7), (8, 7, 7), (8, 7, 7), (16, 7, 7)),
-    coarse_pysizes=((4, 4, 4), (4, 4, 4), None, None),
-    mlp_ratios=(4, 4, 4, 4),
-)
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    'tiny': dict(
-        embed_dims=(64, 128, 256, 512), num_heads=(2, 4, 8, 16), depths=(2, 2, 10, 4), **_STAGES
-    ),
-    'small': dict(
-        embed_dims=(96, 192, 384, 768), num_heads=(3, 6, 12, 24), depths=(2, 2, 18, 2), **_STAGES
-    ),
-    'base': dict(
-        embed_dims=(128, 256, 512, 1024), num_heads=(4, 8, 16, 32), depths=(2, 2, 18, 2), **_STAGES
-    ),
-}
-
-
-# ---------------------------------------------------------------- geometry
-
-
-@dataclass(frozen=True)
-class StageGeometry:
-    """Every size that one stage works with.
-
-    Attributes:
-        patch: Kernel (= stride) of the patch embedding.
-        grid: Tokens of a clip of the model's `video_size`.
-        window: Window of the local attention.
-        fine: Pooling kernel of the fine pyramid level; None where keys and
-            values are the tokens themselves.
-        coarse: The two pooling kernels, one after the other, of the coarse
-            pyramid level; None where the stage has no such level.
-    """
-
-    patch: Size3
-    grid: Size3
-    window: Size3
-    fine: Size3 | None
-    coarse: tuple[Size3, Size3] | None
-
-
-def plan_geometry(
-    video_size: Size3,
-    patch_sizes: Sequence[Size3],
-    windows: Sequence[Size3],
-    fine_grids: Sequence[Size3],
-    coarse_grids: Sequence[Size3 | None],
-) -> tuple[StageGeometry, ...]:
-    """Work out each stage's grid and kernels from the pooled grids that it wants.
-
-    Raises:
-        ValueError: A pooled grid does not divide its stage's grid.
-    """
-    stages = []
-    grid = video_size
-    for i, patch in enumerate(patch_sizes):
-        grid = _ceil_div(grid, patch)
-        fine = _kernel_of(grid, fine_grids[i], f'fine_pysizes[{i}]', video_size)
-        if fine == (1, 1, 1):
-            # As published: a stage whose keys are its own tokens has no pyramid at all.
-            stages.append(StageGeometry(patch, grid, windows[i], None, None))
-            continue
-        coarse, pooled = None, coarse_grids[i]
-        if pooled is not None:
-            kernel = _kernel_of(grid, pooled, f'coarse_pysizes[{i}]', video_size)
-            coarse = _split_coarse(kernel, windows[i], i)
-        stages.append(StageGeometry(patch, grid, windows[i], fine, coarse))
-    return tuple(stages)
-
-
-def _ceil_div(size: Size3, by: Size3) -> Size3:
-    return tuple(-(-s // b) for s, b in zip(size, by, strict=True))  # type: ignore[return-value]
-
-
-def _kernel_of(grid: Size3, pooled: Size3, name: str, video_size: Size3) -> Size3:
-    """The kernel that pools `grid` to `pooled`; 1 along an axis that is no longer than it."""
-    for axis, n, p in zip(('time', 'height', 'width'), grid, pooled, strict=True):
-        if n > p and n % p:
-            raise ValueError(
-                f'{name}={pooled}: {p} does not divide the {n} tokens along {axis} that this '
-                f'stage has (grid {grid} at video_size={video_size}). video_size only fixes the '
-                'pooling kernels: clips of other sizes run on any model, so keep the size of '
-                'the pretrained one, or choose a pooled grid that divides.'
-            )
-    return tuple(max(n // p, 1) for n, p in zip(grid, pooled, strict=True))  # type: ignore[return-value]
-
-
-def _split_coarse(kernel: Size3, window: Size3, stage: int) -> tuple[Size3, Size3]:
-    """Split the coarse kernel in a step over one window's area and a step over the rest."""
-    first = (1, window[1], window[2])
-    if any(k % f for k, f in zip(kernel, first, strict=True)):
-        raise ValueError(
-            f'coarse_pysizes[{stage}] gives the pooling kernel {kernel}, which must be a multiple '
-            f'of the height and width of the window local_sizes[{stage}]={window}.'
-        )
-    return first, (kernel[0], kernel[1] // first[1], kernel[2] // first[2])
-
-
-def _triple(value: Any, name: str) -> Size3:
-    """Three positive integers, or a `ValueError` that names the argument."""
-    sizes = (value,) * 3 if isinstance(value, int) else tuple(value)
-    if len(sizes) != 3 or any(not isinstance(s, int) or s < 1 for s in sizes):
-        raise ValueError(f'{name} must be three positive integers (time, height, width): {value!r}')
-    return sizes
+KEEP_TIME = (-1, 1, 1, 1)
+"""The published `temporal_pooling`: after the first patch embedding time keeps its length."""
+COARSE_STAGES = 2
+"""As published, only so many stages, the first ones, may have a coarse pyramid level."""
 
 
 # ---------------------------------------------------------------- layout
@@ -197,7 +96,116 @@ def patch_linear(x: Tensor, conv: nn.Conv3d) -> Tensor:
     return F.linear(cells(x, conv.kernel_size).flatten(4), weight, conv.bias)
 
 
-# ---------------------------------------------------------------- modules
+# ---------------------------------------------------------------- geometry
+
+
+@dataclass(frozen=True)
+class StageGeometry:
+    """Every size that one stage works with.
+
+    Attributes:
+        patch: Kernel (= stride) of the patch embedding.
+        grid: Tokens of a clip of the model's `video_size`.
+        window: Window of the local attention.
+        fine: Pooling kernel of the fine pyramid level; None where keys and
+            values are the tokens themselves.
+        coarse: The two pooling kernels, one after the other, of the coarse
+            pyramid level; None where the stage has no such level.
+    """
+
+    patch: Size3
+    grid: Size3
+    window: Size3
+    fine: Size3 | None
+    coarse: tuple[Size3, Size3] | None
+
+
+def plan_geometry(
+    video_size: Size3,
+    patch_sizes: Sequence[Size3],
+    windows: Sequence[Size3],
+    fine_grids: Sequence[Size3],
+    coarse_grids: Sequence[Size3 | None],
+) -> tuple[StageGeometry, ...]:
+    """Work out each stage's grid and kernels from the pooled grids that it wants.
+
+    Raises:
+        ValueError: A pooled grid does not divide its stage's grid.
+    """
+    stages = []
+    grid = video_size
+    for i, patch in enumerate(patch_sizes):
+        grid = _ceil_div(grid, patch)
+        fine = _kernel_of(grid, fine_grids[i], f'fine_pysizes[{i}]', video_size)
+        if fine == (1, 1, 1):
+            # As published: a stage whose keys are its own tokens has no pyramid at all.
+            stages.append(StageGeometry(patch, grid, windows[i], None, None))
+            continue
+        coarse, pooled = None, coarse_grids[i]
+        if pooled is not None:
+            kernel = _kernel_of(grid, pooled, f'coarse_pysizes[{i}]', video_size)
+            coarse = _split_coarse(kernel, windows[i], i)
+        stages.append(StageGeometry(patch, grid, windows[i], fine, coarse))
+    return tuple(stages)
+
+
+def _patch_kernels(patch_size: Size3, temporal_pooling: Sequence[int], stages: int) -> list[Size3]:
+    """Kernel (= stride) of each stage's patch embedding; the later ones halve height and width.
+
+    Raises:
+        ValueError: `temporal_pooling` is no list of one temporal rate per stage.
+    """
+    rates: Any = temporal_pooling
+    whole = isinstance(rates, Sequence) and all(type(rate) is int for rate in rates)
+    if whole and tuple(rates) == KEEP_TIME:
+        rates = (1,) * stages
+    if not whole or len(rates) != stages or any(rate < 1 for rate in rates[1:]):
+        raise ValueError(
+            f'temporal_pooling={temporal_pooling!r} is no list of temporal rates: it takes one '
+            f'integer for each of the {stages} stages, [-1, 1, 1, 1] in the published models. The '
+            f'first is replaced by patch_size[0]={patch_size[0]}; of the others 1 keeps time and 2 '
+            'halves it'
+        )
+    return [patch_size, *((rate, 2, 2) for rate in rates[1:])]
+
+
+def _ceil_div(size: Size3, by: Size3) -> Size3:
+    return tuple(-(-s // b) for s, b in zip(size, by, strict=True))  # type: ignore[return-value]
+
+
+def _kernel_of(grid: Size3, pooled: Size3, name: str, video_size: Size3) -> Size3:
+    """The kernel that pools `grid` to `pooled`; 1 along an axis that is no longer than it."""
+    for axis, n, p in zip(('time', 'height', 'width'), grid, pooled, strict=True):
+        if n > p and n % p:
+            raise ValueError(
+                f'{name}={pooled}: {p} does not divide the {n} tokens along {axis} that this '
+                f'stage has (grid {grid} at video_size={video_size}). video_size only fixes the '
+                'pooling kernels: clips of other sizes run on any model, so keep the size of '
+                'the pretrained one, or choose a pooled grid that divides.'
+            )
+    return tuple(max(n // p, 1) for n, p in zip(grid, pooled, strict=True))  # type: ignore[return-value]
+
+
+def _split_coarse(kernel: Size3, window: Size3, stage: int) -> tuple[Size3, Size3]:
+    """Split the coarse kernel in a step over one window's area and a step over the rest."""
+    first = (1, window[1], window[2])
+    if any(k % f for k, f in zip(kernel, first, strict=True)):
+        raise ValueError(
+            f'coarse_pysizes[{stage}] gives the pooling kernel {kernel}, which must be a multiple '
+            f'of the height and width of the window local_sizes[{stage}]={window}.'
+        )
+    return first, (kernel[0], kernel[1] // first[1], kernel[2] // first[2])
+
+
+def _triple(value: Any, name: str) -> Size3:
+    """Three positive integers, or a `ValueError` that names the argument."""
+    sizes = tuple(value) if isinstance(value, Sequence) else (value,) * 3
+    if len(sizes) != 3 or any(type(s) is not int or s < 1 for s in sizes):
+        raise ValueError(f'{name} must be three positive integers (time, height, width): {value!r}')
+    return sizes
+
+
+# ---------------------------------------------------------------- attention
 
 
 class DepthwisePool(nn.Conv3d):
@@ -206,14 +214,206 @@ class DepthwisePool(nn.Conv3d):
     A cell at the border sums the real tokens that it has.
     """
 
+    kernel_follows_video_size = True
+    """Weights of a model of another `video_size` may not fit: then they start anew."""
+
     def __init__(self, dim: int, kernel: Size3) -> None:
         super().__init__(dim, dim, kernel, stride=kernel, groups=dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> (B, T/kt, H/kh, W/kw, C)."""
         assert self.bias is not None
-        weight = self.weight.flatten(1).t()  # (kt * kh * kw, C)
+        weight = self.weight.flatten(1).t()  # (C, 1, kt, kh, kw) -> (kt * kh * kw, C)
         return (cells(x, self.kernel_size) * weight).sum(4) + self.bias
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """What all blocks of a stage have in common; `DualFormer` describes each field."""
+
+    dim: int
+    num_heads: int
+    geometry: StageGeometry
+    mlp_ratio: float
+    norm_layer: Callable[[int], nn.Module]
+    qkv_bias: bool
+    qk_scale: float | None
+    drop_rate: float
+    attn_drop_rate: float
+    recompute_mlp: bool
+
+
+class Attention(nn.Module):
+    """What both attentions share: heads, scale, dropout and output projection."""
+
+    proj: nn.Linear
+
+    def __init__(self, stage: StageSettings) -> None:
+        super().__init__()
+        self.num_heads = stage.num_heads
+        self.scale = stage.qk_scale
+        self.attn_drop = stage.attn_drop_rate
+        self.proj_drop = nn.Dropout(stage.drop_rate)
+
+    def split_heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(B, L, parts * C) -> `parts` tensors (B, h, L, d), views of it."""
+        x = x.unflatten(-1, (parts, self.num_heads, -1))  # (B, L, parts, h, d)
+        return x.permute(2, 0, 3, 1, 4).unbind(0)  # parts x (B, h, L, d)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Softmax attention: q (B, h, L, d), k and v (B, h, M, d) -> (B, L, C)."""
+        x = F.scaled_dot_product_attention(
+            q, k, v, mask, self.attn_drop if self.training else 0.0, scale=self.scale
+        )
+        x = x.transpose(1, 2).flatten(2)  # (B, h, L, d) -> (B, L, C)
+        return self.proj_drop(self.proj(x))
+
+
+class LocalWindowAttention(Attention):
+    """LW-MSA: self-attention inside non-overlapping windows over space and time."""
+
+    def __init__(self, stage: StageSettings) -> None:
+        super().__init__(stage)
+        self.window = stage.geometry.window
+        self.qkv = nn.Linear(stage.dim, stage.dim * 3, bias=stage.qkv_bias)
+        self.proj = nn.Linear(stage.dim, stage.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> the same."""
+        grid = grid_of(x)
+        # A window larger than the grid would only add padding, which nothing attends to.
+        window: Size3 = tuple(min(w, n) for w, n in zip(self.window, grid, strict=True))  # type: ignore[assignment]
+        x = pad_to_multiple(x, window)
+        padded = grid_of(x)
+        mask = window_mask(grid, padded, window, x.device)
+        if mask is not None:
+            mask = mask[:, None, None].repeat(len(x), 1, 1, 1)  # (B * windows, 1, 1, L)
+        x = window_partition(x, window)  # (B * windows, L, C)
+        q, k, v = self.split_heads(self.qkv(x), 3)  # each (B * windows, h, L, d)
+        x = window_merge(self.attend(q, k, v, mask), window, padded)  # (B, *padded, C)
+        return x[:, : grid[0], : grid[1], : grid[2]]
+
+
+class GlobalPyramidAttention(Attention):
+    """GP-MSA: every token attends to a pyramid of the whole clip.
+
+    The pyramid is a fine pooled grid (`sr`) and, in the early stages, a coarse one
+    (`lr`) behind it, normed together. Where the geometry has no fine level, it is the tokens
+    themselves, and `sr`, `lr` and `norm` are None.
+    """
+
+    def __init__(self, stage: StageSettings) -> None:
+        super().__init__(stage)
+        dim, fine, coarse = stage.dim, stage.geometry.fine, stage.geometry.coarse
+        self.q = nn.Linear(dim, dim, bias=stage.qkv_bias)
+        self.kv = nn.Linear(dim, dim * 2, bias=stage.qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.sr = DepthwisePool(dim, fine) if fine else None
+        self.norm = nn.LayerNorm(dim) if fine else None
+        self.lr = (
+            nn.Sequential(
+                DepthwisePool(dim, coarse[0]),
+                nn.BatchNorm3d(dim),
+                nn.ReLU(),
+                DepthwisePool(dim, coarse[1]),
+            )
+            if coarse
+            else None
+        )
+
+    def pyramid(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> (B, M, C): the fine tokens, then the coarse ones."""
+        if self.sr is None or self.norm is None:
+            return x.flatten(1, 3)
+        levels = [self.sr(x).flatten(1, 3)]  # (B, fine tokens, C)
+        if self.lr is not None:
+            first, batch_norm, relu, second = self.lr
+            coarse = first(x).permute(0, 4, 1, 2, 3)  # BatchNorm3d wants (B, C, T, H, W)
+            coarse = batch_norm(coarse).permute(0, 2, 3, 4, 1)  # (B, T, H, W, C)
+            levels.append(second(relu(coarse)).flatten(1, 3))  # (B, coarse tokens, C)
+        return self.norm(torch.cat(levels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> the same."""
+        (q,) = self.split_heads(self.q(x.flatten(1, 3)), 1)  # (B, h, L, d)
+        k, v = self.split_heads(self.kv(self.pyramid(x)), 2)  # (B, h, M, d)
+        return self.attend(q, k, v).view(x.shape)  # (B, L, C) -> (B, T, H, W, C)
+
+
+# ---------------------------------------------------------------- blocks
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between them."""
+
+    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, dim)
+        self.drop = nn.Dropout(drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> the same."""
+        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block around one of the two attentions.
+
+    With `recompute_mlp` the hidden tokens of the MLP, the widest that there are, are computed
+    again in the backward pass instead of being kept for it.
+
+    Args:
+        stage: The settings of its stage.
+        local: Whether it attends within windows, not to the pyramid.
+        drop_path: Its stochastic depth.
+    """
+
+    def __init__(self, stage: StageSettings, local: bool, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.recompute_mlp = stage.recompute_mlp
+        self.attn = LocalWindowAttention(stage) if local else GlobalPyramidAttention(stage)
+        self.norm1 = stage.norm_layer(stage.dim)
+        self.norm2 = stage.norm_layer(stage.dim)
+        self.mlp = Mlp(stage.dim, int(stage.dim * stage.mlp_ratio), stage.drop_rate)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> the same."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        if self.recompute_mlp and self.training and torch.is_grad_enabled():
+            return x + self.drop_path(checkpoint(self._normed_mlp, x, use_reentrant=False))
+        return x + self.drop_path(self._normed_mlp(x))
+
+    def _normed_mlp(self, x: Tensor) -> Tensor:
+        return self.mlp(self.norm2(x))
+
+
+def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+@contextmanager
+def _frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
+    """Keep BatchNorm's running statistics as they are.
+
+    A checkpointed block runs forward twice; its statistics must move once.
+    """
+    norms = _batch_norms(module)
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked -= 1
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+# ---------------------------------------------------------------- stage: embedding and position
 
 
 class PatchEmbed(nn.Module):
@@ -287,182 +487,6 @@ class PositionGenerator(nn.Module):
         return x + depthwise_3x3x3(x, conv.weight, conv.bias)
 
 
-class Attention(nn.Module):
-    """What both attentions share: heads, scale, dropout and output projection."""
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        qk_scale: float | None = None,
-        attn_drop: float = 0.0,
-        proj_drop: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.scale = qk_scale
-        self.attn_drop = attn_drop
-        self.proj = nn.Linear(dim, dim)
-        self.proj_drop = nn.Dropout(proj_drop)
-
-    def split_heads(self, x: Tensor, parts: int) -> Iterator[Tensor]:
-        """(B, L, parts * C) -> `parts` tensors (B, h, L, d), views of it."""
-        return iter(x.unflatten(-1, (parts, self.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0))
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Softmax attention: q (B, h, L, d), k and v (B, h, M, d) -> (B, L, C)."""
-        x = F.scaled_dot_product_attention(
-            q, k, v, mask, self.attn_drop if self.training else 0.0, scale=self.scale
-        )
-        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
-
-
-class LocalWindowAttention(Attention):
-    """LW-MSA: self-attention inside non-overlapping windows over space and time."""
-
-    def __init__(self, dim: int, window: Size3, qkv_bias: bool = True, **kwargs: Any) -> None:
-        super().__init__(dim, **kwargs)
-        self.window = window
-        self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> the same."""
-        grid = grid_of(x)
-        # A window larger than the grid would only add padding, which nothing attends to.
-        window: Size3 = tuple(min(w, n) for w, n in zip(self.window, grid, strict=True))  # type: ignore[assignment]
-        x = pad_to_multiple(x, window)
-        padded = grid_of(x)
-        mask = window_mask(grid, padded, window, x.device)
-        if mask is not None:
-            mask = mask[:, None, None].repeat(len(x), 1, 1, 1)  # (B * windows, 1, 1, L)
-        q, k, v = self.split_heads(self.qkv(window_partition(x, window)), 3)
-        x = window_merge(self.attend(q, k, v, mask), window, padded)
-        return x[:, : grid[0], : grid[1], : grid[2]]
-
-
-class GlobalPyramidAttention(Attention):
-    """GP-MSA: every token attends to a pyramid of the whole clip.
-
-    The pyramid is a fine pooled grid (`sr`) and, in the early stages, a coarse one
-    (`lr`) behind it, normed together. Where `fine` is None, it is the tokens themselves.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        fine: Size3 | None,
-        coarse: tuple[Size3, Size3] | None,
-        qkv_bias: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(dim, **kwargs)
-        self.q = nn.Linear(dim, dim, bias=qkv_bias)
-        self.kv = nn.Linear(dim, dim * 2, bias=qkv_bias)
-        self.pools = fine is not None
-        self.has_coarse = coarse is not None
-        if fine is not None:
-            self.sr = DepthwisePool(dim, fine)
-            self.norm = nn.LayerNorm(dim)
-        if coarse is not None:
-            self.lr = nn.Sequential(
-                DepthwisePool(dim, coarse[0]),
-                nn.BatchNorm3d(dim),
-                nn.ReLU(),
-                DepthwisePool(dim, coarse[1]),
-            )
-
-    def pyramid(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> (B, M, C): the fine tokens, then the coarse ones."""
-        if not self.pools:
-            return x.flatten(1, 3)
-        levels = [self.sr(x).flatten(1, 3)]
-        if self.has_coarse:
-            first, batch_norm, relu, second = self.lr
-            coarse = batch_norm(first(x).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
-            levels.append(second(relu(coarse)).flatten(1, 3))
-        return self.norm(torch.cat(levels, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> the same."""
-        (q,) = self.split_heads(self.q(x.flatten(1, 3)), 1)
-        k, v = self.split_heads(self.kv(self.pyramid(x)), 2)
-        return self.attend(q, k, v).view(x.shape)
-
-
-class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between them."""
-
-    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> the same."""
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block around one of the two attentions.
-
-    With `recompute_mlp` the hidden tokens of the MLP, the widest that there are, are computed
-    again in the backward pass instead of being kept for it.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        attn: nn.Module,
-        norm_layer: Callable[[int], nn.Module],
-        mlp_ratio: float = 4.0,
-        drop: float = 0.0,
-        drop_path: float = 0.0,
-        recompute_mlp: bool = False,
-    ) -> None:
-        super().__init__()
-        self.recompute_mlp = recompute_mlp
-        self.norm1 = norm_layer(dim)
-        self.attn = attn
-        self.norm2 = norm_layer(dim)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio), drop)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> the same."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        if self.recompute_mlp and self.training and torch.is_grad_enabled():
-            return x + self.drop_path(checkpoint(self._normed_mlp, x, use_reentrant=False))
-        return x + self.drop_path(self._normed_mlp(x))
-
-    def _normed_mlp(self, x: Tensor) -> Tensor:
-        return self.mlp(self.norm2(x))
-
-
-def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-
-
-@contextmanager
-def _frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep BatchNorm's running statistics as they are.
-
-    A checkpointed block runs forward twice; its statistics must move once.
-    """
-    norms = _batch_norms(module)
-    momenta = [m.momentum for m in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked -= 1
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
 # ---------------------------------------------------------------- model
 
 
@@ -497,8 +521,11 @@ class DualFormer(BaseModule):
         depths: Blocks per stage. Even ones attend within windows, odd ones to the pyramid.
         local_sizes: Window of the local attention, per stage.
         fine_pysizes: Pooled grid of the fine pyramid level at `video_size`, per stage.
-        coarse_pysizes: Likewise of the coarse level; None where a stage has none.
-        temporal_pooling: Whether the later patch embeddings halve time as well.
+        coarse_pysizes: Likewise of the coarse level; None where a stage has none. The entries of
+            the third stage and later ones are ignored, as published: they never have one.
+        temporal_pooling: Temporal kernel (= stride) of each stage's patch embedding. The first
+            entry is replaced by `patch_size[0]`; of the others 1 keeps time, 2 halves it. The
+            default keeps time, in any number of stages.
         use_checkpoint: What is computed again in the backward pass instead of being kept,
             with the same gradients: False nothing, 'selective' the hidden tokens of the
             MLPs (about two thirds of the memory), True whole blocks (the least memory and
@@ -534,7 +561,7 @@ class DualFormer(BaseModule):
         local_sizes: Sequence[Sequence[int]] | None = None,
         fine_pysizes: Sequence[Sequence[int]] | None = None,
         coarse_pysizes: Sequence[Sequence[int] | None] | None = None,
-        temporal_pooling: bool = False,
+        temporal_pooling: Sequence[int] = KEEP_TIME,
         use_checkpoint: bool | str = False,
         frozen_stages: int = -1,
         init_cfg: dict[str, Any] | None = None,
@@ -550,11 +577,10 @@ class DualFormer(BaseModule):
             coarse_pysizes=coarse_pysizes,
         )
         spec = _resolve_arch(arch, given)
-        dims, all_depths = spec['embed_dims'], spec['depths']
-        later_patch = (2, 2, 2) if temporal_pooling else (1, 2, 2)
+        dims, depths = spec['embed_dims'], spec['depths']
         self.geometry = plan_geometry(
             _triple(video_size, 'video_size'),
-            [_triple(patch_size, 'patch_size')] + [later_patch] * (len(dims) - 1),
+            _patch_kernels(_triple(patch_size, 'patch_size'), temporal_pooling, len(dims)),
             spec['local_sizes'],
             spec['fine_pysizes'],
             spec['coarse_pysizes'],
@@ -574,40 +600,35 @@ class DualFormer(BaseModule):
             )
         self.frozen_stages = frozen_stages
         norm_layer = norm_layer or nn.LayerNorm
-        drop_paths = iter(torch.linspace(0, drop_path_rate, sum(all_depths)).tolist())
+        last = max(sum(depths) - 1, 1)
+        drop_paths = iter([drop_path_rate * i / last for i in range(sum(depths))])
 
-        self.patch_embeds = nn.ModuleList()
-        self.blocks: Any = nn.ModuleList()
-        self.pos_block = nn.ModuleList()
+        # In the published order, which numbers the entries of an optimizer's state.
+        self.patch_embeds = nn.ModuleList(
+            PatchEmbed(before, dim, geometry.patch)
+            for before, dim, geometry in zip(
+                (in_chans, *dims[:-1]), dims, self.geometry, strict=True
+            )
+        )
         self.pos_drop = nn.Dropout(drop_rate)
-        for i, (dim, geometry) in enumerate(zip(dims, self.geometry, strict=True)):
-            attention = dict(
+        self.blocks: Any = nn.ModuleList()
+        for i, geometry in enumerate(self.geometry):
+            stage = StageSettings(
+                dim=dims[i],
                 num_heads=spec['num_heads'][i],
+                geometry=geometry,
+                mlp_ratio=spec['mlp_ratios'][i],
+                norm_layer=norm_layer,
                 qkv_bias=qkv_bias,
                 qk_scale=qk_scale,
-                attn_drop=attn_drop_rate,
-                proj_drop=drop_rate,
+                drop_rate=drop_rate,
+                attn_drop_rate=attn_drop_rate,
+                recompute_mlp=use_checkpoint == 'selective',
             )
-            blocks = [
-                Block(
-                    dim,
-                    LocalWindowAttention(dim, geometry.window, **attention)
-                    if j % 2 == 0
-                    else GlobalPyramidAttention(dim, geometry.fine, geometry.coarse, **attention),
-                    norm_layer,
-                    spec['mlp_ratios'][i],
-                    drop_rate,
-                    next(drop_paths),
-                    recompute_mlp=use_checkpoint == 'selective',
-                )
-                for j in range(all_depths[i])
-            ]
-            self.patch_embeds.append(
-                PatchEmbed(dims[i - 1] if i else in_chans, dim, geometry.patch)
-            )
+            blocks = [Block(stage, j % 2 == 0, next(drop_paths)) for j in range(depths[i])]
             self.blocks.append(nn.ModuleList(blocks))
-            self.pos_block.append(PositionGenerator(dim))
         self.norm = norm_layer(dims[-1])
+        self.pos_block = nn.ModuleList(PositionGenerator(dim) for dim in dims)
         self.apply(_init_module)
         for module in self._frozen_parts():
             module.requires_grad_(False)
@@ -651,18 +672,18 @@ class DualFormer(BaseModule):
             ValueError: Wrong number of axes or channels, or a clip smaller than one patch.
         """
         self._check_input(x)
-        x = x.permute(0, 2, 3, 4, 1)
+        x = x.permute(0, 2, 3, 4, 1)  # (B, C, T, H, W) -> (B, T, H, W, C)
         for i, (patch_embed, blocks, position) in enumerate(
             zip(self.patch_embeds, self.blocks, self.pos_block, strict=True)
         ):
-            x = patch_embed(x)
+            x = patch_embed(x)  # (B, *grid of stage i, channels of stage i)
             if i >= self.frozen_stages:
                 x = self.pos_drop(x)
             for j, block in enumerate(blocks):
                 x = self._run(block, x)
                 if j == 0:
                     x = position(x)
-        return self.norm(x).permute(0, 4, 1, 2, 3)
+        return self.norm(x).permute(0, 4, 1, 2, 3)  # (B, T, H, W, C) -> (B, C, T, H, W)
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if not (self.use_checkpoint is True and self.training and torch.is_grad_enabled()):
@@ -726,7 +747,7 @@ def _resolve_arch(arch: str | Mapping[str, Any], given: Mapping[str, Any]) -> di
     for name in ('local_sizes', 'fine_pysizes'):
         spec[name] = [_triple(size, f'{name}[{i}]') for i, size in enumerate(spec[name])]
     spec['coarse_pysizes'] = [
-        _triple(size, f'coarse_pysizes[{i}]') if size and any(size) else None
+        _triple(size, f'coarse_pysizes[{i}]') if size and i < COARSE_STAGES else None
         for i, size in enumerate(spec['coarse_pysizes'])
     ]
     return spec
@@ -753,13 +774,16 @@ def _init_module(module: nn.Module) -> None:
 def bare_state_dict(loaded: Mapping[str, Any]) -> dict[str, Tensor]:
     """The backbone's entries of a checkpoint in any of its usual wrappings.
 
-    Takes them from under `state_dict` or `model` and strips `module.` and
-    `backbone.` from their names; a classifier's entries are left out.
+    Takes them from under `state_dict` or `model` and strips `module.`, `_orig_mod.` (of
+    torch.compile, anywhere) and `backbone.` from their names; a classifier's entries are left out.
     """
     for key in ('state_dict', 'model'):
         if isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    state = {name.removeprefix('module.'): value for name, value in loaded.items()}
+    state = {
+        name.replace('_orig_mod.', '').removeprefix('module.'): value
+        for name, value in loaded.items()
+    }
     if any(name.startswith('backbone.') for name in state):
         state = {
             name.removeprefix('backbone.'): value
@@ -801,6 +825,9 @@ def _averaging(name: str, target: Tensor) -> Tensor:
 def load_pretrained(model: DualFormer, filename: str, is_2d: bool | None = None) -> None:
     """Load a 3-D or, inflated, a 2-D checkpoint; all of it or nothing.
 
+    Pooling kernels of a model of another `video_size` are left out and named: as in the
+    release they start anew.
+
     Raises:
         ValueError: Names or shapes differ (all are listed), or the file is not of
             the dimension that `is_2d` says.
@@ -821,6 +848,14 @@ def load_pretrained(model: DualFormer, filename: str, is_2d: bool | None = None)
     if found_2d:
         state = inflate(state, model)
     own = model.state_dict()
+    anew = [
+        f'{name}.weight'
+        for name, module in model.named_modules()
+        if isinstance(module, DepthwisePool)
+        and f'{name}.weight' in state
+        and state[f'{name}.weight'].shape[2:] != module.weight.shape[2:]
+    ]
+    state.update({name: own[name] for name in anew})
     problems = [f'missing: {name}' for name in own if name not in state]
     problems += [f'unknown: {name}' for name in state if name not in own]
     problems += [
@@ -832,7 +867,37 @@ def load_pretrained(model: DualFormer, filename: str, is_2d: bool | None = None)
         listed = '\n  '.join(problems)
         raise ValueError(f'{filename} does not fit the model:\n  {listed}')
     model.load_state_dict(state)
-    averages = len(own) - len(given)
+    averages = len(set(own) - given)
     how = ' (2-D, inflated over time)' if found_2d else ''
     how += f'; {averages} of the coarse level start as averages' if averages else ''
-    print_log(f'Loaded {len(given)} of {len(own)} tensors from {filename}{how}', logger='current')
+    loaded = len(given) - len(anew)
+    print_log(f'Loaded {loaded} of {len(own)} tensors from {filename}{how}', logger='current')
+    if anew:
+        print_log(
+            f'{filename} is of another video_size: these pooling kernels start anew: '
+            f'{", ".join(anew)}',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+# ---------------------------------------------------------------- variants
+
+
+_STAGES = dict(
+    local_sizes=((8, 7, 7),) * 4,
+    fine_pysizes=((8, 7, 7), (8, 7, 7), (8, 7, 7), (16, 7, 7)),
+    coarse_pysizes=((4, 4, 4), (4, 4, 4), None, None),
+    mlp_ratios=(4, 4, 4, 4),
+)
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    'tiny': dict(
+        embed_dims=(64, 128, 256, 512), num_heads=(2, 4, 8, 16), depths=(2, 2, 10, 4), **_STAGES
+    ),
+    'small': dict(
+        embed_dims=(96, 192, 384, 768), num_heads=(3, 6, 12, 24), depths=(2, 2, 18, 2), **_STAGES
+    ),
+    'base': dict(
+        embed_dims=(128, 256, 512, 1024), num_heads=(4, 8, 16, 32), depths=(2, 2, 18, 2), **_STAGES
+    ),
+}

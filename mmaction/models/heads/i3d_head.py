@@ -165,7 +165,10 @@ class I3DHead_TL(I3DHead):
             for k in self.topk
         }
         results['token_acc'] = _share_in_best(tokens, teacher.argmax(1), 1)
-        return {**results, 'loss_cls': self.loss_cls(cls_scores, tokens, teacher, labels)}
+        results['loss_cls'] = self.loss_cls(
+            cls_scores, labels, token_preds=tokens, teacher_preds=teacher
+        )
+        return results
 
 
 def match_grid(preds: Tensor, grid: Sequence[int]) -> Tensor:

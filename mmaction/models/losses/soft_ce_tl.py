@@ -43,12 +43,10 @@ class SoftCE_TL(BaseWeightedLoss):
         super().__init__(loss_weight)
         if k < 1:
             raise ValueError(f'SoftCE_TL: k={k} must be at least 1')
-        if not 0 <= gamma <= 1:
-            raise ValueError(f'SoftCE_TL: gamma={gamma} must lie in 0 to 1')
         if soft_label not in _REST:
             raise ValueError(f'SoftCE_TL: soft_label={soft_label!r} is none of {tuple(_REST)}')
         self.k = k
-        self.gamma = gamma
+        self.gamma = _weight(gamma)
         self.soft_label = soft_label
 
     def soft_labels(self, teacher_preds: Tensor) -> Tensor:
@@ -60,7 +58,7 @@ class SoftCE_TL(BaseWeightedLoss):
     def parts(
         self, cls_score: Tensor, token_preds: Tensor, teacher_preds: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The two cross entropies, each a mean and without its weight; see `forward`."""
+        """The two cross entropies, each a mean and without its weight; see `_forward`."""
         soft = self.soft_labels(teacher_preds)
         return (
             F.cross_entropy(cls_score.float(), target),
@@ -68,15 +66,33 @@ class SoftCE_TL(BaseWeightedLoss):
         )
 
     def _forward(
-        self, cls_score: Tensor, token_preds: Tensor, teacher_preds: Tensor, target: Tensor
+        self, cls_score: Tensor, *args: Tensor, gamma: float | None = None, **kwargs: Tensor
     ) -> Tensor:
         """The loss, in fp32.
 
+        It takes the published call, `loss(cls_score, target, token_preds=..., teacher_preds=...,
+        gamma=...)`, and the four tensors in the order `(cls_score, token_preds, teacher_preds,
+        target)`.
+
         Args:
             cls_score: Logits of the clips (B, K).
-            token_preds: Logits of their tokens (B * N, K).
-            teacher_preds: The teacher's logits of the same tokens (B * N, K).
-            target: Classes of the clips (B,).
+            args: What is not given by name.
+            gamma: Weight of the clip's loss in this call; that of the constructor if None.
+            kwargs: `token_preds`, logits of the tokens (B * N, K); `teacher_preds`, the
+                teacher's logits of the same tokens (B * N, K); `target`, classes of the clips (B,).
+
+        Raises:
+            TypeError: One of the four is missing or given twice.
+            ValueError: `gamma` does not lie in 0 to 1.
         """
-        of_clips, of_tokens = self.parts(cls_score, token_preds, teacher_preds, target)
-        return self.gamma * of_clips + (1 - self.gamma) * of_tokens
+        if len(args) == 1 and 'target' not in kwargs:
+            args, kwargs = (), {**kwargs, 'target': args[0]}
+        of_clips, of_tokens = self.parts(cls_score, *args, **kwargs)
+        share = self.gamma if gamma is None else _weight(gamma)
+        return share * of_clips + (1 - share) * of_tokens
+
+
+def _weight(gamma: float) -> float:
+    if not 0 <= gamma <= 1:
+        raise ValueError(f'SoftCE_TL: gamma={gamma} must lie in 0 to 1')
+    return gamma

@@ -55,11 +55,22 @@ def model() -> DualFormer:
     return randomized(DualFormer(**SMALL))
 
 
+def shapes_of(model: nn.Module) -> list[tuple[str, list[int]]]:
+    return [(name, list(value.shape)) for name, value in model.state_dict().items()]
+
+
+def on_meta(*args, **kwargs) -> DualFormer:
+    """A model without weights, which takes no time."""
+    with torch.device('meta'):
+        return DualFormer(*args, **kwargs)
+
+
 @pytest.mark.parametrize('arch', PARAMETERS)
 def test_state_dict_has_the_published_names_and_shapes(arch):
-    model = DualFormer(arch)
+    model = on_meta(arch)
     golden = json.loads((GOLDEN / f'state_dict_{arch}.json').read_text())
-    assert {name: list(value.shape) for name, value in model.state_dict().items()} == golden
+    # In this order, too: it numbers the entries of a released checkpoint's optimizer state.
+    assert shapes_of(model) == list(golden.items())
     params = sum(p.numel() for p in model.parameters()) / 1e6
     assert params == pytest.approx(PARAMETERS[arch], abs=5e-4)
 
@@ -182,7 +193,7 @@ def test_drop_path_rises_linearly_over_all_blocks():
     assert rates == pytest.approx([0.1 * i / 17 for i in range(18)])
 
 
-def test_any_number_of_stages_and_temporal_pooling():
+def test_any_number_of_stages():
     one = DualFormer(
         arch=dict(embed_dims=[8], num_heads=[2], depths=[2], mlp_ratios=[1]),
         local_sizes=[[2, 2, 2]],
@@ -191,8 +202,95 @@ def test_any_number_of_stages_and_temporal_pooling():
         video_size=[8, 32, 32],
     )
     assert one(torch.randn(1, 3, 8, 32, 32)).shape == (1, 8, 4, 8, 8)
-    halving = DualFormer(**{**SMALL, 'video_size': (16, 64, 64)}, temporal_pooling=True)
-    assert halving(torch.randn(1, 3, 16, 64, 64)).shape == (1, 32, 2, 4, 4)
+
+
+@pytest.mark.parametrize('arch', PARAMETERS)
+def test_published_temporal_pooling_and_coarse_grids_give_the_published_network(arch):
+    given = dict(temporal_pooling=[-1, 1, 1, 1], coarse_pysizes=[(4, 4, 4)] * 4)
+    model = on_meta(arch, **given)
+    golden = json.loads((GOLDEN / f'state_dict_{arch}.json').read_text())
+    assert shapes_of(model) == list(golden.items())
+    assert [stage.grid[0] for stage in model.geometry] == [16, 16, 16, 16]
+    # The release overwrites the first entry of the list that it is given.
+    assert given == dict(temporal_pooling=[-1, 1, 1, 1], coarse_pysizes=[(4, 4, 4)] * 4)
+
+
+# rates: temporal kernel of the patch embeddings, frames of the grids, kernels of sr and of lr.3
+TEMPORAL = {
+    (-1, 2, 1, 1): (
+        (2, 2, 1, 1), (16, 8, 8, 8),
+        [(2, 8, 8), (1, 4, 4), (1, 2, 2), None], [(4, 2, 2), (2, 1, 1), None, None],
+    ),
+    (2, 1, 2, 1): (
+        (2, 1, 2, 1), (16, 16, 8, 8),
+        [(2, 8, 8), (2, 4, 4), (1, 2, 2), None], [(4, 2, 2), (4, 1, 1), None, None],
+    ),
+    (7, 1, 1, 2): (
+        (2, 1, 1, 2), (16, 16, 16, 8),
+        [(2, 8, 8), (2, 4, 4), (2, 2, 2), None], [(4, 2, 2), (4, 1, 1), None, None],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('rates', TEMPORAL)
+def test_temporal_pooling_gives_grids_and_kernels(rates):
+    model = on_meta('tiny', temporal_pooling=list(rates))
+    embeddings, frames, fine, coarse = TEMPORAL[rates]
+    kernels = [tuple(embed.proj.weight.shape[2:]) for embed in model.patch_embeds]
+    assert kernels == [(t, k, k) for t, k in zip(embeddings, (4, 2, 2, 2), strict=True)]
+    sides = (56, 28, 14, 7)
+    assert [s.grid for s in model.geometry] == [
+        (t, n, n) for t, n in zip(frames, sides, strict=True)
+    ]
+    attention = [stage[1].attn for stage in model.blocks]
+    assert [a.sr and tuple(a.sr.weight.shape[2:]) for a in attention] == fine
+    assert [a.lr and tuple(a.lr[3].weight.shape[2:]) for a in attention] == coarse
+
+
+@pytest.mark.parametrize('rates', [[-1, 2, 1], [2, 1, 2]])
+def test_temporal_pooling_equals_the_plain_path(rates):
+    model = randomized(DualFormer(**SMALL, temporal_pooling=rates)).eval()
+    clips = torch.randn(1, 3, 8, 64, 64)
+    with torch.no_grad():
+        found = model(clips)
+        assert found.shape == (1, 32, 2, 4, 4)
+        torch.testing.assert_close(found, PlainDualFormer(model)(clips), rtol=0, atol=1e-5)
+        assert model(torch.randn(2, 3, 5, 50, 45)).shape == (2, 32, 2, 4, 3)
+
+
+@pytest.mark.parametrize(
+    'value',
+    [True, False, None, 1, 'tttt', [], [-1, 1, 1], [-1, 1, 1, 1, 1], [-1, 0, 1, 1], [-1, 1, 1, -1],
+     [-1, 1.0, 1, 1], [-1.0, 1, 1, 1], [-1, True, 1, 1], [None, 1, 1, 1], {'a': 1}],
+)  # fmt: skip
+def test_what_is_no_list_of_temporal_rates_is_one_error(value):
+    with pytest.raises(ValueError, match=r'is no list of temporal rates') as error:
+        on_meta('tiny', temporal_pooling=value)
+    text = str(error.value)
+    assert text.startswith(f'temporal_pooling={value!r} ')
+    assert 'one integer for each of the 4 stages' in text
+    assert '\n' not in text
+
+
+@pytest.mark.parametrize('stages', [1, 2, 3, 5])
+def test_time_is_kept_by_default_in_any_number_of_stages(stages):
+    lists = dict(
+        embed_dims=[8] * stages, num_heads=[2] * stages, depths=[2] * stages,
+        mlp_ratios=[1] * stages, local_sizes=[(2, 2, 2)] * stages,
+        fine_pysizes=[(1, 1, 1)] * stages, coarse_pysizes=[None] * stages,
+    )  # fmt: skip
+    model = on_meta(arch=lists, video_size=(8, 64, 64))
+    assert [stage.grid[0] for stage in model.geometry] == [4] * stages
+    if stages > 1:
+        halved = on_meta(arch=lists, video_size=(8, 64, 64), temporal_pooling=[2] * stages)
+        assert halved.geometry[1].grid[0] == 2
+
+
+def test_stages_after_the_second_have_no_coarse_level_whatever_their_entries_say():
+    for entries in ([(4, 4, 4), (4, 4, 4), (5, 3, 2), None], [(4, 4, 4), None, (7, 7, 7), 0]):
+        model = on_meta('tiny', coarse_pysizes=entries)
+        found = [stage[1].attn.lr is not None for stage in model.blocks]
+        assert found == [True, entries[1] is not None, False, False]
 
 
 def test_builds_from_a_published_style_config():
@@ -215,12 +313,12 @@ def test_builds_from_a_published_style_config():
         depths=[2, 2, 10, 4],
         local_sizes=[[8, 7, 7]] * 4,
         fine_pysizes=[[8, 7, 7], [8, 7, 7], [8, 7, 7], [16, 7, 7]],
-        coarse_pysizes=[[4, 4, 4], [4, 4, 4], None, None],
-        temporal_pooling=False,
+        coarse_pysizes=[[4, 4, 4]] * 4,
+        temporal_pooling=[-1, 1, 1, 1],
     )
     built = MODELS.build(config)
     golden = json.loads((GOLDEN / 'state_dict_tiny.json').read_text())
-    assert {name: list(value.shape) for name, value in built.state_dict().items()} == golden
+    assert shapes_of(built) == list(golden.items())
     assert MODELS.parent is ROOT_MODELS
 
 
@@ -234,6 +332,8 @@ def test_builds_from_a_published_style_config():
         (dict(depths=(2, 0, 2, 2)), 'at least one block'),
         (dict(use_checkpoint='mlp'), r"use_checkpoint='mlp' is none of False, 'selective'"),
         (dict(video_size=(32, 240, 224)), r'fine_pysizes\[0\].* 7 does not divide the 60 tokens'),
+        (dict(video_size=None), 'video_size must be three positive integers'),
+        (dict(patch_size=(2, True, 4)), 'patch_size must be three positive integers'),
         (dict(video_size=(32, 224)), 'video_size must be three positive integers'),
         (dict(local_sizes=((8, 7, 0),) * 4), r'local_sizes\[0\] must be three positive'),
         (dict(local_sizes=((8, 4, 7),) * 4), r'multiple of the height and width of the window'),
@@ -337,8 +437,11 @@ class TestPretrained:
         tokens = torch.randn(1, 16, 56, 56, 64)
         means = tokens.unflatten(2, (8, 7)).unflatten(4, (8, 7)).mean((3, 5))
         torch.testing.assert_close(first(tokens), means, rtol=1e-4, atol=1e-5)
-        assert norm.weight.eq(1).all()
-        assert norm.running_mean.eq(0).all()
+        for buffer, value in dict(weight=1, bias=0, running_mean=0, running_var=1).items():
+            assert getattr(norm, buffer).eq(value).all(), buffer
+        assert norm.num_batches_tracked == 0
+        assert first.bias.eq(0).all()
+        assert last.bias.eq(0).all()
         cells = means.unflatten(1, (4, 4)).unflatten(3, (4, 2)).unflatten(5, (4, 2)).mean((2, 4, 6))
         torch.testing.assert_close(last(means), cells, rtol=1e-4, atol=1e-5)
 
@@ -397,9 +500,84 @@ class TestPretrained:
         with pytest.raises(ValueError, match=r'pretrained2d=True, but .* holds 3-D weights'):
             model.init_weights()
 
+    @pytest.mark.parametrize('rates', [(-1, 2, 1), (2, 1, 2)])
+    def test_patch_embeddings_with_temporal_pooling_are_inflated(self, tmp_path, rates):
+        model = randomized(DualFormer(**SMALL, temporal_pooling=rates))
+        state = {name: value.clone() for name, value in self.state_2d(model).items()}
+        torch.save(state, tmp_path / '2d.pth')
+        model.pretrained = str(tmp_path / '2d.pth')
+        model.init_weights()
+        for i, length in enumerate((2, *rates[1:])):
+            flat = state[f'patch_embeds.{i}.proj.weight']
+            found = model.patch_embeds[i].proj.weight
+            assert found.shape[2] == length
+            assert all(torch.equal(frame, flat / length) for frame in found.unbind(2))
+
+    def test_pooling_kernels_of_another_video_size_start_anew_and_are_named(
+        self, tmp_path, monkeypatch
+    ):
+        lines = []
+        monkeypatch.setattr(
+            'mmaction.models.backbones.dualformer.print_log', lambda text, **_: lines.append(text)
+        )
+        model = randomized(DualFormer(**SMALL))
+        torch.save(dict(state_dict=model.state_dict()), tmp_path / 'long.pth')
+        short = DualFormer(**{**SMALL, 'video_size': (4, 64, 64)})
+        before = copy.deepcopy(short.state_dict())
+        own_kernels = {'blocks.0.1.attn.sr.weight', 'blocks.0.1.attn.lr.3.weight',
+                       'blocks.1.1.attn.sr.weight'}  # fmt: skip
+        assert {
+            name for name, value in before.items() if value.shape != model.state_dict()[name].shape
+        } == own_kernels
+        short.pretrained = str(tmp_path / 'long.pth')
+        short.init_weights()
+        for name, value in short.state_dict().items():
+            source = before if name in own_kernels else model.state_dict()
+            assert torch.equal(value, source[name]), name
+        text = '\n'.join(lines)
+        assert f'Loaded {len(before) - 3} of {len(before)} tensors' in text
+        assert all(name in text for name in own_kernels)
+
+    def test_names_of_compiled_and_wrapped_models(self):
+        wanted = ['blocks.0.0.norm1.bias']
+        for prefix in (
+            '_orig_mod.',
+            'module._orig_mod.',
+            '_orig_mod.module.',
+            'backbone._orig_mod.',
+            'module.backbone._orig_mod.',
+            '_orig_mod.module.backbone._orig_mod.',
+        ):
+            state = {f'{prefix}blocks.0._orig_mod.0.norm1.bias': torch.zeros(1)}
+            assert list(bare_state_dict({'state_dict': state})) == wanted, prefix
+
     def test_a_classifier_is_left_out(self):
         state = {'head.weight': torch.zeros(1), 'norm.weight': torch.zeros(1)}
         assert list(bare_state_dict({'model': state})) == ['norm.weight']
+
+
+@pytest.mark.parametrize('rate', ['attn_drop_rate', 'drop_rate', 'drop_path_rate'])
+@pytest.mark.parametrize('block', [0, 1])
+def test_dropout_acts_in_training_only(rate, block):
+    """In each kind of block: windows and pyramid."""
+    torch.manual_seed(0)
+    model = randomized(DualFormer(**SMALL, **{rate: 0.5}))
+    stage = model.blocks[1]
+    tokens = torch.randn(4, 4, 8, 8, 24)
+    with torch.no_grad():
+        assert not torch.equal(stage[block](tokens), stage[block](tokens))
+        stage.eval()
+        assert torch.equal(stage[block](tokens), stage[block](tokens))
+
+
+@pytest.mark.parametrize('frozen', [-1, 0, 1, 2, 3])
+def test_tokens_are_dropped_before_each_stage_that_learns(frozen):
+    model = DualFormer(**SMALL, frozen_stages=frozen, drop_rate=0.5).train()
+    seen = []
+    model.pos_drop.register_forward_hook(lambda _, __, out: seen.append(out.shape[-1]))
+    with torch.no_grad():
+        model(torch.randn(1, 3, 8, 64, 64))
+    assert seen == [16, 24, 32][max(frozen, 0) :]
 
 
 @pytest.mark.cuda

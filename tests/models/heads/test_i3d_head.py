@@ -75,6 +75,19 @@ def test_views_are_averaged(average):
         assert predicted[1].pred_label.tolist() == [expected[1].argmax().item()]
 
 
+@pytest.mark.parametrize('multi_class', [False, True])
+@pytest.mark.parametrize('average', ['prob', 'score', None])
+@pytest.mark.parametrize('half', [torch.bfloat16, torch.float16])
+def test_views_of_half_precision_are_averaged_in_fp32(average, multi_class, half):
+    head = I3DHead(num_classes=9, in_channels=8, average_clips=average, multi_class=multi_class)
+    logits = (torch.randn(8, 9) * 4).to(half)
+    scores = head.average_clip(logits, 4)
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, head.average_clip(logits.float(), 4))
+    predicted = head.predict_by_feat(logits, samples([0, 1]))
+    assert predicted[0].pred_score.dtype == torch.float32
+
+
 def test_wrong_use_is_refused():
     with pytest.raises(ValueError, match="average_clips='mean'"):
         I3DHead(3, 8, average_clips='mean')

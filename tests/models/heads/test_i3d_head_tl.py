@@ -62,6 +62,17 @@ def test_loss_is_soft_ce_of_both_branches():
     assert result['top9_acc'] == 1  # k above the number of classes
 
 
+@pytest.mark.parametrize('ratio', [0, 0.3])
+def test_dropout_ratio_is_that_of_every_dropout(ratio):
+    head = I3DHead_TL(num_classes=7, in_channels=8, dropout_ratio=ratio).train()
+    features, teacher = torch.randn(2, 8, 3, 2, 2), torch.randn(2, 3, 2, 2, 7)
+    first, second = (head.loss(features, samples([1, 4]), teacher)['loss_cls'] for _ in range(2))
+    assert torch.equal(first, second) == (ratio == 0)
+    rates = [m.p for m in head.modules() if isinstance(m, torch.nn.Dropout)]
+    # before the classifier, where there is one, and twice in the token branch
+    assert rates == [ratio] * (3 if ratio else 2)
+
+
 def test_every_parameter_gets_a_gradient():
     head = I3DHead_TL(num_classes=7, in_channels=8)
     features = torch.randn(2, 8, 3, 2, 2)

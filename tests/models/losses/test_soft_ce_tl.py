@@ -32,6 +32,37 @@ def test_published_values(case):
     assert of_tokens.item() == pytest.approx(case['loss_token'], rel=1e-5)
 
 
+@pytest.mark.parametrize('case', GOLDEN, ids=lambda case: f'{case["C"]} classes')
+def test_published_call(case):
+    score, tokens, teacher, target = draw(*(case[key] for key in ('seed', 'B', 'N', 'C')))
+    named = dict(token_preds=tokens, teacher_preds=teacher)
+    loss = SoftCE_TL(gamma=0.9)
+    assert loss(score, target, **named, gamma=0.5).item() == pytest.approx(case['loss'], rel=1e-5)
+    own = 0.9 * case['loss_cls'] + 0.1 * case['loss_token']
+    for call in (
+        loss(score, target, **named),
+        loss(score, target=target, **named),
+        loss(score, tokens, teacher, target),
+        loss(score, tokens, teacher_preds=teacher, target=target),
+        loss(cls_score=score, target=target, **named),
+    ):
+        assert call.item() == pytest.approx(own, rel=1e-5)
+    # gamma of a call is not kept, and 0 is one
+    assert loss.gamma == 0.9
+    of_tokens = loss(score, target, **named, gamma=0)
+    assert of_tokens.item() == pytest.approx(case['loss_token'], rel=1e-5)
+
+
+def test_published_call_names_what_is_missing():
+    score, tokens, teacher, target = draw(1, 2, 6, 7)
+    with pytest.raises(TypeError, match='teacher_preds'):
+        SoftCE_TL()(score, target, token_preds=tokens)
+    with pytest.raises(TypeError, match='target'):
+        SoftCE_TL()(score, target, tokens, teacher, target=target)
+    with pytest.raises(ValueError, match=r'gamma=1\.5 must lie in 0 to 1'):
+        SoftCE_TL()(score, target, token_preds=tokens, teacher_preds=teacher, gamma=1.5)
+
+
 @pytest.mark.parametrize('kind', ['published', 'masked'])
 def test_soft_labels_against_a_plain_loop(kind):
     logits = torch.tensor([[3.0, 1.0, 2.0, -4.0], [1.0, 1.0, 1.0, -1.0], [-3.0, -2.0, -5.0, -9.0]])
