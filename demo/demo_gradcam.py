@@ -98,11 +98,10 @@ def class_number(text: str | None, names: list[str] | None) -> int | None:
         pass
     if not names:
         raise ValueError(f'--class {text}: the names of the classes are not known, give a number')
-    import difflib
+    from mmaction.utils.suggest import did_you_mean
 
-    near = difflib.get_close_matches(text, names, n=3)
     some = ', '.join(names[:10]) + (', ...' if len(names) > 10 else '')
-    hint = f'; did you mean {" or ".join(near)}?' if near else f' (there are: {some})'
+    hint = did_you_mean(text, names, count=3) or f' (there are: {some})'
     raise ValueError(f'--class {text}: no class has this name{hint}')
 
 

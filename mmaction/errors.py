@@ -1,8 +1,30 @@
-"""The error of a clip that cannot be read."""
+"""Errors that are the user's to mend, apart from Python's own."""
 
 from __future__ import annotations
 
-__all__ = ['UnreadableVideoError']
+__all__ = [
+    'CheckpointError',
+    'ConfigError',
+    'MissingCheckpointError',
+    'TrainingError',
+    'UnreadableVideoError',
+]
+
+
+class ConfigError(ValueError):
+    """A config or an option on the command line that cannot be meant."""
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on, though the config was in order."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read, trusted, written or matched with the model."""
+
+
+class MissingCheckpointError(CheckpointError, FileNotFoundError):
+    """There is no checkpoint at a path."""
 
 
 class UnreadableVideoError(RuntimeError):

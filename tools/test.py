@@ -102,7 +102,7 @@ def draw_clips(cfg: Config, folder: str, interval: int) -> None:
         ConfigError: `interval` is not positive.
         OSError: The folder cannot be made.
     """
-    from mmaction.utils.cli import ConfigError
+    from mmaction.errors import ConfigError
 
     if interval < 1:
         raise ConfigError(f'--interval {interval} must be at least 1')
@@ -122,7 +122,7 @@ def draw_clips(cfg: Config, folder: str, interval: int) -> None:
 
 def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:
     """Refuse to measure without labels, and to test for nothing."""
-    from mmaction.utils.cli import ConfigError
+    from mmaction.errors import ConfigError
 
     unlabeled = runner.split_facts['test'].unlabeled
     if unlabeled and (args.eval or not (args.out or args.dump)):

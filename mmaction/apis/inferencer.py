@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,6 +25,7 @@ from mmaction.datasets.video_source import (
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import read_class_names
+from mmaction.utils.io import write_json
 
 from .inference import _run, init_recognizer, predict, top_classes
 
@@ -147,8 +147,7 @@ class ActionRecogInferencer:
         if print_result:
             print(predictions)
         if pred_out_file is not None:
-            Path(pred_out_file).parent.mkdir(parents=True, exist_ok=True)
-            Path(pred_out_file).write_text(json.dumps(predictions) + '\n', encoding='utf-8')
+            write_json(pred_out_file, predictions, indent=None)
         return result
 
     def _clip(self, kind: str, info: dict[str, Any], video: Video) -> dict[str, Any]:

@@ -8,7 +8,6 @@ on, is let through.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Set
 from functools import cache
@@ -17,7 +16,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
+from mmaction.utils.suggest import close_names, did_you_mean
 
 __all__ = ['RUNNER_KEYS', 'accepted_arguments', 'check_config']
 
@@ -135,8 +135,7 @@ def check_config(cfg: Config) -> None:
 
 
 def _fail(way: tuple[str, ...], message: str, name: str, known: Iterable[str]) -> ConfigError:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    hint = f'; did you mean "{near[0]}"?' if near else f'; known are {", ".join(sorted(known))}'
+    hint = did_you_mean(name, known, list_known=True)
     return ConfigError(f'config key {".".join(way)}: {message}{hint}')
 
 
@@ -155,11 +154,9 @@ def _check_top_level(cfg: Config) -> None:
             )
         if name in known or name.rstrip('s') in known:
             continue
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.88)
-        if near:
-            raise ConfigError(
-                f'config key {name}: the runner knows no such key; did you mean "{near[0]}"?'
-            )
+        hint = did_you_mean(name, known, cutoff=0.88)
+        if hint:
+            raise ConfigError(f'config key {name}: the runner knows no such key{hint}')
 
 
 def _walk(node: Any, way: tuple[str, ...]) -> None:
@@ -199,7 +196,7 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
         if key in known or str(key).startswith('_'):
             continue
         # What takes anything may still mean what it names itself.
-        if takes_more and not difflib.get_close_matches(key, known, n=1, cutoff=0.85):
+        if takes_more and not close_names(key, known, cutoff=0.85):
             continue
         name = getattr(found, '__name__', str(kind))
         raise _fail((*way, key), f'{name} takes no argument "{key}"', key, known)
@@ -232,7 +229,7 @@ def _check_hook_names(hooks: dict[str, Any]) -> None:
     for name, hook in hooks.items():
         if name in _HOOK_NAMES or hook is None:
             continue
-        near = difflib.get_close_matches(name, _HOOK_NAMES, n=1, cutoff=0.8)
+        near = close_names(name, _HOOK_NAMES, cutoff=0.8)
         if near or not (isinstance(hook, dict) and 'type' in hook):
             raise _fail(
                 ('default_hooks', name), f'no default hook is called "{name}"', name, _HOOK_NAMES

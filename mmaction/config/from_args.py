@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmaction.engine.runner.checkpoint import POINTER, find_checkpoint
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 from .check import check_config
 from .load import parse_options

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 import os
 import sys
@@ -13,7 +12,8 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
+from mmaction.utils.suggest import close_names, did_you_mean
 
 from .check import RUNNER_KEYS, check_config
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
@@ -192,7 +192,7 @@ def _missing_file(path: Path) -> str:
     message = f'there is no config file {path}'
     if path.parent.is_dir():
         names = [p.name for p in path.parent.glob('*.py')]
-        near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+        near = close_names(path.name, names, cutoff=0.5)
         if near:
             message += f'; did you mean {path.parent / near[0]}?'
     else:
@@ -238,7 +238,8 @@ def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:
             if part not in known:
                 if depth == 0:
                     raise ConfigError(
-                        f'--cfg-options {key}: {where} has no key "{part}"' + nearest(part, known)
+                        f'--cfg-options {key}: {where} has no key "{part}"'
+                        + did_you_mean(part, known)
                     )
                 return  # check_config knows what may be added here
             if part not in node:
@@ -250,12 +251,6 @@ def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:
             raise ConfigError(
                 f'--cfg-options {key}: {where} is {node!r}, which has no key "{part}"'
             )
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`'; did you mean "x"?'` for the known name nearest to `name`, or nothing."""
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ''
 
 
 def _replace(cfg: Config, name: str, old: Any, new: Any) -> int:

@@ -1,22 +1,25 @@
 """What the tools that go through folders of clips share.
 
-Child processes that a broken file cannot stop, files that are written whole or
-not at all, the search for clips in a folder, and all frames of a video.
+Child processes that a broken file cannot stop, the search for clips in a folder,
+and all frames of a video.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 import os
 import queue
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from mmaction.errors import UnreadableVideoError
+from mmaction.utils.cli import one_line, printable
+from mmaction.utils.io import write_lines
+from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,19 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     'IMAGE_EXTENSIONS',
     'VIDEO_EXTENSIONS',
-    'Outcome',
-    'add_job_options',
+    'JobResult',
     'check_settings',
     'find_files',
     'find_work',
     'frame_chunks',
-    'one_line',
-    'part_of',
-    'printable',
     'report_failures',
     'run_jobs',
-    'whole_file',
-    'write_text',
 ]
 
 VIDEO_EXTENSIONS = (
@@ -52,7 +49,7 @@ _CHUNK_BYTES = 1 << 28
 Job = TypeVar('Job')
 
 
-class Outcome(NamedTuple):
+class JobResult(NamedTuple):
     """What came of one job.
 
     Args:
@@ -73,7 +70,7 @@ def run_jobs(
     workers: int,
     timeout: float,
     title: str,
-) -> Iterator[Outcome]:
+) -> Iterator[JobResult]:
     """Call a function on each job in child processes, with a progress bar.
 
     A job that crashes its process or takes too long is one that failed; the
@@ -94,9 +91,6 @@ def run_jobs(
     """
     from tqdm import tqdm
 
-    from mmaction.errors import UnreadableVideoError
-    from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
-
     if not jobs:
         return
     calls = [IsolatedCall(function, timeout) for _ in range(min(workers, len(jobs)))]
@@ -104,14 +98,14 @@ def run_jobs(
     for call in calls:
         free.put(call)
 
-    def run(job: Job) -> Outcome:
+    def run(job: Job) -> JobResult:
         call = free.get()
         try:
-            return Outcome(job, call(job), None)
+            return JobResult(job, call(job), None)
         except UnreadableVideoError as error:
-            return Outcome(job, None, one_line(error.reason or str(error)))
+            return JobResult(job, None, one_line(error.reason or str(error)))
         except (CallTimedOut, CallCrashed) as error:
-            return Outcome(job, None, f'reading it {error}')
+            return JobResult(job, None, f'reading it {error}')
         finally:
             free.put(call)
 
@@ -129,61 +123,6 @@ def run_jobs(
             with suppress(ChildProcessError):
                 call.close()
         pool.shutdown()
-
-
-def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
-    """Add `--workers` and `--timeout`."""
-
-    def positive(text: str) -> float:
-        value = float(text)
-        if not 0 < value < float('inf'):
-            raise argparse.ArgumentTypeError(f'{text} is not above 0')
-        return value
-
-    def count(text: str) -> int:
-        value = int(text)
-        if value < 1:
-            raise argparse.ArgumentTypeError(f'{text} is not at least 1')
-        return value
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    parser.add_argument(
-        '--workers', type=count, default=cores or 1, help='files at the same time (%(default)s)'
-    )
-    parser.add_argument(
-        '--timeout',
-        type=positive,
-        default=timeout,
-        metavar='SECONDS',
-        help='time for one file, after which it counts as bad (%(default)g)',
-    )
-
-
-def part_of(path: Path) -> Path:
-    """Where a file is while it is being written: hidden, beside it, and never too long a name."""
-    digest = hashlib.sha1(os.fsencode(path.name), usedforsecurity=False).hexdigest()
-    return path.with_name(f'.{digest[:16]}.part')
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of `path` if the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_text(path: Path, lines: Iterable[str]) -> None:
-    """Write lines of text as a whole; file names that are not UTF-8 pass through as they are."""
-    with (
-        whole_file(path) as part,
-        part.open('w', encoding='utf-8', errors='surrogateescape', newline='\n') as file,
-    ):
-        file.writelines(f'{line}\n' for line in lines)
 
 
 def find_files(
@@ -286,7 +225,7 @@ def check_settings(file: Path, settings: dict[str, Any], overwrite: bool) -> Non
                 f'{file.parent} was made with {found}, asked for is {settings}: give another '
                 'folder, or --overwrite to make all anew'
             )
-    write_text(file, [json.dumps(settings)])
+    write_lines(file, [json.dumps(settings)])
 
 
 def frame_chunks(reader: VideoReader) -> Iterator[np.ndarray]:
@@ -300,26 +239,15 @@ def frame_chunks(reader: VideoReader) -> Iterator[np.ndarray]:
         yield reader.get_batch(range(start, min(start + size, len(reader))))
 
 
-def one_line(text: str) -> str:
-    """A text with line breaks, tabs and runs of blanks made one blank."""
-    return ' '.join(text.split())
-
-
 def report_failures(failures: dict[str, str], path: Path, what: str) -> None:
     """Write `file<TAB>reason` lines to `path`, print the first; without failures remove it."""
     if not failures:
         path.unlink(missing_ok=True)
         return
     lines = ((name.replace('\n', '\\n'), reason) for name, reason in sorted(failures.items()))
-    write_text(path, ('\t'.join(line) for line in lines))
+    write_lines(path, ('\t'.join(line) for line in lines))
     print(f'{len(failures)} {what}, listed in {printable(path)}:', file=sys.stderr)
     for name, reason in sorted(failures.items())[:20]:
         print(f'  {printable(name)}: {reason}', file=sys.stderr)
     if len(failures) > 20:
         print(f'  and {len(failures) - 20} more', file=sys.stderr)
-
-
-def printable(name: str | Path) -> str:
-    """A file name that any terminal can show, on one line."""
-    text = str(name).encode('utf-8', 'backslashreplace').decode('utf-8')
-    return text.replace('\n', '\\n')

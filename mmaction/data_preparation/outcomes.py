@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmaction.data_preparation.jobs import one_line, printable, write_text
+from mmaction.utils.cli import one_line, printable
+from mmaction.utils.io import write_lines
 
 from .media_index import Frames
 from .schema import Row
@@ -92,7 +93,7 @@ def write_dropped(path: Path, lists: dict[str, list[Outcome]]) -> int:
                 fields = (name, outcome.status, clip, row.place, outcome.reason)
                 lines.append('\t'.join(one_line(printable(field)) for field in fields))
     if len(lines) > 1:
-        write_text(path, lines)
+        write_lines(path, lines)
     else:
         path.unlink(missing_ok=True)
     return len(lines) - 1

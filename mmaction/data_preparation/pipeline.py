@@ -9,14 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmaction.data_preparation.jobs import (
-    IMAGE_EXTENSIONS,
-    VIDEO_EXTENSIONS,
-    check_settings,
-    one_line,
-    printable,
-    write_text,
-)
+from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, check_settings
+from mmaction.utils.cli import one_line, printable
+from mmaction.utils.io import write_lines
 
 from .matching import Taken, explain_uncut, match_rows, trim
 from .media_index import Frames, MediaIndex, scan_files, scan_frames, usual_frames
@@ -247,10 +242,10 @@ def _check(lists: dict[str, list[Outcome]], check: Check) -> None:
 def _write(annotation: Annotation, lists: dict[str, list[Outcome]], request: Request) -> list[str]:
     """Write classes, lists and what was dropped; the names of the files."""
     out = request.out
-    write_text(out / 'classes.txt', annotation.classes)
+    write_lines(out / 'classes.txt', annotation.classes)
     files = ['classes.txt']
     if annotation.categories:
-        write_text(out / 'categories.json', [json.dumps(annotation.categories, indent=1)])
+        write_lines(out / 'categories.json', [json.dumps(annotation.categories, indent=1)])
         files.append('categories.json')
     for name, outcomes in lists.items():
         kept = [outcome for outcome in outcomes if outcome.status == KEPT]
@@ -293,7 +288,7 @@ def _report(
         *notes,
     ]
     name = _with_frames('summary.txt', request)
-    write_text(request.out / name, text)
+    write_lines(request.out / name, text)
     for line in text:
         print(printable(line))
     empty = [

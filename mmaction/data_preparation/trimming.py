@@ -51,11 +51,11 @@ def cut(job: Cut) -> int:
     """
     import av
 
-    from mmaction.data_preparation.jobs import whole_file
     from mmaction.datasets.decoders.reader import plain_path, unreadable
+    from mmaction.utils.io import atomic_path
 
     errors = (av.FFmpegError, ValueError, ArithmeticError, LookupError, TypeError)
-    with whole_file(Path(job.target)) as part:
+    with atomic_path(Path(job.target)) as part:
         try:
             target = av.open(plain_path(str(part)), 'w', format='mp4')
         except av.FFmpegError as error:

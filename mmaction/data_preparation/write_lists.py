@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmaction.data_preparation.jobs import part_of, write_text
 from mmaction.datasets.annotations import ListFormat, read_list
+from mmaction.utils.io import partial_path, write_lines
 
 from .outcomes import Outcome
 
@@ -69,8 +69,8 @@ def write_list(path: Path, outcomes: Sequence[Outcome]) -> None:
         if '\n' in outcome.path:
             raise ValueError(f'{outcome.path!r} cannot stand in a list: rename it')
     if path.suffix != '.json':
-        trial = part_of(path)
-        write_text(trial, list_text(outcomes))
+        trial = partial_path(path)
+        write_lines(trial, list_text(outcomes))
         form = ListFormat(
             'path',
             _counts(outcomes),
@@ -86,7 +86,7 @@ def write_list(path: Path, outcomes: Sequence[Outcome]) -> None:
                     f'{outcome.path!r} cannot stand in a list, where it reads as '
                     f'{entry["path"]!r}: rename it'
                 )
-    write_text(path, list_text(outcomes))
+    write_lines(path, list_text(outcomes))
 
 
 def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 from mmaction.utils.memory import keep_freed_memory
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 __all__ = ['CpuSyncBatchNorm', 'synchronize_batch_norm']
 

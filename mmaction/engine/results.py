@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 __all__ = ['check_out_file', 'published_names', 'write_scores']
 

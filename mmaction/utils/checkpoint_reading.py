@@ -7,7 +7,6 @@ containers, and nothing else.
 
 from __future__ import annotations
 
-import difflib
 import os
 import pickle
 import re
@@ -20,16 +19,11 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmaction.errors import CheckpointError, MissingCheckpointError
+from mmaction.utils.suggest import did_you_mean
+
 # 'name-0123abcd.pth', as torch.hub and publish_model.py write it
 _HASH_IN_NAME = re.compile(r'-[0-9a-f]{8,}\.')
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be read, trusted, written or matched with the model."""
-
-
-class MissingCheckpointError(CheckpointError, FileNotFoundError):
-    """There is no checkpoint at a path."""
 
 
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -167,8 +161,7 @@ def load_from_timm(name: str, map_location: Any = 'cpu') -> dict[str, torch.Tens
     model = name.removeprefix('timm://')
     known = timm.list_models(pretrained=True)
     if model not in known and model not in {each.split('.')[0] for each in known}:
-        near = difflib.get_close_matches(model, known, n=3)
-        hint = f'; did you mean {" or ".join(near)}?' if near else ''
+        hint = did_you_mean(model, known, count=3)
         raise CheckpointError(f'timm has no pretrained model {model!r}{hint}')
     try:
         weights = timm.create_model(model, pretrained=True).state_dict()

@@ -1,27 +1,20 @@
-"""Errors that are the user's to mend, and how a command line shows them."""
+"""What command lines share: errors on one line, options, and names that a terminal can show."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from mmaction.errors import UnreadableVideoError
-from mmaction.utils.checkpoint_reading import CheckpointError
+from mmaction.errors import CheckpointError, ConfigError, TrainingError, UnreadableVideoError
 
-__all__ = ['CheckpointError', 'ConfigError', 'TrainingError', 'user_errors']
+__all__ = ['add_job_options', 'describe', 'one_line', 'printable', 'user_errors']
 
 _USER_TYPES = (ValueError, TypeError, OSError, ImportError, LookupError)
-
-
-class ConfigError(ValueError):
-    """A config or an option on the command line that cannot be meant."""
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot go on, though the config was in order."""
 
 
 def _is_main() -> bool:
@@ -41,7 +34,7 @@ def user_errors(*, setup: bool) -> Iterator[None]:
         setup: True around the steps before the first batch, where any
             `ValueError`, `TypeError`, `OSError`, ... comes from what the user
             gave. False while training or testing, where only the errors of
-            this module do and everything else keeps its traceback.
+            `mmaction.errors` do and everything else keeps its traceback.
     """
     own = (ConfigError, CheckpointError, TrainingError, UnreadableVideoError)
     caught = (*own, *_USER_TYPES) if setup else own
@@ -68,4 +61,43 @@ def describe(error: BaseException) -> str:
     if text.startswith('Caught ') and ' in DataLoader worker ' in text:
         # The message is at the end of the worker's traceback.
         text = text.rpartition(f'{type(error).__name__}: ')[2]
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """A text with line breaks, tabs and runs of blanks made one blank."""
     return ' '.join(text.split())
+
+
+def printable(name: str | Path) -> str:
+    """A file name that any terminal can show, on one line."""
+    text = str(name).encode('utf-8', 'backslashreplace').decode('utf-8')
+    return text.replace('\n', '\\n')
+
+
+def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
+    """Add `--workers` and `--timeout`."""
+
+    def positive(text: str) -> float:
+        value = float(text)
+        if not 0 < value < float('inf'):
+            raise argparse.ArgumentTypeError(f'{text} is not above 0')
+        return value
+
+    def count(text: str) -> int:
+        value = int(text)
+        if value < 1:
+            raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+        return value
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    parser.add_argument(
+        '--workers', type=count, default=cores or 1, help='files at the same time (%(default)s)'
+    )
+    parser.add_argument(
+        '--timeout',
+        type=positive,
+        default=timeout,
+        metavar='SECONDS',
+        help='time for one file, after which it counts as bad (%(default)g)',
+    )

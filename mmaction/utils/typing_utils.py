@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from mmengine.config import ConfigDict
 
-if TYPE_CHECKING:
-    import torch
+from mmaction.structures.typing import ForwardResults, OptSampleList, SampleList
 
-    from mmaction.structures import ActionDataSample
+__all__ = ['ConfigType', 'ForwardResults', 'OptConfigType', 'OptSampleList', 'SampleList']
 
 ConfigType: TypeAlias = ConfigDict | dict[str, Any]
 OptConfigType: TypeAlias = ConfigType | None
-SampleList: TypeAlias = 'list[ActionDataSample]'
-OptSampleList: TypeAlias = 'SampleList | None'
-ForwardResults: TypeAlias = (
-    'dict[str, torch.Tensor] | list[ActionDataSample] | tuple[torch.Tensor, ...] | torch.Tensor'
-)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -11,6 +10,8 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+
+from mmaction.utils.suggest import did_you_mean
 
 __all__ = ['default_layer', 'find_layer', 'layers_with_maps', 'to_channels_first']
 
@@ -93,8 +94,7 @@ def _no_layer(model: nn.Module, name: str, part: str, path: Sequence[str]) -> st
         return f'there is no layer {name!r}: {where} has no layers within it'
     there = ', '.join('/'.join((*path, child)) for child in children)
     known = [path.replace('.', '/') for path, _ in model.named_modules() if path]
-    near = difflib.get_close_matches(name.replace('.', '/').strip('/'), known, n=3)
-    hint = f'; did you mean {" or ".join(near)}?' if near else ''
+    hint = did_you_mean(name.replace('.', '/').strip('/'), known, count=3)
     return f'there is no layer {name!r}: {where} has no {part!r}{hint} (there are: {there})'
 
 

@@ -9,8 +9,8 @@ import torch
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.apis.inference import top_classes
 from mmaction.datasets import DecordDecode, DecordInit
+from mmaction.errors import CheckpointError
 from mmaction.structures import ActionDataSample
-from mmaction.utils.cli import CheckpointError
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
 

@@ -5,7 +5,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from mmaction.config.check import accepted_arguments, check_config
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 
 class Closed:

@@ -3,7 +3,7 @@ from mmengine.config import Config
 
 from mmaction.config import from_args
 from mmaction.engine.runner.checkpoint import save_checkpoint_file, write_pointer
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 
 def test_work_dir(tmp_path):

@@ -20,8 +20,8 @@ from mmaction.config.legacy import convert_old_config, is_old_config
 from mmaction.config.load import load_config, read_config
 from mmaction.config.source import config_source, difference
 from mmaction.engine.optimizers.amp import precision_of
+from mmaction.errors import ConfigError
 from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
-from mmaction.utils.cli import ConfigError
 from tests.video_factory import write_video
 
 ROOT = Path(__file__).parents[2]

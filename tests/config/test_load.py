@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mmaction.config.load import load_config, parse_options, parse_value
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 CONFIG = """
 data_root = '{{$TEST_DATA_ROOT:data/digits}}'

@@ -50,21 +50,6 @@ def test_unexpected_error_stops_all_jobs():
     assert time.monotonic() - start < 20
 
 
-def test_file_appears_only_when_complete(tmp_path):
-    path = tmp_path / 'new' / ('x' * 251 + '.txt')
-    file_jobs.write_text(path, ['a', 'b\udcff'])
-    assert path.read_bytes() == b'a\nb\xff\n'
-
-    def lines():
-        yield 'half'
-        raise KeyError
-
-    with pytest.raises(KeyError):
-        file_jobs.write_text(path, lines())
-    assert path.read_bytes() == b'a\nb\xff\n'
-    assert os.listdir(path.parent) == [path.name]
-
-
 def test_files_are_found_once_and_others_counted(tmp_path):
     for name in ('b/-1.MP4', 'a/2.mp4', 'a/._2.mp4', 'a/x.txt', '.hidden/3.mp4', 'out/4.mp4', 'no'):
         (tmp_path / name).parent.mkdir(exist_ok=True)

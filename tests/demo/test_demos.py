@@ -150,7 +150,7 @@ def test_attention_of_windows_and_pyramid(files, monkeypatch, capsys, tmp_path):
     ('options', 'text'),
     [
         (['--target-layer-name', 'backbone/blocks/7/1'], 'there are: backbone/blocks/0, '),
-        (['--class', 'class z'], 'no class has this name; did you mean class '),
+        (['--class', 'class z'], 'no class has this name; did you mean "class '),
         (['--class', '17'], 'class 17 is outside the 6 classes'),
         (['--out-filename', 'a.txt'], 'has to end in .gif, .mp4, .png'),
         (['--colormap', 'mud'], "colormap 'mud'"),

@@ -7,7 +7,7 @@ import pytest
 
 from mmaction.distributed import launch
 from mmaction.distributed.launch import Processes, any_process, from_first, gather_to_first
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 LAUNCH = [name for name in os.environ if name.startswith(('SLURM_', 'OMPI_', 'TORCHELASTIC_'))]
 

@@ -7,7 +7,7 @@ import yaml
 
 from mmaction.engine.hooks.results_writer import in_list_order
 from mmaction.engine.results import check_out_file, published_names, write_scores
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 
 def test_names_of_the_published_tool():

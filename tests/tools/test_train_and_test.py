@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 from tests.engine.toy import last_checkpoint, toy_config
 
 ROOT = Path(__file__).resolve().parents[2]

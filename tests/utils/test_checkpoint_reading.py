@@ -13,7 +13,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
 import mmaction.models  # noqa: F401 (registers the loaders)
-from mmaction.utils.checkpoint_reading import CheckpointError, read_checkpoint
+from mmaction.errors import CheckpointError
+from mmaction.utils.checkpoint_reading import read_checkpoint
 
 
 class Exploit:

@@ -1,7 +1,8 @@
 import pytest
 
 from mmaction.datasets import UnreadableVideoError
-from mmaction.utils.cli import CheckpointError, ConfigError, TrainingError, user_errors
+from mmaction.errors import CheckpointError, ConfigError, TrainingError
+from mmaction.utils.cli import user_errors
 
 
 @pytest.mark.parametrize(

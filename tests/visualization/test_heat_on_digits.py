@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mmaction.apis import init_recognizer
-from tools.data.motion_digits import make_motion_digits as digits
+from mmaction.data_preparation import motion_digits as digits
 from tools.figures.heat_on_digits import boxes, digit_film, main, measure, row, shares
 
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'

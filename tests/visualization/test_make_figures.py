@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from mmaction.apis import init_recognizer
-from tools.data.motion_digits import make_motion_digits as digits
+from mmaction.data_preparation import motion_digits as digits
 from tools.figures.make_figures import main, pooled
 
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'

@@ -71,6 +71,7 @@ def main() -> None:
     args = parse_args()
 
     from mmaction.utils.cli import user_errors
+    from mmaction.utils.io import write_json
 
     with user_errors(setup=True):
         means = average(args.results)
@@ -80,7 +81,7 @@ def main() -> None:
             content = {
                 name: dict(mean=mean, splits=values) for name, (mean, values) in means.items()
             }
-            args.out.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+            write_json(args.out, content)
 
 
 if __name__ == '__main__':

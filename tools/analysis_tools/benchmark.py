@@ -384,6 +384,7 @@ def main(arguments: list[str] | None = None) -> None:
     import torch
 
     from mmaction.utils.cli import user_errors
+    from mmaction.utils.io import write_json
     from mmaction.utils.memory import keep_freed_memory
 
     # Of libraries about themselves, and of hooks on the first part, whose input has no gradient.
@@ -418,7 +419,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not args.compile and type(subjects[0].backbone).__name__ == 'DualFormer':
         print_parts(part_times(subjects[0]), args.mode)
     if args.json:
-        Path(args.json).write_text(json.dumps(rows, indent=1))
+        write_json(args.json, rows)
 
 
 if __name__ == '__main__':

@@ -289,6 +289,7 @@ def main(argv: list[str] | None = None) -> None:
     from mmaction.evaluation.results import labeled_results
     from mmaction.utils.class_names import class_names_of
     from mmaction.utils.cli import user_errors
+    from mmaction.utils.io import write_text
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)
@@ -296,8 +297,7 @@ def main(argv: list[str] | None = None) -> None:
         results = Results(labeled_results(args.results, cfg))
         names = class_names_of(cfg, args.label_file, results.scores.shape[1])
         text = page(results, names, f'{args.config}, {args.results}', args.mistakes)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text, encoding='utf-8')
+        write_text(args.out, text)
         print(f'written: {args.out} ({len(text) / 1e6:.1f} MB)')
 
 

@@ -235,7 +235,7 @@ def class_names(clips: Sequence[Clip], file: Path | None) -> list[str]:
     Raises:
         ValueError: A clip has a class that `file` lacks, or `file` has one twice.
     """
-    from mmaction.data_preparation.jobs import one_line
+    from mmaction.utils.cli import one_line
 
     found = {clip.label for clip in clips}
     if file is None:
@@ -264,8 +264,8 @@ def write_lists(
         FileExistsError: A list that says something else is there already.
         ValueError: A path cannot stand in a list.
     """
-    from mmaction.data_preparation.jobs import part_of, write_text
     from mmaction.datasets.annotations import ListFormat, read_list
+    from mmaction.utils.io import partial_path, write_lines
 
     texts = {'classes.txt': names}
     for split, clips in splits.items():
@@ -288,8 +288,8 @@ def write_lists(
             raise FileExistsError(f'{old} exists and says something else: add --overwrite')
     for split, clips in splits.items():
         counts = {} if clips[0].frames is None else {'total_frames': 1}
-        trial = part_of(out / f'{split}.txt')
-        write_text(trial, texts[f'{split}.txt'])
+        trial = partial_path(out / f'{split}.txt')
+        write_lines(trial, texts[f'{split}.txt'])
         try:
             entries = read_list(str(trial), ListFormat('path', counts, num_classes=len(names)))
         finally:
@@ -301,7 +301,7 @@ def write_lists(
                     'rename the file'
                 )
     for name, lines in texts.items():
-        write_text(out / name, lines)
+        write_lines(out / name, lines)
 
 
 def build(args: argparse.Namespace) -> None:

@@ -49,7 +49,7 @@ class Listed(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.data_preparation.jobs import add_job_options
+    from mmaction.utils.cli import add_job_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -235,7 +235,9 @@ def check(args: argparse.Namespace) -> int:
     import av  # noqa: F401  the children inherit it
     import decord  # noqa: F401
 
-    from mmaction.data_preparation.jobs import printable, report_failures, run_jobs, write_text
+    from mmaction.data_preparation.jobs import report_failures, run_jobs
+    from mmaction.utils.cli import printable
+    from mmaction.utils.io import write_lines
 
     listed = read_entries(args)
     out = args.out or listed.folder
@@ -258,12 +260,12 @@ def check(args: argparse.Namespace) -> int:
     report_failures(bad, out / f'{listed.name}.bad.txt', 'bad videos')
     result = summary(good.values()) if good else {'videos': 0}
     result['bad'] = len(bad)
-    write_text(out / f'{listed.name}.stats.json', [json.dumps(result, indent=2)])
+    write_lines(out / f'{listed.name}.stats.json', [json.dumps(result, indent=2)])
     pairs = zip(listed.paths, listed.entries, strict=True)
     clean = [entry for path, entry in pairs if path not in bad]
     if listed.extension.lower() == '.json':
         clean = [json.dumps(clean)]
-    write_text(out / f'{listed.name}.clean{listed.extension}', clean)
+    write_lines(out / f'{listed.name}.clean{listed.extension}', clean)
     for path, facts in good.items():
         if facts['remark']:
             print(f'note: {printable(path)}: {facts["remark"]}')

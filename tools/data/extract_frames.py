@@ -21,7 +21,8 @@ from typing import Any
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS, add_job_options
+    from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS
+    from mmaction.utils.cli import add_job_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -83,11 +84,12 @@ def extract(
     """
     import cv2
 
-    from mmaction.data_preparation.jobs import frame_chunks, part_of
+    from mmaction.data_preparation.jobs import frame_chunks
     from mmaction.datasets.decoders import DefaultReader
+    from mmaction.utils.io import partial_path
 
     video, target = job[0], Path(job[1])
-    part = part_of(target)
+    part = partial_path(target)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     number = start
@@ -114,13 +116,8 @@ def run(args: argparse.Namespace) -> int:
     """Extract what is not there yet; the exit status."""
     import cv2
 
-    from mmaction.data_preparation.jobs import (
-        check_settings,
-        find_work,
-        part_of,
-        report_failures,
-        run_jobs,
-    )
+    from mmaction.data_preparation.jobs import check_settings, find_work, report_failures, run_jobs
+    from mmaction.utils.io import partial_path
 
     cv2.setNumThreads(0)
     settings = dict(
@@ -141,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
             frames += count
         else:
             failures[video] = reason
-            shutil.rmtree(part_of(Path(target)), ignore_errors=True)
+            shutil.rmtree(partial_path(Path(target)), ignore_errors=True)
     report_failures(failures, args.out / 'failures.txt', 'videos could not be extracted')
     print(
         f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) extracted, '

@@ -46,7 +46,7 @@ DATASETS = {
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.data_preparation.jobs import add_job_options
+    from mmaction.utils.cli import add_job_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -40,7 +40,7 @@ class Settings(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.data_preparation.jobs import add_job_options
+    from mmaction.utils.cli import add_job_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -151,17 +151,17 @@ def encode(source: Path, target: Path, settings: Settings) -> int:
     """
     import av
 
-    from mmaction.data_preparation.jobs import whole_file
     from mmaction.datasets.decoders import PyAVReader
     from mmaction.datasets.decoders.reader import plain_path
     from mmaction.errors import UnreadableVideoError
+    from mmaction.utils.io import atomic_path
 
     # Says what is wrong with a broken file, and how many frames there should be.
     reader = PyAVReader(str(source))
     expected = len(reader)
     reader.close()
     count = 0
-    with whole_file(target) as part:
+    with atomic_path(target) as part:
         with writing(target):
             container = av.open(plain_path(str(part)), 'w', format='mp4')
         with container:
@@ -249,13 +249,8 @@ def prepare(args: argparse.Namespace) -> int:
     """Encode what is not there yet; the exit status."""
     import av  # noqa: F401  the children inherit it
 
-    from mmaction.data_preparation.jobs import (
-        check_settings,
-        find_work,
-        part_of,
-        report_failures,
-        run_jobs,
-    )
+    from mmaction.data_preparation.jobs import check_settings, find_work, report_failures, run_jobs
+    from mmaction.utils.io import partial_path
 
     settings = Settings(args.short_side, args.key_interval, args.crf, args.preset)
     jobs, done = find_work(args.folder, args.out, '.mp4', args.overwrite)
@@ -276,7 +271,7 @@ def prepare(args: argparse.Namespace) -> int:
         failures[source] = outcome.reason
         # A video of an earlier version of the source, and what a killed child has left.
         Path(target).unlink(missing_ok=True)
-        part_of(Path(target)).unlink(missing_ok=True)
+        partial_path(Path(target)).unlink(missing_ok=True)
     report_failures(failures, args.out / 'failures.txt', 'videos could not be prepared')
     print(
         f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) made, '

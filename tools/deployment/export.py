@@ -132,7 +132,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     from mmaction.apis import init_recognizer
     from mmaction.config.load import load_config
-    from mmaction.utils.cli import ConfigError, user_errors
+    from mmaction.errors import ConfigError
+    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +72,7 @@ def choose_weights(checkpoint: dict[str, Any], which: str) -> dict[str, Any]:
 
 def card(path: Path, weights: dict[str, Any], meta: dict[str, Any], metrics: Any) -> str:
     """The model card as Markdown."""
-    from mmaction.utils.collect_env import versions
+    from mmaction.utils.environment import versions
 
     size = sum(value.numel() for value in weights.values())
     lines = [f'# {path.stem}', '', f'{size / 1e6:.2f} M weights in {len(weights)} tensors.', '']
@@ -99,30 +98,26 @@ def card(path: Path, weights: dict[str, Any], meta: dict[str, Any], metrics: Any
 def publish(args: argparse.Namespace) -> Path:
     """Write weights and card; the path of the weights."""
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from mmaction.utils.checkpoint_reading import read_checkpoint
+    from mmaction.utils.io import write_bytes, write_text
 
     checkpoint = read_checkpoint(args.checkpoint)
     weights = choose_weights(checkpoint, args.weights)
     meta = checkpoint.get('meta') or {}
     metrics = json.loads(args.metrics.read_text(encoding='utf-8')) if args.metrics else None
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=args.out.parent, suffix='.part')
-    os.close(handle)
-    try:
-        if args.format == 'safetensors':
-            save_file(weights, part)
-        else:
-            kept = {key: meta[key] for key in ('cfg', 'dataset_meta', 'seed') if key in meta}
-            torch.save(dict(state_dict=weights, meta=kept), part)
-        digest = hashlib.sha256(Path(part).read_bytes()).hexdigest()[:8]
-        path = args.out.with_name(f'{args.out.name}-{digest}.{args.format}')
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    finally:
-        Path(part).unlink(missing_ok=True)
-    path.with_suffix('.md').write_text(card(path, weights, meta, metrics), encoding='utf-8')
+    if args.format == 'safetensors':
+        content = save(weights)
+    else:
+        kept = {key: meta[key] for key in ('cfg', 'dataset_meta', 'seed') if key in meta}
+        buffer = io.BytesIO()
+        torch.save(dict(state_dict=weights, meta=kept), buffer)
+        content = buffer.getvalue()
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    path = args.out.with_name(f'{args.out.name}-{digest}.{args.format}')
+    write_bytes(path, content)
+    write_text(path.with_suffix('.md'), card(path, weights, meta, metrics))
     return path
 
 

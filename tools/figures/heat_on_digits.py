@@ -10,7 +10,6 @@ the checkpoint and for the same network untrained.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,7 @@ def digit_film(index: int, split: str = 'val', seed: int = 0) -> np.ndarray:
     """
     import numpy as np
 
-    from tools.data.motion_digits import make_motion_digits as digits
+    from mmaction.data_preparation import motion_digits as digits
 
     masks = digits.digit_masks(split)
     rng = np.random.default_rng([seed, digits.SPLITS.index(split), index])
@@ -180,5 +179,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    sys.path.insert(0, str(Path(__file__).parents[2]))  # for the maker of the clips
     main()

@@ -76,12 +76,13 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
 
     from mmaction.utils.cli import user_errors
+    from mmaction.utils.io import write_text
 
     with user_errors(setup=True):
         from mmaction.config.check import check_config
         from mmaction.config.legacy import convert_old_config, is_old_config
         from mmaction.config.load import load_config, read_config
-        from mmaction.utils.cli import ConfigError
+        from mmaction.errors import ConfigError
 
         new = check_target(args)
         old = read_config(args.old)
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         values = cfg._cfg_dict.to_dict()
         header = [f'{Path(args.old).name} of mmaction2 0.x, in the form of 1.x.', *notes]
         text = new_text(values, new, header)
-        new.write_text(text, encoding='utf-8')
+        write_text(new, text)
         if load_config(new)._cfg_dict.to_dict() != values:
             raise ConfigError(f'{new} was written, but is not read as {args.old} is')
         print(f'written: {new} ({len(text.splitlines())} lines), which is read as {args.old} is')

@@ -102,7 +102,9 @@ def main(argv: list[str] | None = None) -> None:
         return
     if args.check:
         sys.exit('error: README.md and the metafile differ: run python tools/misc/model_table.py')
-    readme.write_text(made, encoding='utf-8')
+    from mmaction.utils.io import write_text
+
+    write_text(readme, made)
 
 
 if __name__ == '__main__':

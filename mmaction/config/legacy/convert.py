@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
+from mmaction.utils.suggest import did_you_mean
 
 from .data import InputFacts, convert_loaders, convert_pipeline
 from .runtime import (
@@ -144,11 +144,9 @@ def _refuse_misspelt(top: Section) -> None:
     for name in top.values:
         if name in OLD_KEYS or name in _UNCHANGED or name.endswith('_pipeline'):
             continue
-        near = difflib.get_close_matches(name, sorted(OLD_KEYS), n=1, cutoff=0.88)
-        if near:
-            raise ConfigError(
-                f'config key {name}: mmaction2 0.x knows no such key; did you mean "{near[0]}"?'
-            )
+        hint = did_you_mean(name, OLD_KEYS, cutoff=0.88)
+        if hint:
+            raise ConfigError(f'config key {name}: mmaction2 0.x knows no such key{hint}')
 
 
 def _name_pipelines(top: Section, new: dict[str, Any], facts: InputFacts, notes: Notes) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 from .section import Notes, Section
 

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 import mmaction
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 from .section import Notes, Section
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
+from mmaction.utils.suggest import did_you_mean
 
-from .section import Notes, Section, nearest_of
+from .section import Notes, Section
 
 __all__ = ['convert_learning_rate', 'convert_optimizer', 'update_interval']
 
@@ -52,7 +53,7 @@ def convert_optimizer(
     if kind not in _HOOKS:
         raise ConfigError(
             f'config key optimizer_config.type: "{kind}" has no counterpart here'
-            + nearest_of(str(kind), _HOOKS)
+            + did_you_mean(str(kind), _HOOKS, list_known=True)
         )
     steps = update_interval(optimizer_config) * hook.take('cumulative_iters', 1)
     hook.take('update_interval')
@@ -172,7 +173,7 @@ def _policy(policy: str, section: Section, epochs: int, by_epoch: bool) -> list[
     if policy != 'Fixed':
         raise ConfigError(
             f'config key lr_config.policy: "{policy}" has no counterpart here'
-            + nearest_of(policy, _POLICIES)
+            + did_you_mean(policy, _POLICIES, list_known=True)
         )
     return []
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
+from mmaction.utils.suggest import did_you_mean
 
-__all__ = ['Notes', 'Section', 'nearest_of']
+__all__ = ['Notes', 'Section']
 
 
 @dataclass
@@ -107,12 +107,5 @@ class Section:
         for key in self.others():
             raise ConfigError(
                 f'config key {self.way(key)}: {self.place} of mmaction2 0.x has no key '
-                f'"{key}"{nearest_of(key, self._known)}'
+                f'"{key}"{did_you_mean(key, self._known, list_known=True)}'
             )
-
-
-def nearest_of(name: str, known: Iterable[str]) -> str:
-    """`'; did you mean "x"?'`, or what is known."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else f'; known are {", ".join(names)}'

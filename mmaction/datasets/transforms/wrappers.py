@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import torch
 
 from mmaction.registry import TRANSFORMS
+from mmaction.utils.suggest import did_you_mean
 
 from .base import BaseTransform
 from .functional import clip_name
@@ -41,8 +41,7 @@ class TorchVisionWrapper(BaseTransform):
 
         names = [name for name, _ in inspect.getmembers(transforms, inspect.isclass)]
         if op not in names:
-            near = get_close_matches(op, names) or 'see torchvision.transforms'
-            raise ValueError(f'{op!r} is not found in torchvision.transforms; nearest: {near}')
+            raise ValueError(f'torchvision.transforms has no {op!r}{did_you_mean(op, names)}')
         if isinstance(kwargs.get('interpolation'), str):
             kwargs['interpolation'] = transforms.InterpolationMode(kwargs['interpolation'])
         self.op = op

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 
+from mmaction.errors import ConfigError
 from mmaction.registry import HOOKS
-from mmaction.utils.cli import ConfigError
 
 from ..runner.checkpoint import POINTER, load_checkpoint_file, save_checkpoint_file, write_pointer
 
@@ -45,7 +45,7 @@ class CheckpointHook(_CheckpointHook):
         if not is_main_process():
             return
         # What was being written when a run was killed.
-        for unfinished in Path(self.out_dir).glob('.*.pth.*.tmp'):
+        for unfinished in Path(self.out_dir).glob('.*.part'):
             unfinished.unlink(missing_ok=True)
         self._remove(kept[: len(kept) - len(self.keep_ckpt_ids)])
         if runner.iter == 0:

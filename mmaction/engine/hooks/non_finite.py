@@ -11,8 +11,9 @@ from mmengine.hooks import Hook
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmaction.distributed.launch import any_process, from_first, gather_to_first
+from mmaction.errors import TrainingError
 from mmaction.registry import HOOKS
-from mmaction.utils.cli import TrainingError
+from mmaction.utils.io import atomic_path
 
 from ..optimizers.amp import OptimWrapper
 
@@ -127,7 +128,8 @@ class NonFiniteLossHook(Hook):
             content = dict(
                 inputs=inputs, files=files, labels=labels, step=step, lr=rate, losses=losses
             )
-            torch.save(content, path)
+            with atomic_path(path) as part:
+                torch.save(content, part)
             mine = (files, str(path), losses)
         found = [item for item in gather_to_first(mine) or [] if item is not None]
         message = from_first(_message(found, row, runner.iter + 1, rate))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from mmengine.hooks import Hook
 
 from mmaction.datasets import reading_report
 from mmaction.distributed.launch import from_first, gather_to_first
+from mmaction.errors import TrainingError
 from mmaction.registry import HOOKS
-from mmaction.utils.cli import TrainingError
+from mmaction.utils.io import write_bytes, write_json
 
 from ..results import check_out_file, published_names, write_scores
 
@@ -106,7 +106,7 @@ class TestResultsHook(Hook):
             unreadable=[dict(file=file, reason=reason) for file, reason in unreadable.items()],
         )
         path = Path(runner.work_dir, 'metrics.json')
-        path.write_text(json.dumps({**named, **facts}, indent=2) + '\n', encoding='utf-8')
+        write_json(path, {**named, **facts})
         for name, value in named.items():
             print(f'{name}: {value:.4f}', flush=True)
         if unreadable:
@@ -127,8 +127,7 @@ class TestResultsHook(Hook):
             write_scores([_array(sample['pred_score']) for sample in samples], self.out)
             runner.logger.info(f'scores of {len(samples)} clips: {self.out}')
         if self.dump is not None:
-            Path(self.dump).parent.mkdir(parents=True, exist_ok=True)
-            Path(self.dump).write_bytes(pickle.dumps(samples))
+            write_bytes(self.dump, pickle.dumps(samples))
             runner.logger.info(f'predictions of {len(samples)} clips: {self.dump}')
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,8 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from mmaction.registry import HOOKS
-from mmaction.utils.collect_env import facts_of_run
+from mmaction.utils.environment import facts_of_run
+from mmaction.utils.io import write_json
 
 if TYPE_CHECKING:
     from ..runner.runner import ActionRunner
@@ -36,5 +36,4 @@ class ProvenanceHook(Hook):
             processes=runner.world_size,
             splits=splits,
         )
-        path = Path(runner.log_dir, 'run.json')
-        path.write_text(json.dumps(facts, indent=2) + '\n', encoding='utf-8')
+        write_json(Path(runner.log_dir, 'run.json'), facts)

@@ -17,8 +17,8 @@ from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import nn
 
 from mmaction.distributed.launch import any_process, precision_default
+from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPERS
-from mmaction.utils.cli import ConfigError
 
 __all__ = ['AmpOptimWrapper', 'ApexOptimWrapper', 'OptimWrapper', 'precision_of', 'set_precision']
 

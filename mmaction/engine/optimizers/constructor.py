@@ -8,8 +8,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor as _DefaultOptimWrappe
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmaction.utils.cli import ConfigError
 
 __all__ = ['DefaultOptimWrapperConstructor']
 

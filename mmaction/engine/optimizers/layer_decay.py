@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from mmaction.utils.cli import ConfigError
 
 from .constructor import DefaultOptimWrapperConstructor
 

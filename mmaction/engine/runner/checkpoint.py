@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import tempfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from mmaction.utils.checkpoint_reading import CheckpointError, load_checkpoint_file
+from mmaction.errors import CheckpointError
+from mmaction.utils.checkpoint_reading import load_checkpoint_file
+from mmaction.utils.io import atomic_path, write_text
 
 __all__ = [
     'LoadReport',
@@ -37,50 +38,16 @@ Device = str | torch.device
 def save_checkpoint_file(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Write a checkpoint so that `path` at no instant holds half of it.
 
-    The bytes go to a temporary file beside it and reach the disk before the
-    name changes.
-
     Raises:
         CheckpointError: The disk is full or cannot be written; what was at
             `path` before is still there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f'.{path.name}.', suffix='.tmp', dir=path.parent)
     try:
-        with os.fdopen(handle, 'wb') as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        with atomic_path(path, durable=True) as part:
+            torch.save(checkpoint, part)
     except (OSError, RuntimeError) as error:
-        Path(temporary).unlink(missing_ok=True)
         raise CheckpointError(_write_problem(error, path)) from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last through a power cut, where the system can."""
-    if os.name != 'posix':
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:  # some network file systems know no sync of folders
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(handle)
 
 
 def _write_problem(error: Exception, path: Path) -> str:
@@ -108,13 +75,8 @@ def _free_bytes(folder: Path) -> int:
 def write_pointer(work_dir: str | Path, checkpoint: str | Path) -> None:
     """Name the last checkpoint of a work dir, after it has been written."""
     target = Path(work_dir, POINTER)
-    temporary = target.with_name(f'.{POINTER}.tmp')
     try:
-        with open(temporary, 'w', encoding='utf-8') as file:
-            file.write(str(checkpoint))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        write_text(target, str(checkpoint), durable=True)
     except OSError as error:
         raise CheckpointError(_write_problem(error, target)) from error
 

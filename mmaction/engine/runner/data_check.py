@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner.base_loop import BaseLoop
 
 from mmaction.distributed.launch import from_first
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 if TYPE_CHECKING:
     from .runner import ActionRunner

@@ -27,9 +27,9 @@ from torch.utils.data import DataLoader
 
 from mmaction.distributed.launch import from_first, gather_to_first
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
+from mmaction.errors import CheckpointError, ConfigError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
 from mmaction.utils.checkpoint_reading import read_checkpoint
-from mmaction.utils.cli import CheckpointError, ConfigError
 from mmaction.version import __version__
 
 from ..hooks.compile_time import CompileTimeHook

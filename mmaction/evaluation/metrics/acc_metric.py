@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mmaction.registry import METRICS
+from mmaction.utils.suggest import did_you_mean
 
 from ..functional import (
     get_weighted_score,
@@ -173,8 +173,7 @@ def _check_name(what: str, name: str, allowed: Iterable[str]) -> None:
     allowed = tuple(allowed)
     if name in allowed:
         return
-    near = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
-    hint = f'; did you mean {near[0]!r}?' if near else ''
+    hint = did_you_mean(str(name), allowed, cutoff=0.5)
     raise ValueError(f'unknown {what}: {name!r}{hint} (there are: {", ".join(allowed) or "none"})')
 
 

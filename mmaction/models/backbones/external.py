@@ -5,7 +5,6 @@ They make comparisons fair: the same data, recipe and tools as for DualFormer.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 from mmaction.utils.checkpoint_reading import read_checkpoint
+from mmaction.utils.suggest import did_you_mean
 
 __all__ = ['TimmBackbone', 'TorchvisionBackbone']
 
@@ -161,8 +161,7 @@ class _Library(Registry):
         if key not in self._module_dict:
             known = list(self._known())
             if key not in known and key.split('.')[0] not in known:
-                near = difflib.get_close_matches(key, known, n=3)
-                hint = f'; did you mean {" or ".join(near)}?' if near else ''
+                hint = did_you_mean(key, known, count=3)
                 raise ValueError(f'{self.scope} has no model {key!r}{hint}')
             self._module_dict[key] = type(key, (self._base,), dict(name=key))
         return self._module_dict[key]

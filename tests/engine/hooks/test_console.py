@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from mmaction.utils.io import partial_path
 from tests.engine.toy import Run, build_runner, toy_config
 
 fcntl, pty, termios = (pytest.importorskip(name) for name in ('fcntl', 'pty', 'termios'))
@@ -84,7 +85,7 @@ def test_fp16_on_cpu_is_reported(tmp_path, dtype, warned, capsys, monkeypatch):
 
 
 def test_partial_checkpoint_of_killed_run_is_removed(tmp_path):
-    unfinished = tmp_path / '.iter_3.pth.x1y2z3.tmp'
+    unfinished = partial_path(tmp_path / 'iter_3.pth')
     others = tmp_path / 'notes.tmp'
     for path in (unfinished, others):
         path.write_text('half')

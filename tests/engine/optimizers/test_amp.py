@@ -12,7 +12,7 @@ from mmaction.engine.optimizers.amp import (
     precision_of,
     set_precision,
 )
-from mmaction.utils.cli import ConfigError
+from mmaction.errors import ConfigError
 
 
 def linear(value=0.5):

@@ -3,8 +3,8 @@ from mmengine.optim import build_optim_wrapper
 from torch import nn
 
 from mmaction.engine.optimizers.layer_decay import layer_of
+from mmaction.errors import ConfigError
 from mmaction.registry import MODELS
-from mmaction.utils.cli import ConfigError
 
 DEPTHS = [2, 2, 10, 4]
 

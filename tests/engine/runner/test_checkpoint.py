@@ -19,7 +19,7 @@ from mmaction.engine.runner.checkpoint import (
     save_checkpoint_file,
     write_pointer,
 )
-from mmaction.utils.cli import CheckpointError
+from mmaction.errors import CheckpointError
 
 
 class Malicious:

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from mmaction.engine.runner.data_check import SplitFacts, check_splits, missing_paths
+from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
-from mmaction.utils.cli import ConfigError
 from tests.engine.toy import build_runner, toy_config
 
 

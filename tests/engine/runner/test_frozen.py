@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from mmaction.engine.optimizers import DefaultOptimWrapperConstructor
+from mmaction.errors import ConfigError
 from mmaction.models.backbones import DualFormer
-from mmaction.utils.cli import ConfigError
 from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
 
 ARCH = dict(

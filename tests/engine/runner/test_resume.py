@@ -89,7 +89,7 @@ def test_repeatedly_killed_run_ends_bit_equal(tmp_path, unbroken, processes, wor
             cfg.work_dir = str(tmp_path / f'run {runs}')
     Run(cfg, processes).check()
     assert differences(unbroken(processes), last_checkpoint(cfg.work_dir)) == []
-    assert not list(tmp_path.glob('run */.*.tmp'))
+    assert not list(tmp_path.glob('run */.*.part'))
 
 
 def test_resumed_run_reads_no_clip_twice(tmp_path):

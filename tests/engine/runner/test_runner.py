@@ -9,7 +9,7 @@ from mmaction.engine.runner.checkpoint import (
     save_checkpoint_file,
     write_pointer,
 )
-from mmaction.utils.cli import CheckpointError, ConfigError, TrainingError
+from mmaction.errors import CheckpointError, ConfigError, TrainingError
 from tests.engine.toy import (
     Run,
     build_runner,

@@ -161,11 +161,11 @@ def test_evaluation_state_is_reset(case):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(metric_list='top_k_acuracy'), "'top_k_acuracy'; did you mean 'top_k_accuracy'"),
+        (dict(metric_list='top_k_acuracy'), '\'top_k_acuracy\'; did you mean "top_k_accuracy"'),
         (dict(metric_list=('mAP',)), "'mAP'.*mean_average_precision"),
         (dict(metric_list=()), 'empty'),
         (dict(metric_options=dict(topk_accuracy=dict(topk=1))), 'metric_options.*topk_accuracy'),
-        (dict(metric_options=dict(top_k_accuracy=dict(top_k=1))), "did you mean 'topk'"),
+        (dict(metric_options=dict(top_k_accuracy=dict(top_k=1))), 'did you mean "topk"'),
         (dict(metric_options=dict(top_k_accuracy=dict(topk=(0,)))), 'at least 1'),
         (dict(metric_options=dict(mean_class_accuracy=dict(k=1))), 'there are: none'),
         (dict(collect_device='cuda'), "'cpu' or 'gpu', not 'cuda'"),

@@ -5,10 +5,10 @@ import timm
 import torch
 from torchvision.models import get_model
 
+from mmaction.errors import CheckpointError
 from mmaction.models import Recognizer2D, TimmBackbone, TorchvisionBackbone
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from mmaction.utils.checkpoint_reading import CheckpointError
 from mmaction.visualization import GradCAM
 
 CLIP = torch.randn(1, 3, 8, 64, 64)
@@ -78,9 +78,9 @@ def test_weights_that_do_not_fit_are_listed(tmp_path):
 
 
 def test_unknown_model_names_suggest_nearest():
-    with pytest.raises(ValueError, match=r"torchvision has no model 'swin3d'; did you mean swin3d"):
+    with pytest.raises(ValueError, match='torchvision has no model .swin3d.; did you mean "swin3d'):
         MODELS.build(dict(type='torchvision.swin3d'))
-    with pytest.raises(ValueError, match=r"timm has no model 'resnet19'; did you mean resnet1"):
+    with pytest.raises(ValueError, match='timm has no model .resnet19.; did you mean "resnet1'):
         MODELS.build(dict(type='timm.resnet19'))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-__all__ = ['git_commit', 'versions']
+__all__ = ['command', 'facts_of_run', 'git_commit', 'versions']
 
 PACKAGES = (
     'dualformer',

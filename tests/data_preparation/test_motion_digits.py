@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
-from tools.data.motion_digits import make_motion_digits as md
+from mmaction.data_preparation import motion_digits as md
+from mmaction.utils.io import partial_path
+from tools.data.motion_digits import make_motion_digits
 
-SCRIPT = Path(md.__file__)
+SCRIPT = Path(make_motion_digits.__file__)
 CHANCE = 1 / len(md.CLASSES)
 
 
@@ -116,7 +118,7 @@ def test_incomplete_dataset_is_completed(dataset, tmp_path, harm):
         manifest = json.loads((out / 'manifest.json').read_text())
         manifest.pop('digest')
         (out / 'manifest.json').write_text(json.dumps(manifest))
-        (out / 'videos/val/00002.part').write_bytes(b'half a file')
+        partial_path(out / 'videos/val/00002.mp4').write_bytes(b'half a file')
         for path in (clip, out / 'val.txt', out / 'videos/val/00002.mp4'):
             path.unlink()
     elif harm == 'clip lost':
@@ -160,7 +162,7 @@ def test_other_arguments_replace_the_dataset(dataset, tmp_path):
 )
 def test_wrong_arguments_are_one_clear_error(tmp_path, capsys, args, message):
     out = tmp_path / 'new'
-    assert md.main(['--out', str(out), *args]) == 2
+    assert make_motion_digits.main(['--out', str(out), *args]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
@@ -169,7 +171,7 @@ def test_wrong_arguments_are_one_clear_error(tmp_path, capsys, args, message):
 
 def test_foreign_folder_is_left_alone(tmp_path, capsys):
     (tmp_path / 'thesis.txt').write_text('mine')
-    assert md.main(['--out', str(tmp_path)]) == 2
+    assert make_motion_digits.main(['--out', str(tmp_path)]) == 2
     assert 'was not made by this script' in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ['thesis.txt']
 

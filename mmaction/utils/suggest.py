@@ -1,0 +1,46 @@
+"""The known name that a misspelt one may mean."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ['close_names', 'did_you_mean']
+
+
+def close_names(
+    name: str, known: Iterable[str], *, count: int = 1, cutoff: float = 0.6
+) -> list[str]:
+    """The known names that are nearest to a name, the nearest first.
+
+    Args:
+        name: The name that was given.
+        known: The names that exist.
+        count: How many to return at most.
+        cutoff: Least similarity, from 0 (anything) to 1 (the same), as in `difflib`.
+    """
+    return difflib.get_close_matches(name, sorted(known), n=count, cutoff=cutoff)
+
+
+def did_you_mean(
+    name: str,
+    known: Iterable[str],
+    *,
+    count: int = 1,
+    cutoff: float = 0.6,
+    list_known: bool = False,
+) -> str:
+    """The end of an error message: `'; did you mean "x"?'`, or nothing.
+
+    Args:
+        name: As in `close_names`.
+        known: As in `close_names`.
+        count: As in `close_names`.
+        cutoff: As in `close_names`.
+        list_known: Where no name is near, list all: `'; known are x, y'`.
+    """
+    known = sorted(known)
+    near = [f'"{each}"' for each in close_names(name, known, count=count, cutoff=cutoff)]
+    if near:
+        return f'; did you mean {" or ".join(filter(None, [", ".join(near[:-1]), near[-1]]))}?'
+    return f'; known are {", ".join(known)}' if list_known and known else ''
