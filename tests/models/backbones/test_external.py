@@ -78,9 +78,11 @@ def test_weights_that_do_not_fit_are_listed(tmp_path):
 
 
 def test_unknown_model_names_suggest_nearest():
-    with pytest.raises(ValueError, match='torchvision has no model .swin3d.; did you mean "swin3d'):
+    with pytest.raises(
+        ValueError, match=r'torchvision has no model .swin3d.; did you mean "swin3d'
+    ):
         MODELS.build(dict(type='torchvision.swin3d'))
-    with pytest.raises(ValueError, match='timm has no model .resnet19.; did you mean "resnet1'):
+    with pytest.raises(ValueError, match=r'timm has no model .resnet19.; did you mean "resnet1'):
         MODELS.build(dict(type='timm.resnet19'))
 
 
