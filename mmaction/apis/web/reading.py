@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmaction.datasets.video_source import clip_info, steps_for
+from mmaction.errors import UnreadableVideoError
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 from .uploads import Limits, VideoFacts, check_video, container_format
@@ -70,10 +71,12 @@ class UploadReader:
         return self._run(path, _preview, path, self.limits.pixels)
 
     def _run(self, path: Path, function: Callable[..., Any], *args: Any) -> Any:
-        if self._call is None:
-            return function(*args)
         try:
+            if self._call is None:
+                return function(*args)
             return self._call(self.limits.memory_megabytes, function, *args)
+        except UnreadableVideoError as error:
+            raise ValueError(str(error)) from error
         except (CallCrashed, CallTimedOut) as error:
             raise ValueError(f'{path}: reading it {error}') from error
         except MemoryError as error:
@@ -127,13 +130,9 @@ def _preview(path: Path, pixels: int) -> bytes:
 def _read_clips(path: Path, pipelines: Sequence[Sequence[Step]], pixels: int) -> list[Any]:
     from mmengine.dataset import Compose
 
-    from mmaction.datasets import UnreadableVideoError
-
     info = clip_info(path)[1]
     try:
         return [Compose(_build(steps, pixels))(dict(info)) for steps in pipelines]
-    except UnreadableVideoError as error:
-        raise ValueError(str(error)) from error
     except (KeyError, IndexError) as error:
         raise ValueError(
             f'{path}: the pipeline fails on it ({type(error).__name__}: {error})'
@@ -169,7 +168,8 @@ class _Open:
         path = results['filename']
         with open(path, 'rb') as file:
             kind = container_format(file.read(512))
-        reader = PyAVReader(path, container=kind, max_pixels=self.pixels)
+        # A tenth more, since sides are stored as multiples of up to 64.
+        reader = PyAVReader(path, container=kind, max_pixels=round(1.1 * self.pixels))
         results.update(video_reader=reader, total_frames=len(reader), avg_fps=reader.get_avg_fps())
         return results
 
