@@ -7,6 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmaction.datasets.decoders.upright import UprightFrames
+
 __all__ = ['Cut', 'cut']
 
 # As tools/data/prepare_videos.py: quick to read from any frame on.
@@ -66,17 +68,16 @@ def cut(job: Cut) -> int:
 
 def _copy(job: Cut, target: Any) -> int:
     """Decode from the key frame before the segment on, and encode what is in it."""
-    import av
+    from mmaction.datasets.decoders.container import open_container, video_streams
 
-    from mmaction.datasets.decoders.reader import plain_path
-
-    with av.open(plain_path(job.source)) as source:
-        stream = source.streams.video[0]
+    with open_container(job.source) as source:
+        stream = video_streams(source, job.source)[0]
         stream.codec_context.thread_count = 1
         base = stream.time_base
         origin = stream.start_time or 0
         source.seek(origin + int(job.start / base), stream=stream)
         frames: Iterator[Any] = source.decode(stream)
+        upright = UprightFrames(base, 'yuv420p', resize=_even)
         output, first, last = None, 0, None
         for frame in frames:
             time = float((frame.pts - origin) * base)
@@ -85,31 +86,35 @@ def _copy(job: Cut, target: Any) -> int:
             last = frame
             if time < job.start:
                 continue
+            image = upright(frame)
             if output is None:
-                output, first = _output(target, stream, frame), frame.pts
-            target.mux(output.encode(_picture(frame, output, first)))
+                output, first = _output(target, stream, image), frame.pts
+            target.mux(output.encode(_timed(image, frame, first)))
         if output is None:
             if last is None:
                 raise ValueError('there are no frames in the segment')
-            output = _output(target, stream, last)
-            target.mux(output.encode(_picture(last, output, last.pts)))
+            image = upright(last)
+            output = _output(target, stream, image)
+            target.mux(output.encode(_timed(image, last, last.pts)))
         target.mux(output.encode())
         return output.frames
 
 
-def _output(target: Any, stream: Any, frame: Any) -> Any:
+def _even(width: int, height: int) -> tuple[int, int]:
+    """H.264 in 4:2:0 has even sides."""
+    return width // 2 * 2 or 2, height // 2 * 2 or 2
+
+
+def _output(target: Any, stream: Any, image: Any) -> Any:
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     output = target.add_stream('libx264', rate=rate, options=_OPTIONS)
-    # H.264 in 4:2:0 has even sides.
-    output.width, output.height = frame.width // 2 * 2 or 2, frame.height // 2 * 2 or 2
-    output.pix_fmt = 'yuv420p'
+    output.width, output.height, output.pix_fmt = image.width, image.height, 'yuv420p'
     output.time_base = output.codec_context.time_base = stream.time_base
     return output
 
 
-def _picture(frame: Any, output: Any, first: int) -> Any:
-    """A frame in the form of the output, timed from the first one of the segment."""
-    picture = frame.reformat(output.width, output.height, 'yuv420p')
-    picture.pts, picture.time_base = frame.pts - first, frame.time_base
-    picture.pict_type = 0
-    return picture
+def _timed(image: Any, frame: Any, first: int) -> Any:
+    """An upright frame, timed from the first one of the segment."""
+    image.pts, image.time_base = frame.pts - first, frame.time_base
+    image.pict_type = 0
+    return image

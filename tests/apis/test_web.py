@@ -289,7 +289,7 @@ def test_container_is_detected_by_magic_bytes(tmp_path):
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(UploadError, match='holds no pictures'):
+    with pytest.raises(UploadError, match='it holds no video stream'):
         check_video(sound, 'sound.mp4', LIMITS)
 
 

@@ -108,10 +108,9 @@ def inspect(path: str, quick: bool) -> dict[str, Any]:
     """
     from mmaction.data_preparation.jobs import frame_chunks
     from mmaction.datasets.decoders import DefaultReader
+    from mmaction.datasets.decoders.reader import video_path
 
-    # As DecordInit does.
-    name = path if os.path.splitext(path)[1] else f'{path}.mp4'
-    reader = DefaultReader(name)
+    reader = DefaultReader(video_path(path))
     try:
         if quick:
             frames = reader.get_batch([0, len(reader) // 2, len(reader) - 1])
@@ -124,40 +123,19 @@ def inspect(path: str, quick: bool) -> dict[str, Any]:
             'fps': round(fps, 3),
             'frames': len(reader),
             'seconds': round(len(reader) / fps, 3) if fps else 0.0,
-            **stream_facts(name),
+            **reader.stream_facts(),
         }
         remarks = []
-        told = facts.pop('frames_told')
-        if told not in (0, len(reader)):
+        told, hidden = facts.pop('frames_told'), facts.pop('frames_hidden')
+        if hidden:
+            remarks.append(f'{hidden} more frames are hidden: it was cut without re-encoding')
+        if told not in (0, len(reader) + hidden):
             remarks.append(f'its header tells of {told} frames')
         if reader.fallback:
             remarks.append(f'decord fails on it, PyAV reads it: {reader.fallback}')
         return {**facts, 'remark': '; '.join(remarks)}
     finally:
         reader.close()
-
-
-def stream_facts(path: str) -> dict[str, Any]:
-    """Codec, container, key frames and the number of frames that the header tells of."""
-    import av
-
-    from mmaction.datasets.decoders.reader import plain_path, unreadable
-
-    keys, count = [], 0
-    with unreadable(path, av.FFmpegError, LookupError), av.open(plain_path(path)) as container:
-        stream = container.streams.video[0]
-        for packet in container.demux(stream):
-            if packet.size:
-                if packet.is_keyframe:
-                    keys.append(count)
-                count += 1
-        gaps = [after - before for before, after in zip(keys, [*keys[1:], count], strict=True)]
-        return {
-            'codec': stream.codec_context.name,
-            'container': container.format.name.split(',')[0],
-            'key_frame_spacing': max(gaps, default=count),
-            'frames_told': stream.frames,
-        }
 
 
 class Journal:
@@ -187,8 +165,10 @@ class Journal:
 
     @staticmethod
     def _stamp(name: str) -> list[int] | None:
+        from mmaction.datasets.decoders.reader import video_path
+
         try:
-            status = os.stat(name if os.path.splitext(name)[1] else f'{name}.mp4')
+            status = os.stat(video_path(name))
         except OSError:
             return None
         return [status.st_size, status.st_mtime_ns]

@@ -13,13 +13,13 @@ import argparse
 import functools
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-# Turns, as the arguments of FFmpeg's `transpose`, that set a picture upright.
-_TURNS = {0: (), 90: ('cclock',), 180: ('clock', 'clock'), 270: ('clock',)}
+if TYPE_CHECKING:
+    from mmaction.datasets.decoders import PyAVReader
 
 
 class Settings(NamedTuple):
@@ -82,58 +82,6 @@ def new_size(width: int, height: int, short_side: int) -> tuple[int, int]:
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-class Upright:
-    """Turn frames upright and to one size, as 8-bit yuv420p.
-
-    Args:
-        stream: The stream that the frames come from.
-        frame: Its first frame.
-        short_side: See `Settings`.
-    """
-
-    def __init__(self, stream: Any, frame: Any, short_side: int) -> None:
-        self._time_base = stream.time_base
-        self._turns = _TURNS[round(frame.rotation / 90) * 90 % 360]
-        width, height = frame.width, frame.height
-        if len(self._turns) == 1:
-            width, height = height, width
-        self.size = new_size(width, height, short_side)
-        self._form: tuple[Any, ...] = ()
-
-    def _build(self, frame: Any) -> None:
-        import av
-
-        graph = av.filter.Graph()
-        last: Any = graph.add_buffer(
-            width=frame.width,
-            height=frame.height,
-            format=frame.format.name,
-            time_base=self._time_base,
-        )
-        self._source, self._graph = last, graph
-        width, height = self.size
-        for name, argument in (
-            *(('transpose', turn) for turn in self._turns),
-            ('scale', f'{width}:{height}:flags=bicubic'),
-            ('format', 'yuv420p'),
-            ('buffersink', None),
-        ):
-            step = graph.add(name, argument)
-            last.link_to(step)
-            last = step
-        graph.configure()
-        self._sink = last
-
-    def __call__(self, frame: Any) -> Any:
-        """The frame (an `av.VideoFrame`), turned and scaled."""
-        form = (frame.width, frame.height, frame.format.name)
-        if form != self._form:
-            self._build(frame)
-            self._form = form
-        self._source.push(frame)
-        return self._sink.pull()
-
-
 def encode(source: Path, target: Path, settings: Settings) -> int:
     """Write one video anew.
 
@@ -156,17 +104,14 @@ def encode(source: Path, target: Path, settings: Settings) -> int:
     from mmaction.errors import UnreadableVideoError
     from mmaction.utils.io import atomic_path
 
-    # Says what is wrong with a broken file, and how many frames there should be.
     reader = PyAVReader(str(source))
-    expected = len(reader)
-    reader.close()
     count = 0
     with atomic_path(target) as part:
         with writing(target):
             container = av.open(plain_path(str(part)), 'w', format='mp4')
         with container:
             stream: Any = None
-            for frame, rate in _frames(source, settings.short_side):
+            for frame, rate in _frames(reader, settings.short_side):
                 if stream is None:
                     stream = _add_stream(container, frame, rate, settings)
                 with writing(target):
@@ -175,9 +120,6 @@ def encode(source: Path, target: Path, settings: Settings) -> int:
             if stream is not None:
                 with writing(target):
                     container.mux(stream.encode())
-        if count < expected:
-            reason = f'frame {count} of {expected} is damaged or missing'
-            raise UnreadableVideoError(str(source), reason)
         written = PyAVReader(str(part))
         written.close()
         if len(written) != count:
@@ -187,26 +129,28 @@ def encode(source: Path, target: Path, settings: Settings) -> int:
     return count
 
 
-def _frames(source: Path, short_side: int) -> Iterator[tuple[Any, Fraction]]:
-    """The frames of a video, upright and small, with times that increase, and their rate."""
+def _frames(reader: PyAVReader, short_side: int) -> Iterator[tuple[Any, Fraction]]:
+    """The frames of a video, upright and small, with times that increase, and their rate.
+
+    Raises:
+        UnreadableVideoError: A frame is damaged or missing.
+    """
     import av
 
-    from mmaction.datasets.decoders.reader import plain_path
+    from mmaction.datasets.decoders.upright import UprightFrames
 
-    upright, last = None, -1
-    errors = (av.FFmpegError, ValueError, ArithmeticError, LookupError)
-    # The caller counts the frames, and so learns where one is damaged.
-    with suppress(*errors), av.open(plain_path(str(source))) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = 'AUTO'
-        stream.codec_context.thread_count = 1
-        base = stream.time_base or Fraction(1, 1000)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        step = max(1, round(1 / (rate * base)))
-        start = None
-        for frame in container.decode(stream):
-            if upright is None:
-                upright = Upright(stream, frame, short_side)
+    upright = UprightFrames(
+        reader.time_base,
+        'yuv420p',
+        resize=lambda width, height: new_size(width, height, short_side),
+        scale_options='flags=bicubic',
+    )
+    base = reader.time_base or Fraction(1, 1000)
+    rate = Fraction(reader.get_avg_fps()).limit_denominator(1001) or Fraction(25)
+    step = max(1, round(1 / (rate * base)))
+    start, last = None, -1
+    try:
+        for frame in reader.frames():
             time = frame.pts
             small = upright(frame)
             if start is None:
@@ -218,6 +162,8 @@ def _frames(source: Path, short_side: int) -> Iterator[tuple[Any, Fraction]]:
             # The encoder chooses the key frames.
             small.pict_type = av.video.frame.PictureType.NONE
             yield small, rate
+    finally:
+        reader.close()
 
 
 def _add_stream(container: Any, frame: Any, rate: Fraction, settings: Settings) -> Any:

@@ -2,10 +2,12 @@
 
 A reader knows its number of frames and its rate, and decodes any frames of it.
 Frame i is the i-th frame in order of presentation, counted from 0; pixels are
-uint8 RGB with the rotation of the file applied. Whatever is wrong with a file
+uint8 RGB, turned and mirrored as the file asks. Of several video streams the
+one counts that the `ffmpeg` command takes, cover pictures never. Whatever is wrong with a file
 ends in `UnreadableVideoError`.
 """
 
+from .checked_reader import CheckedReader
 from .decord_reader import DecordReader
 from .default_reader import DefaultReader
 from .opencv_reader import OpenCVReader
@@ -15,6 +17,7 @@ from .torchcodec_reader import TorchCodecReader
 
 __all__ = [
     'BlankReader',
+    'CheckedReader',
     'DecordReader',
     'DefaultReader',
     'OpenCVReader',

@@ -74,6 +74,10 @@ class CheckedReader:
         """Frames (N, H, W, 3), uint8 RGB, of N indices in any order."""
         return self._read(lambda reader: reader.get_batch(indices))
 
+    def stream_facts(self) -> dict[str, Any]:
+        """See `PyAVReader.stream_facts`."""
+        return self._pyav.stream_facts()
+
     def get_key_frames(self, indices: Indices) -> np.ndarray:
         """The key frames (N, H, W, 3) at or before the indices."""
         return self.get_batch(self._pyav.key_frames_before(indices))

@@ -111,6 +111,7 @@ class PyAVReader:
         stamps, keys, shown = _without_leading(stamps, keys, shown)
         is_key, is_shown = np.asarray(keys, dtype=bool), np.asarray(shown, dtype=bool)
         self._num_frames = int(is_shown.sum())
+        self._num_hidden = len(is_shown) - self._num_frames
         self._keys = np.cumsum(is_shown)[is_key & is_shown] - 1
         own = [stamp for stamp, show in zip(stamps, shown, strict=True) if show]
         self._timed = None not in stamps and len(set(own)) == len(own) and bool(is_key.any())
@@ -163,6 +164,23 @@ class PyAVReader:
     def get_key_frames(self, indices: Indices) -> np.ndarray:
         """The key frames (N, H, W, 3) at or before the indices."""
         return self.get_batch(self.key_frames_before(indices))
+
+    def stream_facts(self) -> dict[str, Any]:
+        """What the container says of the stream.
+
+        Returns:
+            `codec`, `container`, `key_frame_spacing` (most frames from one key
+            frame to the next), `frames_told` (number of frames in the header, 0
+            if it has none) and `frames_hidden` (by an edit list).
+        """
+        gaps = np.diff([*self._keys, len(self)]) if len(self._keys) else [len(self)]
+        return {
+            'codec': self.codec,
+            'container': self.container.split(',')[0],
+            'key_frame_spacing': int(max(gaps)),
+            'frames_told': int(self._stream.frames),
+            'frames_hidden': self._num_hidden,
+        }
 
     def frames(self) -> Iterator[Any]:
         """The frames in order as FFmpeg decodes them (`av.VideoFrame`), not yet upright.

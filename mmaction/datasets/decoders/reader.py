@@ -44,6 +44,13 @@ def plain_path(filename: str) -> str:
     return filename if '://' in filename else os.path.abspath(filename)
 
 
+def video_path(filename: str) -> str:
+    """The path of a video on disk: `.mp4` is added to a name without extension if need be."""
+    if os.path.splitext(filename)[1] or os.path.exists(filename):
+        return filename
+    return f'{filename}.mp4'
+
+
 @contextmanager
 def unreadable(filename: str, *errors: type[BaseException]) -> Iterator[None]:
     """Turn errors of a decoder into `UnreadableVideoError`."""

@@ -24,12 +24,14 @@ from mmaction.registry import TRANSFORMS
 
 from ..decoders import (
     BlankReader,
+    CheckedReader,
     DefaultReader,
     OpenCVReader,
     PyAVReader,
     TorchCodecReader,
     VideoReader,
 )
+from ..decoders.reader import video_path
 from .base import BaseTransform
 from .image_loading import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
 from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames
@@ -57,7 +59,7 @@ __all__ = [
 
 
 class VideoInit(BaseTransform):
-    """Open `filename` ('.mp4' is added to a name without extension).
+    """Open `filename`; '.mp4' is added to a name without extension if there is no such file.
 
     Args:
         io_backend: Where files are: 'disk' or another of mmengine's file backends.
@@ -89,7 +91,9 @@ class VideoInit(BaseTransform):
             UnreadableVideoError: It cannot be opened.
         """
         filename = results['filename']
-        if not osp.splitext(filename)[1]:
+        if self.io_backend == 'disk':
+            filename = video_path(filename)
+        elif not osp.splitext(filename)[1]:
             filename = f'{filename}.mp4'
         blank = results.get('blank')
         reader = BlankReader(filename) if blank else self.open(filename, results)
@@ -128,7 +132,7 @@ class VideoDecode(BaseTransform):
             imgs = reader.get_batch(frame_inds)
         reader.close()
         results['video_reader'] = None
-        if isinstance(reader, DefaultReader) and reader.fallback is not None:
+        if isinstance(reader, CheckedReader) and reader.fallback is not None:
             results['decoder_fallback'] = reader.fallback
         results['imgs'] = imgs
         results['original_shape'] = results['img_shape'] = imgs.shape[1:3]
