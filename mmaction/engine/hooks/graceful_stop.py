@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 
-from mmaction.distributed.launch import any_process
 from mmaction.registry import HOOKS
 
+from ..runner.loops import stop_asked
 from .checkpoint_hook import CheckpointHook
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ class StopHook(Hook):
         self._first = 0.0
 
     def before_train(self, runner: ActionRunner) -> None:
-        """Take the signals over."""
+        """Take the signals over, which Python allows in the main thread alone."""
+        runner.stop_signal = None
+        if threading.current_thread() is not threading.main_thread():
+            return
         for name in self.signals:
             number = getattr(signal, name, None)
             if number is not None:
@@ -62,7 +66,7 @@ class StopHook(Hook):
 
     def after_train_step(self, runner: ActionRunner) -> None:
         """Stop between two steps, once a signal has come to any process."""
-        if not any_process(runner.stop_signal is not None):
+        if not stop_asked(runner):
             return
         runner.stop_signal = runner.stop_signal or signal.SIGTERM
         runner.train_loop.stop_training = True

@@ -14,6 +14,7 @@ from mmaction.distributed.launch import any_process, from_first, gather_to_first
 from mmaction.errors import TrainingError
 from mmaction.registry import HOOKS
 from mmaction.utils.io import atomic_path
+from mmaction.utils.model_wrapper import bare_model
 
 from ..optimizers.amp import OptimWrapper
 
@@ -47,7 +48,7 @@ class NonFiniteLossHook(Hook):
     def before_train(self, runner: ActionRunner) -> None:
         """Count from where a resumed run is."""
         self._skipped = getattr(runner.optim_wrapper, 'skipped', 0)
-        modules = runner.bare_model.modules()
+        modules = bare_model(runner.model).modules()
         norms = [module for module in modules if isinstance(module, _BatchNorm)]
         self._statistics = [
             buffer for norm in norms for buffer in norm.buffers() if buffer is not None

@@ -13,6 +13,8 @@ from mmaction.registry import HOOKS
 from mmaction.utils.environment import facts_of_run
 from mmaction.utils.io import write_json
 
+from ..runner.data_check import splits_of
+
 if TYPE_CHECKING:
     from ..runner.runner import ActionRunner
 
@@ -29,7 +31,7 @@ class ProvenanceHook(Hook):
         """Write it."""
         if not is_main_process():
             return
-        splits = {name: dataclasses.asdict(facts) for name, facts in runner.split_facts.items()}
+        splits = {name: dataclasses.asdict(facts) for name, facts in splits_of(runner).items()}
         facts = facts_of_run(
             config=runner.cfg.filename,
             seed=runner.seed,

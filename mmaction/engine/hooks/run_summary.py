@@ -11,8 +11,10 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
 from mmaction.registry import HOOKS
+from mmaction.utils.model_wrapper import bare_model
 
 from ..optimizers.amp import precision_of
+from ..runner.data_check import splits_of
 
 if TYPE_CHECKING:
     from ..runner.runner import ActionRunner
@@ -54,7 +56,7 @@ class StartReportHook(Hook):
 
     def _splits(self, runner: ActionRunner) -> list[str]:
         lines = []
-        for name, facts in runner.split_facts.items():
+        for name, facts in splits_of(runner).items():
             text = f'{name + ":":7}{facts.clips} clips'
             if facts.classes:
                 text += f' of {facts.classes} classes (labels {facts.lowest} to {facts.highest})'
@@ -64,10 +66,11 @@ class StartReportHook(Hook):
         return lines
 
     def _model(self, runner: ActionRunner) -> str:
-        parameters = list(runner.bare_model.parameters())
+        model = bare_model(runner.model)
+        parameters = list(model.parameters())
         total = sum(p.numel() for p in parameters)
         frozen = sum(p.numel() for p in parameters if not p.requires_grad)
-        backbone = type(getattr(runner.bare_model, 'backbone', runner.bare_model)).__name__
+        backbone = type(getattr(model, 'backbone', model)).__name__
         device = parameters[0].device if parameters else torch.device('cpu')
         where = f'{runner.world_size} x ' if runner.world_size > 1 else ''
         name = (
@@ -86,7 +89,7 @@ class StartReportHook(Hook):
         factors = [f'{size} per process']
         factors += [f'{runner.world_size} processes'] if runner.world_size > 1 else []
         factors += [f'{steps} steps accumulated'] if steps > 1 else []
-        text = f'batch: {runner.clips_per_update(wrapper)} clips per update'
+        text = f'batch: {size * steps * runner.world_size} clips per update'
         return f'{text} ({" x ".join(factors)})' if len(factors) > 1 else text
 
     def _schedule(self, runner: ActionRunner, wrapper: OptimWrapper) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmaction.registry import HOOKS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import find_class_names
+from mmaction.utils.model_wrapper import bare_model
 
 if TYPE_CHECKING:
     from ..runner.runner import ActionRunner
@@ -127,8 +127,7 @@ class VisualizationHook(Hook):
     def _meta(runner: Any, dataset: Any) -> dict[str, Any]:
         """What the dataset says of itself, with the names of the classes if they are known."""
         meta = dict(getattr(dataset, 'metainfo', None) or {})
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        head = getattr(model, 'cls_head', None)
+        head = getattr(bare_model(runner.model), 'cls_head', None)
         if not meta.get('classes') and head is not None:
             meta['classes'] = find_class_names(runner.cfg, head.num_classes)
         return meta

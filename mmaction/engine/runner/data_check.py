@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
+from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from mmaction.distributed.launch import from_first
 from mmaction.errors import ConfigError
+from mmaction.utils.model_wrapper import bare_model
 
-if TYPE_CHECKING:
-    from .runner import ActionRunner
-
-__all__ = ['SplitFacts', 'check_splits', 'missing_paths']
+__all__ = ['SplitFacts', 'check_splits', 'missing_paths', 'splits_of']
 
 
 @dataclass(frozen=True)
@@ -40,37 +39,51 @@ class SplitFacts:
     unlabeled: bool = False
 
 
-def check_splits(runner: ActionRunner) -> dict[str, SplitFacts]:
-    """Check the datasets of all loops that are built; the facts also go to `runner.split_facts`.
+def splits_of(runner: Runner) -> dict[str, SplitFacts]:
+    """Facts of the splits whose loops are built, checked on first use.
 
-    The first process looks, all hear of it.
+    They are kept as `runner.split_facts`; mmengine's own runner has no other place where
+    they would be checked.
+
+    Raises:
+        ConfigError: See `check_splits`.
+    """
+    loops: dict[str, Any] = dict(
+        train=runner._train_loop, val=runner._val_loop, test=runner._test_loop
+    )
+    datasets = {
+        name: loop.dataloader.dataset for name, loop in loops.items() if isinstance(loop, BaseLoop)
+    }
+    holder: Any = runner
+    if set(datasets) - set(getattr(runner, 'split_facts', {})):
+        head = getattr(bare_model(runner.model), 'cls_head', None)
+        holder.split_facts = check_splits(datasets, getattr(head, 'num_classes', None))
+    return holder.split_facts
+
+
+def check_splits(datasets: Mapping[str, Any], num_classes: int | None) -> dict[str, SplitFacts]:
+    """Check datasets, by the names of their splits; the first process looks, all hear of it.
 
     Raises:
         ConfigError: A label is outside the head's classes, or clips are missing.
     """
-    loops = dict(train=runner._train_loop, val=runner._val_loop, test=runner._test_loop)
-    datasets = {
-        name: loop.dataloader.dataset for name, loop in loops.items() if isinstance(loop, BaseLoop)
-    }
     problem, facts = None, {}
     if is_main_process():
         try:
-            facts = {name: _inspect(name, data, runner) for name, data in datasets.items()}
+            facts = {name: _inspect(name, data, num_classes) for name, data in datasets.items()}
         except ConfigError as error:
             problem = str(error)
-    problem, runner.split_facts = from_first((problem, facts))
+    problem, facts = from_first((problem, facts))
     if problem:
         raise ConfigError(problem)
-    return runner.split_facts
+    return facts
 
 
-def _inspect(split: str, dataset: Any, runner: ActionRunner) -> SplitFacts:
+def _inspect(split: str, dataset: Any, num_classes: int | None) -> SplitFacts:
     if not len(dataset):
         raise ConfigError(f'the {split} list {_list_of(dataset)} holds no clips')
     if not hasattr(dataset, 'get_data_info'):
         return SplitFacts(len(dataset))
-    head = getattr(runner.bare_model, 'cls_head', None)
-    num_classes = getattr(head, 'num_classes', None)
     labels: set[int] = set()
     paths = []
     for index in range(len(dataset)):

@@ -20,8 +20,14 @@ from mmaction.distributed.launch import any_process
 from mmaction.registry import LOOPS
 
 from .dataloader_workers import start_iterator
+from .random_state import continue_random_state
 
-__all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'ValLoop', 'batches_from']
+__all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'ValLoop', 'batches_from', 'stop_asked']
+
+
+def stop_asked(runner: Any) -> bool:
+    """Whether StopHook has noted a signal in any rank; mmengine's own runner may have no hook."""
+    return any_process(getattr(runner, 'stop_signal', None) is not None)
 
 
 def batches_from(loader: DataLoader, epoch: int, done: int) -> Iterator[tuple[int, Any]]:
@@ -56,7 +62,7 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
     def run(self) -> torch.nn.Module:
         """Train until the last epoch or until a hook sets `stop_training`."""
         self.runner.call_hook('before_train')
-        self.runner.continue_random_state()
+        continue_random_state(self.runner)
         if self._epoch and self._iter == self._epoch * len(self.dataloader):
             self._validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
@@ -99,7 +105,7 @@ class IterBasedTrainLoop(_IterBasedTrainLoop):
     def run(self) -> torch.nn.Module:
         """Train until the last step or until a hook sets `stop_training`."""
         self.runner.call_hook('before_train')
-        self.runner.continue_random_state()
+        continue_random_state(self.runner)
         self.runner.call_hook('before_train_epoch')
         self._validate_if_due()
         batches = self._batches()
@@ -146,7 +152,7 @@ def _validate_once(loop: EpochBasedTrainLoop | IterBasedTrainLoop) -> None:
     # Noted first: the best checkpoint is saved within the validation.
     hub.update_info('last_validated_iter', loop.iter)
     runner.val_loop.run()
-    if any_process(runner.stop_signal is not None):
+    if stop_asked(runner):
         hub.update_info('last_validated_iter', before)
         runner.call_hook('after_train_step')
 
@@ -164,9 +170,9 @@ class ValLoop(_ValLoop):
         shared = self._batches_of_all()
         for index, batch in enumerate(start_iterator(self.dataloader)):
             self.run_iter(index, batch)
-            if index < shared and any_process(runner.stop_signal is not None):
+            if index < shared and stop_asked(runner):
                 break
-        stopped = any_process(runner.stop_signal is not None)
+        stopped = stop_asked(runner)
         if stopped:
             for metric in self.evaluator.metrics:
                 metric.results.clear()

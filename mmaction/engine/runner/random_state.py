@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.runner import Runner
 
-__all__ = ['random_state', 'restore_random_state', 'seed_process']
+__all__ = ['continue_random_state', 'random_state', 'restore_random_state', 'seed_process']
 
 
 def random_state() -> dict[str, Any]:
@@ -42,3 +43,16 @@ def seed_process(seed: int, rank: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def continue_random_state(runner: Runner) -> None:
+    """Set the random state for the next step: of the seed, or of the run that is resumed."""
+    holder: Any = runner
+    saved = getattr(runner, '_saved_random_states', None)
+    if saved is not None:
+        restore_random_state(saved[0])
+        holder._saved_random_states = None
+    else:
+        # Past the first step (resumed by other processes), the steps done
+        # keep the draws from being those of the beginning.
+        seed_process(holder.seed + holder.iter, holder.rank)

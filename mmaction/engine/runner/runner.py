@@ -41,9 +41,9 @@ from .checkpoint import (
     save_checkpoint_file,
 )
 from .console import quiet_console
-from .data_check import SplitFacts, check_splits
+from .data_check import SplitFacts, splits_of
 from .dataloader_workers import end_workers, start_worker
-from .random_state import random_state, restore_random_state, seed_process
+from .random_state import random_state
 from .resume import move_position
 
 __all__ = ['ActionRunner']
@@ -211,7 +211,8 @@ class ActionRunner(Runner):
             self._val_loop = self.build_val_loop(self._val_loop)
         if mode == 'test' and self._test_loop is not None:
             self._test_loop = self.build_test_loop(self._test_loop)
-        check_splits(self)
+        self.split_facts = {}
+        splits_of(self)
 
     def train(self) -> nn.Module:
         """Train; returns the trained model."""
@@ -370,16 +371,6 @@ class ActionRunner(Runner):
         parameters = dict(self.bare_model.named_parameters())
         for name, gradient in (mine.get('gradients') or {}).items():
             parameters[name].grad = gradient.to(parameters[name].device)
-
-    def continue_random_state(self) -> None:
-        """Set the random state for the next step: of the seed, or of the resumed run."""
-        if self._saved_random_states is not None:
-            restore_random_state(self._saved_random_states[0])
-            self._saved_random_states = None
-        else:
-            # Past the first step (resumed by other processes), the steps done
-            # keep the draws from being those of the beginning.
-            seed_process(self.seed + self.iter, self.rank)
 
     # ------------------------------------------------------------ saving
 

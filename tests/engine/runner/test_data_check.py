@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmaction.engine.runner.data_check import SplitFacts, check_splits, missing_paths
+from mmaction.engine.runner.data_check import SplitFacts, missing_paths, splits_of
 from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
 from tests.engine.toy import build_runner, toy_config
@@ -38,7 +38,7 @@ def test_facts_of_the_splits(tmp_path):
         'val': SplitFacts(7, 4, 0, 3),
     }
     runner.prepare('test')
-    assert check_splits(runner)['test'] == SplitFacts(7, 4, 0, 3)
+    assert splits_of(runner)['test'] == SplitFacts(7, 4, 0, 3)
 
 
 def test_a_label_outside_the_head(tmp_path):
