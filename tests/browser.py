@@ -159,10 +159,26 @@ class Browser:
         node = self.call('DOM.querySelector', nodeId=root, selector=selector)['nodeId']
         self.call('DOM.setFileInputFiles', files=[str(path)], nodeId=node)
 
-    def drop_file(self, selector, path):
-        """Drag a file onto the middle of an element and drop it there."""
+    def press(self, key):
+        """Press a key that has no character, such as 'Tab' or 'ArrowLeft'."""
+        codes = dict(Tab=9, Enter=13, End=35, Home=36, ArrowLeft=37, ArrowRight=39)
+        for kind in ('rawKeyDown', 'keyUp'):
+            self.call(
+                'Input.dispatchKeyEvent', type=kind, key=key, code=key,
+                windowsVirtualKeyCode=codes[key],
+            )  # fmt: skip
+
+    def color_scheme(self, scheme):
+        """Prefer 'light' or 'dark'."""
+        self.call(
+            'Emulation.setEmulatedMedia',
+            features=[dict(name='prefers-color-scheme', value=scheme)],
+        )
+
+    def drop_files(self, selector, *paths):
+        """Drag files onto the middle of an element and drop them there."""
         x, y = self._middle(selector)
-        data = dict(items=[], files=[str(path)], dragOperationsMask=1)
+        data = dict(items=[], files=[str(path) for path in paths], dragOperationsMask=1)
         for kind in ('dragEnter', 'dragOver', 'drop'):
             self.call('Input.dispatchDragEvent', type=kind, x=x, y=y, data=data)
 

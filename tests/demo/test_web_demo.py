@@ -37,6 +37,7 @@ def files(tmp_path_factory):
     for i in range(3):
         write_video(folder / f'clip {i}.mp4', 20, 64, 48, fps=10)
         lines.append(f'clip {i}.mp4 {i % 2}\n')
+    write_video(folder / 'turned.mp4', 20, 64, 48, fps=10, rotation=90)
     (folder / 'val.txt').write_text(''.join(lines))
     dataset = dict(type='VideoDataset', ann_file='val.txt', data_root=str(folder))
     tiny_config(test_dataloader=dict(dataset=dataset)).dump(folder / 'config.py')
@@ -113,7 +114,7 @@ def test_upload_result_screenshot(page, browser, files, tmp_path):
     assert scores == sorted(scores, reverse=True)
     tabs = browser.text('#tabs').split('\n')
     assert tabs == ['Grad-CAM', 'HiResCAM', 'Local windows', 'Global pyramid']
-    assert all(has_content(browser, canvas) for canvas in ('plain', 'heat', 'tokens'))
+    assert all(has_content(browser, canvas) for canvas in ('plain', 'map', 'tokens'))
     assert browser.run("document.querySelectorAll('#frames button').length") == 4
     assert '32 x 32 pixels, from a video of 64 x 48 pixels and 2.0 s' in browser.text('#seen')
 
@@ -122,19 +123,19 @@ def test_upload_result_screenshot(page, browser, files, tmp_path):
     browser.wait(f"document.getElementById('frame').value !== '{frame}'")
     browser.click('#play')
     browser.click('#frames button:nth-child(1)')
-    plain, heat = browser.run(of('plain')), browser.run(of('heat'))
+    plain, overlay = browser.run(of('plain')), browser.run(of('map'))
     browser.click('#frames button:nth-child(3)')
     assert browser.text('#number').startswith('3 of 4, ')
     assert browser.run(of('plain')) != plain
     # another map, another picture; without opacity it is the clip
-    before = browser.run(of('heat'))
-    assert before != heat
+    before = browser.run(of('map'))
+    assert before != overlay
     browser.click('#tabs button:nth-child(3)')
-    assert browser.text('#heat-name') == 'Local windows'
-    assert browser.run(of('heat')) != before
+    assert browser.text('#map-name') == 'Local windows'
+    assert browser.run(of('map')) != before
     browser.run("(() => { const a = document.getElementById('alpha'); a.value = 0; "
                 "a.dispatchEvent(new Event('input')); })()")  # fmt: skip
-    assert browser.run(of('heat')) == browser.run(of('plain'))
+    assert browser.run(of('map')) == browser.run(of('plain'))
 
     for width, mobile in ((1280, False), (390, True)):
         browser.resize(width, 850, 1, mobile)
@@ -169,7 +170,7 @@ def test_errors_and_examples(page, browser, files, tmp_path):
     assert browser.run("document.getElementById('error').hidden")
     # dropped
     browser.run('delete document.body.dataset.ready')
-    browser.drop_file('#drop', files / 'clip 2.mp4')
+    browser.drop_files('#drop', files / 'clip 2.mp4')
     browser.wait('document.body.dataset.ready')
     assert browser.text('#name') == 'clip 2.mp4'
     # the address can name one
@@ -177,7 +178,7 @@ def test_errors_and_examples(page, browser, files, tmp_path):
     browser.open(f'{page[0]}/#example-1-3')
     browser.wait('document.body && document.body.dataset.ready')
     assert browser.text('#name') == 'class a'
-    assert browser.text('#heat-name') == 'Local windows'
+    assert browser.text('#map-name') == 'Local windows'
     # a page that is left takes its result along
     key = browser.run('document.body.dataset.ready')
     assert len(list(page[1].glob(f'*/{key}'))) == 1
@@ -186,6 +187,112 @@ def test_errors_and_examples(page, browser, files, tmp_path):
     while list(page[1].glob(f'*/{key}')):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+AXE = Path(sys.prefix) / 'node_modules' / 'axe-core' / 'axe.min.js'
+
+
+def axe_violations(browser):
+    """What axe-core finds wrong with the page as it is: rule, and the elements."""
+    if not browser.run("typeof axe === 'object'"):
+        browser.run(AXE.read_text(encoding='utf-8') + '; 0')
+    return browser.run(
+        "axe.run({resultTypes: ['violations']}).then((found) => found.violations.map((v) => "
+        'v.id + ": " + v.nodes.map((n) => n.target.join(" ") + " " + n.failureSummary).join("; ")))'
+    )
+
+
+@needs_extra
+@pytest.mark.browser
+@pytest.mark.skipif(find_chromium() is None, reason='no Chromium')
+@pytest.mark.skipif(
+    not AXE.exists(),
+    reason=f'no axe-core: npm install --no-save --prefix {sys.prefix} axe-core',
+)
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+def test_axe_finds_no_violations(page, browser, files, scheme):
+    browser.color_scheme(scheme)
+    assert axe_violations(browser) == []
+    browser.choose_file('#file', files / 'broken.mp4')
+    browser.wait("!document.getElementById('error').hidden")
+    assert axe_violations(browser) == []
+    browser.drop_files('#drop', files / 'clip 2.mp4', files / 'clip 1.mp4')
+    browser.wait('document.body.dataset.ready')
+    assert axe_violations(browser) == []
+    # the check itself: it objects to what it is for
+    browser.run("document.getElementById('map').removeAttribute('aria-label'); "
+                "document.getElementById('seen').style.color = 'gray'; "
+                "document.getElementById('frame').removeAttribute('aria-label')")  # fmt: skip
+    found = ' '.join(axe_violations(browser))
+    for rule in ('role-img-alt', 'label: #frame'):
+        assert rule in found
+
+
+@needs_extra
+@pytest.mark.browser
+@pytest.mark.skipif(find_chromium() is None, reason='no Chromium')
+def test_keyboard_and_screen_reader(page, browser, files):
+    browser.run("document.querySelector('h1').tabIndex = -1; document.querySelector('h1').focus()")
+    browser.press('Tab')
+    assert browser.run('document.activeElement.id') == 'file'
+    assert browser.run("getComputedStyle(document.getElementById('drop')).outlineStyle") == 'solid'
+    browser.choose_file('#file', files / 'clip 1.mp4')
+    browser.wait('document.body.dataset.ready')
+    nodes = browser.call('Accessibility.getFullAXTree')['nodes']
+    named = {
+        (node['role']['value'], node.get('name', {}).get('value'))
+        for node in nodes
+        if not node['ignored']
+    }
+    assert any(name and name.startswith('Drop a video here or choose') for _, name in named)
+    assert ('tablist', 'Saliency maps') in named
+    assert ('image', 'Grad-CAM over the clip') in named
+    assert ('tabpanel', 'Grad-CAM') in named
+    assert any(role == 'image' and name.startswith('The top class of each') for role, name in named)
+    # arrow keys go round the tabs, and take the focus and the map along
+    browser.run("document.getElementById('tab-0').focus()")
+    for key, title in (
+        ('ArrowRight', 'HiResCAM'),
+        ('ArrowLeft', 'Grad-CAM'),
+        ('ArrowLeft', 'Global pyramid'),
+        ('ArrowRight', 'Grad-CAM'),
+        ('End', 'Global pyramid'),
+        ('Home', 'Grad-CAM'),
+    ):
+        browser.press(key)
+        assert browser.text('#map-name') == title
+        assert browser.run('document.activeElement.textContent') == title
+        selected = browser.run("[...document.querySelectorAll('[aria-selected=true]')].length")
+        assert selected == 1
+    # one stop for all tabs
+    browser.press('Tab')
+    assert browser.run('document.activeElement.id') == 'play'
+
+
+@needs_extra
+@pytest.mark.browser
+@pytest.mark.skipif(find_chromium() is None, reason='no Chromium')
+def test_dark_mode_and_two_dropped_files(page, browser, files, tmp_path):
+    darkness = {}
+    for scheme in ('light', 'dark'):
+        browser.color_scheme(scheme)
+        path = tmp_path / f'{scheme}.png'
+        browser.screenshot(path)
+        darkness[scheme] = np.median(np.asarray(Image.open(path).convert('L')))
+    assert darkness['light'] > 200
+    assert darkness['dark'] < 60
+    browser.drop_files('#drop', files / 'clip 2.mp4', files / 'clip 1.mp4')
+    browser.wait('document.body.dataset.ready')
+    assert browser.text('#name') == 'clip 2.mp4'
+    assert browser.text('#notice') == (
+        'This page shows one video at a time: clip 2.mp4. Not taken: clip 1.mp4.'
+    )
+    browser.run('delete document.body.dataset.ready')
+    browser.drop_files('#drop', files / 'turned.mp4')
+    browser.wait('document.body.dataset.ready')
+    assert browser.run("document.getElementById('notice').hidden")
+    # as a player shows it, not as it is stored
+    assert 'from a video of 48 x 64 pixels' in browser.text('#seen')
 
 
 @pytest.mark.parametrize(

@@ -85,14 +85,13 @@ class Explainer:
         shown = enlarge(frames)
         save_picture(sprite(shown), folder / 'clip.jpg')
         count, height, width = shown.shape[:3]
-        numbers = meta.get('frame_inds')
         result['clip'] = dict(
             frames=count,
             width=width,
             height=height,
             columns=min(COLUMNS, count),
             seen=f'{frames.shape[2]} x {frames.shape[1]}',
-            numbers=[] if numbers is None else np.asarray(numbers).tolist(),
+            numbers=meta['frame_inds'].tolist(),
             fps=float(meta.get('avg_fps') or 30.0),
         )
         progress(0.5, 'drawing saliency maps')

@@ -26,13 +26,13 @@ function load(url) {
   });
 }
 
-// ---------------------------------------------------------------- a clip on its way
+// ---------------------------------------------------------------- uploading and waiting
 
 function begin(name) {
   const turn = ++state.turn; // what was under way before no longer counts
   letGo();
   state.result = null;
-  ['error', 'scores', 'result', 'empty'].forEach((id) => show(id, false));
+  ['error', 'notice', 'scores', 'result', 'empty'].forEach((id) => show(id, false));
   show('working', true);
   report(0, `sending ${name}`);
   reveal('working');
@@ -103,6 +103,15 @@ function upload(file) {
   work(file.name, (turn) => send(file, turn));
 }
 
+function take([first, ...others]) {
+  if (!first) return;
+  upload(first);
+  if (!others.length) return;
+  const names = others.map((file) => file.name).join(', ');
+  $('notice').textContent = `This page shows one video at a time: ${first.name}. Not taken: ${names}.`;
+  show('notice', true);
+}
+
 // ---------------------------------------------------------------- the result
 
 async function present(turn, id, job) {
@@ -118,7 +127,7 @@ async function present(turn, id, job) {
   bars(result);
   tabs(result);
   legend(result.tokens);
-  for (const canvas of ['plain', 'heat', 'tokens']) {
+  for (const canvas of ['plain', 'map', 'tokens']) {
     $(canvas).width = result.clip.width;
     $(canvas).height = result.clip.height;
   }
@@ -147,31 +156,55 @@ function bars(result) {
     make('i', undefined, bar).style.width = `${Math.max(100 * score, 0.5)}%`;
   }
   const parts = result.views === 1 ? 'one view' : `${result.views} views`;
-  $('views').textContent = `Mean of ${parts} of the video. Heat and tokens are of its middle clip.`;
+  $('views').textContent = `Mean of ${parts} of the video. Saliency maps and tokens are of its middle clip.`;
 }
 
 function tabs(result) {
   const list = $('tabs');
+  const some = result.maps.length > 0;
   list.replaceChildren();
-  show('heat-film', result.maps.length > 0);
-  show('opacity', result.maps.length > 0);
+  for (const id of ['tabs', 'map-video', 'opacity']) show(id, some);
   result.maps.forEach((map, index) => {
     const button = make('button', map.title, list);
     button.type = 'button';
+    button.id = `tab-${index}`;
     button.setAttribute('role', 'tab');
-    button.onclick = () => { state.map = index; choose(); draw(); };
+    button.setAttribute('aria-controls', 'panel');
+    button.onclick = () => choose(index);
   });
-  choose();
+  if (some) $('panel').setAttribute('role', 'tabpanel');
+  else for (const name of ['role', 'aria-labelledby']) $('panel').removeAttribute(name);
+  choose(state.map);
 }
 
-function choose() {
+function choose(chosen) {
+  state.map = chosen;
   [...$('tabs').children].forEach((button, index) => {
-    button.setAttribute('aria-selected', String(index === state.map));
+    button.setAttribute('aria-selected', String(index === chosen));
+    button.tabIndex = index === chosen ? 0 : -1;
+    if (index === chosen) $('panel').setAttribute('aria-labelledby', button.id);
   });
-  const map = state.result.maps[state.map] || { title: '', text: `No map to show: ${state.result.no_maps}` };
-  $('heat-name').textContent = map.title;
-  $('heat-text').textContent = map.text;
+  const map = state.result.maps[chosen] || { title: '', text: `No saliency map: ${state.result.no_maps}` };
+  $('map-name').textContent = map.title;
+  $('map').setAttribute('aria-label', `${map.title} over the clip`);
+  $('map-text').textContent = map.text;
+  draw();
 }
+
+// The keys of the tabs pattern (WAI-ARIA): arrows go round, Home and End to the ends.
+$('tabs').onkeydown = (event) => {
+  const count = state.result.maps.length;
+  const next = {
+    ArrowRight: (state.map + 1) % count,
+    ArrowLeft: (state.map + count - 1) % count,
+    Home: 0,
+    End: count - 1,
+  }[event.key];
+  if (next === undefined) return;
+  event.preventDefault();
+  choose(next);
+  $('tabs').children[next].focus();
+};
 
 function legend(tokens) {
   show('token-card', Boolean(tokens));
@@ -197,15 +230,17 @@ function thumbnails(result) {
     const scale = 160 / clip.width;
     canvas.width = 160;
     canvas.height = Math.round(clip.height * scale);
+    canvas.setAttribute('aria-hidden', 'true');
     piece(canvas, state.pictures['clip.jpg'], index);
     make('span', when(index), button);
+    button.setAttribute('aria-label', `Show the frame at ${when(index)}`);
     button.onclick = () => { play(false); state.frame = index; draw(); };
   }
 }
 
 function when(index) {
   const { numbers, fps } = state.result.clip;
-  return numbers.length ? `${(numbers[index] / fps).toFixed(2)} s` : `frame ${index + 1}`;
+  return `${(numbers[index] / fps).toFixed(2)} s`;
 }
 
 // Frame `index` of a sprite onto a canvas.
@@ -225,8 +260,8 @@ function draw() {
   if (!result) return;
   piece($('plain'), pictures['clip.jpg'], frame);
   if (result.maps.length) {
-    piece($('heat'), pictures['clip.jpg'], frame);
-    piece($('heat'), pictures[result.maps[state.map].file], frame, Number($('alpha').value));
+    piece($('map'), pictures['clip.jpg'], frame);
+    piece($('map'), pictures[result.maps[state.map].file], frame, Number($('alpha').value));
   }
   if (result.tokens) {
     const { steps, rows, columns } = result.tokens;
@@ -243,9 +278,11 @@ function draw() {
     context.imageSmoothingEnabled = true;
   }
   $('frame').value = frame;
+  $('frame').setAttribute('aria-valuetext', `${frame + 1} of ${result.clip.frames}`);
   $('number').textContent = `${frame + 1} of ${result.clip.frames}, ${when(frame)}`;
   [...$('frames').children].forEach((button, index) => {
     button.className = index === frame ? 'now' : '';
+    button.setAttribute('aria-current', String(index === frame));
   });
 }
 
@@ -266,19 +303,15 @@ function play(yes) {
 // ---------------------------------------------------------------- controls
 
 $('file').onchange = () => {
-  const [file] = $('file').files;
+  const files = [...$('file').files];
   $('file').value = '';
-  if (file) upload(file);
-};
-$('drop').onkeydown = (event) => {
-  if (event.key === 'Enter' || event.key === ' ') { event.preventDefault(); $('file').click(); }
+  take(files);
 };
 for (const kind of ['dragover', 'dragleave', 'drop']) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
     $('drop').classList.toggle('over', kind === 'dragover');
-    const file = kind === 'drop' && event.dataTransfer.files[0];
-    if (file) upload(file);
+    if (kind === 'drop') take([...event.dataTransfer.files]);
   });
 }
 $('play').onclick = () => play(!state.playing);
