@@ -1,0 +1,415 @@
+"""MViTv2: a ViT that pools queries, keys and values, and halves its grid from scale to scale.
+
+Li, Wu, Fan, Mangalam, Xiong, Malik, Feichtenhofer: "MViTv2: Improved Multiscale Vision
+Transformers for Classification and Detection", arXiv:2112.01526. `torchvision.models.video.
+mvit_v2_s` computes the same for clips of 16 x 224 x 224, and only for these; this one takes any
+size, with or without class token, and gives maps of several scales. Parameter names are those
+of mmaction2 1.2.
+
+Shapes: B clips, (T, H, W) the grid of a block, N tokens (one more with a class token), C channels,
+h heads, d channels of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+
+from ..utils.transformer import build_layer_norm, check_keys, drop_path_rates, run_blocks
+from .pretrained import load_pretrained
+from .vit_mae import LN, PatchEmbed
+
+Size3 = tuple[int, int, int]
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    'tiny': dict(embed_dims=96, num_layers=10, num_heads=1, downscale_indices=(1, 3, 8)),
+    'small': dict(embed_dims=96, num_layers=16, num_heads=1, downscale_indices=(1, 3, 14)),
+    'base': dict(embed_dims=96, num_layers=24, num_heads=1, downscale_indices=(2, 5, 21)),
+    'large': dict(embed_dims=144, num_layers=48, num_heads=2, downscale_indices=(2, 8, 44)),
+}
+
+
+def pool_tokens(x: Tensor, grid: Size3, pool: nn.Module) -> tuple[Tensor, Size3]:
+    """Pool the tokens of a grid; what stands before them, a class token, passes by.
+
+    Args:
+        x: Tokens (B, N, C) or, of each head, (B, h, N, d).
+        grid: (T, H, W), with N = T H W or 1 + T H W.
+        pool: Takes and gives maps (B or B h, channels, T, H, W).
+
+    Returns:
+        Pooled tokens and their grid.
+    """
+    count = grid[0] * grid[1] * grid[2]
+    classes, patches = x[..., :-count, :], x[..., -count:, :]
+    maps = patches.transpose(-1, -2).reshape(-1, x.shape[-1], *grid)
+    maps = pool(maps)
+    patches = maps.flatten(2).transpose(1, 2).unflatten(0, x.shape[:-2])
+    return torch.cat((classes, patches), -2), tuple(maps.shape[2:])  # type: ignore[return-value]
+
+
+def relative_positions(table: Tensor, queries: int, keys: int) -> Tensor:
+    """What one axis adds for each pair of a query and a key, (queries, keys, d).
+
+    A table made for another size is interpolated; of fewer keys than queries, or the
+    reverse, each stands for several places.
+    """
+    distances = 2 * max(queries, keys) - 1
+    if len(table) != distances:
+        table = F.interpolate(table.t()[None], size=distances, mode='linear')[0].t()
+    device = table.device
+    q = torch.arange(queries, device=device)[:, None] * max(keys / queries, 1.0)
+    k = torch.arange(keys, device=device)[None, :] * max(queries / keys, 1.0)
+    return table[(q - k + (keys - 1) * max(queries / keys, 1.0)).long()]
+
+
+class MultiScaleAttention(BaseModule):
+    """Attention with pooled queries, keys and values and relative positions.
+
+    Args:
+        in_dims: Channels of the input.
+        dims: Channels C of the output.
+        num_heads: Heads h.
+        qkv_bias: Whether queries, keys and values have a bias.
+        norm_cfg: Config of the norms after the pooling.
+        kernel: Kernel of the pooling convolutions.
+        stride_q: Their stride for queries.
+        stride_kv: Their stride for keys and values.
+        grid: Grid that the tables of relative positions are made for; None for
+            attention without them.
+        zero_init: Whether these tables start as zeros.
+        residual_pooling: Whether pooled queries are added to the output.
+    """
+
+    def __init__(
+        self,
+        in_dims: int,
+        dims: int,
+        num_heads: int,
+        qkv_bias: bool,
+        norm_cfg: Mapping[str, Any],
+        kernel: Sequence[int],
+        stride_q: Sequence[int],
+        stride_kv: Sequence[int],
+        grid: Size3 | None,
+        zero_init: bool,
+        residual_pooling: bool,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.residual_pooling = residual_pooling
+        self.zero_init = zero_init
+        d = dims // num_heads
+        self.qkv = nn.Linear(in_dims, dims * 3, bias=qkv_bias)
+        self.proj = nn.Linear(dims, dims)
+        for name, stride in (('q', stride_q), ('k', stride_kv), ('v', stride_kv)):
+            padding = [size // 2 for size in kernel]
+            pool = nn.Conv3d(d, d, kernel, stride, padding, groups=d, bias=False)  # type: ignore[arg-type]
+            self.add_module(f'pool_{name}', pool)
+            self.add_module(f'norm_{name}', build_layer_norm(norm_cfg, d))
+        self.rel_pos_embed = grid is not None
+        if grid is not None:
+            longest = max(grid[1] // stride_q[1], grid[1] // stride_kv[1])
+            self.rel_pos_h = nn.Parameter(torch.zeros(2 * longest - 1, d))
+            self.rel_pos_w = nn.Parameter(torch.zeros(2 * longest - 1, d))
+            self.rel_pos_t = nn.Parameter(torch.zeros(2 * grid[0] - 1, d))
+
+    def init_weights(self) -> None:
+        """Draw the tables of relative positions."""
+        super().init_weights()
+        if self.rel_pos_embed and not self.zero_init:
+            for table in (self.rel_pos_h, self.rel_pos_w, self.rel_pos_t):
+                nn.init.trunc_normal_(table, std=0.02)
+
+    def _position_bias(self, q: Tensor, grid: Size3, key_grid: Size3) -> Tensor:
+        """(B, h, T H W, d) -> what positions add to the products, (B, h, T H W, keys)."""
+        q = q.unflatten(2, grid)
+        tables = zip((self.rel_pos_t, self.rel_pos_h, self.rel_pos_w), grid, key_grid, strict=True)
+        t, h, w = (relative_positions(*sizes).to(q.dtype) for sizes in tables)
+        bias = torch.einsum('bnthwd,tkd->bnthwk', q, t)[..., None, None]
+        bias = bias + torch.einsum('bnthwd,hkd->bnthwk', q, h)[..., None, :, None]
+        bias = bias + torch.einsum('bnthwd,wkd->bnthwk', q, w)[..., None, None, :]
+        return bias.flatten(5).flatten(2, 4)
+
+    def forward(self, x: Tensor, grid: Size3) -> tuple[Tensor, Size3]:
+        """(B, N, in_dims) -> (B, N', C) and the pooled grid."""
+        classes = x.shape[1] - grid[0] * grid[1] * grid[2]
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, q_grid = pool_tokens(q, grid, self.pool_q)  # (B, h, N, d)
+        k, k_grid = pool_tokens(k, grid, self.pool_k)
+        v, _ = pool_tokens(v, grid, self.pool_v)
+        q, k, v = self.norm_q(q), self.norm_k(k), self.norm_v(v)
+        bias = None
+        if self.rel_pos_embed:  # a class token has no position
+            bias = self._position_bias(q[:, :, classes:], q_grid, k_grid)
+            bias = F.pad(bias, (classes, 0, classes, 0))
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        if self.residual_pooling:
+            x = torch.cat((x[:, :, :classes], x[:, :, classes:] + q[:, :, classes:]), 2)
+        return self.proj(x.transpose(1, 2).flatten(2)), q_grid
+
+
+class MultiScaleBlock(BaseModule):
+    """Attention, which may halve the grid, and feed-forward.
+
+    Args:
+        in_dims: Channels of the input.
+        dims: Channels C of the output.
+        mlp_ratio: Hidden channels of the feed-forward, as a multiple of its input's.
+        drop_path: Rate of stochastic depth.
+        norm_cfg: Config of the norms.
+        stride_q: Stride by which the grid is pooled.
+        dim_mul_in_attention: Whether attention makes C of `in_dims`, or the feed-forward.
+        attention: Further arguments of `MultiScaleAttention`.
+    """
+
+    def __init__(
+        self,
+        in_dims: int,
+        dims: int,
+        mlp_ratio: float,
+        drop_path: float,
+        norm_cfg: Mapping[str, Any],
+        stride_q: Sequence[int],
+        dim_mul_in_attention: bool,
+        **attention: Any,
+    ) -> None:
+        super().__init__()
+        self.dim_mul_in_attention = dim_mul_in_attention
+        inner = dims if dim_mul_in_attention else in_dims
+        self.norm1 = build_layer_norm(norm_cfg, in_dims)
+        self.attn = MultiScaleAttention(
+            in_dims, inner, norm_cfg=norm_cfg, stride_q=stride_q, **attention
+        )
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = build_layer_norm(norm_cfg, inner)
+        self.mlp = Mlp(inner, int(inner * mlp_ratio), dims)
+        self.proj = nn.Linear(in_dims, dims) if in_dims != dims else None
+        self.pool_skip = None
+        if max(stride_q) > 1:
+            kernel = [s + 1 if s > 1 else s for s in stride_q]
+            self.pool_skip = nn.MaxPool3d(kernel, stride_q, [size // 2 for size in kernel])  # type: ignore[arg-type]
+
+    def forward(self, inputs: tuple[Tensor, Size3]) -> tuple[Tensor, Size3]:
+        """Tokens (B, N, in_dims) and their grid -> (B, N', C) and theirs."""
+        x, grid = inputs
+        normed = self.norm1(x)
+        change, new_grid = self.attn(normed, grid)
+        if self.proj is not None and self.dim_mul_in_attention:
+            x = self.proj(normed)
+        if self.pool_skip is not None:
+            x, _ = pool_tokens(x, grid, self.pool_skip)
+        x = x + self.drop_path(change)
+        normed = self.norm2(x)
+        if self.proj is not None and not self.dim_mul_in_attention:
+            x = self.proj(normed)
+        return x + self.drop_path(self.mlp(normed)), new_grid
+
+
+@MODELS.register_module()
+class MViT(BaseModule):
+    """Multiscale ViT of version 2.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large', or a dict of `embed_dims`, `num_layers`,
+            `num_heads` and `downscale_indices` (blocks that halve the grid; with
+            `dim_mul_indices`, other blocks that double heads and channels).
+        spatial_size: Height and width that tables of positions are made for.
+        temporal_size: Frames that they are made for.
+        in_channels: Channels of a clip.
+        pretrained: Checkpoint that `init_weights` loads.
+        pretrained_type: 'maskfeat' interpolates its tables of relative positions.
+        out_scales: Scales whose maps are given; negative ones count from the last.
+        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
+        use_abs_pos_embed: Whether positions are coded absolutely too.
+        interpolate_mode: How these codes are interpolated for other sizes.
+        pool_kernel: Kernel of the pooling convolutions.
+        dim_mul: Growth of the channels at each scale.
+        head_mul: Growth of the heads.
+        adaptive_kv_stride: Stride of keys and values in the first scale, halved with
+            each further one.
+        rel_pos_embed: Whether attention knows relative positions.
+        residual_pooling: Whether pooled queries are added to the attention's output.
+        dim_mul_in_attention: Whether channels grow in the attention of the block that
+            halves the grid, or in the feed-forward of the block before.
+        with_cls_token: Whether a class token runs along.
+        output_cls_token: Whether it is given with each map.
+        rel_pos_zero_init: Whether tables of relative positions start as zeros.
+        mlp_ratio: Hidden channels of the feed-forward, as a multiple of its input's.
+        qkv_bias: Whether queries, keys and values have a bias.
+        norm_cfg: Config of the norms.
+        patch_cfg: `kernel_size`, `stride` and `padding` of the patch embedding.
+        with_cp: Compute blocks again in the backward pass to save memory.
+        init_cfg: Initialization, as in mmengine.
+
+    Raises:
+        ValueError: Unknown `arch` or scale, or an output token without a token.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict[str, Any] = 'base',
+        spatial_size: int = 224,
+        temporal_size: int = 16,
+        in_channels: int = 3,
+        pretrained: str | None = None,
+        pretrained_type: str | None = None,
+        out_scales: int | Sequence[int] = -1,
+        drop_path_rate: float = 0.0,
+        use_abs_pos_embed: bool = False,
+        interpolate_mode: str = 'trilinear',
+        pool_kernel: Sequence[int] = (3, 3, 3),
+        dim_mul: int = 2,
+        head_mul: int = 2,
+        adaptive_kv_stride: Sequence[int] = (1, 8, 8),
+        rel_pos_embed: bool = True,
+        residual_pooling: bool = True,
+        dim_mul_in_attention: bool = True,
+        with_cls_token: bool = True,
+        output_cls_token: bool = True,
+        rel_pos_zero_init: bool = False,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        norm_cfg: Mapping[str, Any] = LN,
+        patch_cfg: Mapping[str, Any] = dict(  # noqa: B006 (never written to)
+            kernel_size=(3, 7, 7), stride=(2, 4, 4), padding=(1, 3, 3)
+        ),
+        with_cp: bool = False,
+        init_cfg: Any = (
+            dict(type='TruncNormal', layer=['Conv2d', 'Conv3d'], std=0.02),
+            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.02),
+            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.02),
+        ),
+    ) -> None:
+        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        settings = check_keys(arch, ARCHITECTURES)
+        halving = tuple(settings['downscale_indices'])
+        widening = tuple(settings.get('dim_mul_indices', halving))
+        depth, dims, heads = (settings[k] for k in ('num_layers', 'embed_dims', 'num_heads'))
+        scales = len(halving) + 1
+        wanted = [out_scales] if isinstance(out_scales, int) else list(out_scales)
+        if not all(-scales <= scale < scales for scale in wanted):
+            raise ValueError(f'out_scales={wanted}: arch has the scales 0 to {scales - 1}')
+        if output_cls_token and not with_cls_token:
+            raise ValueError('output_cls_token needs with_cls_token; set it to False as well')
+        if pretrained_type not in (None, 'maskfeat'):
+            raise ValueError(f"pretrained_type={pretrained_type!r} is neither None nor 'maskfeat'")
+        self.pretrained = pretrained
+        self.pretrained_type = pretrained_type
+        self.interpolate_mode = interpolate_mode
+        self.with_cls_token = with_cls_token
+        self.output_cls_token = output_cls_token
+        self.with_cp = with_cp
+        patch = {key: _triple(patch_cfg[key]) for key in ('kernel_size', 'stride', 'padding')}
+        self.patch_embed = PatchEmbed(
+            in_channels, dims, patch['kernel_size'], stride=patch['stride'], padding=patch['padding']
+        )
+        sizes = zip((temporal_size, spatial_size, spatial_size), *patch.values(), strict=True)
+        grid: Any = tuple((n + 2 * pad - kernel) // step + 1 for n, kernel, step, pad in sizes)
+        self.grid: Size3 = grid
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
+        self.use_abs_pos_embed = use_abs_pos_embed
+        if use_abs_pos_embed:
+            positions = grid[0] * grid[1] * grid[2] + 1
+            self.pos_embed = nn.Parameter(torch.zeros(1, positions, dims))
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        # Which scale ends with which block
+        ends = {last - 1: scale for scale, last in enumerate((*halving, depth))}
+        self.out_blocks = {
+            block: scale for block, scale in ends.items() if scale in {s % scales for s in wanted}
+        }
+        self.blocks = nn.ModuleList()
+        stride_kv = list(adaptive_kv_stride)
+        for i, rate in enumerate(drop_path_rates(drop_path_rate, depth)):
+            if i in halving or i in widening:
+                heads *= head_mul
+            if i in halving:
+                stride_kv = [max(stride // 2, 1) for stride in stride_kv]
+            stride_q = (1, 2, 2) if i in halving else (1, 1, 1)
+            grows = (i if dim_mul_in_attention else i + 1) in widening
+            out_dims = dims * dim_mul if grows else dims
+            block = MultiScaleBlock(
+                dims,
+                out_dims,
+                mlp_ratio,
+                rate,
+                norm_cfg,
+                stride_q,
+                dim_mul_in_attention,
+                num_heads=heads,
+                qkv_bias=qkv_bias,
+                kernel=tuple(pool_kernel),
+                stride_kv=tuple(stride_kv),
+                grid=grid if rel_pos_embed else None,
+                zero_init=rel_pos_zero_init,
+                residual_pooling=residual_pooling,
+            )
+            self.blocks.append(block)
+            grid = tuple(n // stride for n, stride in zip(grid, stride_q, strict=True))
+            dims = out_dims
+            if i in self.out_blocks:
+                self.add_module(f'norm{self.out_blocks[i]}', build_layer_norm(norm_cfg, dims))
+
+    def init_weights(self) -> None:
+        """Draw the weights, and load `pretrained`."""
+        super().init_weights()
+        if self.pretrained:
+            maskfeat = self.pretrained_type == 'maskfeat'
+            load_pretrained(self, self.pretrained, resize_tables if maskfeat else None)
+
+    def _positions(self, grid: Size3) -> Tensor:
+        """Absolute position codes (1, 1 + N, C) of a grid."""
+        if grid == self.grid:
+            return self.pos_embed
+        codes = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, self.grid)
+        codes = F.interpolate(codes, size=grid, mode=self.interpolate_mode, align_corners=False)
+        return torch.cat((self.pos_embed[:, :1], codes.flatten(2).transpose(1, 2)), 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor | list[Tensor], ...]:
+        """Maps of clips (B, c, T', H', W').
+
+        Returns:
+            Of each scale of `out_scales`, the map (B, C, T, H, W), or with
+            `output_cls_token` a list of it and the class token (B, C).
+        """
+        maps = self.patch_embed(x)
+        grid: Any = tuple(maps.shape[2:])
+        x = maps.flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1)  # (B, 1 + N, C)
+        if self.use_abs_pos_embed:
+            x = x + self._positions(grid)
+        if not self.with_cls_token:
+            x = x[:, 1:]
+        outs: list[Tensor | list[Tensor]] = []
+        for i, block in enumerate(self.blocks):
+            x, grid = run_blocks([block], (x, grid), self.with_cp)
+            if i in self.out_blocks:
+                # As published: what runs on from an inner scale is normed too.
+                x = getattr(self, f'norm{self.out_blocks[i]}')(x)
+                first = int(self.with_cls_token)
+                out = x[:, first:].transpose(1, 2).unflatten(2, grid)
+                outs.append([out, x[:, 0]] if self.output_cls_token else out)
+        return tuple(outs)
+
+
+def _triple(size: Any) -> Size3:
+    return (size,) * 3 if isinstance(size, int) else tuple(size)
+
+
+def resize_tables(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Weights with their tables of relative positions at the lengths of `model`."""
+    own = model.state_dict()
+    resized = dict(state)
+    for name, table in state.items():
+        if 'attn.rel_pos' in name and name in own and len(table) != len(own[name]):
+            longer = F.interpolate(table.t()[None], size=len(own[name]), mode='linear')
+            resized[name] = longer[0].t()
+    return resized

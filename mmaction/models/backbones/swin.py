@@ -1,0 +1,245 @@
+"""Video Swin Transformer, of torchvision's blocks under mmaction2's names.
+
+Liu, Ning, Cao, Wei, Zhang, Lin, Hu: "Video Swin Transformer", arXiv:2106.13230. Patch
+embedding, window attention, block and patch merging are those of
+`torchvision.models.video.swin_transformer` (swin3d_t, swin3d_s, swin3d_b). What is here
+puts them into mmaction2's stages, gives maps of several stages, freezes and inflates.
+
+Shapes: B clips, (T, H, W) the token grid of a stage, C channels. Tokens are channels-last.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from timm.layers import Mlp
+from torch import Tensor, nn
+from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
+from torchvision.models.video.swin_transformer import PatchEmbed3d, ShiftedWindowAttention3d
+
+from mmaction.registry import MODELS
+
+from ..utils.transformer import (
+    TRUNCATED_NORMAL,
+    build_layer_norm,
+    check_keys,
+    drop_path_rates,
+    run_blocks,
+)
+from .pretrained import load_pretrained
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
+    'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),
+    'base': dict(embed_dims=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32)),
+    'large': dict(embed_dims=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48)),
+}
+ARCHITECTURES |= {name[0]: settings for name, settings in ARCHITECTURES.items()}
+
+
+class Block(SwinTransformerBlock):
+    """torchvision's block, its feed-forward layers named `fc1` and `fc2`."""
+
+    def __init__(self, dims: int, mlp_ratio: float, dropout: float, **kwargs: Any) -> None:
+        super().__init__(dims, mlp_ratio=mlp_ratio, dropout=dropout, **kwargs)
+        self.mlp = Mlp(dims, int(dims * mlp_ratio), drop=dropout)
+
+
+class Stage(nn.Module):
+    """Blocks of one resolution, whose windows are shifted in every second one.
+
+    Args:
+        dims: Channels C.
+        rates: Stochastic depth of each block.
+        window_size: Window (time, height, width).
+        downsample: Whether patches are merged after the blocks.
+        norm_layer: Makes a norm of so many channels.
+        kwargs: Further arguments of `Block`.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        rates: Iterable[float],
+        window_size: Sequence[int],
+        downsample: bool,
+        norm_layer: Any,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(
+                dims,
+                window_size=list(window_size),
+                shift_size=[size // 2 if i % 2 else 0 for size in window_size],
+                stochastic_depth_prob=rate,
+                norm_layer=norm_layer,
+                **kwargs,
+            )
+            for i, rate in enumerate(rates)
+        )
+        self.downsample = PatchMerging(dims, norm_layer) if downsample else None
+
+
+@MODELS.register_module()
+class SwinTransformer3D(BaseModule):
+    """Backbone with attention in shifted windows.
+
+    Args:
+        arch: 'tiny', 'small', 'base', 'large' (or the first letter), or a dict of
+            `embed_dims`, `depths` and `num_heads`.
+        pretrained: Checkpoint that `init_weights` loads.
+        pretrained2d: Whether it is of an image Swin, which is then inflated.
+        patch_size: Patch (time, height, width), or one size for all.
+        in_channels: Channels of a clip.
+        window_size: Window (time, height, width).
+        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
+        qkv_bias: Whether queries, keys and values have a bias.
+        qk_scale: Only None, which is 1 / sqrt(d).
+        drop_rate: Dropout after the patch embedding and within the blocks.
+        attn_drop_rate: Dropout of the attention weights.
+        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
+        norm_cfg: Config of the norms.
+        patch_norm: Whether patches are normed.
+        frozen_stages: 0 freezes the patch embedding, n > 0 also the first n stages;
+            -1 freezes nothing.
+        with_cp: Compute blocks again in the backward pass to save memory.
+        out_indices: Stages whose maps are given, each after a norm.
+        out_after_downsample: Give them after the patches are merged.
+        init_cfg: Initialization, as in mmengine.
+
+    Raises:
+        ValueError: Unknown `arch`, an index outside its stages, or a `qk_scale`.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict[str, Any],
+        pretrained: str | None = None,
+        pretrained2d: bool = True,
+        patch_size: int | Sequence[int] = (2, 4, 4),
+        in_channels: int = 3,
+        window_size: Sequence[int] = (8, 7, 7),
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        norm_cfg: Mapping[str, Any] = dict(type='LN'),  # noqa: B006 (never written to)
+        patch_norm: bool = True,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        out_indices: Sequence[int] = (3,),
+        out_after_downsample: bool = False,
+        init_cfg: Any = TRUNCATED_NORMAL,
+    ) -> None:
+        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        settings = check_keys(arch, ARCHITECTURES)
+        dims, depths, heads = (settings[k] for k in ('embed_dims', 'depths', 'num_heads'))
+        if qk_scale is not None:
+            raise ValueError(f'qk_scale={qk_scale}: SwinTransformer3D scales by 1 / sqrt(d) alone')
+        if len(depths) != len(heads) or not all(0 <= i < len(depths) for i in out_indices):
+            raise ValueError(
+                f'arch has {len(depths)} depths and {len(heads)} num_heads: they must be as many, '
+                f'and out_indices={tuple(out_indices)} from 0 to {len(depths) - 1}'
+            )
+        self.pretrained = pretrained
+        self.pretrained2d = pretrained2d
+        self.frozen_stages = frozen_stages
+        self.with_cp = with_cp
+        self.out_indices = tuple(out_indices)
+        self.out_after_downsample = out_after_downsample
+        patch = [patch_size] * 3 if isinstance(patch_size, int) else list(patch_size)
+        norm_layer = partial(build_layer_norm, norm_cfg)
+        self.patch_embed = PatchEmbed3d(
+            patch, in_channels, dims, norm_layer if patch_norm else None
+        )
+        self.pos_drop = nn.Dropout(drop_rate)
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        last = len(depths) - 1
+        self.layers = nn.ModuleList(
+            Stage(
+                dims << i,
+                [next(rates) for _ in range(depth)],
+                window_size,
+                downsample=i < last,
+                norm_layer=norm_layer,
+                num_heads=heads[i],
+                mlp_ratio=mlp_ratio,
+                dropout=drop_rate,
+                attention_dropout=attn_drop_rate,
+                attn_layer=partial(ShiftedWindowAttention3d, qkv_bias=qkv_bias),
+            )
+            for i, depth in enumerate(depths)
+        )
+        for i in self.out_indices:
+            merged = out_after_downsample and i < last
+            self.add_module(f'norm{i}', norm_layer(dims << (i + merged)))
+        for module in self._frozen_parts():
+            module.requires_grad_(False)
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        """The modules that `frozen_stages` keeps as they are."""
+        n = self.frozen_stages
+        parts = [self.patch_embed, self.pos_drop, *self.layers[: max(n, 0)]]
+        return parts[: n + 2] if n > 0 else parts[: n + 1]
+
+    def train(self, mode: bool = True) -> SwinTransformer3D:
+        """Switch to training or evaluation; frozen stages stay in evaluation."""
+        super().train(mode)
+        for module in self._frozen_parts():
+            module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Draw the weights, or load `pretrained`."""
+        if not self.pretrained:
+            super().init_weights()
+        else:
+            load_pretrained(self, self.pretrained, inflate if self.pretrained2d else None)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Clips (B, c, T, H, W) -> map (B, C, T', H', W') of each stage of `out_indices`."""
+        x = self.pos_drop(self.patch_embed(x))  # (B, T, H, W, C)
+        maps = []
+        for i, stage in enumerate(self.layers):
+            x = run_blocks(stage.blocks, x, self.with_cp)
+            merged = x if stage.downsample is None else stage.downsample(x)
+            if i in self.out_indices:
+                chosen = merged if self.out_after_downsample else x
+                maps.append(getattr(self, f'norm{i}')(chosen).permute(0, 4, 1, 2, 3))
+            x = merged
+        return maps[0] if len(maps) == 1 else tuple(maps)
+
+
+def inflate(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Weights of an image Swin as those of a video Swin.
+
+    Patches are averages over their frames. Tables of relative positions are repeated for
+    each distance in time, after bicubic interpolation where windows differ. The last norm
+    is that of the last stage.
+    """
+    own = model.state_dict()
+    inflated = {
+        re.sub(r'^norm\.', 'norm3.', name): value
+        for name, value in state.items()
+        if not name.endswith(('relative_position_index', 'attn_mask'))
+    }
+    key = 'patch_embed.proj.weight'
+    frames = own[key].shape[2]
+    inflated[key] = state[key].unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
+    window = model.layers[0].blocks[0].attn.window_size  # type: ignore[index, union-attr]
+    distances = [2 * size - 1 for size in window]
+    for name in (name for name in state if name.endswith('relative_position_bias_table')):
+        square = int(len(state[name]) ** 0.5)
+        table = state[name].t().unflatten(1, (square, square))[None]  # (1, h, distances in space)
+        if [square, square] != distances[1:]:
+            table = F.interpolate(table, size=distances[1:], mode='bicubic')
+        inflated[name] = table[0].flatten(1).t().repeat(distances[0], 1)
+    return inflated

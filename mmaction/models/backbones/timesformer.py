@@ -1,0 +1,259 @@
+"""TimeSformer: a ViT whose attention over time and space is divided, joint, or spatial alone.
+
+Bertasius, Wang, Torresani: "Is Space-Time Attention All You Need for Video Understanding?",
+arXiv:2102.05095. Parameter names are those of mmaction2 1.2, where mmcv's transformer layers
+hold attentions, feed-forwards and norms in lists.
+
+Shapes: B clips, T frames, P patches of a frame, C channels. Tokens are (B, 1 + P T, C): a
+class token, then the patches, of which those of one place follow each other in time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from mmengine.model import kaiming_init
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+
+from ..utils.transformer import FFN, build_layer_norm, drop_path_rates, run_blocks
+from .pretrained import load_pretrained
+from .vit_mae import LN
+
+ATTENTION_TYPES = ('divided_space_time', 'space_only', 'joint_space_time')
+
+
+class PatchEmbed(nn.Module):
+    """Patches of each frame as tokens."""
+
+    def __init__(self, patch_size: int, in_channels: int, dims: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(in_channels, dims, patch_size, patch_size)
+        kaiming_init(self.projection, mode='fan_in', nonlinearity='linear')
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, T, H, W) -> (B T, P, C)."""
+        return self.projection(x.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Attention among all tokens (B, N, C), with stochastic depth; without norm and shortcut."""
+
+    def __init__(self, dims: int, num_heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(dims, num_heads, batch_first=True)
+        self.dropout_layer = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        return self.dropout_layer(self.attn(x, x, x, need_weights=False)[0])
+
+
+class TimeAttention(Attention):
+    """Attention of each place with itself at other times; the class token passes by."""
+
+    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
+        super().__init__(dims, num_heads, drop_path)
+        self.frames = frames
+        self.norm = nn.LayerNorm(dims, eps=LN['eps'])  # type: ignore[arg-type]
+        # Zero at first: a ViT's weights then give what they give frames one by one.
+        self.temporal_fc = nn.Linear(dims, dims)
+        nn.init.zeros_(self.temporal_fc.weight)
+        nn.init.zeros_(self.temporal_fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1 + P T, C) -> the same, shortcut added."""
+        patches = x[:, 1:]
+        places = self.norm(patches.unflatten(1, (-1, self.frames)).flatten(0, 1))  # (B P, T, C)
+        changes = self.temporal_fc(super().forward(places))
+        return torch.cat((x[:, :1], patches + changes.reshape(patches.shape)), 1)
+
+
+class SpaceAttention(Attention):
+    """Attention within each frame and the class token, whose results of all frames are averaged."""
+
+    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
+        super().__init__(dims, num_heads, drop_path)
+        self.frames = frames
+        self.norm = nn.LayerNorm(dims, eps=LN['eps'])  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1 + P T, C) -> the same, shortcut added."""
+        frames = rearrange(x[:, 1:], 'b (p t) c -> (b t) p c', t=self.frames)
+        classes = x[:, :1].repeat_interleave(self.frames, 0)  # (B T, 1, C)
+        frames = super().forward(self.norm(torch.cat((classes, frames), 1)))
+        patches = rearrange(frames[:, 1:], '(b t) p c -> b (p t) c', t=self.frames)
+        classes = frames[:, 0].unflatten(0, (-1, self.frames)).mean(1, keepdim=True)
+        return x + torch.cat((classes, patches), 1)
+
+
+class NormedFFN(FFN):
+    """Norm and feed-forward, the norm named as one of its parts."""
+
+    def __init__(self, dims: int, drop_path: float) -> None:
+        super().__init__(dims, 4 * dims)
+        self.dropout_layer = DropPath(drop_path)
+        self.norm = nn.LayerNorm(dims, eps=LN['eps'])  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> the same, shortcut added."""
+        return x + self.dropout_layer(super().forward(self.norm(x)))
+
+
+class DividedBlock(nn.Module):
+    """Attention over time, then over space, then feed-forward; each has its norm."""
+
+    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
+        super().__init__()
+        kinds = (TimeAttention, SpaceAttention)
+        self.attentions = nn.ModuleList(k(dims, num_heads, drop_path, frames) for k in kinds)
+        self.ffns = nn.ModuleList([NormedFFN(dims, drop_path)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1 + P T, C) -> the same."""
+        for part in (*self.attentions, *self.ffns):
+            x = part(x)
+        return x
+
+
+class JointBlock(nn.Module):
+    """One attention over all tokens and feed-forward, with the norms in a list of their own."""
+
+    def __init__(self, dims: int, num_heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList([Attention(dims, num_heads, drop_path)])
+        self.ffns = nn.ModuleList([FFN(dims, 4 * dims)])
+        self.norms = nn.ModuleList(nn.LayerNorm(dims, eps=LN['eps']) for _ in range(2))  # type: ignore[arg-type]
+        self.dropout_layer = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        x = x + self.attentions[0](self.norms[0](x))
+        return x + self.dropout_layer(self.ffns[0](self.norms[1](x)))
+
+
+@MODELS.register_module()
+class TimeSformer(nn.Module):
+    """ViT over the patches of frames.
+
+    Args:
+        num_frames: Frames T of a clip.
+        img_size: Height and width of a frame.
+        patch_size: Height and width of a patch.
+        pretrained: Checkpoint that `init_weights` loads, one of an image ViT or of a
+            TimeSformer. Divided attention over time starts from that over space.
+        embed_dims: Channels C.
+        num_heads: Heads of each attention.
+        num_transformer_layers: Number of blocks.
+        in_channels: Channels of a clip.
+        dropout_ratio: Dropout after the position and after the time codes.
+        transformer_layers: Only None: the blocks follow from `attention_type`.
+        attention_type: 'divided_space_time', 'joint_space_time' or 'space_only'
+            (frames one by one, their class tokens averaged).
+        norm_cfg: Config of the last norm.
+        with_cp: Compute blocks again in the backward pass to save memory.
+
+    Raises:
+        ValueError: Unknown `attention_type`, custom `transformer_layers`, or patches
+            that do not tile the frame.
+    """
+
+    def __init__(
+        self,
+        num_frames: int,
+        img_size: int,
+        patch_size: int,
+        pretrained: str | None = None,
+        embed_dims: int = 768,
+        num_heads: int = 12,
+        num_transformer_layers: int = 12,
+        in_channels: int = 3,
+        dropout_ratio: float = 0.0,
+        transformer_layers: None = None,
+        attention_type: str = 'divided_space_time',
+        norm_cfg: dict[str, Any] = LN,
+        with_cp: bool = False,
+    ) -> None:
+        super().__init__()
+        if attention_type not in ATTENTION_TYPES:
+            raise ValueError(f'attention_type={attention_type!r} is none of {ATTENTION_TYPES}')
+        if transformer_layers is not None:
+            raise ValueError('TimeSformer takes no transformer_layers: set attention_type instead')
+        if img_size % patch_size:
+            raise ValueError(f'img_size={img_size} is no multiple of patch_size={patch_size}')
+        self.num_frames = num_frames
+        self.img_size = img_size
+        self.pretrained = pretrained
+        self.attention_type = attention_type
+        self.with_cp = with_cp
+        self.patch_embed = PatchEmbed(patch_size, in_channels, embed_dims)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
+        positions = (img_size // patch_size) ** 2 + 1
+        self.pos_embed = nn.Parameter(torch.zeros(1, positions, embed_dims))
+        self.drop_after_pos = nn.Dropout(dropout_ratio)
+        if attention_type != 'space_only':
+            self.time_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
+            self.drop_after_time = nn.Dropout(dropout_ratio)
+        self.norm = build_layer_norm(norm_cfg, embed_dims)
+        rates = drop_path_rates(0.1, num_transformer_layers)
+        blocks = (
+            DividedBlock(embed_dims, num_heads, rate, num_frames)
+            if attention_type == 'divided_space_time'
+            else JointBlock(embed_dims, num_heads, rate)
+            for rate in rates
+        )
+        self.transformer_layers = nn.ModuleDict(dict(layers=nn.ModuleList(blocks)))
+
+    def init_weights(self) -> None:
+        """Draw the position codes and the class token, and load `pretrained`."""
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        if self.pretrained:
+            divided = self.attention_type == 'divided_space_time'
+            load_pretrained(self, self.pretrained, divide_attention if divided else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clips (B, c, T, H, W) -> class tokens (B, C).
+
+        Raises:
+            ValueError: Clips of other sizes than the model is made for.
+        """
+        if tuple(x.shape[2:]) != (self.num_frames, self.img_size, self.img_size):
+            raise ValueError(
+                f'TimeSformer with num_frames={self.num_frames} and img_size={self.img_size} '
+                f'takes clips of these sizes, not {tuple(x.shape[2:])} (T, H, W)'
+            )
+        B, T = len(x), self.num_frames
+        x = self.patch_embed(x)
+        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1)
+        x = self.drop_after_pos(x + self.pos_embed)  # (B T, 1 + P, C)
+        if self.attention_type != 'space_only':
+            classes = x[:B, :1]  # before the first block, frames differ in their patches alone
+            x = rearrange(x[:, 1:], '(b t) p c -> (b p) t c', b=B)
+            x = self.drop_after_time(x + self.time_embed)
+            x = torch.cat((classes, rearrange(x, '(b p) t c -> b (p t) c', b=B)), 1)
+        x = run_blocks(self.transformer_layers['layers'], x, self.with_cp)  # type: ignore[arg-type]
+        if self.attention_type == 'space_only':
+            x = x.unflatten(0, (B, T)).mean(1)
+        return self.norm(x)[:, 0]
+
+
+def divide_attention(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Weights of a ViT (names of a joint block) under the names of divided blocks.
+
+    Attention over time and over space both start from the ViT's, with its norm.
+    """
+    renamed = {
+        name.replace('norms.0', 'attentions.0.norm').replace('norms.1', 'ffns.0.norm'): value
+        for name, value in state.items()
+    }
+    copies = {
+        name.replace('attentions.0', 'attentions.1'): value
+        for name, value in renamed.items()
+        if 'attentions.0' in name
+    }
+    return {**renamed, **copies}

@@ -1,0 +1,330 @@
+"""UniFormerV2: the image ViT of CLIP, with global blocks that gather from all frames.
+
+Li, Wang, He, Li, Wang, Wang, Qiao: "UniFormerV2: Spatiotemporal Learning by Arming Image ViTs
+with Video UniFormer", arXiv:2211.09552. Parameter names are those of mmaction2 1.2, which are
+CLIP's where CLIP has the layer.
+
+Shapes: B clips, T frames, L = 1 + P tokens of a frame (a class token and P patches), C channels.
+Tokens come first: (L, B T, C), so that stochastic depth drops what it drops in mmaction2.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from mmengine.model import BaseModule
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+
+from ..utils.transformer import TRUNCATED_NORMAL, drop_path_rates, run_blocks
+from .pretrained import inflate_center, load_pretrained
+
+_ADDRESS = (
+    'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/clipVisualEncoder/'
+)
+WEIGHTS = {
+    'ViT-B/16': f'{_ADDRESS}vit-base-p16-res224_clip-rgb_20221219-b8a5da86.pth',
+    'ViT-L/14': f'{_ADDRESS}vit-large-p14-res224_clip-rgb_20221219-9de7543e.pth',
+    'ViT-L/14_336': f'{_ADDRESS}vit-large-p14-res336_clip-rgb_20221219-d370f9e5.pth',
+}
+
+
+class QuickGELU(nn.Module):
+    """CLIP's approximation of the GELU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+def feed_forward(dims: int, hidden: int, dropout: float | None = None) -> nn.Sequential:
+    """Two linear layers, under CLIP's names."""
+    layers: list[tuple[str, nn.Module]] = [
+        ('c_fc', nn.Linear(dims, hidden)),
+        ('gelu', QuickGELU()),
+        ('c_proj', nn.Linear(hidden, dims)),
+    ]
+    if dropout is not None:
+        layers.insert(2, ('dropout', nn.Dropout(dropout)))
+    return nn.Sequential(OrderedDict(layers))
+
+
+class LocalMHRA(nn.Module):
+    """Affinity of neighbours in time, as a depthwise convolution of fewer channels."""
+
+    def __init__(self, dims: int, reduction: float) -> None:
+        super().__init__()
+        inner = int(dims // reduction)
+        self.pos_embed = nn.Sequential(
+            nn.BatchNorm3d(dims),
+            nn.Conv3d(dims, inner, 1),
+            nn.Conv3d(inner, inner, (3, 1, 1), padding=(1, 0, 0), groups=inner),
+            nn.Conv3d(inner, dims, 1),
+        )
+        # Zero at first: CLIP's weights then give what they give frames one by one.
+        nn.init.zeros_(self.pos_embed[3].weight)
+        nn.init.zeros_(self.pos_embed[3].bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> the same."""
+        return self.pos_embed(x)
+
+
+class LocalBlock(nn.Module):
+    """CLIP's block on each frame, with affinity in time before attention, or around it.
+
+    Args:
+        dims: Channels C.
+        num_heads: Heads of the attention.
+        frames: Frames T.
+        drop_path: Rate of stochastic depth.
+        reduction: Divides the channels of the affinity in time.
+        local: How many times there is affinity in time: 0, 1 or 2.
+    """
+
+    def __init__(
+        self, dims: int, num_heads: int, frames: int, drop_path: float, reduction: float, local: int
+    ) -> None:
+        super().__init__()
+        self.frames = frames
+        self.drop_path = DropPath(drop_path)
+        self.lmhra1 = LocalMHRA(dims, reduction) if local > 0 else None
+        self.lmhra2 = LocalMHRA(dims, reduction) if local > 1 else None
+        self.attn = nn.MultiheadAttention(dims, num_heads)
+        self.ln_1 = nn.LayerNorm(dims)
+        self.mlp = feed_forward(dims, 4 * dims)
+        self.ln_2 = nn.LayerNorm(dims)
+
+    def _in_time(self, x: Tensor, affinity: LocalMHRA | None) -> Tensor:
+        if affinity is None:
+            return x
+        side = int((len(x) - 1) ** 0.5)
+        maps = rearrange(x[1:], '(h w) (b t) c -> b c t h w', h=side, t=self.frames)
+        maps = maps + self.drop_path(affinity(maps))
+        return torch.cat((x[:1], rearrange(maps, 'b c t h w -> (h w) (b t) c')))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(L, B T, C) -> the same."""
+        x = self._in_time(x, self.lmhra1)
+        normed = self.ln_1(x)
+        x = x + self.drop_path(self.attn(normed, normed, normed, need_weights=False)[0])
+        x = self._in_time(x, self.lmhra2)
+        return x + self.drop_path(self.mlp(self.ln_2(x)))
+
+
+class GlobalBlock(nn.Module):
+    """Cross-attention of one token of the clip with all tokens of all frames, and feed-forward.
+
+    Args:
+        dims: Channels C.
+        num_heads: Heads of the attention.
+        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
+        dropout: Dropout within the feed-forward.
+        drop_path: Rate of stochastic depth.
+    """
+
+    def __init__(
+        self, dims: int, num_heads: int, mlp_ratio: float, dropout: float, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.drop_path = DropPath(drop_path)
+        self.attn = nn.MultiheadAttention(dims, num_heads)
+        self.ln_1 = nn.LayerNorm(dims)
+        self.mlp = feed_forward(dims, round(mlp_ratio * dims), dropout)
+        self.ln_2 = nn.LayerNorm(dims)
+        self.ln_3 = nn.LayerNorm(dims)
+        for last in (self.attn.out_proj, self.mlp.c_proj):
+            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """(1, B, C) and (L T, B, C) -> (1, B, C)."""
+        keys = self.ln_3(tokens)
+        x = x + self.drop_path(self.attn(self.ln_1(x), keys, keys, need_weights=False)[0])
+        return x + self.drop_path(self.mlp(self.ln_2(x)))
+
+
+class Transformer(nn.Module):
+    """The local blocks, and the global ones that gather after some of them.
+
+    Args:
+        frames: Frames T.
+        local_blocks: The blocks of the image ViT.
+        return_list: After which of them a global block gathers.
+        dims: Channels C.
+        num_heads: Heads of the global blocks.
+        mlp_ratio: Hidden channels of their feed-forward, as a multiple of C.
+        dropouts: Dropout within each one's feed-forward.
+        drop_path_rate: Stochastic depth of the last of them.
+    """
+
+    def __init__(
+        self,
+        frames: int,
+        local_blocks: Sequence[nn.Module],
+        return_list: Sequence[int],
+        dims: int,
+        num_heads: int,
+        mlp_ratio: float,
+        dropouts: Sequence[float],
+        drop_path_rate: float,
+    ) -> None:
+        super().__init__()
+        self.frames = frames
+        self.return_list = list(return_list)
+        self.resblocks = nn.ModuleList(local_blocks)
+        self.temporal_cls_token = nn.Parameter(torch.zeros(1, 1, dims))
+        self.dpe = nn.ModuleList(
+            nn.Conv3d(dims, dims, 3, padding=1, groups=dims) for _ in return_list
+        )
+        for conv in self.dpe:
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        rates = drop_path_rates(drop_path_rate, len(self.return_list))
+        self.dec = nn.ModuleList(
+            GlobalBlock(dims, num_heads, mlp_ratio, dropout, rate)
+            for dropout, rate in zip(dropouts, rates, strict=False)
+        )
+        self.norm = nn.LayerNorm(dims)
+        self.balance = nn.Parameter(torch.zeros(dims))
+
+    def forward(self, x: Tensor, with_cp: bool = False) -> Tensor:
+        """(L, B T, C) -> (B, C)."""
+        side = int((len(x) - 1) ** 0.5)
+        clip = self.temporal_cls_token.repeat(1, x.shape[1] // self.frames, 1)
+        gathering = iter(zip(self.dpe, self.dec, strict=True))
+        for i, block in enumerate(self.resblocks):
+            x = run_blocks([block], x, with_cp)
+            if i in self.return_list:
+                positions, gather = next(gathering)
+                maps = rearrange(x[1:], '(h w) (b t) c -> b c t h w', h=side, t=self.frames)
+                patches = rearrange(maps + positions(maps), 'b c t h w -> (t h w) b c')
+                classes = rearrange(x[0], '(b t) c -> t b c', t=self.frames)
+                clip = gather(clip, torch.cat((classes, patches)))
+        frames = x[0].unflatten(0, (-1, self.frames)).mean(1)
+        share = self.balance.sigmoid()
+        return self.norm((1 - share) * clip[0] + share * frames)
+
+
+@MODELS.register_module()
+class UniFormerV2(BaseModule):
+    """CLIP's image ViT and global blocks over its frames.
+
+    Args:
+        input_resolution: Height and width of a clip.
+        patch_size: Height and width of a patch.
+        width: Channels of the image ViT.
+        layers: Blocks of the image ViT.
+        heads: Heads of its attention.
+        backbone_drop_path_rate: Stochastic depth of its last block.
+        t_size: Frames T of a clip.
+        kernel_size: Frames that a patch sees with `temporal_downsample`.
+        dw_reduction: Divides the channels of the affinity in time.
+        temporal_downsample: Whether patches halve the frames.
+        no_lmhra: Whether blocks have no affinity in time.
+        double_lmhra: Whether they have it before attention and after, or only before.
+        return_list: Blocks after which a global block gathers.
+        n_layers: Number of global blocks, which is that of `return_list`.
+        n_dim: Their channels, which are `width`.
+        n_head: Heads of their attention.
+        mlp_factor: Hidden channels of their feed-forward, as a multiple of C.
+        drop_path_rate: Stochastic depth of the last of them.
+        mlp_dropout: Dropout within each one's feed-forward.
+        clip_pretrained: Whether `pretrained` is of CLIP.
+        pretrained: Checkpoint that `init_weights` loads, or of CLIP 'ViT-B/16',
+            'ViT-L/14' or 'ViT-L/14_336'. Without one, weights are drawn.
+        with_cp: Compute blocks again in the backward pass to save memory.
+        init_cfg: Initialization, as in mmengine.
+
+    Raises:
+        ValueError: Numbers of global blocks that contradict each other.
+    """
+
+    def __init__(
+        self,
+        input_resolution: int = 224,
+        patch_size: int = 16,
+        width: int = 768,
+        layers: int = 12,
+        heads: int = 12,
+        backbone_drop_path_rate: float = 0.0,
+        t_size: int = 8,
+        kernel_size: int = 3,
+        dw_reduction: float = 1.5,
+        temporal_downsample: bool = False,
+        no_lmhra: bool = True,
+        double_lmhra: bool = False,
+        return_list: Sequence[int] = (8, 9, 10, 11),
+        n_layers: int = 4,
+        n_dim: int = 768,
+        n_head: int = 12,
+        mlp_factor: float = 4.0,
+        drop_path_rate: float = 0.0,
+        mlp_dropout: Sequence[float] = (0.5, 0.5, 0.5, 0.5),
+        clip_pretrained: bool = True,
+        pretrained: str | None = None,
+        with_cp: bool = False,
+        init_cfg: Any = TRUNCATED_NORMAL,
+    ) -> None:
+        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        if not len(return_list) == n_layers <= len(mlp_dropout):
+            raise ValueError(
+                f'n_layers={n_layers} global blocks need as many entries in '
+                f'return_list={list(return_list)} and in mlp_dropout={list(mlp_dropout)}'
+            )
+        self.pretrained = pretrained
+        self.clip_pretrained = clip_pretrained
+        self.input_resolution = input_resolution
+        self.with_cp = with_cp
+        kernel, stride, padding = 1, 1, 0
+        if temporal_downsample:
+            kernel, stride, padding = kernel_size, 2, (kernel_size - 1) // 2
+            t_size //= 2
+        patch = (patch_size, patch_size)
+        self.conv1 = nn.Conv3d(
+            3, width, (kernel, *patch), (stride, *patch), (padding, 0, 0), bias=False
+        )
+        positions = (input_resolution // patch_size) ** 2 + 1
+        self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
+        self.positional_embedding = nn.Parameter(torch.randn(positions, width) * width**-0.5)
+        self.ln_pre = nn.LayerNorm(width)
+        local = 0 if no_lmhra else 1 + double_lmhra
+        blocks = [
+            LocalBlock(width, heads, t_size, rate, dw_reduction, local)
+            for rate in drop_path_rates(backbone_drop_path_rate, layers)
+        ]
+        self.transformer = Transformer(
+            t_size, blocks, return_list, n_dim, n_head, mlp_factor, mlp_dropout, drop_path_rate
+        )
+
+    def init_weights(self) -> None:
+        """Draw the weights, or load `pretrained`."""
+        if not self.pretrained:
+            super().init_weights()
+        else:
+            source = WEIGHTS.get(self.pretrained, self.pretrained)
+            load_pretrained(self, source, inflate_center if self.clip_pretrained else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) -> (B, C).
+
+        Raises:
+            ValueError: Frames of another size or number than the model is made for.
+        """
+        maps = self.conv1(x)
+        T = self.transformer.frames
+        if tuple(x.shape[3:]) != (self.input_resolution,) * 2 or maps.shape[2] % T:
+            raise ValueError(
+                f'UniFormerV2 with input_resolution={self.input_resolution} takes frames of this '
+                f'height and width, {T} (or a multiple) in time after the patch embedding, not '
+                f'clips of {tuple(x.shape[2:])} (T, H, W)'
+            )
+        x = rearrange(maps, 'b c t h w -> (h w) (b t) c')
+        x = torch.cat((self.class_embedding.expand(1, x.shape[1], -1), x))  # (L, B T, C)
+        x = self.ln_pre(x + self.positional_embedding[:, None])
+        return self.transformer(x, self.with_cp)

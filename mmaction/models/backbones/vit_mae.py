@@ -1,0 +1,216 @@
+"""The plain video ViT of VideoMAE.
+
+Tong, Song, Wang, Wang: "VideoMAE: Masked Autoencoders are Data-Efficient Learners for
+Self-Supervised Video Pre-Training", arXiv:2203.12602. VideoMAE V2 (arXiv:2303.16727) has
+the same network. Parameter names are those of mmaction2 1.2.
+
+Shapes: B clips, (T, H, W) the token grid, N = T H W tokens, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+
+from ..utils.transformer import (
+    FFN,
+    TRUNCATED_NORMAL,
+    Attention,
+    build_layer_norm,
+    drop_path_rates,
+    run_blocks,
+)
+from .pretrained import load_pretrained
+
+LN = dict(type='LN', eps=1e-6)
+
+
+def sinusoids(positions: int, dims: int) -> Tensor:
+    """Fixed position codes (1, N, C): sines in the even channels, cosines in the odd ones.
+
+    Source: Vaswani et al., arXiv:1706.03762, section 3.5.
+    """
+    channels = torch.arange(dims, dtype=torch.float64)
+    rates = 10000 ** (-(channels - channels % 2) / dims)
+    angles = torch.arange(positions, dtype=torch.float64)[:, None] * rates
+    return torch.where(channels % 2 == 0, angles.sin(), angles.cos()).float()[None]
+
+
+class PatchEmbed(nn.Module):
+    """Patches of a clip as tokens: (B, c, T', H', W') -> map (B, C, T, H, W)."""
+
+    def __init__(self, channels: int, dims: int, kernel: Any, **kwargs: Any) -> None:
+        super().__init__()
+        self.projection = nn.Conv3d(channels, dims, kernel, **{'stride': kernel, **kwargs})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, c, T', H', W') -> (B, C, T, H, W)."""
+        return self.projection(x)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each after a norm and around a shortcut.
+
+    Args:
+        dims: Channels C.
+        num_heads: Heads of the attention.
+        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
+        norm_cfg: Config of the norms.
+        drop_path: Rate of stochastic depth.
+        init_values: What the two branches are multiplied with at first (LayerScale);
+            0 for no factor.
+        attention: Further arguments of `Attention`; `proj_drop` counts for the
+            feed-forward as well.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        mlp_ratio: float,
+        norm_cfg: dict[str, Any],
+        drop_path: float = 0.0,
+        init_values: float = 0.0,
+        **attention: Any,
+    ) -> None:
+        super().__init__()
+        self.norm1 = build_layer_norm(norm_cfg, dims)
+        self.attn = Attention(dims, num_heads, key_bias=False, **attention)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = build_layer_norm(norm_cfg, dims)
+        self.mlp = FFN(dims, int(dims * mlp_ratio), attention.get('proj_drop', 0.0))
+        if init_values > 0:
+            self.gamma_1 = nn.Parameter(torch.full((dims,), init_values))
+            self.gamma_2 = nn.Parameter(torch.full((dims,), init_values))
+        else:
+            self.gamma_1 = self.gamma_2 = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        x = x + self.drop_path(self.gamma_1 * self.attn(self.norm1(x)))
+        return x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
+
+
+@MODELS.register_module()
+class VisionTransformer(BaseModule):
+    """The encoder of VideoMAE, as it is fine-tuned.
+
+    Args:
+        img_size: Height and width that the position codes are made for; they are
+            interpolated for other sizes.
+        patch_size: Height and width of a patch.
+        in_channels: Channels of a clip.
+        embed_dims: Channels C.
+        depth: Number of blocks.
+        num_heads: Heads of each attention.
+        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
+        qkv_bias: Whether queries and values have a bias.
+        qk_scale: Factor of the products of queries and keys; 1 / sqrt(d) if None.
+        drop_rate: Dropout after the position codes and within the blocks.
+        attn_drop_rate: Dropout of the attention weights.
+        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
+        norm_cfg: Config of the norms.
+        init_values: First factor of each branch; 0 for none.
+        use_learnable_pos_emb: Whether position codes are learnt; else they are sinusoids.
+        num_frames: Frames of a clip.
+        tubelet_size: Frames of a patch.
+        use_mean_pooling: Give the mean of the tokens, then normed; else the first token.
+        pretrained: Checkpoint that `init_weights` loads.
+        return_feat_map: Give the map of all tokens instead.
+        with_cp: Compute blocks again in the backward pass to save memory.
+        init_cfg: Initialization, as in mmengine.
+    """
+
+    def __init__(
+        self,
+        img_size: int = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        embed_dims: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        norm_cfg: dict[str, Any] = LN,
+        init_values: float = 0.0,
+        use_learnable_pos_emb: bool = False,
+        num_frames: int = 16,
+        tubelet_size: int = 2,
+        use_mean_pooling: bool = True,
+        pretrained: str | None = None,
+        return_feat_map: bool = False,
+        with_cp: bool = False,
+        init_cfg: Any = TRUNCATED_NORMAL,
+    ) -> None:
+        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        self.pretrained = pretrained
+        self.patch_embed = PatchEmbed(in_channels, embed_dims, (tubelet_size,) + (patch_size,) * 2)
+        self.grid = (num_frames // tubelet_size,) + (img_size // patch_size,) * 2
+        positions = self.grid[0] * self.grid[1] * self.grid[2]
+        if use_learnable_pos_emb:
+            self.pos_embed = nn.Parameter(torch.zeros(1, positions, embed_dims))
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        else:
+            self.register_buffer('pos_embed', sinusoids(positions, embed_dims))
+        self.pos_drop = nn.Dropout(drop_rate)
+        self.blocks = nn.ModuleList(
+            Block(
+                embed_dims,
+                num_heads,
+                mlp_ratio,
+                norm_cfg,
+                rate,
+                init_values,
+                qkv_bias=qkv_bias,
+                qk_scale=qk_scale,
+                attn_drop=attn_drop_rate,
+                proj_drop=drop_rate,
+            )
+            for rate in drop_path_rates(drop_path_rate, depth)
+        )
+        norm = build_layer_norm(norm_cfg, embed_dims)
+        self.norm = nn.Identity() if use_mean_pooling else norm
+        self.fc_norm = norm if use_mean_pooling else None
+        self.return_feat_map = return_feat_map
+        self.with_cp = with_cp
+
+    def init_weights(self) -> None:
+        """Draw the weights, or load `pretrained`."""
+        super().init_weights()
+        if self.pretrained:
+            load_pretrained(self, self.pretrained)
+
+    def _positions(self, grid: tuple[int, int, int]) -> Tensor:
+        """Position codes (1, N, C) of a grid; bicubic where it is not that of `img_size`."""
+        if grid[0] != self.grid[0]:
+            raise ValueError(
+                f'the clip has {grid[0]} patches in time, but position codes for {self.grid[0]}: '
+                'set num_frames of the backbone to the frames that the pipeline samples'
+            )
+        if grid == self.grid:
+            return self.pos_embed
+        codes = self.pos_embed.unflatten(1, self.grid)[0].permute(0, 3, 1, 2)  # (T, C, H, W)
+        codes = F.interpolate(codes, size=grid[1:], mode='bicubic', align_corners=False)
+        return codes.permute(0, 2, 3, 1).flatten(0, 2)[None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Clips (B, c, T', H', W') -> (B, C), or the map (B, C, T, H, W)."""
+        x = self.patch_embed(x)
+        grid = tuple(x.shape[2:])
+        x = x.flatten(2).transpose(1, 2)  # (B, C, T, H, W) -> (B, N, C)
+        x = self.pos_drop(x + self._positions(grid))  # type: ignore[arg-type]
+        x = self.norm(run_blocks(self.blocks, x, self.with_cp))
+        if self.return_feat_map:
+            return x.transpose(1, 2).unflatten(2, grid)
+        return x[:, 0] if self.fc_norm is None else self.fc_norm(x.mean(1))

@@ -1,0 +1,50 @@
+"""The head of MViT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+
+from .timesformer_head import TimeSformerHead
+
+
+@MODELS.register_module()
+class MViTHead(TimeSformerHead):
+    """`TimeSformerHead` on the class token of the last scale, or on its pooled map.
+
+    Args:
+        num_classes: Number of classes K.
+        in_channels: Channels C of the last scale.
+        dropout_ratio: Dropout before the classifier.
+        init_scale: Factor of the classifier's first weights and bias.
+        with_cls_token: Whether the backbone gives class tokens.
+        kwargs: Further arguments of `TimeSformerHead`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        *args: Any,
+        dropout_ratio: float = 0.5,
+        init_scale: float = 1.0,
+        with_cls_token: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, in_channels, *args, dropout_ratio=dropout_ratio, **kwargs)
+        self.init_scale = init_scale
+        self.with_cls_token = with_cls_token
+
+    def init_weights(self) -> None:
+        """Truncated normal weights and a bias of 0.02, both scaled."""
+        super().init_weights()
+        self.fc_cls.weight.data.mul_(self.init_scale)
+        nn.init.constant_(self.fc_cls.bias, 0.02 * self.init_scale)
+
+    def forward(self, x: Any, **kwargs: Any) -> Tensor:
+        """Output of each scale, (map, class token) or a map (N, C, T, H, W) -> logits (N, K)."""
+        last = x[-1]
+        return super().forward(last[1] if self.with_cls_token else last.mean((2, 3, 4)))

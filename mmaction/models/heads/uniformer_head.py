@@ -1,0 +1,73 @@
+"""The head of UniFormerV2, which starts from classes of Kinetics-710."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.fileio import load
+from mmengine.logging import print_log
+from mmengine.runner.checkpoint import _load_checkpoint_with_prefix
+
+from mmaction.registry import MODELS
+
+from .timesformer_head import TimeSformerHead
+
+
+@MODELS.register_module()
+class UniFormerHead(TimeSformerHead):
+    """`TimeSformerHead` that can start from the head of a model with more classes.
+
+    Args:
+        num_classes: Number of classes K.
+        in_channels: Channels C of the vector.
+        channel_map: JSON file with a list of K numbers: which class of the pretrained
+            head each class is.
+        init_cfg: Initialization; `dict(type='Pretrained', checkpoint=...)` loads the
+            head of that checkpoint by `channel_map`.
+        kwargs: Further arguments of `TimeSformerHead`.
+
+    Raises:
+        ValueError: A pretrained head without a `channel_map`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        *args: Any,
+        channel_map: str | None = None,
+        init_cfg: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, in_channels, *args, init_cfg=init_cfg, **kwargs)
+        if self._pretrained and channel_map is None:
+            raise ValueError(
+                'UniFormerHead: init_cfg of type Pretrained needs channel_map, a JSON file with '
+                f'the pretrained class of each of the {num_classes} classes'
+            )
+        self.channel_map = channel_map
+
+    @property
+    def _pretrained(self) -> bool:
+        return isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
+
+    def init_weights(self) -> None:
+        """Draw the classifier, or take its classes from the pretrained one.
+
+        Raises:
+            ValueError: `channel_map` does not name one pretrained class for each class.
+        """
+        if not self._pretrained:
+            super().init_weights()
+            return
+        source = self.init_cfg['checkpoint']
+        chosen = load(self.channel_map)
+        state = _load_checkpoint_with_prefix('cls_head.', source, map_location='cpu')
+        weight = state['fc_cls.weight']
+        if len(chosen) != self.num_classes or not all(0 <= i < len(weight) for i in chosen):
+            raise ValueError(
+                f'{self.channel_map} lists {len(chosen)} classes; it must list {self.num_classes}, '
+                f'each from 0 to {len(weight) - 1}, the classes of {source}'
+            )
+        self.load_state_dict({name: value[chosen] for name, value in state.items()})
+        print_log(f'Took {len(chosen)} of {len(weight)} classes from {source}', logger='current')

@@ -1,0 +1,153 @@
+"""What the video transformers of mmaction2 share, under its parameter names.
+
+Shapes: B clips (or frames, or windows), N tokens, C channels, h heads, d channels of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+__all__ = [
+    'FFN',
+    'Attention',
+    'build_layer_norm',
+    'check_keys',
+    'drop_path_rates',
+    'run_blocks',
+]
+
+# The random weights that most of these backbones start from
+TRUNCATED_NORMAL = (
+    dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+    dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
+)
+
+
+def check_keys(arch: str | Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The settings of an architecture that is given by its name or as a dict.
+
+    Raises:
+        ValueError: The name is unknown, or the dict lacks a key.
+    """
+    if isinstance(arch, str):
+        if arch.lower() not in known:
+            raise ValueError(f'arch={arch!r} is none of {sorted(known)}; a dict of sizes works too')
+        return known[arch.lower()]
+    missing = sorted(set(next(iter(known.values()))) - set(arch))
+    if missing:
+        raise ValueError(f'arch={dict(arch)} lacks {missing}')
+    return arch
+
+
+def build_layer_norm(norm_cfg: Mapping[str, Any], dims: int) -> nn.LayerNorm:
+    """A layer norm by its config, such as `dict(type='LN', eps=1e-6)`.
+
+    Raises:
+        ValueError: The config is of another norm.
+    """
+    if norm_cfg.get('type') not in ('LN', 'LayerNorm'):
+        raise ValueError(f"norm_cfg={dict(norm_cfg)}: a transformer takes type='LN'")
+    return nn.LayerNorm(dims, **{key: norm_cfg[key] for key in norm_cfg if key != 'type'})
+
+
+def drop_path_rates(rate: float, depth: int) -> list[float]:
+    """Stochastic depth of each block: from 0 at the first to `rate` at the last."""
+    return [rate * i / max(depth - 1, 1) for i in range(depth)]
+
+
+class Attention(nn.Module):
+    """Self-attention of all tokens with one another.
+
+    Args:
+        dims: Channels C.
+        num_heads: Heads h.
+        qkv_bias: Whether queries, keys and values have a bias.
+        key_bias: Whether keys have one too. Without it (which changes no attention
+            weight) the biases are parameters `q_bias` and `v_bias`, as in BEiT.
+        qk_scale: Factor of the products; 1 / sqrt(d) if None.
+        attn_drop: Dropout of the attention weights.
+        proj_drop: Dropout of the output.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        qkv_bias: bool = True,
+        key_bias: bool = True,
+        qk_scale: float | None = None,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.scale = qk_scale or None
+        self.attn_drop = attn_drop
+        if qkv_bias and not key_bias:
+            self.q_bias = nn.Parameter(torch.zeros(dims))
+            self.v_bias = nn.Parameter(torch.zeros(dims))
+        self.qkv = nn.Linear(dims, dims * 3, bias=qkv_bias and key_bias)
+        self.proj = nn.Linear(dims, dims)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def qkv_of(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> queries, keys and values (3, B, h, N, d)."""
+        bias = self.qkv.bias
+        if hasattr(self, 'q_bias'):
+            bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
+        qkv = F.linear(x, self.qkv.weight, bias)
+        return qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        q, k, v = self.qkv_of(x)
+        drop = self.attn_drop if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, scale=self.scale)
+        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))  # (B, h, N, d) -> (B, N, C)
+
+
+class FFN(nn.Module):
+    """Two linear layers with a GELU between, under the names of mmcv's module.
+
+    Args:
+        dims: Channels C.
+        hidden: Channels between the layers.
+        drop: Dropout after each layer.
+    """
+
+    def __init__(self, dims: int, hidden: int, drop: float = 0.0) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Sequential(nn.Linear(dims, hidden), nn.GELU(), nn.Dropout(drop)),
+            nn.Linear(hidden, dims),
+            nn.Dropout(drop),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) -> (..., C)."""
+        return self.layers(x)
+
+
+def run_blocks(blocks: Iterable[nn.Module], x: Any, with_cp: bool = False) -> Any:
+    """Blocks one after the other.
+
+    Args:
+        blocks: Each takes what the one before gives.
+        x: Input of the first.
+        with_cp: Compute what is within a block again in the backward pass, instead of
+            keeping it. A block with BatchNorm is kept: its statistics must move once.
+    """
+    for block in blocks:
+        again = with_cp and block.training and torch.is_grad_enabled()
+        if again and not any(isinstance(module, _BatchNorm) for module in block.modules()):
+            x = checkpoint(block, x, use_reentrant=False)
+        else:
+            x = block(x)
+    return x
