@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 
-from ..utils.transformer import build_layer_norm, check_keys, drop_path_rates, run_blocks
-from .pretrained import load_pretrained
+from ..common.pretrained import load_pretrained
+from ..common.transformer import build_layer_norm, check_keys, drop_path_rates, run_blocks
 from .vit_mae import LN, PatchEmbed
 
 Size3 = tuple[int, int, int]
@@ -279,7 +279,7 @@ class MViT(BaseModule):
         mlp_ratio: float = 4.0,
         qkv_bias: bool = True,
         norm_cfg: Mapping[str, Any] = LN,
-        patch_cfg: Mapping[str, Any] = dict(  # noqa: B006 (never written to)
+        patch_cfg: Mapping[str, Any] = dict(
             kernel_size=(3, 7, 7), stride=(2, 4, 4), padding=(1, 3, 3)
         ),
         with_cp: bool = False,
@@ -310,7 +310,11 @@ class MViT(BaseModule):
         self.with_cp = with_cp
         patch = {key: _triple(patch_cfg[key]) for key in ('kernel_size', 'stride', 'padding')}
         self.patch_embed = PatchEmbed(
-            in_channels, dims, patch['kernel_size'], stride=patch['stride'], padding=patch['padding']
+            in_channels,
+            dims,
+            patch['kernel_size'],
+            stride=patch['stride'],
+            padding=patch['padding'],
         )
         sizes = zip((temporal_size, spatial_size, spatial_size), *patch.values(), strict=True)
         grid: Any = tuple((n + 2 * pad - kernel) // step + 1 for n, kernel, step, pad in sizes)

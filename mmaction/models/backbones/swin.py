@@ -24,14 +24,14 @@ from torchvision.models.video.swin_transformer import PatchEmbed3d, ShiftedWindo
 
 from mmaction.registry import MODELS
 
-from ..utils.transformer import (
+from ..common.pretrained import load_pretrained
+from ..common.transformer import (
     TRUNCATED_NORMAL,
     build_layer_norm,
     check_keys,
     drop_path_rates,
     run_blocks,
 )
-from .pretrained import load_pretrained
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
@@ -131,7 +131,7 @@ class SwinTransformer3D(BaseModule):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
-        norm_cfg: Mapping[str, Any] = dict(type='LN'),  # noqa: B006 (never written to)
+        norm_cfg: Mapping[str, Any] = dict(type='LN'),
         patch_norm: bool = True,
         frozen_stages: int = -1,
         with_cp: bool = False,

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 
-from ..utils.transformer import FFN, build_layer_norm, drop_path_rates, run_blocks
-from .pretrained import load_pretrained
+from ..common.pretrained import load_pretrained
+from ..common.transformer import FFN, build_layer_norm, drop_path_rates, run_blocks
 from .vit_mae import LN
 
 ATTENTION_TYPES = ('divided_space_time', 'space_only', 'joint_space_time')
@@ -41,15 +41,17 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention among all tokens (B, N, C), with stochastic depth; without norm and shortcut."""
+    """Attention among all tokens, with stochastic depth; without a shortcut."""
 
-    def __init__(self, dims: int, num_heads: int, drop_path: float) -> None:
+    def __init__(self, dims: int, num_heads: int, drop_path: float, normed: bool = False) -> None:
         super().__init__()
+        self.norm = nn.LayerNorm(dims, eps=1e-6) if normed else nn.Identity()
         self.attn = nn.MultiheadAttention(dims, num_heads, batch_first=True)
         self.dropout_layer = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
+        x = self.norm(x)
         return self.dropout_layer(self.attn(x, x, x, need_weights=False)[0])
 
 
@@ -57,9 +59,8 @@ class TimeAttention(Attention):
     """Attention of each place with itself at other times; the class token passes by."""
 
     def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
-        super().__init__(dims, num_heads, drop_path)
+        super().__init__(dims, num_heads, drop_path, normed=True)
         self.frames = frames
-        self.norm = nn.LayerNorm(dims, eps=LN['eps'])  # type: ignore[arg-type]
         # Zero at first: a ViT's weights then give what they give frames one by one.
         self.temporal_fc = nn.Linear(dims, dims)
         nn.init.zeros_(self.temporal_fc.weight)
@@ -68,7 +69,7 @@ class TimeAttention(Attention):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1 + P T, C) -> the same, shortcut added."""
         patches = x[:, 1:]
-        places = self.norm(patches.unflatten(1, (-1, self.frames)).flatten(0, 1))  # (B P, T, C)
+        places = patches.unflatten(1, (-1, self.frames)).flatten(0, 1)  # (B P, T, C)
         changes = self.temporal_fc(super().forward(places))
         return torch.cat((x[:, :1], patches + changes.reshape(patches.shape)), 1)
 
@@ -77,15 +78,14 @@ class SpaceAttention(Attention):
     """Attention within each frame and the class token, whose results of all frames are averaged."""
 
     def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
-        super().__init__(dims, num_heads, drop_path)
+        super().__init__(dims, num_heads, drop_path, normed=True)
         self.frames = frames
-        self.norm = nn.LayerNorm(dims, eps=LN['eps'])  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1 + P T, C) -> the same, shortcut added."""
         frames = rearrange(x[:, 1:], 'b (p t) c -> (b t) p c', t=self.frames)
         classes = x[:, :1].repeat_interleave(self.frames, 0)  # (B T, 1, C)
-        frames = super().forward(self.norm(torch.cat((classes, frames), 1)))
+        frames = super().forward(torch.cat((classes, frames), 1))
         patches = rearrange(frames[:, 1:], '(b t) p c -> b (p t) c', t=self.frames)
         classes = frames[:, 0].unflatten(0, (-1, self.frames)).mean(1, keepdim=True)
         return x + torch.cat((classes, patches), 1)
@@ -97,7 +97,7 @@ class NormedFFN(FFN):
     def __init__(self, dims: int, drop_path: float) -> None:
         super().__init__(dims, 4 * dims)
         self.dropout_layer = DropPath(drop_path)
-        self.norm = nn.LayerNorm(dims, eps=LN['eps'])  # type: ignore[arg-type]
+        self.norm = nn.LayerNorm(dims, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> the same, shortcut added."""
@@ -127,7 +127,7 @@ class JointBlock(nn.Module):
         super().__init__()
         self.attentions = nn.ModuleList([Attention(dims, num_heads, drop_path)])
         self.ffns = nn.ModuleList([FFN(dims, 4 * dims)])
-        self.norms = nn.ModuleList(nn.LayerNorm(dims, eps=LN['eps']) for _ in range(2))  # type: ignore[arg-type]
+        self.norms = nn.ModuleList(nn.LayerNorm(dims, eps=1e-6) for _ in range(2))
         self.dropout_layer = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:

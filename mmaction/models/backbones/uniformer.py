@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 
-from ..utils.transformer import TRUNCATED_NORMAL, Attention, drop_path_rates, run_blocks
-from .pretrained import inflate_center, load_pretrained
+from ..common.pretrained import inflate_center, load_pretrained
+from ..common.transformer import TRUNCATED_NORMAL, Attention, drop_path_rates, run_blocks
 
 _ADDRESS = 'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv1/'
 WEIGHTS = {

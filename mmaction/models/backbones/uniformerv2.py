@@ -22,12 +22,10 @@ from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 
-from ..utils.transformer import TRUNCATED_NORMAL, drop_path_rates, run_blocks
-from .pretrained import inflate_center, load_pretrained
+from ..common.pretrained import inflate_center, load_pretrained
+from ..common.transformer import TRUNCATED_NORMAL, drop_path_rates, run_blocks
 
-_ADDRESS = (
-    'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/clipVisualEncoder/'
-)
+_ADDRESS = 'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/clipVisualEncoder/'
 WEIGHTS = {
     'ViT-B/16': f'{_ADDRESS}vit-base-p16-res224_clip-rgb_20221219-b8a5da86.pth',
     'ViT-L/14': f'{_ADDRESS}vit-large-p14-res224_clip-rgb_20221219-9de7543e.pth',

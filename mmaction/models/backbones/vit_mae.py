@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 
-from ..utils.transformer import (
+from ..common.pretrained import load_pretrained
+from ..common.transformer import (
     FFN,
     TRUNCATED_NORMAL,
     Attention,
@@ -27,7 +28,6 @@ from ..utils.transformer import (
     drop_path_rates,
     run_blocks,
 )
-from .pretrained import load_pretrained
 
 LN = dict(type='LN', eps=1e-6)
 

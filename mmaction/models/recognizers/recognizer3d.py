@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -59,7 +60,11 @@ class Recognizer3D(BaseRecognizer):
         """The backbone on all views, at most `at_once` at a time."""
         if at_once is None or at_once >= len(views):
             return self.backbone(views)
-        parts = [self.backbone(part) for part in views.split(at_once)]
-        if isinstance(parts[0], Tensor):
-            return torch.cat(parts)
-        return tuple(torch.cat(maps) for maps in zip(*parts, strict=True))
+        return _concatenate([self.backbone(part) for part in views.split(at_once)])
+
+
+def _concatenate(parts: Sequence[Any]) -> Any:
+    """Tensors, or tuples and lists of them, one behind the other along the views."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat(tuple(parts))
+    return type(parts[0])(_concatenate(same) for same in zip(*parts, strict=True))

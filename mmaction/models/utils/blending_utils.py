@@ -81,7 +81,8 @@ class BaseMiniBatchBlending(ABC):
 def _check_alpha(alpha: float) -> Beta:
     if alpha <= 0:
         raise ValueError(f'alpha={alpha} must be positive')
-    return Beta(float(alpha), float(alpha))
+    with torch.device('cpu'):  # also where a model is built on another device, or on none
+        return Beta(float(alpha), float(alpha))
 
 
 @MODELS.register_module()

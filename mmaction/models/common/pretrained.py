@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mmengine.logging import print_log
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-from .dualformer import bare_state_dict
+from mmaction.utils.checkpoint_reading import CheckpointError, read_checkpoint
+
+from ..backbones.dualformer import bare_state_dict
 
 Translation = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 
@@ -22,15 +23,15 @@ def load_pretrained(model: nn.Module, source: str, translate: Translation | None
         translate: Brings its entries, by their bare names, to those of `model`.
 
     Raises:
-        ValueError: None of its weights fits.
+        CheckpointError: It cannot be read or fetched, or none of its weights fits.
     """
-    state = bare_state_dict(CheckpointLoader.load_checkpoint(source, map_location='cpu'))
+    state = bare_state_dict(read_checkpoint(source))
     if translate is not None:
         state = translate(state, model)
     own = model.state_dict()
     fits = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     if not fits:
-        raise ValueError(
+        raise CheckpointError(
             f'{source} has no weight that fits {type(model).__name__}: its first names are '
             f'{list(state)[:3]}, those of the model {list(own)[:3]}'
         )

@@ -1,0 +1,22 @@
+"""TimeSformer against mmaction2 1.2: names, shapes, outputs, gradients."""
+
+import pytest
+
+from tests import zoo
+from tests.models.backbones.reference import cases_of, check_case
+
+
+@pytest.mark.parametrize('name', zoo.names_of('timesformer', distinct=True))
+def test_names_and_shapes_are_mmaction2s(name):
+    zoo.check_names(name)
+
+
+@pytest.mark.parametrize('case', cases_of('timesformer'))
+def test_outputs_and_gradients_are_mmaction2s(case):
+    check_case(case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', zoo.names_of('timesformer', probed=True))
+def test_scores_are_mmaction2s(name):
+    zoo.check_scores(name)
