@@ -1,79 +1,32 @@
-# Diving48 V2 as frames: 32 frames, every 4th; tested on 4 clips of three crops.
+# Diving48 V2 as frames: 32 frames, every 4th; validated on 4 clips, tested on 4 of three crops.
+_base_ = 'clips.py'
+
 data_root = '{{$DATA_ROOT:data/diving48}}'
 # The folder in data_root, or anywhere, that the paths in the lists start from.
 frames = 'rawframes'
 
 clip = dict(clip_len=32, frame_interval=4, test_sampling='segment_centers')
+four_clips = dict(type='SampleFrames', **clip, num_clips=4, test_mode=True)
 
+# No class tells left from right: clips are flipped.
 train_pipeline = [
     dict(type='SampleFrames', **clip),
     dict(type='RawFrameDecode'),
-    dict(type='Resize', scale=(-1, 256)),
-    dict(type='RandomResizedCrop'),
-    dict(type='Resize', scale=(224, 224), keep_ratio=False),
-    # No class tells left from right.
-    dict(type='Flip', flip_ratio=0.5),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    *_base_.train_crops,
 ]
-val_pipeline = [
-    dict(type='SampleFrames', **clip, num_clips=1, test_mode=True),
-    dict(type='RawFrameDecode'),
-    dict(type='Resize', scale=(-1, 256)),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
-]
+val_pipeline = [four_clips, dict(type='RawFrameDecode'), *_base_.val_crops]
 test_pipeline = [
-    dict(type='SampleFrames', **clip, num_clips=4, test_mode=True),
+    four_clips,
     dict(type='RawFrameDecode'),
     dict(type='Resize', scale=(-1, 224)),
     dict(type='ThreeCrop', crop_size=224),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    *_base_.pack,
 ]
 
+source = dict(type='RawframeDataset', data_root=data_root, data_prefix=dict(img=frames))
+held_out = dict(ann_file='test_rawframes.txt', **source)
 train_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=True),
-    dataset=dict(
-        type='RawframeDataset',
-        data_root=data_root,
-        ann_file='train_rawframes.txt',
-        data_prefix=dict(img=frames),
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(ann_file='train_rawframes.txt', pipeline=train_pipeline, **source)
 )
-val_dataloader = dict(
-    batch_size=8,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=False),
-    dataset=dict(
-        type='RawframeDataset',
-        data_root=data_root,
-        ann_file='test_rawframes.txt',
-        data_prefix=dict(img=frames),
-        pipeline=val_pipeline,
-        test_mode=True,
-    ),
-)
-test_dataloader = dict(
-    batch_size=2,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=False),
-    dataset=dict(
-        type='RawframeDataset',
-        data_root=data_root,
-        ann_file='test_rawframes.txt',
-        data_prefix=dict(img=frames),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
-)
-
-val_evaluator = dict(type='AccMetric')
-test_evaluator = val_evaluator
+val_dataloader = dict(dataset=dict(pipeline=val_pipeline, **held_out))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline, **held_out))

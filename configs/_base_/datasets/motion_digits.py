@@ -1,80 +1,49 @@
 # Motion Digits (tools/data/motion_digits): 8 frames, every 2nd; tested on 3 clips.
+_base_ = 'clips.py'
+
 data_root = '{{$DATA_ROOT:data/motion_digits}}'
 
-clip = dict(clip_len=8, frame_interval=2, test_sampling='segment_centers')
-size = dict(scale=(48, 48), keep_ratio=False)
+clip = dict(type='SampleFrames', clip_len=8, frame_interval=2, test_sampling='segment_centers')
+resize = dict(type='Resize', scale=(48, 48), keep_ratio=False)
 # A mirrored motion is another class: left and right, up and down, clockwise and counter-clockwise.
 mirrored = {0: 1, 1: 0, 4: 5, 5: 4}
 upside_down = {2: 3, 3: 2, 4: 5, 5: 4}
 
 train_pipeline = [
     dict(type='DecordInit'),
-    dict(type='SampleFrames', **clip),
+    clip,
     dict(type='DecordDecode'),
-    dict(type='Resize', **size),
+    resize,
     dict(type='RandomCrop', size=40),
     dict(type='Flip', flip_ratio=0.5, flip_label_map=mirrored),
     dict(type='Flip', flip_ratio=0.5, direction='vertical', flip_label_map=upside_down),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
+    *_base_.pack,
 ]
-val_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', **clip, num_clips=1, test_mode=True),
-    dict(type='DecordDecode'),
-    dict(type='Resize', **size),
-    dict(type='CenterCrop', crop_size=40),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
-]
-test_pipeline = [
-    dict(type='DecordInit'),
-    dict(type='SampleFrames', **clip, num_clips=3, test_mode=True),
-    dict(type='DecordDecode'),
-    dict(type='Resize', **size),
-    dict(type='CenterCrop', crop_size=40),
-    dict(type='FormatShape', input_format='NCTHW'),
-    dict(type='PackActionInputs'),
-]
+val_pipeline, test_pipeline = (
+    [
+        dict(type='DecordInit'),
+        dict(num_clips=num_clips, test_mode=True, **clip),
+        dict(type='DecordDecode'),
+        resize,
+        dict(type='CenterCrop', crop_size=40),
+        *_base_.pack,
+    ]
+    for num_clips in (1, 3)
+)
 
+source = dict(type='VideoDataset', data_root=data_root)
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=True),
-    dataset=dict(
-        type='VideoDataset',
-        data_root=data_root,
-        ann_file='train.txt',
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(ann_file='train.txt', pipeline=train_pipeline, **source),
 )
 val_dataloader = dict(
     batch_size=40,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=False),
-    dataset=dict(
-        type='VideoDataset',
-        data_root=data_root,
-        ann_file='val.txt',
-        pipeline=val_pipeline,
-        test_mode=True,
-    ),
+    dataset=dict(ann_file='val.txt', pipeline=val_pipeline, **source),
 )
 test_dataloader = dict(
     batch_size=20,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=False),
-    dataset=dict(
-        type='VideoDataset',
-        data_root=data_root,
-        ann_file='val.txt',
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+    dataset=dict(ann_file='val.txt', pipeline=test_pipeline, **source),
 )
-
-val_evaluator = dict(type='AccMetric')
-test_evaluator = val_evaluator

@@ -1,5 +1,7 @@
 # 30 epochs of AdamW for 8 GPUs x 8 clips: linear warm-up, then cosine by epoch to 0.
 optim_wrapper = dict(
+    # The release trains in fp16 by apex (O1), PyTorch's autocast with loss scaling is the same.
+    # On GPUs that have it bf16 needs no loss scaling: --amp bf16.
     type='AmpOptimWrapper',
     dtype='float16',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.02),
@@ -15,18 +17,12 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.1,
-        by_epoch=True,
-        begin=0,
-        end=2.5,
-        convert_to_iter_based=True,
-    ),
-    dict(type='CosineAnnealingLR', T_max=30, eta_min=0, by_epoch=True, begin=0, end=30),
+    dict(type='WarmupLR', start_factor=0.1, end=2.5, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=30, eta_min=0, end=30),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_begin=1, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
+# Clips of an update, 8 GPUs x 8: accumulated batches count (--auto-scale-lr).
 auto_scale_lr = dict(enable=False, base_batch_size=64)

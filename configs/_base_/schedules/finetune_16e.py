@@ -1,7 +1,10 @@
+# Fine-tuning on HMDB51 and UCF101: 16 epochs, 16 clips per GPU and update.
 _base_ = 'finetune_30e.py'
 
+optim_wrapper = dict(optimizer=dict(weight_decay=0.1))
+auto_scale_lr = dict(base_batch_size=128)
 param_scheduler = [
     _base_.param_scheduler[0],
-    dict(type='CosineAnnealingLR', T_max=16, eta_min=0, by_epoch=True, begin=0, end=16),
+    dict(_base_.param_scheduler[1], T_max=16, end=16),
 ]
 train_cfg = dict(max_epochs=16)

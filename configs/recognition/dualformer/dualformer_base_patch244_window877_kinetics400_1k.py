@@ -8,6 +8,6 @@ _base_ = [
 # The 2-D weights to start from: --cfg-options model.backbone.pretrained=...
 imagenet_weights = 'timm://twins_svt_large.in1k'
 
-# 8 clips per GPU and step, as 2 x 4.
+# 8 clips per GPU and update, as 2 x 4.
 train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(accumulative_counts=2, optimizer=dict(weight_decay=0.05))

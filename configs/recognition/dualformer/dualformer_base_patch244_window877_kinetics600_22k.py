@@ -10,6 +10,6 @@ imagenet_weights = 'timm://twins_svt_large.in1k'
 
 model = dict(cls_head=dict(num_classes=600))
 
-# 8 clips per GPU and step, as 2 x 4.
+# 8 clips per GPU and update, as 2 x 4.
 train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(accumulative_counts=2, optimizer=dict(lr=5e-4, weight_decay=0.05))

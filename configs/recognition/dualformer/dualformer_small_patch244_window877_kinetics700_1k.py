@@ -11,6 +11,6 @@ imagenet_weights = 'timm://twins_svt_base.in1k'
 
 model = dict(cls_head=dict(num_classes=700))
 
-# 8 clips per GPU and step, as 2 x 4.
+# 8 clips per GPU and update, as 2 x 4.
 train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(accumulative_counts=2)

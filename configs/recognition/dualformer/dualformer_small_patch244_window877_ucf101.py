@@ -11,8 +11,7 @@ model = dict(
     cls_head=dict(num_classes=101),
     data_preprocessor=dict(mean=[104, 117, 128], std=[1, 1, 1]),
 )
-
-# 8 clips per GPU and step, as 4 x 2.
-train_dataloader = dict(batch_size=2)
-optim_wrapper = dict(accumulative_counts=4, optimizer=dict(weight_decay=0.05))
+# 16 clips per GPU and update, as 4 x 4.
+train_dataloader = dict(batch_size=4)
+optim_wrapper = dict(accumulative_counts=4)
 load_from = 'checkpoints/k400/dualformer_small_patch244_window877.pth'

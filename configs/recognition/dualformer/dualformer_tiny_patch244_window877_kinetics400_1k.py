@@ -9,14 +9,4 @@ _base_ = [
 imagenet_weights = 'timm://twins_svt_small.in1k'
 
 # Tiny warms up for 3 epochs instead of 2.5.
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=0.1,
-        by_epoch=True,
-        begin=0,
-        end=3,
-        convert_to_iter_based=True,
-    ),
-    dict(type='CosineAnnealingLR', T_max=30, eta_min=0, by_epoch=True, begin=0, end=30),
-]
+param_scheduler = [dict(_base_.param_scheduler[0], end=3), _base_.param_scheduler[1]]

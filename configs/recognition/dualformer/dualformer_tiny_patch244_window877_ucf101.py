@@ -13,4 +13,5 @@ train_pipeline, val_pipeline, test_pipeline = (
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+optim_wrapper = dict(optimizer=dict(weight_decay=0.05))
 load_from = 'checkpoints/k400/dualformer_tiny_patch244_window877.pth'

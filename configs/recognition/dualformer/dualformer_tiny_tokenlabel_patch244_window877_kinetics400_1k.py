@@ -14,6 +14,6 @@ model = dict(
     ),
 )
 
-# 8 clips per GPU and step, as 2 x 4.
-train_dataloader = dict(batch_size=4)
+# 16 clips per GPU and update, as 2 x 8.
 optim_wrapper = dict(accumulative_counts=2)
+auto_scale_lr = dict(base_batch_size=128)

@@ -114,25 +114,18 @@ def _warm_up(section: Section) -> list[dict[str, Any]]:
     by_epoch = bool(section.take('warmup_by_epoch', False))
     if kind is None:
         return []
-    if kind not in ('linear', 'constant'):
+    if kind not in ('linear', 'constant', 'exp'):
         raise ConfigError(
-            f"config key lr_config.warmup: {kind!r} has no counterpart here; 'linear' and "
-            "'constant' have"
+            f"config key lr_config.warmup: {kind!r} has no counterpart here; 'linear', 'constant' "
+            "and 'exp' have"
         )
     if not isinstance(length, (int, float)) or length <= 0:
         raise ConfigError(
             f'config key lr_config.warmup_iters: {length!r} must be above 0 with warmup={kind!r}'
         )
-    span: dict[str, Any]
-    if by_epoch:
-        span = dict(by_epoch=True, begin=0, end=length, convert_to_iter_based=True)
-    else:
-        # The full rate is reached after `length` steps, as in mmcv; mmengine's `end` is
-        # the step after that.
-        span = dict(by_epoch=False, begin=0, end=int(length) + 1)
-    if kind == 'constant':
-        return [dict(type='ConstantLR', factor=ratio, **span)]
-    return [dict(type='LinearLR', start_factor=ratio, **span)]
+    span = dict(convert_to_iter_based=True) if by_epoch else dict(by_epoch=False)
+    policy = {} if kind == 'linear' else dict(policy=kind)
+    return [dict(type='WarmupLR', **policy, start_factor=ratio, end=length, **span)]
 
 
 def _policy(policy: str, section: Section, epochs: int, by_epoch: bool) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from .amp import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
 from .constructor import DefaultOptimWrapperConstructor
 from .layer_decay import LearningRateDecayOptimizerConstructor
+from .warmup import WarmupLR
 
 __all__ = [
     'AmpOptimWrapper',
@@ -10,4 +11,5 @@ __all__ = [
     'DefaultOptimWrapperConstructor',
     'LearningRateDecayOptimizerConstructor',
     'OptimWrapper',
+    'WarmupLR',
 ]
