@@ -229,7 +229,7 @@ FULL_DISK = """
     import sys, torch
     from pathlib import Path
     from mmaction.engine.runner.checkpoint import load_checkpoint_file, save_checkpoint_file
-    from mmaction.utils.cli import CheckpointError
+    from mmaction.errors import CheckpointError
     folder = Path(sys.argv[1])
     save_checkpoint_file({'w': torch.zeros(100_000)}, folder / 'epoch_1.pth')
     try:
