@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
-
     from mmaction.engine.runner import ActionRunner
 
 METRICS = (
@@ -69,57 +67,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Put what the command line asks for into the config."""
-    from mmaction.config.from_args import set_average_clips, set_metrics, set_work_dir
-
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
-    set_work_dir(cfg, args.work_dir)
-    cfg.load_from, cfg.resume = args.checkpoint, False
-    # A config's `compile` is about training.
-    cfg.compile = (cfg.get('compile') or True) if args.compile else None
-    set_metrics(cfg, args.eval, args.eval_options)
-    if args.show_dir is not None:
-        draw_clips(cfg, args.show_dir, args.interval)
-    if args.average_clips:
-        set_average_clips(cfg, args.average_clips)
-    cfg.custom_hooks = [
-        *(cfg.get('custom_hooks') or []),
-        dict(
-            type='TestResultsHook',
-            out=args.out,
-            dump=args.dump,
-            max_unreadable=args.max_unreadable,
-        ),
-    ]
-
-
-def draw_clips(cfg: Config, folder: str, interval: int) -> None:
-    """Have every n-th clip drawn into a folder, in the way of the config's VisualizationHook.
-
-    Raises:
-        ConfigError: `interval` is not positive.
-        OSError: The folder cannot be made.
-    """
-    from mmaction.errors import ConfigError
-
-    if interval < 1:
-        raise ConfigError(f'--interval {interval} must be at least 1')
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    visualizer = dict(cfg.get('visualizer') or {})
-    if visualizer.get('type', 'Visualizer') == 'Visualizer':  # mmengine's does not draw clips
-        visualizer['type'] = 'ActionVisualizer'
-    cfg.visualizer = visualizer
-    hooks = dict(cfg.get('default_hooks') or {})
-    hooks['visualization'] = {
-        **dict(type='VisualizationHook', out_type='gif'),
-        **(hooks.get('visualization') or {}),
-        **dict(enable=True, out_dir=folder, interval=interval),
-    }
-    cfg.default_hooks = hooks
-
-
 def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:
     """Refuse to measure without labels, and to test for nothing."""
     from mmaction.errors import ConfigError
@@ -138,14 +85,18 @@ def main() -> None:
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+    from mmaction.config.from_args import apply_test_args
     from mmaction.config.load import load_config
-    from mmaction.distributed.launch import close_processes, init_processes
+    from mmaction.distributed.collectives import close_processes
+    from mmaction.distributed.launch import init_processes
     from mmaction.engine.runner import ActionRunner
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
+        if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
+            raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
         cfg = load_config(args.config, args.cfg_options)
-        merge_args(cfg, args)
+        apply_test_args(cfg, args)
         processes = init_processes(args.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
         cfg.launcher = processes.launcher
         runner = ActionRunner.from_cfg(cfg)

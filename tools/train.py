@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
-
     from mmaction.engine.runner import ActionRunner
 
 PRECISIONS = ('bf16', 'fp16', 'off', 'apex')
@@ -81,35 +79,6 @@ def _own_values(arguments: list[str]) -> list[str]:
     return result
 
 
-def merge_args(cfg: Config, args: argparse.Namespace) -> None:
-    """Put what the command line asks for into the config."""
-    from mmaction.config.from_args import add_tensorboard, set_resume, set_work_dir
-    from mmaction.engine.optimizers.amp import set_precision
-
-    set_work_dir(cfg, args.work_dir)
-    set_resume(cfg, args.resume_from or args.resume)
-    if args.amp:
-        set_precision(cfg, args.amp)
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    randomness = dict(cfg.get('randomness') or {})
-    if args.seed is not None:
-        randomness['seed'] = args.seed
-    if args.deterministic:
-        randomness['deterministic'] = True
-    cfg.randomness = {'seed': None, **randomness}
-    if args.compile:
-        cfg.compile = cfg.get('compile') or True
-    if args.tensorboard:
-        add_tensorboard(cfg)
-    if args.auto_scale_lr:
-        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-            raise ValueError(
-                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config'
-            )
-        cfg.auto_scale_lr.enable = True
-
-
 def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
     """Test the last and the best checkpoint, as asked."""
     from mmaction.engine.results import published_names
@@ -134,14 +103,21 @@ def main() -> None:
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+    from mmaction.config.from_args import apply_train_args
     from mmaction.config.load import load_config
-    from mmaction.distributed.launch import close_processes, init_processes
+    from mmaction.distributed.collectives import close_processes
+    from mmaction.distributed.launch import init_processes
+    from mmaction.engine.optimizers.amp import set_precision
     from mmaction.engine.runner import ActionRunner
+    from mmaction.engine.runner.resume import set_resume
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)
-        merge_args(cfg, args)
+        apply_train_args(cfg, args)
+        set_resume(cfg, args.resume_from or args.resume)
+        if args.amp:
+            set_precision(cfg, args.amp)
         processes = init_processes(args.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
         cfg.launcher = processes.launcher
         runner = ActionRunner.from_cfg(cfg)

@@ -2,25 +2,81 @@
 
 from __future__ import annotations
 
-import os
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from mmaction.engine.runner.checkpoint import POINTER, find_checkpoint
 from mmaction.errors import ConfigError
 
 from .check import check_config
-from .load import parse_options
+from .options import parse_options
 
 __all__ = [
     'add_tensorboard',
+    'apply_test_args',
+    'apply_train_args',
+    'draw_clips',
     'set_average_clips',
     'set_metrics',
-    'set_resume',
     'set_work_dir',
 ]
+
+
+def apply_train_args(cfg: Config, args: Namespace) -> None:
+    """Put what the command line of tools/train.py asks for into a config.
+
+    What depends on checkpoints and on the device (`--resume`, `--amp`) is the engine's.
+
+    Raises:
+        ConfigError: The config lacks what an option needs.
+    """
+    set_work_dir(cfg, args.work_dir)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    randomness = dict(cfg.get('randomness') or {})
+    if args.seed is not None:
+        randomness['seed'] = args.seed
+    if args.deterministic:
+        randomness['deterministic'] = True
+    cfg.randomness = {'seed': None, **randomness}
+    if args.compile:
+        cfg.compile = cfg.get('compile') or True
+    if args.tensorboard:
+        add_tensorboard(cfg)
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ConfigError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config'
+            )
+        cfg.auto_scale_lr.enable = True
+
+
+def apply_test_args(cfg: Config, args: Namespace) -> None:
+    """Put what the command line of tools/test.py asks for into a config.
+
+    Raises:
+        ConfigError: An option cannot be meant.
+    """
+    set_work_dir(cfg, args.work_dir)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    # A config's `compile` is about training.
+    cfg.compile = (cfg.get('compile') or True) if args.compile else None
+    set_metrics(cfg, args.eval, args.eval_options)
+    if args.show_dir is not None:
+        draw_clips(cfg, args.show_dir, args.interval)
+    if args.average_clips:
+        set_average_clips(cfg, args.average_clips)
+    cfg.custom_hooks = [
+        *(cfg.get('custom_hooks') or []),
+        dict(
+            type='TestResultsHook',
+            out=args.out,
+            dump=args.dump,
+            max_unreadable=args.max_unreadable,
+        ),
+    ]
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
@@ -31,30 +87,27 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
         cfg.work_dir = str(Path('work_dirs', Path(cfg.filename).stem))
 
 
-def set_resume(cfg: Config, resume: str | None) -> None:
-    """Set what a run starts from.
-
-    Args:
-        cfg: The config, with its `work_dir`.
-        resume: A checkpoint; 'auto' for the last one of the work dir, if there
-            is one; None to start anew. A worker that torchrun starts again
-            goes on by itself.
+def draw_clips(cfg: Config, folder: str, interval: int) -> None:
+    """Have every n-th clip drawn into a folder, in the way of the config's VisualizationHook.
 
     Raises:
-        FileNotFoundError: The checkpoint does not exist.
+        ConfigError: `interval` is not positive.
+        OSError: The folder cannot be made.
     """
-    if resume is None and int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')):
-        # Without the pointer the run has saved nothing yet: files are of older runs.
-        resume = 'auto' if Path(cfg.work_dir, POINTER).is_file() else None
-    if resume is None:
-        return
-    if resume == 'auto':
-        if find_checkpoint(cfg.work_dir) is not None:
-            cfg.resume, cfg.load_from = True, None
-        return
-    if not Path(resume).is_file():
-        raise FileNotFoundError(f'--resume: there is no checkpoint {resume}')
-    cfg.resume, cfg.load_from = True, resume
+    if interval < 1:
+        raise ConfigError(f'--interval {interval} must be at least 1')
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    visualizer = dict(cfg.get('visualizer') or {})
+    if visualizer.get('type', 'Visualizer') == 'Visualizer':  # mmengine's does not draw clips
+        visualizer['type'] = 'ActionVisualizer'
+    cfg.visualizer = visualizer
+    hooks = dict(cfg.get('default_hooks') or {})
+    hooks['visualization'] = {
+        **dict(type='VisualizationHook', out_type='gif'),
+        **(hooks.get('visualization') or {}),
+        **dict(enable=True, out_dir=folder, interval=interval),
+    }
+    cfg.default_hooks = hooks
 
 
 def set_average_clips(cfg: Config, how: str) -> None:

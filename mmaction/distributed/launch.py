@@ -1,18 +1,15 @@
-"""Starting and ending the processes of a run, on GPUs or on CPUs.
+"""Starting the processes of a run, on GPUs or on CPUs.
 
 mmengine's own start asks for a GPU in every process. This one takes NCCL where
-each process has a GPU and gloo where there is none, and keeps a second, gloo
-group for the few bytes by which the processes agree on something.
+each process has a GPU and gloo where there is none.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,20 +18,15 @@ from torch.distributed.rendezvous import rendezvous
 from mmaction.errors import ConfigError
 from mmaction.utils.memory import keep_freed_memory
 
+from .collectives import open_control_group
+
 __all__ = [
     'Processes',
-    'any_process',
-    'close_processes',
     'core_share',
-    'from_first',
-    'gather_to_first',
     'init_processes',
-    'mean_over_processes',
-    'precision_default',
 ]
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
-_control_group: Any = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ def init_processes(
             world_size=world_size,
             timeout=timedelta(seconds=timeout),
         )
-    _open_control_group(backend, timeout)
+    open_control_group(backend, timeout)
     return Processes(
         launcher,
         dist.get_rank(),
@@ -187,65 +179,3 @@ def _share_cores(processes: int) -> None:
     # Set even for one process: mmengine would set 1 and warn about it.
     os.environ.setdefault('OMP_NUM_THREADS', share)
     os.environ.setdefault('MKL_NUM_THREADS', os.environ['OMP_NUM_THREADS'])
-
-
-def _open_control_group(backend: str, timeout: float) -> None:
-    global _control_group
-    if backend != 'gloo':
-        _control_group = dist.new_group(backend='gloo', timeout=timedelta(seconds=timeout))
-
-
-def any_process(flag: bool) -> bool:
-    """Whether `flag` is true in any process; every process has to call it."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return flag
-    shared = torch.tensor([int(flag)])
-    dist.all_reduce(shared, op=dist.ReduceOp.MAX, group=_control_group)
-    return bool(shared.item())
-
-
-def gather_to_first(value: Any) -> list[Any] | None:
-    """The value of every process, in rank order; None in all but the first."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return [value]
-    values: list[Any] | None = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
-    dist.gather_object(value, values, group=_control_group)
-    return values
-
-
-def from_first(value: Any) -> Any:
-    """What the first process has; every process has to call it."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return value
-    values = [value]
-    dist.broadcast_object_list(values, src=0, group=_control_group)
-    return values[0]
-
-
-def mean_over_processes(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The mean of each number over all processes, which all have to call it.
-
-    Args:
-        values: Numbers or tensors of one element; the same keys in every process.
-    """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return dict(values)
-    numbers = [float(torch.as_tensor(value).detach()) for value in values.values()]
-    shared = torch.tensor(numbers, dtype=torch.float64)
-    dist.all_reduce(shared, group=_control_group)
-    return dict(zip(values, (shared / dist.get_world_size()).tolist(), strict=True))
-
-
-def close_processes() -> None:
-    """Leave the process group, if there is one."""
-    global _control_group
-    _control_group = None
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def precision_default() -> str:
-    """'bf16' where the device computes it, else 'fp16'."""
-    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-        return 'fp16'
-    return 'bf16'

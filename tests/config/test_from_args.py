@@ -2,7 +2,6 @@ import pytest
 from mmengine.config import Config
 
 from mmaction.config import from_args
-from mmaction.engine.runner.checkpoint import save_checkpoint_file, write_pointer
 from mmaction.errors import ConfigError
 
 
@@ -20,32 +19,6 @@ def test_work_dir(tmp_path):
 @pytest.fixture
 def cfg(tmp_path):
     return Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth', resume=False))
-
-
-def test_auto_resume_uses_last_checkpoint(cfg, tmp_path):
-    from_args.set_resume(cfg, 'auto')
-    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
-    save_checkpoint_file({}, tmp_path / 'epoch_1.pth')
-    from_args.set_resume(cfg, 'auto')
-    assert (cfg.resume, cfg.load_from) == (True, None)
-
-
-def test_resume_from_a_file(cfg, tmp_path):
-    with pytest.raises(FileNotFoundError, match='no checkpoint'):
-        from_args.set_resume(cfg, str(tmp_path / 'x.pth'))
-    save_checkpoint_file({}, tmp_path / 'x.pth')
-    from_args.set_resume(cfg, str(tmp_path / 'x.pth'))
-    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'x.pth'))
-
-
-def test_restarted_worker_resumes_only_its_own_run(cfg, tmp_path, monkeypatch):
-    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
-    save_checkpoint_file({}, tmp_path / 'epoch_1.pth')
-    from_args.set_resume(cfg, None)
-    assert cfg.resume is False
-    write_pointer(tmp_path, tmp_path / 'epoch_1.pth')
-    from_args.set_resume(cfg, None)
-    assert cfg.resume is True
 
 
 def test_average_clips_is_set_on_head_or_recognizer():

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mmaction.config.load import load_config, parse_options, parse_value
+from mmaction.config.load import load_config
+from mmaction.config.options import parse_options, parse_value
 from mmaction.errors import ConfigError
 
 CONFIG = """

@@ -5,8 +5,9 @@ import textwrap
 
 import pytest
 
-from mmaction.distributed import launch
-from mmaction.distributed.launch import Processes, any_process, from_first, gather_to_first
+from mmaction.distributed import collectives, launch
+from mmaction.distributed.collectives import any_rank, broadcast_object, gather_objects
+from mmaction.distributed.launch import Processes
 from mmaction.errors import ConfigError
 
 LAUNCH = [name for name in os.environ if name.startswith(('SLURM_', 'OMPI_', 'TORCHELASTIC_'))]
@@ -21,11 +22,11 @@ def _no_launcher(monkeypatch):
 def test_one_process():
     processes = launch.init_processes('none')
     assert (processes.rank, processes.world_size, processes.launcher) == (0, 1, 'none')
-    assert any_process(True)
-    assert not any_process(False)
-    assert gather_to_first('x') == ['x']
-    assert from_first('x') == 'x'
-    assert launch.mean_over_processes({'loss': 2.0}) == {'loss': 2.0}
+    assert any_rank(True)
+    assert not any_rank(False)
+    assert gather_objects('x') == ['x']
+    assert broadcast_object('x') == 'x'
+    assert collectives.reduce_mean({'loss': 2.0}) == {'loss': 2.0}
 
 
 @pytest.mark.parametrize(
@@ -82,15 +83,16 @@ WORKER = """
     import os
     import torch
     from mmaction.distributed.launch import *
-    from mmaction.distributed import launch
+    from mmaction.distributed import collectives
+    from mmaction.distributed.collectives import *
     processes = init_processes('none')
     if processes.rank == 1:
-        assert gather_to_first(1) is None
+        assert gather_objects(1) is None
     else:
-        assert gather_to_first(0) == [0, 1]
-    assert launch.from_first({'rank': processes.rank}) == {'rank': 0}
-    assert any_process(processes.rank == 1) and not any_process(False)
-    mean = launch.mean_over_processes({'loss': torch.tensor(1.0 + processes.rank), 'acc': 0.5})
+        assert gather_objects(0) == [0, 1]
+    assert collectives.broadcast_object({'rank': processes.rank}) == {'rank': 0}
+    assert any_rank(processes.rank == 1) and not any_rank(False)
+    mean = collectives.reduce_mean({'loss': torch.tensor(1.0 + processes.rank), 'acc': 0.5})
     assert mean == {'loss': 1.5, 'acc': 0.5}
     line = f'{processes} {torch.get_num_threads()}{os.linesep}'
     os.write(1, line.encode())  # at once, so that lines of two processes stay whole

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmengine.hooks import Hook
-
-if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+from mmengine.runner import Runner
 
 __all__ = ['CompileTimeHook']
 
@@ -30,7 +28,7 @@ class CompileTimeHook(Hook):
 
     def after_train_iter(
         self,
-        runner: ActionRunner,
+        runner: Runner,
         batch_idx: int,
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,

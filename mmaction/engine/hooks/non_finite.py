@@ -10,7 +10,7 @@ import torch
 from mmengine.hooks import Hook
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmaction.distributed.launch import any_process, from_first, gather_to_first
+from mmaction.distributed.collectives import any_rank, broadcast_object, gather_objects
 from mmaction.errors import TrainingError
 from mmaction.registry import HOOKS
 from mmaction.utils.io import atomic_path
@@ -120,7 +120,7 @@ class NonFiniteLossHook(Hook):
         samples = (batch or {}).get('data_samples') or []
         files = [str(sample.metainfo.get('filename', '?')) for sample in samples]
         mine = None
-        known = any_process(self._suspect is not None)
+        known = any_rank(self._suspect is not None)
         # Where all losses are finite and only gradients are not, any batch may have done it.
         if self._suspect is not None or not known:
             path = Path(runner.work_dir, f'nonfinite_step_{step}_process_{runner.rank}.pth')
@@ -132,8 +132,8 @@ class NonFiniteLossHook(Hook):
             with atomic_path(path) as part:
                 torch.save(content, part)
             mine = (files, str(path), losses)
-        found = [item for item in gather_to_first(mine) or [] if item is not None]
-        message = from_first(_message(found, row, runner.iter + 1, rate))
+        found = [item for item in gather_objects(mine) or [] if item is not None]
+        message = broadcast_object(_message(found, row, runner.iter + 1, rate))
         raise TrainingError(message)
 
 

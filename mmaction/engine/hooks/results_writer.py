@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from mmaction.datasets import reading_report
-from mmaction.distributed.launch import from_first, gather_to_first
+from mmaction.distributed.collectives import broadcast_object, gather_objects
 from mmaction.errors import TrainingError
 from mmaction.registry import HOOKS
 from mmaction.utils.io import write_bytes, write_json
@@ -79,7 +79,7 @@ class TestResultsHook(Hook):
         """Print and write."""
         self._write_samples(runner)
         # Samplers may give a clip to two processes: its file counts once.
-        unreadable = from_first(_merged(gather_to_first(self._unreadable)))
+        unreadable = broadcast_object(_merged(gather_objects(self._unreadable)))
         size = len(runner.test_dataloader.dataset)
         if is_main_process():
             self._write_metrics(runner, metrics or {}, unreadable, size)
@@ -118,7 +118,7 @@ class TestResultsHook(Hook):
     def _write_samples(self, runner: ActionRunner) -> None:
         if self.out is None and self.dump is None:
             return
-        parts = gather_to_first(self._samples)
+        parts = gather_objects(self._samples)
         self._samples = []
         if parts is None:
             return

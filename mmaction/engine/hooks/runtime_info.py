@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import RuntimeInfoHook as _RuntimeInfoHook
 
-from mmaction.distributed.launch import mean_over_processes
+from mmaction.distributed.collectives import reduce_mean
 from mmaction.registry import HOOKS
 
 if TYPE_CHECKING:
@@ -31,5 +31,5 @@ class RuntimeInfoHook(_RuntimeInfoHook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Note the values of a step."""
-        outputs = mean_over_processes(outputs) if outputs else outputs
+        outputs = reduce_mean(outputs) if outputs else outputs
         super().after_train_iter(runner, batch_idx, data_batch, outputs)

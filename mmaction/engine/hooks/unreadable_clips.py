@@ -10,7 +10,7 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 
 from mmaction.datasets import reading_report
-from mmaction.distributed.launch import gather_to_first
+from mmaction.distributed.collectives import gather_objects
 from mmaction.registry import HOOKS
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class UnreadableClipsHook(Hook):
 
     def _tell(self, runner: ActionRunner) -> None:
         """Name the files of all processes that are new."""
-        parts = gather_to_first((self._unreadable, self._fallback))
+        parts = gather_objects((self._unreadable, self._fallback))
         self._unreadable, self._fallback = _Found(), _Found()
         for unreadable, fallback in parts or ():
             self._counts[0] += unreadable.count

@@ -16,7 +16,7 @@ from mmengine.device import get_device
 from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import nn
 
-from mmaction.distributed.launch import any_process, precision_default
+from mmaction.distributed.collectives import any_rank
 from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPERS
 
@@ -67,7 +67,7 @@ class OptimWrapper(_OptimWrapper):
         if not self.should_update():
             return
         self._step_made = False
-        if self._scales or not any_process(not self._window_is_finite):
+        if self._scales or not any_rank(not self._window_is_finite):
             self.step(**(step_kwargs or {}))
         self.zero_grad(**(zero_kwargs or {}))
         self._window_is_finite = True
@@ -241,6 +241,13 @@ def precision_of(wrapper: Any) -> str:
         half = str(dtype).removeprefix('torch.') == 'float16'
         return 'fp16 with loss scaling' if half else 'bf16'
     return 'apex fp16' if kind == 'ApexOptimWrapper' else 'fp32'
+
+
+def precision_default() -> str:
+    """'bf16' where the device computes it, else 'fp16'."""
+    if torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        return 'fp16'
+    return 'bf16'
 
 
 def set_precision(cfg: Config, precision: str) -> None:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import mmengine
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmaction.errors import CheckpointError
 from mmaction.utils.checkpoint_reading import load_checkpoint_file
 from mmaction.utils.io import atomic_path, write_text
+from mmaction.version import __version__
+
+from .random_state import random_state
 
 __all__ = [
     'LoadReport',
@@ -25,6 +32,8 @@ __all__ = [
     'load_checkpoint_file',
     'load_weights',
     'plain',
+    'rank_state',
+    'run_facts',
     'save_checkpoint_file',
     'write_pointer',
 ]
@@ -236,3 +245,32 @@ def load_weights(
         )
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def run_facts(loader: DataLoader, world_size: int) -> dict[str, Any]:
+    """What a checkpoint notes of the run that writes it, beside its config and seed.
+
+    Args:
+        loader: The loader of training.
+        world_size: Number of ranks.
+    """
+    return dict(
+        time=time.strftime('%Y%m%d_%H%M%S'),
+        mmengine_version=mmengine.__version__,
+        mmaction_version=__version__,
+        clips_per_step=(loader.batch_size or 1) * world_size,
+        steps_per_epoch=len(loader),
+        dataset_meta=getattr(loader.dataset, 'metainfo', None),
+    )
+
+
+def rank_state(model: nn.Module, optim_wrapper: Any) -> dict[str, Any]:
+    """What only this rank knows: its random state, and gradients that wait for an update."""
+    state: dict[str, Any] = {'random': random_state()}
+    if isinstance(optim_wrapper, OptimWrapper) and not optim_wrapper.should_update():
+        state['gradients'] = {
+            name: parameter.grad.detach().cpu()
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None
+        }
+    return state

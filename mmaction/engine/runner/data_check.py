@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
-from mmaction.distributed.launch import from_first
+from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError
 from mmaction.utils.model_wrapper import bare_model
 
@@ -62,7 +62,13 @@ def splits_of(runner: Runner) -> dict[str, SplitFacts]:
 
 
 def check_splits(datasets: Mapping[str, Any], num_classes: int | None) -> dict[str, SplitFacts]:
-    """Check datasets, by the names of their splits; the first process looks, all hear of it.
+    """Check datasets before any worker reads a clip of them.
+
+    Rank 0 looks, all hear of it.
+
+    Args:
+        datasets: By the name of the split: 'train', 'val', 'test'.
+        num_classes: Classes of the model's head, if it says.
 
     Raises:
         ConfigError: A label is outside the head's classes, or clips are missing.
@@ -73,7 +79,7 @@ def check_splits(datasets: Mapping[str, Any], num_classes: int | None) -> dict[s
             facts = {name: _inspect(name, data, num_classes) for name, data in datasets.items()}
         except ConfigError as error:
             problem = str(error)
-    problem, facts = from_first((problem, facts))
+    problem, facts = broadcast_object((problem, facts))
     if problem:
         raise ConfigError(problem)
     return facts

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.process
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from torch.utils.data import DataLoader
 
-__all__ = ['end_workers', 'start_iterator', 'start_worker']
+__all__ = ['start_iterator', 'start_worker', 'workers_within']
 
 GRACE = 60
 """Seconds for which a worker goes on after SIGTERM."""
@@ -54,11 +57,31 @@ def _end_later(number: int, frame: FrameType | None) -> None:
     signal.alarm(GRACE)
 
 
-def end_workers() -> None:
-    """End all workers of this process at once; to be called when it exits."""
-    if hasattr(signal, 'SIGCHLD'):
-        # torch takes the end of a worker for an accident.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
+@contextmanager
+def workers_within() -> Iterator[None]:
+    """End the workers that were started within a block, at once, when it ends.
+
+    A worker of ours outlives SIGTERM by `GRACE` seconds, for which Python would
+    wait at its exit.
+    """
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    finally:
+        _kill([child for child in multiprocessing.active_children() if child not in before])
+
+
+def _kill(children: Iterable[multiprocessing.process.BaseProcess]) -> None:
+    workers = [child for child in children if child.daemon]
+    if not workers:
+        return
+    # torch's handler would take the end of a worker for an accident.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handled = hasattr(signal, 'SIGCHLD') and in_main_thread
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if handled else None
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join()
+    if previous is not None:
+        signal.signal(signal.SIGCHLD, previous)

@@ -16,7 +16,7 @@ from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 from mmengine.runner import ValLoop as _ValLoop
 from torch.utils.data import DataLoader
 
-from mmaction.distributed.launch import any_process
+from mmaction.distributed.collectives import any_rank
 from mmaction.registry import LOOPS
 
 from .dataloader_workers import start_iterator
@@ -27,7 +27,7 @@ __all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'ValLoop', 'batches_from
 
 def stop_asked(runner: Any) -> bool:
     """Whether StopHook has noted a signal in any rank; mmengine's own runner may have no hook."""
-    return any_process(getattr(runner, 'stop_signal', None) is not None)
+    return any_rank(getattr(runner, 'stop_signal', None) is not None)
 
 
 def batches_from(loader: DataLoader, epoch: int, done: int) -> Iterator[tuple[int, Any]]:

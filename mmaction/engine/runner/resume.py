@@ -1,18 +1,133 @@
-"""Where a run stands, also when it goes on with another batch size or number of processes."""
+"""Resuming: the checkpoint to take, and each part of a run set to where it stood.
+
+A run that was stopped anywhere, also within an epoch or between two steps whose
+gradients add up, ends with the very weights of an unbroken one.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Mapping, Sequence
+from logging import Logger
+from pathlib import Path
+from typing import Any
 
-from .loops import IterBasedTrainLoop
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer, MessageHub
+from torch import nn
 
-if TYPE_CHECKING:
-    from .runner import ActionRunner
+from mmaction.distributed.collectives import broadcast_object
+from mmaction.errors import CheckpointError
+from mmaction.utils.checkpoint_reading import load_checkpoint_file
 
-__all__ = ['move_position']
+from .checkpoint import POINTER, checkpoints_by_age, find_checkpoint
+from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
+
+__all__ = [
+    'check_resumable',
+    'find_resume_point',
+    'move_position',
+    'resume_message_hub',
+    'resume_rank_state',
+    'set_resume',
+]
+
+ResumePoint = tuple[Path, dict[str, Any]]
+"""A checkpoint file and what is in it."""
+
+_OF_THIS_RUN = ('cfg', 'experiment_name', 'mmengine_version', 'seed')
 
 
-def move_position(runner: ActionRunner, meta: dict[str, Any]) -> bool:
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Set in a config what a run starts from.
+
+    Args:
+        cfg: The config, with its `work_dir`.
+        resume: A checkpoint; 'auto' for the last one of the work dir, if there
+            is one; None to start anew. A worker that torchrun starts again
+            resumes by itself.
+
+    Raises:
+        FileNotFoundError: The checkpoint does not exist.
+    """
+    if resume is None and int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')):
+        # Without the pointer the run has saved nothing yet: files are of older runs.
+        resume = 'auto' if Path(cfg.work_dir, POINTER).is_file() else None
+    if resume is None:
+        return
+    if resume == 'auto':
+        if find_checkpoint(cfg.work_dir) is not None:
+            cfg.resume, cfg.load_from = True, None
+        return
+    if not Path(resume).is_file():
+        raise FileNotFoundError(f'--resume: there is no checkpoint {resume}')
+    cfg.resume, cfg.load_from = True, resume
+
+
+def find_resume_point(
+    work_dir: str | Path, load_from: str | None, logger: Logger
+) -> ResumePoint | None:
+    """The checkpoint to resume from: the one that is named, else the last that can be read.
+
+    Args:
+        work_dir: The work dir of the run. All ranks take the file that rank 0 finds.
+        load_from: A checkpoint, or None to look into the work dir.
+        logger: Told of checkpoints that are passed over.
+
+    Returns:
+        The file and its content; None where the work dir has no checkpoint.
+
+    Raises:
+        CheckpointError: The file, or every file of the work dir, cannot be read.
+    """
+    if load_from is not None:
+        return Path(load_from), load_checkpoint_file(load_from)
+    found: list[Path] = broadcast_object(checkpoints_by_age(work_dir))
+    for path in found:
+        try:
+            return path, load_checkpoint_file(path)
+        except CheckpointError as error:
+            logger.warning(f'{error}; the checkpoint before it is tried')
+    if found:
+        raise CheckpointError(f'none of the {len(found)} checkpoints in {work_dir} loads')
+    logger.info(f'nothing to resume in {work_dir}: starts from the beginning')
+    return None
+
+
+def check_resumable(checkpoint: Mapping[str, Any], filename: str) -> dict[str, Any]:
+    """The `meta` of a checkpoint that holds a run.
+
+    Raises:
+        CheckpointError: It holds weights only.
+    """
+    meta = checkpoint.get('meta', {})
+    if 'optimizer' not in checkpoint or 'iter' not in meta:
+        raise CheckpointError(
+            f'{filename} holds no state of a run to resume; to start from its weights set '
+            'load_from instead'
+        )
+    return meta
+
+
+def resume_message_hub(hub: MessageHub, state: Mapping[str, Any]) -> None:
+    """Give a message hub the logged values of a checkpoint, and what hooks noted there."""
+    for key, value in state.get('log_scalars', {}).items():
+        if isinstance(value, dict):
+            value = HistoryBuffer(value['values'].numpy(), value['counts'].numpy())
+        hub.log_scalars[key] = value
+        hub._resumed_keys[key] = True
+    for key, value in state.get('runtime_info', {}).items():
+        if key not in _OF_THIS_RUN:
+            hub.update_info(key, value)
+
+
+def move_position(
+    loop: EpochBasedTrainLoop | IterBasedTrainLoop,
+    schedulers: Sequence[Any],
+    meta: Mapping[str, Any],
+    world_size: int,
+    logger: Logger,
+) -> bool:
     """Set the epoch and step of the training loop to those of a checkpoint.
 
     Where an epoch has another number of steps than when the checkpoint was
@@ -20,39 +135,65 @@ def move_position(runner: ActionRunner, meta: dict[str, Any]) -> bool:
     the schedulers are run up to there from their start.
 
     Args:
-        runner: The runner, its schedulers built and not yet stepped.
+        loop: The training loop.
+        schedulers: Parameter schedulers, not yet stepped.
         meta: `epoch` and `iter` of the checkpoint and, where it has them,
             `steps_per_epoch` and `clips_per_step`.
+        world_size: Number of ranks now.
+        logger: Told where the step is another one.
 
     Returns:
         Whether the schedulers were run up, so that their saved state, which
         counts other steps, is of no use.
     """
-    loop = runner.train_loop
     loop._epoch, loop._iter = meta['epoch'], meta['iter']
-    steps = len(runner.train_dataloader)
+    steps = len(loop.dataloader)
     before = meta.get('steps_per_epoch', steps)
     if before == steps or isinstance(loop, IterBasedTrainLoop):
         return False
     clips = (meta['iter'] - meta['epoch'] * before) * meta['clips_per_step']
-    per_step = (runner.train_dataloader.batch_size or 1) * runner.world_size
+    per_step = (loop.dataloader.batch_size or 1) * world_size
     loop._iter = meta['epoch'] * steps + min(clips // per_step, steps)
-    runner.logger.warning(
+    logger.warning(
         f'an epoch has {steps} steps of {per_step} clips now and had {before} of '
         f'{meta["clips_per_step"]}: step {meta["iter"]} becomes {loop._iter}'
     )
-    _run_up_schedulers(runner, loop._epoch, loop._iter)
+    _run_up_schedulers(schedulers, steps, loop._epoch, loop._iter)
     return True
 
 
-def _run_up_schedulers(runner: ActionRunner, epochs: int, steps: int) -> None:
+def _run_up_schedulers(schedulers: Sequence[Any], per_epoch: int, epochs: int, steps: int) -> None:
     """Step the schedulers as a run to this position has done."""
-    per_epoch = len(runner.train_dataloader)
     for step in range(1, steps + 1):
-        for scheduler in runner.param_schedulers or ():
+        for scheduler in schedulers:
             if not scheduler.by_epoch:
                 scheduler.step()
         if step % per_epoch == 0 and step // per_epoch <= epochs:
-            for scheduler in runner.param_schedulers or ():
+            for scheduler in schedulers:
                 if scheduler.by_epoch:
                     scheduler.step()
+
+
+def resume_rank_state(
+    states: Sequence[Mapping[str, Any]], rank: int, world_size: int, model: nn.Module
+) -> dict[str, Any] | None:
+    """Give a model the gradients that this rank had not used yet.
+
+    Args:
+        states: What each rank saved (`rank_state`).
+        rank: This one.
+        world_size: Number of ranks now.
+        model: The bare model.
+
+    Returns:
+        The random state to start the next step with (`restore_random_state`);
+        None if another number of ranks wrote the checkpoint, whose states then
+        belong to nobody.
+    """
+    if len(states) != world_size:
+        return None
+    mine = states[rank]
+    parameters = dict(model.named_parameters())
+    for name, gradient in (mine.get('gradients') or {}).items():
+        parameters[name].grad = gradient.to(parameters[name].device)
+    return mine['random']

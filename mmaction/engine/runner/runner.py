@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import inspect
-import logging
 import os
-import time
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mmengine
 import torch
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.logging import HistoryBuffer, MMLogger
+from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -25,26 +23,25 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from mmaction.distributed.launch import from_first, gather_to_first
+from mmaction.distributed.collectives import gather_objects
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
-from mmaction.errors import CheckpointError, ConfigError
+from mmaction.errors import ConfigError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
 from mmaction.utils.checkpoint_reading import read_checkpoint
-from mmaction.version import __version__
 
+from ..compile import compile_backbone, compiler_settings
 from ..hooks.compile_time import CompileTimeHook
-from .checkpoint import (
-    checkpoints_by_age,
-    load_checkpoint_file,
-    load_weights,
-    plain,
-    save_checkpoint_file,
-)
+from .checkpoint import load_weights, plain, rank_state, run_facts, save_checkpoint_file
 from .console import quiet_console
 from .data_check import SplitFacts, splits_of
-from .dataloader_workers import end_workers, start_worker
-from .random_state import random_state
-from .resume import move_position
+from .dataloader_workers import start_worker, workers_within
+from .resume import (
+    check_resumable,
+    find_resume_point,
+    move_position,
+    resume_message_hub,
+    resume_rank_state,
+)
 
 __all__ = ['ActionRunner']
 
@@ -73,7 +70,7 @@ class ActionRunner(Runner):
     stop_signal: int | None = None
     """The signal that asked for an early end of training."""
     _resume_point: tuple[Path, dict[str, Any]] | None = None
-    _saved_random_states: list[dict[str, Any]] | None = None
+    _resumed_random_state: dict[str, Any] | None = None
 
     # ------------------------------------------------------------ set-up
 
@@ -105,8 +102,6 @@ class ActionRunner(Runner):
             cfg.pop('prefetch_factor', None)
         loader = Runner.build_dataloader(cfg, seed, diff_rank_seed)
         loader.generator = torch.Generator().manual_seed(seed or 0)
-        atexit.unregister(end_workers)
-        atexit.register(end_workers)
         loader.worker_init_fn = partial(start_worker, then=loader.worker_init_fn)
         return loader
 
@@ -158,8 +153,6 @@ class ActionRunner(Runner):
         known = inspect.signature(DistributedDataParallel).parameters
         switch = 'forward_sync_buffers' if 'forward_sync_buffers' in known else 'broadcast_buffers'
         options.setdefault(switch, False)
-        # Said of weights with axes of length 1, where strides mean nothing.
-        warnings.filterwarnings('ignore', message='Grad strides do not match bucket view strides')
         return MMDistributedDataParallel(module=model, **options)
 
     @property
@@ -214,23 +207,62 @@ class ActionRunner(Runner):
         self.split_facts = {}
         splits_of(self)
 
+    def _loops(self) -> dict[str, BaseLoop]:
+        """The loops that are built, by the name of their split."""
+        loops = dict(train=self._train_loop, val=self._val_loop, test=self._test_loop)
+        return {name: loop for name, loop in loops.items() if isinstance(loop, BaseLoop)}
+
     def train(self) -> nn.Module:
         """Train; returns the trained model."""
         self.prepare('train')
-        # mmengine takes steps that only accumulate for a wrong order.
-        warnings.filterwarnings('ignore', message='Detected call of `scheduler.step')
-        return super().train()
+        with self._running():
+            return super().train()
 
     def val(self) -> dict[str, float]:
         """Validate; returns the metrics."""
         self.prepare('val')
-        return super().val()
+        with self._running():
+            return super().val()
 
     def test(self) -> dict[str, float]:
         """Test; returns the metrics."""
         self.prepare('test')
-        self._maybe_compile('test_step')
-        return super().test()
+        with self._running(for_inference=True):
+            self._maybe_compile('test_step')
+            return super().test()
+
+    @contextmanager
+    def _running(self, *, for_inference: bool = False) -> Iterator[None]:
+        """What holds while a loop runs, and is as it was when it has ended."""
+        with ExitStack() as stack:
+            if self.cfg.get('compile', None):
+                stack.enter_context(compiler_settings(for_inference=for_inference))
+            stack.enter_context(warnings.catch_warnings())
+            # mmengine takes steps that only accumulate for a wrong order; the other is said of
+            # weights with axes of length 1, where strides mean nothing.
+            for message in ('Detected call of `scheduler.step', 'Grad strides do not match bucket'):
+                warnings.filterwarnings('ignore', message=message)
+            stack.callback(self._forget_workers)
+            stack.enter_context(workers_within())
+            yield
+
+    def _forget_workers(self) -> None:
+        """Have loaders that keep their workers start new ones next time."""
+        for loop in self._loops().values():
+            loop.dataloader._iterator = None
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile where the config has `compile`; mmengine calls it before the first step."""
+        options = self.cfg.get('compile', None)
+        if not options:
+            return
+        compile_backbone(self.bare_model, options)
+        if target == 'train_step':
+            self.register_hook(CompileTimeHook())
+        self.logger.info(
+            'torch.compile: the first step takes a minute or more, while code is made for this '
+            'model; a later run on this machine finds much of it in the cache'
+        )
 
     # ------------------------------------------------------------ loading
 
@@ -238,12 +270,8 @@ class ActionRunner(Runner):
         """Read the checkpoint to resume from, before its seed is needed."""
         if not self._resume or self._resume_point is not None:
             return
-        if self._load_from is not None:
-            self._resume_point = Path(self._load_from), load_checkpoint_file(self._load_from)
-        else:
-            self._resume_point = self._last_readable()
+        self._resume_point = find_resume_point(self.work_dir, self._load_from, self.logger)
         if self._resume_point is None:
-            self.logger.info(f'nothing to resume in {self.work_dir}: starts from the beginning')
             return
         path, checkpoint = self._resume_point
         seed = checkpoint.get('meta', {}).get('seed')
@@ -252,17 +280,6 @@ class ActionRunner(Runner):
                 self.logger.warning(f'seed {seed} of {path.name} is used, not {self.seed}')
             self._randomness_cfg.update(seed=seed)
             self.set_randomness(**self._randomness_cfg)
-
-    def _last_readable(self) -> tuple[Path, dict[str, Any]] | None:
-        found: list[Path] = from_first(checkpoints_by_age(self.work_dir))
-        for path in found:
-            try:
-                return path, load_checkpoint_file(path)
-            except CheckpointError as error:
-                self.logger.warning(f'{error}; the checkpoint before it is tried')
-        if found:
-            raise CheckpointError(f'none of the {len(found)} checkpoints in {self.work_dir} loads')
-        return None
 
     def load_or_resume(self) -> None:
         """Load weights, or everything of a run to resume."""
@@ -321,56 +338,37 @@ class ActionRunner(Runner):
             CheckpointError: It holds weights only, or does not fit.
         """
         checkpoint = self.load_checkpoint(filename, map_location, strict=True)
-        meta = checkpoint.get('meta', {})
-        if 'optimizer' not in checkpoint or 'iter' not in meta:
-            raise CheckpointError(
-                f'{filename} holds no state of a run to resume; to start from its weights set '
-                'load_from instead'
-            )
-        self._load_message_hub(checkpoint.get('message_hub', {}))
+        meta = check_resumable(checkpoint, filename)
+        resume_message_hub(self.message_hub, checkpoint.get('message_hub', {}))
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         if self.param_schedulers:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-        moved = move_position(self, meta)
-        rates = [group['lr'] for group in self.optim_wrapper.optimizer.param_groups]
+        schedulers = self.param_schedulers or []
+        moved = move_position(self.train_loop, schedulers, meta, self.world_size, self.logger)
+        groups = self.optim_wrapper.optimizer.param_groups
+        rates = [group['lr'] for group in groups] if moved else None
         if resume_optimizer:
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-        if moved:
+        if rates is not None:
+            # The schedulers were run up to this step; their saved state counts other steps.
             for group, rate in zip(self.optim_wrapper.optimizer.param_groups, rates, strict=True):
                 group['lr'] = rate
-        elif resume_param_scheduler and self.param_schedulers:
+        elif resume_param_scheduler:
             for scheduler, state in zip(
-                self.param_schedulers, checkpoint['param_schedulers'], strict=True
+                schedulers, checkpoint.get('param_schedulers', []), strict=True
             ):
                 scheduler.load_state_dict(state)
-        self._load_process_states(checkpoint.get('processes', []), filename)
-        self.logger.info(f'resumes {filename} after epoch {self.epoch}, step {self.iter}')
-
-    def _load_message_hub(self, state: dict[str, Any]) -> None:
-        hub = self.message_hub
-        for key, value in state.get('log_scalars', {}).items():
-            if isinstance(value, dict):
-                value = HistoryBuffer(value['values'].numpy(), value['counts'].numpy())
-            hub.log_scalars[key] = value
-            hub._resumed_keys[key] = True
-        of_this_run = {'cfg', 'experiment_name', 'mmengine_version', 'seed'}
-        for key, value in state.get('runtime_info', {}).items():
-            if key not in of_this_run:
-                hub.update_info(key, value)
-
-    def _load_process_states(self, states: list[dict[str, Any]], filename: str) -> None:
-        if len(states) != self.world_size:
+        states = checkpoint.get('processes', [])
+        self._resumed_random_state = resume_rank_state(
+            states, self.rank, self.world_size, self.bare_model
+        )
+        if self._resumed_random_state is None:
             self.logger.warning(
                 f'{filename} was written by {len(states) or "an unknown number of"} processes and '
                 f'is resumed by {self.world_size}: the run goes on, but dropout and mixup draw '
                 'other numbers than in an unbroken run'
             )
-            return
-        mine = states[self.rank]
-        self._saved_random_states = [mine['random']]
-        parameters = dict(self.bare_model.named_parameters())
-        for name, gradient in (mine.get('gradients') or {}).items():
-            parameters[name].grad = gradient.to(parameters[name].device)
+        self.logger.info(f'resumes {filename} after epoch {self.epoch}, step {self.iter}')
 
     # ------------------------------------------------------------ saving
 
@@ -405,11 +403,19 @@ class ActionRunner(Runner):
         meta.setdefault('iter', self.iter + int(not by_epoch))
         # In all processes: an optimizer whose state is spread over them collects it.
         optimizer = self.optim_wrapper.state_dict() if save_optimizer else None
-        processes = gather_to_first(self._process_state()) if save_optimizer else None
+        state = rank_state(self.bare_model, self.optim_wrapper) if save_optimizer else None
+        processes = gather_objects(state)
         if not is_main_process():
             return
         checkpoint = {
-            'meta': {**self._facts(), **meta},
+            'meta': {
+                # Formatting it takes half a second.
+                'cfg': self.message_hub.get_info('cfg'),
+                'seed': self.seed,
+                'experiment_name': self.experiment_name,
+                **run_facts(self.train_dataloader, self.world_size),
+                **meta,
+            },
             'state_dict': self.bare_model.state_dict(),
             'message_hub': self.message_hub.state_dict(),
         }
@@ -419,58 +425,3 @@ class ActionRunner(Runner):
             checkpoint['param_schedulers'] = [s.state_dict() for s in self.param_schedulers]
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         save_checkpoint_file(plain(checkpoint), Path(out_dir, filename))
-
-    def _facts(self) -> dict[str, Any]:
-        return dict(
-            # Formatting it takes half a second.
-            cfg=self.message_hub.get_info('cfg'),
-            seed=self.seed,
-            experiment_name=self.experiment_name,
-            time=time.strftime('%Y%m%d_%H%M%S'),
-            mmengine_version=mmengine.__version__,
-            mmaction_version=__version__,
-            clips_per_step=(self.train_dataloader.batch_size or 1) * self.world_size,
-            steps_per_epoch=len(self.train_dataloader),
-            dataset_meta=getattr(self.train_dataloader.dataset, 'metainfo', None),
-        )
-
-    def _process_state(self) -> dict[str, Any]:
-        """What only this process knows: random state, gradients not yet used."""
-        state: dict[str, Any] = {'random': random_state()}
-        wrapper = self.optim_wrapper
-        if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
-            state['gradients'] = {
-                name: parameter.grad.detach().cpu()
-                for name, parameter in self.bare_model.named_parameters()
-                if parameter.grad is not None
-            }
-        return state
-
-    def _maybe_compile(self, target: str) -> None:
-        """Compile the backbone, and a teacher's, in place where the config has `compile`.
-
-        Only the backbone has a static graph; names in the state dict stay.
-        """
-        options = self.cfg.get('compile', None)
-        if not options:
-            return
-        options = {} if options is True else dict(options)
-        backbone: Any = self.bare_model.backbone
-        backbone.compile(**options)
-        teacher: Any = getattr(self.bare_model, 'teacher', None)
-        if teacher is not None:
-            teacher.backbone.compile(**options)
-        if not torch.cuda.is_available():
-            # It would say so.
-            logging.getLogger('torch.utils.cpp_extension').setLevel(logging.ERROR)
-            if target == 'test_step':
-                from torch._inductor import config as inductor
-
-                # Weights that no longer change can be packed for the processor.
-                inductor.freezing = True
-        if target == 'train_step':
-            self.register_hook(CompileTimeHook())
-        self.logger.info(
-            'torch.compile: the first step takes a minute or more, while code is made for this '
-            'model; a later run on this machine finds much of it in the cache'
-        )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmaction.engine.runner.data_check import SplitFacts, missing_paths, splits_of
+from mmaction.engine.runner.data_check import SplitFacts, check_splits, missing_paths, splits_of
 from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
 from tests.engine.toy import build_runner, toy_config
@@ -39,6 +39,8 @@ def test_facts_of_the_splits(tmp_path):
     }
     runner.prepare('test')
     assert splits_of(runner)['test'] == SplitFacts(7, 4, 0, 3)
+    dataset = runner.test_dataloader.dataset
+    assert check_splits({'test': dataset}, None) == {'test': SplitFacts(7, 4, 0, 3)}
 
 
 def test_a_label_outside_the_head(tmp_path):

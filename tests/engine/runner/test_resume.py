@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
+from mmaction.engine.runner.checkpoint import save_checkpoint_file, write_pointer
+from mmaction.engine.runner.resume import set_resume
 from tests.engine.toy import Run, last_checkpoint, toy_config
 
 
@@ -107,3 +110,34 @@ def test_resumed_run_reads_no_clip_twice(tmp_path):
     half.resume = True
     Run(half).check()
     assert lines_of(log) == unbroken_reads[20:]
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    return Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth', resume=False))
+
+
+def test_auto_resume_uses_last_checkpoint(cfg, tmp_path):
+    set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
+    save_checkpoint_file({}, tmp_path / 'epoch_1.pth')
+    set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, None)
+
+
+def test_resume_from_a_file(cfg, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no checkpoint'):
+        set_resume(cfg, str(tmp_path / 'x.pth'))
+    save_checkpoint_file({}, tmp_path / 'x.pth')
+    set_resume(cfg, str(tmp_path / 'x.pth'))
+    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'x.pth'))
+
+
+def test_restarted_worker_resumes_only_its_own_run(cfg, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
+    save_checkpoint_file({}, tmp_path / 'epoch_1.pth')
+    set_resume(cfg, None)
+    assert cfg.resume is False
+    write_pointer(tmp_path, tmp_path / 'epoch_1.pth')
+    set_resume(cfg, None)
+    assert cfg.resume is True
