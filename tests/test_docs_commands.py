@@ -220,7 +220,7 @@ def test_snippets_are_python(page):
 def all_options():
     """The options of all tools and demos."""
     found = {'--help'}
-    shared = ROOT / 'mmaction' / 'data_preparation' / 'jobs.py'
+    shared = ROOT / 'mmaction' / 'utils' / 'cli.py'
     for script in [shared, *ROOT.glob('tools/**/*.py'), *ROOT.glob('demo/*.py')]:
         found |= set(re.findall(r"'(--[\w-]+)'", script.read_text('utf-8')))
     return found
