@@ -4,7 +4,13 @@ from .base import BaseTransform
 from .color import ColorJitter, RandomErasing
 from .crops import CenterCrop, MultiScaleCrop, RandomCrop, RandomResizedCrop, TenCrop, ThreeCrop
 from .formatting import FormatShape, PackActionInputs, Transpose
-from .image_loading import ArrayDecode, BuildPseudoClip, ImageDecode, RawFrameDecode
+from .image_loading import (
+    ArrayDecode,
+    BuildPseudoClip,
+    ImageDecode,
+    LoadRGBFromFile,
+    RawFrameDecode,
+)
 from .labels import LoadHVULabel
 from .loading import (
     DecordDecode,
@@ -18,7 +24,7 @@ from .loading import (
 )
 from .processing import Flip, Fuse, RandomRescale, Resize
 from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames
-from .wrappers import TorchVisionWrapper
+from .wrappers import PytorchVideoWrapper, TorchVisionWrapper
 
 __all__ = [
     'ArrayDecode',
@@ -34,12 +40,14 @@ __all__ = [
     'Fuse',
     'ImageDecode',
     'LoadHVULabel',
+    'LoadRGBFromFile',
     'MultiScaleCrop',
     'OpenCVDecode',
     'OpenCVInit',
     'PackActionInputs',
     'PyAVDecode',
     'PyAVInit',
+    'PytorchVideoWrapper',
     'RandomCrop',
     'RandomErasing',
     'RandomRescale',

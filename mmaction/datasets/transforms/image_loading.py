@@ -18,7 +18,14 @@ from mmaction.registry import TRANSFORMS
 from ..decoders.reader import BlankReader, read_once
 from .base import BaseTransform
 
-__all__ = ['ArrayDecode', 'BuildPseudoClip', 'FileSource', 'ImageDecode', 'RawFrameDecode']
+__all__ = [
+    'ArrayDecode',
+    'BuildPseudoClip',
+    'FileSource',
+    'ImageDecode',
+    'LoadRGBFromFile',
+    'RawFrameDecode',
+]
 
 
 class FileSource:
@@ -209,6 +216,58 @@ class ImageDecode(_ImageTransform):
         if results.get('blank'):
             return _set_frames(results, BlankReader(results['filename']).get_batch([0]))
         return _set_frames(results, self._image(results['filename'])[None])
+
+
+@TRANSFORMS.register_module()
+class LoadRGBFromFile(_ImageTransform):
+    """Read the image `img_path` as `img` (H, W, 3), with `img_shape` and `ori_shape`.
+
+    Args:
+        to_float32: Whether the pixels become float32, still 0 to 255.
+        color_type: 'color', or 'grayscale' for (H, W).
+        imdecode_backend: 'cv2' or 'pillow'.
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
+        ignore_empty: Give None for an image that cannot be read, in whose place a
+            dataset draws another.
+        kwargs: Arguments of the file backend.
+
+    Raises:
+        ValueError: Another `color_type` or backend.
+
+    Source: the transform of this name in mmaction2 1.2.
+    """
+
+    def __init__(
+        self,
+        to_float32: bool = False,
+        color_type: str = 'color',
+        imdecode_backend: str = 'cv2',
+        io_backend: str = 'disk',
+        ignore_empty: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(io_backend, imdecode_backend, **kwargs)
+        if color_type not in ('color', 'grayscale'):
+            raise ValueError(f"color_type must be 'color' or 'grayscale', found {color_type!r}")
+        self.to_float32 = to_float32
+        self.gray = color_type == 'grayscale'
+        self.ignore_empty = ignore_empty
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        """Read the image of `results`.
+
+        Raises:
+            UnreadableVideoError: The file is missing or is no image.
+        """
+        try:
+            image = self._image(results['img_path'], self.gray)
+        except UnreadableVideoError:
+            if self.ignore_empty:
+                return None
+            raise
+        results['img'] = image.astype(np.float32) if self.to_float32 else image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
 
 
 @TRANSFORMS.register_module()

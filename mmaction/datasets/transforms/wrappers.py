@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from mmaction.registry import TRANSFORMS
 from mmaction.utils.suggest import did_you_mean
 
 from .base import BaseTransform
+from .clip_augment import AugMix, RandAugment
 from .functional import clip_name
 
 
@@ -59,6 +64,87 @@ class TorchVisionWrapper(BaseTransform):
                 'only ops that return one tensor (T, C, H, W) fit in a pipeline'
             )
         frames = out.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        results['imgs'] = list(frames) if isinstance(imgs, list) else frames
+        results['img_shape'] = tuple(frames.shape[1:3])
+        return results
+
+
+class _ShortSideScale(nn.Module):
+    """Scale float frames (T, C, H, W) so that their shorter side gets a size, drawn or fixed."""
+
+    def __init__(self, min_size: int, max_size: int, interpolation: str = 'bilinear') -> None:
+        super().__init__()
+        self.sizes = min_size, max_size
+        self.interpolation = interpolation
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        size = int(torch.randint(self.sizes[0], self.sizes[1] + 1, ()))
+        shorter = min(frames.shape[-2:])
+        scaled = [math.floor(side * size / shorter) for side in frames.shape[-2:]]
+        return F.interpolate(frames, scaled, mode=self.interpolation, align_corners=False)
+
+
+def _short_side_scale(size: int, interpolation: str = 'bilinear') -> nn.Module:
+    return _ShortSideScale(size, size, interpolation)
+
+
+def _random_resized_crop(
+    target_height: int,
+    target_width: int,
+    scale: tuple[float, float],
+    aspect_ratio: tuple[float, float],
+    interpolation: str = 'bilinear',
+) -> nn.Module:
+    from torchvision import transforms
+
+    size = (target_height, target_width)
+    mode = transforms.InterpolationMode(interpolation)
+    return transforms.RandomResizedCrop(size, scale, aspect_ratio, mode, antialias=False)
+
+
+@TRANSFORMS.register_module()
+class PytorchVideoWrapper(BaseTransform):
+    """A transform of pytorchvideo, whose package no longer works, by torchvision's operations.
+
+    What is drawn holds for all frames. `RandAugment` and `AugMix` work on uint8, the others
+    on values from 0 to 1; the result is clipped to 0-255 and truncated to uint8.
+    Reads imgs; writes imgs, img_shape.
+
+    Args:
+        op: 'RandAugment', 'AugMix', 'RandomResizedCrop', 'ShortSideScale' or
+            'RandomShortSideScale'.
+        **kwargs: Arguments of the transform, by pytorchvideo's names.
+
+    Raises:
+        ValueError: Another `op`.
+
+    Source: the transform of this name in mmaction2 1.2; pytorchvideo 0.1.5.
+    """
+
+    shown = ('op',)
+    operations: dict[str, Callable[..., Any]] = dict(
+        RandAugment=RandAugment,
+        AugMix=AugMix,
+        RandomResizedCrop=_random_resized_crop,
+        ShortSideScale=_short_side_scale,
+        RandomShortSideScale=_ShortSideScale,
+    )
+
+    def __init__(self, op: str, **kwargs: Any) -> None:
+        if op not in self.operations:
+            raise ValueError(f'op={op!r} of PytorchVideoWrapper is none of {list(self.operations)}')
+        self.op = op
+        self.trans = self.operations[op](**kwargs)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Apply the op to all frames of `results` at once."""
+        imgs = results['imgs']
+        clip = torch.from_numpy(np.ascontiguousarray(imgs)).permute(0, 3, 1, 2)
+        if self.op in ('RandAugment', 'AugMix'):
+            clip = self.trans(clip)
+        else:
+            clip = (self.trans(clip.float() / 255) * 255).clamp(0, 255).to(torch.uint8)
+        frames = clip.permute(0, 2, 3, 1).numpy()
         results['imgs'] = list(frames) if isinstance(imgs, list) else frames
         results['img_shape'] = tuple(frames.shape[1:3])
         return results

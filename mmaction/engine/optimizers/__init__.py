@@ -3,6 +3,7 @@
 from .amp import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
 from .constructor import DefaultOptimWrapperConstructor
 from .layer_decay import LearningRateDecayOptimizerConstructor
+from .swin_optim_wrapper_constructor import SwinOptimWrapperConstructor
 from .warmup import WarmupLR
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     'DefaultOptimWrapperConstructor',
     'LearningRateDecayOptimizerConstructor',
     'OptimWrapper',
+    'SwinOptimWrapperConstructor',
     'WarmupLR',
 ]

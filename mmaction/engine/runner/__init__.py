@@ -1,6 +1,13 @@
 """The runner of a training or a test, its loops, and what it saves and resumes."""
 
 from .loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
+from .multi_loop import MultiLoaderEpochBasedTrainLoop
 from .runner import ActionRunner
 
-__all__ = ['ActionRunner', 'EpochBasedTrainLoop', 'IterBasedTrainLoop', 'ValLoop']
+__all__ = [
+    'ActionRunner',
+    'EpochBasedTrainLoop',
+    'IterBasedTrainLoop',
+    'MultiLoaderEpochBasedTrainLoop',
+    'ValLoop',
+]

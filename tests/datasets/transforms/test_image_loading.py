@@ -10,6 +10,7 @@ from mmaction.datasets.transforms import (
     ArrayDecode,
     BuildPseudoClip,
     ImageDecode,
+    LoadRGBFromFile,
     RawFrameDecode,
 )
 
@@ -118,6 +119,23 @@ def test_an_image_becomes_a_clip(folder, backend):
     with pytest.raises(UnreadableVideoError, match='No such file'):
         ImageDecode(decoding_backend=backend)(dict(filename='gone.png'))
     assert ImageDecode()(dict(filename='gone.png', blank=True))['imgs'].shape == (1, 256, 340, 3)
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
+def test_load_rgb_from_file(folder, backend):
+    path, pixels = folder
+    load = LoadRGBFromFile(imdecode_backend=backend)
+    results = load(dict(img_path=str(path / 'img_00002.png')))
+    assert np.array_equal(results['img'], pixels[1])
+    assert results['img_shape'] == results['ori_shape'] == (7, 9)
+    as_float = LoadRGBFromFile(to_float32=True, color_type='grayscale')
+    gray = as_float(dict(img_path=str(path / 'img_00002.png')))['img']
+    assert (gray.shape, gray.dtype) == ((7, 9), np.float32)
+    with pytest.raises(UnreadableVideoError, match='No such file'):
+        load(dict(img_path='gone.png'))
+    assert LoadRGBFromFile(ignore_empty=True)(dict(img_path='gone.png')) is None
+    with pytest.raises(ValueError, match="'color' or 'grayscale', found 'rgb'"):
+        LoadRGBFromFile(color_type='rgb')
 
 
 def test_repr():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchvision import transforms
 
-from mmaction.datasets.transforms import TorchVisionWrapper
+from mmaction.datasets.transforms import PytorchVideoWrapper, TorchVisionWrapper
 
 
 def by_frame(op, imgs, seed):
@@ -65,9 +65,9 @@ def test_interpolation_by_name():
 
 
 def test_wrong_ops(make_clip):
-    with pytest.raises(ValueError, match=r"'RandAugmet' is not found .*'RandAugment'"):
+    with pytest.raises(ValueError, match=r"no 'RandAugmet'; did you mean .RandAugment"):
         TorchVisionWrapper('RandAugmet')
-    with pytest.raises(ValueError, match='see torchvision'):
+    with pytest.raises(ValueError, match='has no .Qqqqqq.$'):
         TorchVisionWrapper('Qqqqqq')
     with pytest.raises(TypeError, match=r'FiveCrop made tuple of .* a\.mp4'):
         TorchVisionWrapper('FiveCrop', size=8)(make_clip(filename='a.mp4'))
@@ -77,3 +77,49 @@ def test_wrong_ops(make_clip):
 
 def test_repr():
     assert repr(TorchVisionWrapper('RandAugment')) == 'TorchVisionWrapper(op=RandAugment)'
+
+
+def test_pytorchvideo_rand_augment_keeps_form_and_size(make_clip, check_form):
+    transform = PytorchVideoWrapper('RandAugment', magnitude=7, num_layers=4)
+    before = np.array(make_clip()['imgs'])
+    outcomes = set()
+    for seed in range(6):
+        torch.manual_seed(seed)
+        results = transform(make_clip())
+        check_form(results['imgs'])
+        assert results['img_shape'] == (30, 40)
+        outcomes.add(np.array(results['imgs']).tobytes())
+    assert len(outcomes) > 2
+    assert before.tobytes() == np.array(make_clip()['imgs']).tobytes()
+
+
+def test_pytorchvideo_short_side_scale(make_clip, check_form):
+    results = PytorchVideoWrapper('ShortSideScale', size=13)(make_clip())
+    check_form(results['imgs'])
+    assert results['img_shape'] == (13, 17)  # 40 * 13 / 30, rounded down
+    flat = dict(imgs=np.full((2, 30, 40, 3), 77, np.uint8))
+    scaled = PytorchVideoWrapper('RandomShortSideScale', min_size=10, max_size=12)
+    sizes = set()
+    for _ in range(12):
+        results = scaled(dict(flat))
+        sizes.add(results['img_shape'][0])
+        assert set(np.unique(results['imgs'])) <= {76, 77}
+    assert sizes == {10, 11, 12}
+
+
+def test_pytorchvideo_random_resized_crop(make_clip):
+    crop = PytorchVideoWrapper(
+        'RandomResizedCrop',
+        target_height=8,
+        target_width=10,
+        scale=(0.5, 1.0),
+        aspect_ratio=(0.8, 1.25),
+    )
+    assert crop(make_clip())['img_shape'] == (8, 10)
+
+
+def test_pytorchvideo_wrong_operation():
+    with pytest.raises(ValueError, match=r"op='MixUp' of PytorchVideoWrapper is none of \['Rand"):
+        PytorchVideoWrapper('MixUp')
+    with pytest.raises(TypeError, match='layers'):
+        PytorchVideoWrapper('RandAugment', layers=2)
