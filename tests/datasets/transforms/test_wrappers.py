@@ -67,7 +67,7 @@ def test_interpolation_by_name():
 def test_wrong_ops(make_clip):
     with pytest.raises(ValueError, match=r"no 'RandAugmet'; did you mean .RandAugment"):
         TorchVisionWrapper('RandAugmet')
-    with pytest.raises(ValueError, match='has no .Qqqqqq.$'):
+    with pytest.raises(ValueError, match=r'has no .Qqqqqq.$'):
         TorchVisionWrapper('Qqqqqq')
     with pytest.raises(TypeError, match=r'FiveCrop made tuple of .* a\.mp4'):
         TorchVisionWrapper('FiveCrop', size=8)(make_clip(filename='a.mp4'))
