@@ -1,3 +1,7 @@
-"""The version, read by the build and by users."""
+"""The version, read by the build and by users.
 
-__version__ = '0.1.0'
+It goes on from mmaction2 1.2, whose recognition API this package has.
+"""
+
+__version__ = '1.3.0'
+version_info = tuple(int(number) for number in __version__.split('.'))

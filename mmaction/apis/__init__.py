@@ -1,7 +1,7 @@
 """Recognizers as a user calls them."""
 
 from .inference import inference_recognizer, init_recognizer
-from .inferencer import ActionRecogInferencer, MMAction2Inferencer
+from .inferencers import ActionRecogInferencer, MMAction2Inferencer
 
 __all__ = [
     'ActionRecogInferencer',

@@ -8,6 +8,8 @@ packages above this one, which is allowed here and nowhere else.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .collect_env import collect_env
+
 if TYPE_CHECKING:
     from .setup_env import register_all_modules
     from .typing_utils import ConfigType, ForwardResults, OptConfigType, OptSampleList, SampleList
@@ -19,13 +21,30 @@ __all__ = [
     'OptConfigType',
     'OptSampleList',
     'SampleList',
+    'VideoWriter',
+    'collect_env',
+    'frame_extract',
+    'get_random_string',
+    'get_shm_dir',
+    'get_str_type',
+    'get_thread_id',
     'register_all_modules',
+    'track',
+    'track_on_main_process',
 ]
 
 _MODULES = {
     'ConfigType': 'mmaction.utils.typing_utils',
     'ForwardResults': 'mmaction.utils.typing_utils',
     'GradCAM': 'mmaction.visualization',
+    'VideoWriter': 'mmaction.utils.misc',
+    'frame_extract': 'mmaction.datasets.frame_extract',
+    'get_random_string': 'mmaction.utils.misc',
+    'get_shm_dir': 'mmaction.utils.misc',
+    'get_str_type': 'mmaction.utils.misc',
+    'get_thread_id': 'mmaction.utils.misc',
+    'track': 'mmaction.utils.misc',
+    'track_on_main_process': 'mmaction.utils.misc',
     'OptConfigType': 'mmaction.utils.typing_utils',
     'OptSampleList': 'mmaction.utils.typing_utils',
     'SampleList': 'mmaction.utils.typing_utils',

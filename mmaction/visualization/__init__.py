@@ -4,13 +4,20 @@ from .attention import attention_blocks, attention_heat
 from .grad_cam import GradCAM, overlay
 from .text import draw_top_classes, side_by_side
 from .video_writer import ClipWriter, check_out_name, contact_sheet, enlarge, resize_frames
-from .visualizer import ActionVisualizer, LocalVisBackend
+from .visualizer import (
+    ActionVisualizer,
+    LocalVisBackend,
+    TensorboardVisBackend,
+    WandbVisBackend,
+)
 
 __all__ = [
     'ActionVisualizer',
     'ClipWriter',
     'GradCAM',
     'LocalVisBackend',
+    'TensorboardVisBackend',
+    'WandbVisBackend',
     'attention_blocks',
     'attention_heat',
     'check_out_name',

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from mmengine.dist import master_only
 from mmengine.visualization import LocalVisBackend as _LocalVisBackend
+from mmengine.visualization import TensorboardVisBackend as _TensorboardVisBackend
 from mmengine.visualization import Visualizer
+from mmengine.visualization import WandbVisBackend as _WandbVisBackend
+from mmengine.visualization.vis_backend import force_init_env
 
 from mmaction.registry import VISBACKENDS, VISUALIZERS
 from mmaction.structures import ActionDataSample
@@ -18,7 +21,12 @@ from mmaction.structures import ActionDataSample
 from .text import draw_text, draw_top_classes
 from .video_writer import ClipWriter, resize_frames
 
-__all__ = ['ActionVisualizer', 'LocalVisBackend']
+__all__ = [
+    'ActionVisualizer',
+    'LocalVisBackend',
+    'TensorboardVisBackend',
+    'WandbVisBackend',
+]
 
 OUT_TYPES = {'img': '', 'gif': '.gif', 'video': '.mp4'}
 
@@ -79,6 +87,34 @@ class LocalVisBackend(_LocalVisBackend):
         write_frames(frames, Path(self._save_dir, safe, inner), out_type, fps)
 
 
+@VISBACKENDS.register_module()
+class TensorboardVisBackend(_TensorboardVisBackend):
+    """mmengine's backend for TensorBoard, which also takes clips."""
+
+    @force_init_env
+    def add_video(
+        self, name: str, frames: np.ndarray, step: int = 0, fps: float = 4, **kwargs: Any
+    ) -> None:
+        """Log a clip (T, H, W, 3), uint8 RGB; encoding it needs moviepy."""
+        clip = frames.transpose(0, 3, 1, 2)[None]
+        self._tensorboard.add_video(name, clip, global_step=step, fps=fps)
+
+
+@VISBACKENDS.register_module()
+class WandbVisBackend(_WandbVisBackend):
+    """mmengine's backend for Weights & Biases, which also takes clips."""
+
+    @force_init_env
+    def add_video(
+        self, name: str, frames: np.ndarray, step: int = 0, fps: float = 4, **kwargs: Any
+    ) -> None:
+        """Log a clip (T, H, W, 3), uint8 RGB, at the logger's own step."""
+        import wandb
+
+        clip = wandb.Video(frames.transpose(0, 3, 1, 2), fps=fps, format='gif')
+        self._wandb.log({name: clip})
+
+
 @VISUALIZERS.register_module()
 class ActionVisualizer(Visualizer):
     """Draws labels and predictions into clips.
@@ -111,7 +147,7 @@ class ActionVisualizer(Visualizer):
         target_resolution: tuple[int, int] | None = None,
         step: int = 0,
         fps: float = 4,
-    ) -> None:
+    ) -> np.ndarray:
         """Draw a clip, and show it, write it or hand it to the backends.
 
         Args:
@@ -131,6 +167,9 @@ class ActionVisualizer(Visualizer):
             target_resolution: (width, height) of the frames; one may be -1.
             step: Of the run.
             fps: Frames per second of a film.
+
+        Returns:
+            The frames as they are drawn, (T, H, W, 3).
 
         Raises:
             TypeError: `video` is none of these.
@@ -157,6 +196,7 @@ class ActionVisualizer(Visualizer):
         else:
             self.add_video(name, frames, step, fps, out_type)
         self.set_image(frames[-1])
+        return frames
 
     def _draw(
         self,

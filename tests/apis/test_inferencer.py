@@ -69,7 +69,8 @@ def test_data_samples_and_files(inferencer, array, tmp_path, capsys):
     result = inferencer(
         [array, array], return_datasamples=True, print_result=True, pred_out_file=out
     )
-    written = json.loads(out.read_text())
+    written = json.loads(out.read_text())['predictions']
+    assert result['visualization'] is None
     assert [p['pred_labels'] for p in written] == [
         s.pred_label.tolist() for s in result['predictions']
     ]

@@ -11,6 +11,7 @@ from .image_loading import (
     LoadRGBFromFile,
     RawFrameDecode,
 )
+from .inference_input import InferencerPackInput
 from .labels import LoadHVULabel
 from .loading import (
     DecordDecode,
@@ -39,6 +40,7 @@ __all__ = [
     'FormatShape',
     'Fuse',
     'ImageDecode',
+    'InferencerPackInput',
     'LoadHVULabel',
     'LoadRGBFromFile',
     'MultiScaleCrop',

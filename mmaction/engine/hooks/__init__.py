@@ -3,6 +3,7 @@
 from .checkpoint_hook import CheckpointHook
 from .graceful_stop import StopHook
 from .non_finite import NonFiniteLossHook
+from .output import OutputHook
 from .progress_bar import DataTimeHook, ProgressHook
 from .results_writer import TestResultsHook
 from .run_record import ProvenanceHook
@@ -17,6 +18,7 @@ __all__ = [
     'CurveHook',
     'DataTimeHook',
     'NonFiniteLossHook',
+    'OutputHook',
     'ProgressHook',
     'ProvenanceHook',
     'RuntimeInfoHook',

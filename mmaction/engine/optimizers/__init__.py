@@ -4,6 +4,7 @@ from .amp import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
 from .constructor import DefaultOptimWrapperConstructor
 from .layer_decay import LearningRateDecayOptimizerConstructor
 from .swin_optim_wrapper_constructor import SwinOptimWrapperConstructor
+from .tsm_optim_wrapper_constructor import TSMOptimWrapperConstructor
 from .warmup import WarmupLR
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     'LearningRateDecayOptimizerConstructor',
     'OptimWrapper',
     'SwinOptimWrapperConstructor',
+    'TSMOptimWrapperConstructor',
     'WarmupLR',
 ]

@@ -22,7 +22,13 @@ from mmaction.registry import LOOPS
 from .dataloader_workers import start_iterator
 from .random_state import continue_random_state
 
-__all__ = ['EpochBasedTrainLoop', 'IterBasedTrainLoop', 'ValLoop', 'batches_from', 'stop_asked']
+__all__ = [
+    'EpochBasedTrainLoop',
+    'IterBasedTrainLoop',
+    'ValLoop',
+    'batches_from',
+    'stop_asked',
+]
 
 
 def stop_asked(runner: Any) -> bool:
@@ -63,7 +69,7 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
         """Train until the last epoch or until a hook sets `stop_training`."""
         self.runner.call_hook('before_train')
         continue_random_state(self.runner)
-        if self._epoch and self._iter == self._epoch * len(self.dataloader):
+        if self._epoch and self._iter == self._epoch_start(self._epoch):
             self._validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()

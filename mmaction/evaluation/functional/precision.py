@@ -6,6 +6,8 @@ labels are never found.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from .accuracy import ArrayLike, as_scores
@@ -77,13 +79,19 @@ def mmit_mean_average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 
     Args:
         scores: Shape (N, K).
-        labels: Zeros and ones of shape (N, K), at least one 1 in each row.
+        labels: Zeros and ones of shape (N, K). A row without a 1 has no precision: the result
+            is NaN, and a warning names the row.
 
     Raises:
-        ValueError: Shapes or values do not fit, or a sample has no label.
+        ValueError: Shapes or values do not fit.
     """
     rows, found = _checked(scores, labels)
     if not found.any(1).all():
-        raise ValueError(f'sample {int(np.argmin(found.any(1)))} has no label at all')
+        without = np.flatnonzero(~found.any(1)).tolist()
+        warnings.warn(
+            f'mmit_mean_average_precision is NaN: {len(without)} of {len(found)} samples have no '
+            f'label, the first of them sample {without[0]}; leave them out',
+            stacklevel=2,
+        )
     rows = np.where(np.isnan(rows).any(1, keepdims=True), np.nan, rows)
     return float(np.mean([_average_precision(*pair) for pair in zip(rows, found, strict=True)]))

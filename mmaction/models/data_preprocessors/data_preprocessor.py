@@ -30,6 +30,10 @@ class ActionDataPreprocessor(BaseDataPreprocessor):
             for training.
         format_shape: 'NCHW' for frames, 'NCTHW' for clips, or 'MIX2d3d' for either.
 
+    Attributes:
+        mean: (C, 1, 1) for NCHW, else (C, 1, 1, 1), so that it broadcasts over a batch.
+        std: The same.
+
     Raises:
         ValueError: `mean` without `std`, or a `format_shape` that has no channel axis.
     """
@@ -57,8 +61,10 @@ class ActionDataPreprocessor(BaseDataPreprocessor):
                     f'format_shape={format_shape!r} is none of {(*_CHANNEL_AXIS, "MIX2d3d")}, '
                     'so mean and std have no channel axis'
                 )
-            self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32), False)
-            self.register_buffer('std', torch.tensor(std, dtype=torch.float32), False)
+            shape = (-1, 1, 1) if format_shape == 'NCHW' else (-1, 1, 1, 1)
+            for name, values in (('mean', mean), ('std', std)):
+                values = torch.tensor(values, dtype=torch.float32).view(shape)
+                self.register_buffer(name, values, False)
 
     def forward(self, data: Any, training: bool = False) -> Any:
         """Preprocess one batch.

@@ -71,3 +71,61 @@ class BCELossWithLogits(_ClassWeightedLoss):
         return F.binary_cross_entropy_with_logits(
             cls_score.float(), label.float(), self.class_weight, **kwargs
         )
+
+
+@MODELS.register_module()
+class NLLLoss(BaseWeightedLoss):
+    """Negative log-likelihood of scores that are log-probabilities already, in fp32."""
+
+    def _forward(self, cls_score: Tensor, label: Tensor, **kwargs: Any) -> Tensor:
+        """Loss of log-probabilities (N, K) against classes (N,)."""
+        return F.nll_loss(cls_score.float(), label, **kwargs)
+
+
+@MODELS.register_module()
+class CBFocalLoss(BaseWeightedLoss):
+    """Class-balanced focal loss of a sigmoid per class, in fp32.
+
+    A clip of class k is weighted by (1 - beta) / (1 - beta^n_k), scaled so that the weights
+    of all classes have the mean 1; a term with probability p of its true outcome by
+    (1 - p)^gamma. Source: Cui et al., Class-Balanced Loss, CVPR 2019.
+
+    Args:
+        loss_weight: Factor on the loss.
+        samples_per_cls: n_k, training clips of each class.
+        beta: 0 weights all classes alike, towards 1 by 1 / n_k.
+        gamma: Exponent of the focal factor.
+
+    Raises:
+        ValueError: A class has no clips, or there are no classes.
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        samples_per_cls: Sequence[int] = (),
+        beta: float = 0.9999,
+        gamma: float = 2.0,
+    ) -> None:
+        super().__init__(loss_weight)
+        if not samples_per_cls or min(samples_per_cls) < 1:
+            raise ValueError(
+                f'CBFocalLoss: samples_per_cls={samples_per_cls} must have a positive number for '
+                'each class'
+            )
+        counts = torch.tensor(samples_per_cls, dtype=torch.float64)
+        weights = (1 - beta) / (1 - beta**counts)
+        self.gamma, self.num_classes = gamma, len(counts)
+        weights = (weights / weights.mean()).float()
+        self.register_buffer('weights', weights, persistent=False)
+
+    def _forward(self, cls_score: Tensor, label: Tensor, **kwargs: Any) -> Tensor:
+        """Loss of logits (N, K) against classes (N,): summed over classes, mean over clips."""
+        scores = cls_score.float()
+        target = F.one_hot(label, self.num_classes).float()
+        terms = F.binary_cross_entropy_with_logits(scores, target, reduction='none')
+        # (1 - p)^gamma of the true outcome, in logs.
+        focal = torch.exp(-self.gamma * (target * scores + F.softplus(-scores)))
+        return (self.weights[label][:, None] * focal * terms).sum() / len(label)

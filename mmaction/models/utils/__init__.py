@@ -1,5 +1,10 @@
 """Parts that several models share."""
 
-from .blending_utils import CutmixBlending, MixupBlending, RandomBatchAugment
+from .blending_utils import (
+    BaseMiniBatchBlending,
+    CutmixBlending,
+    MixupBlending,
+    RandomBatchAugment,
+)
 
-__all__ = ['CutmixBlending', 'MixupBlending', 'RandomBatchAugment']
+__all__ = ['BaseMiniBatchBlending', 'CutmixBlending', 'MixupBlending', 'RandomBatchAugment']

@@ -73,6 +73,8 @@ def test_bad_input_is_named(function, scores, labels, message):
         function(scores, labels)
 
 
-def test_mmit_needs_a_label_in_each_row():
-    with pytest.raises(ValueError, match='sample 1 has no label'):
-        mmit_mean_average_precision(np.zeros((2, 2)), [[1, 0], [0, 0]])
+def test_mmit_of_a_sample_without_a_label_is_nan_and_named():
+    with pytest.warns(
+        UserWarning, match='1 of 2 samples have no label, the first of them sample 1'
+    ):
+        assert np.isnan(mmit_mean_average_precision(np.zeros((2, 2)), [[1, 0], [0, 0]]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
+from mmengine.fileio import dump
 from torch import nn
 
 from mmaction.datasets.video_source import (
@@ -25,11 +27,10 @@ from mmaction.datasets.video_source import (
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import read_class_names
-from mmaction.utils.io import write_json
 
-from .inference import _run, init_recognizer, predict, top_classes
+from ..inference import _run, init_recognizer, predict, top_classes
 
-__all__ = ['ActionRecogInferencer', 'MMAction2Inferencer']
+__all__ = ['ActionRecogInferencer']
 
 
 @INFERENCERS.register_module()
@@ -44,7 +45,10 @@ class ActionRecogInferencer:
         weights: Checkpoint; random weights if None.
         device: Where it runs; the first GPU, or the CPU without one, if None.
         label_file: Names of the classes, one a line; those of the checkpoint if None.
-        input_format: 'video', 'rawframes' or 'array'; told from each input if None.
+        input_format: 'video', 'rawframes', 'array' or 'dict'; told from each input if None.
+        pack_cfg: What mmaction2 packs inputs with: `filename_tmpl`, `start_index` and
+            `modality` of folders of frames; told from the folder where it is not given.
+        scope: Accepted; configs are always of the scope `mmaction`.
 
     Raises:
         ValueError: `input_format` is none of these; see also `init_recognizer`.
@@ -59,10 +63,18 @@ class ActionRecogInferencer:
         device: str | torch.device | None = None,
         label_file: str | Path | None = None,
         input_format: str | None = None,
+        pack_cfg: Mapping[str, Any] | None = None,
+        scope: str = 'mmaction',
     ) -> None:
+        if input_format == 'dict':  # which every call takes
+            input_format = None
         if input_format not in (None, *FORMATS):
             raise ValueError(f'input_format={input_format!r} must be one of {FORMATS}, or None')
         self.input_format = input_format
+        self._pack = {k: v for k, v in (pack_cfg or {}).items() if k != 'type'}
+        unknown = sorted(set(self._pack) - {'filename_tmpl', 'modality', 'start_index'})
+        if unknown:
+            raise ValueError(f'pack_cfg has unknown keys {unknown}')
         if isinstance(model, nn.Module):
             if weights is not None:
                 raise TypeError('weights go with a config; this model has its own')
@@ -80,14 +92,18 @@ class ActionRecogInferencer:
         self,
         inputs: Video | Sequence[Video],
         batch_size: int = 1,
-        return_datasamples: bool = False,
-        print_result: bool = False,
-        pred_out_file: str | Path | None = None,
         return_vis: bool = False,
-        vid_out_dir: str | Path | None = None,
+        show: bool = False,
+        wait_time: float = 0,
+        draw_pred: bool = True,
+        fps: float | None = None,
         out_type: str = 'video',
         target_resolution: tuple[int, int] | None = None,
-        fps: float | None = None,
+        vid_out_dir: str | Path | None = None,
+        print_result: bool = False,
+        pred_out_file: str | Path | None = None,
+        return_datasamples: bool = False,
+        return_datasample: bool = False,
     ) -> dict[str, Any]:
         """Classify videos.
 
@@ -96,21 +112,25 @@ class ActionRecogInferencer:
                 (T, H, W, 3) uint8 RGB, a dict that the pipeline starts from, or a
                 list of these.
             batch_size: Clips that the model sees at once.
-            return_datasamples: Give `ActionDataSample`s in the place of dicts.
-            print_result: Print the predictions.
-            pred_out_file: Write the predictions to this .json file.
-            return_vis: Also return the labeled frames of each video.
-            vid_out_dir: Write labeled videos into this folder.
+            return_vis: Return the labeled frames of each video.
+            show: Show them in a window.
+            wait_time: Seconds that each is shown.
+            draw_pred: Draw the best classes into the frames.
+            fps: Frames per second of labeled videos; that of the video if None.
             out_type: 'video' (.mp4) or 'gif'.
             target_resolution: (width, height) of labeled frames; that of the video
                 if None.
-            fps: Frames per second of labeled videos; that of the video if None.
+            vid_out_dir: Write labeled videos into this folder.
+            print_result: Print the predictions.
+            pred_out_file: Write dict(predictions=[...]) to this .json, .yaml or .pkl file.
+            return_datasamples: Give `ActionDataSample`s in the place of dicts.
+            return_datasample: The same, as mmaction2 spells it in places.
 
         Returns:
             dict(predictions=[...]), one for each input in order: dict(pred_labels=[class],
             pred_scores=[score of each class], pred_names=[name],
-            top5=[(name, score), ...]); with `return_vis` also `visualization`, a list
-            of arrays (T, H, W, 3).
+            top5=[(name, score), ...]), and visualization=[array (T, H, W, 3), ...], None
+            without `return_vis`.
 
         Raises:
             FileNotFoundError: An input does not exist; found before any is classified.
@@ -121,10 +141,16 @@ class ActionRecogInferencer:
             raise ValueError(f'batch_size={batch_size} must be at least 1')
         if out_type not in ('video', 'gif'):
             raise ValueError(f"out_type={out_type!r} must be 'video' or 'gif'")
+        pred_out = Path(pred_out_file) if pred_out_file else None
+        if pred_out is not None and pred_out.suffix not in ('.json', '.yaml', '.yml', '.pkl'):
+            raise ValueError(f'pred_out_file={pred_out} must end in .json, .yaml or .pkl')
         from mmaction.visualization import check_out_name
 
+        vid_out_dir = vid_out_dir or None
         videos: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         entries = [clip_info(video, self.input_format) for video in videos]
+        for kind, info in entries:
+            info.update(self._pack if kind == 'rawframes' else {})
         ending = '.gif' if out_type == 'gif' else '.mp4'
         names = _out_names(videos, vid_out_dir, ending)
         for video, name in zip(videos, names, strict=True):
@@ -136,19 +162,28 @@ class ActionRecogInferencer:
             clips = [self._clip(*entries[i], videos[i]) for i in range(start, stop)]
             samples += predict(self.model, clips)
         predictions = [self._as_dict(sample) for sample in samples]
-        result: dict[str, Any] = dict(predictions=samples if return_datasamples else predictions)
-        if return_vis or vid_out_dir is not None:
+        drawn = None
+        if return_vis or show or vid_out_dir is not None:
             drawn = [
-                _label(video, prediction['top5'], name, return_vis, target_resolution, fps)
+                _label(
+                    video,
+                    prediction['top5'] if draw_pred else [],
+                    name,
+                    return_vis,
+                    target_resolution,
+                    fps,
+                    wait_time if show else None,
+                )
                 for video, prediction, name in zip(videos, predictions, names, strict=True)
             ]
-            if return_vis:
-                result['visualization'] = drawn
         if print_result:
-            print(predictions)
-        if pred_out_file is not None:
-            write_json(pred_out_file, predictions, indent=None)
-        return result
+            print(dict(predictions=predictions))
+        if pred_out is not None:
+            pred_out.parent.mkdir(parents=True, exist_ok=True)
+            # Through JSON, so that every format holds plain lists.
+            dump(json.loads(json.dumps(dict(predictions=predictions))), pred_out)
+        found = samples if return_datasamples or return_datasample else predictions
+        return dict(predictions=found, visualization=drawn if return_vis else None)
 
     def _clip(self, kind: str, info: dict[str, Any], video: Video) -> dict[str, Any]:
         if kind not in self._pipelines:
@@ -163,48 +198,6 @@ class ActionRecogInferencer:
             pred_scores=sample.pred_score.tolist(),
             pred_names=[best[0][0]],
             top5=best,
-        )
-
-
-@INFERENCERS.register_module()
-class MMAction2Inferencer(ActionRecogInferencer):
-    """`ActionRecogInferencer` under the names of mmaction2's unified inferencer.
-
-    Predictions are dict(rec_labels=[[class]], rec_scores=[[score of each class]],
-    rec_names=[name], top5=[(name, score), ...]).
-
-    Args:
-        rec: Config file, config, or a recognizer of `init_recognizer`.
-        rec_weights: Checkpoint; random weights if None.
-        device: Where it runs; the first GPU, or the CPU without one, if None.
-        label_file: Names of the classes, one a line; those of the checkpoint if None.
-        input_format: 'video', 'rawframes' or 'array'; told from each input if None.
-
-    Raises:
-        ValueError: `rec` is missing.
-
-    Source: the class of this name in mmaction2 1.x.
-    """
-
-    def __init__(
-        self,
-        rec: str | Path | Config | nn.Module | None = None,
-        rec_weights: str | Path | None = None,
-        device: str | torch.device | None = None,
-        label_file: str | Path | None = None,
-        input_format: str | None = None,
-    ) -> None:
-        if rec is None:
-            raise ValueError('MMAction2Inferencer needs rec, the config of a recognizer')
-        super().__init__(rec, rec_weights, device, label_file, input_format)
-
-    def _as_dict(self, sample: ActionDataSample) -> dict[str, Any]:
-        plain = super()._as_dict(sample)
-        return dict(
-            rec_labels=[plain['pred_labels']],
-            rec_scores=[plain['pred_scores']],
-            rec_names=plain['pred_names'],
-            top5=plain['top5'],
         )
 
 
@@ -231,16 +224,27 @@ def _label(
     keep: bool,
     resolution: tuple[int, int] | None,
     fps: float | None,
+    wait_time: float | None,
 ) -> np.ndarray | None:
-    """Draw the best classes into every frame; write these, and return them if `keep`."""
-    from mmaction.visualization import ClipWriter, draw_top_classes, resize_frames
+    """Draw the best classes into every frame; write and show these, return them if `keep`."""
+    from mmaction.visualization import (
+        ActionVisualizer,
+        ClipWriter,
+        draw_top_classes,
+        resize_frames,
+    )
 
     frames = Frames(video)
+    window = None if wait_time is None else ActionVisualizer('inferencer')
     writer = ClipWriter(out, fps or frames.fps or 30.0) if out is not None else None
     kept = []
     with writer or nullcontext():
         for part in frames.parts():
-            drawn = draw_top_classes(resize_frames(part, resolution), top)
+            drawn = resize_frames(part, resolution)
+            if top:
+                drawn = draw_top_classes(drawn, top)
+            for frame in drawn if window is not None else ():
+                window.show(frame, win_name=clip_name(video), wait_time=wait_time)
             if writer is not None:
                 writer.write(drawn)
             if keep:

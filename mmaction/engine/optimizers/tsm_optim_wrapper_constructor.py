@@ -1,0 +1,68 @@
+"""Groups of parameters as TSN and TSM are trained with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+from .constructor import DefaultOptimWrapperConstructor
+
+__all__ = ['TSMOptimWrapperConstructor']
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """Biases learn at twice the rate and without decay, norms without decay.
+
+    With `paramwise_cfg=dict(fc_lr5=True)` the last linear layer, the classifier, has 5 times
+    the rate (its bias 10 times). Seven groups, in this order: weight and bias of the first
+    convolution, other weights, other biases, norms, weight and bias of the classifier.
+
+    Raises:
+        ValueError: A layer is none of convolution, linear and norm, but has parameters.
+
+    Source: the class of this name in mmaction2 1.x (Lin et al., TSM, ICCV 2019).
+    """
+
+    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **_: Any) -> None:
+        """Add the groups of a model."""
+        first: list[Any] = []
+        weights: list[Any] = []
+        biases: list[Any] = []
+        norms: list[Any] = []
+        for layer in module.modules():
+            if isinstance(layer, (_ConvNd, nn.Linear)):
+                convolution = isinstance(layer, _ConvNd)
+                if convolution and not first:
+                    first = [[layer.weight], [layer.bias]]
+                else:
+                    weights.append(layer.weight)
+                    biases.append(layer.bias)
+            elif isinstance(layer, (_BatchNorm, nn.GroupNorm)):
+                norms += layer.parameters(recurse=False)
+            elif next(layer.parameters(recurse=False), None) is not None:
+                raise ValueError(
+                    f'TSMOptimWrapperConstructor has no rule for a {type(layer).__name__}: it '
+                    'takes models of convolutions, linear layers and norms'
+                )
+        last = [weights.pop()], [biases.pop()]
+        classifier = 5 if self.paramwise_cfg.get('fc_lr5') else 1
+        if classifier == 1:
+            weights, biases, last = weights + last[0], biases + last[1], ([], [])
+        for members, rate, decays in (
+            (first[0] if first else [], 1, True),
+            (first[1] if first else [], 2, False),
+            (weights, 1, True),
+            (biases, 2, False),
+            (norms, 1, False),
+            (last[0], 5, True),
+            (last[1], 10, False),
+        ):
+            learning = [p for p in members if p is not None and p.requires_grad]
+            decay = self.base_wd if decays else 0
+            params.append(dict(params=learning, lr=self.base_lr * rate, weight_decay=decay))
