@@ -58,10 +58,10 @@ def table(top: list[tuple[str, float]]) -> str:
 
 def write_labeled(top: list[tuple[str, float]], args: argparse.Namespace) -> None:
     """Write the video with the classes drawn into each frame."""
-    from mmaction.datasets.video_source import Frames
+    from mmaction.datasets.video_source import VideoSource
     from mmaction.visualization import ClipWriter, draw_top_classes, enlarge, resize_frames
 
-    frames = Frames(args.video)
+    frames = VideoSource(args.video)
     with ClipWriter(args.out_filename, args.fps or frames.fps or 30.0, smooth=True) as writer:
         for part in frames.parts():
             if args.target_resolution is None:

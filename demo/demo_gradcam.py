@@ -148,7 +148,8 @@ def explain(
     import torch
 
     from mmaction.apis.inference import load_clip
-    from mmaction.datasets.video_source import clip_info, pipeline_steps, steps_for
+    from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+    from mmaction.datasets.video_source import clip_info
     from mmaction.visualization import overlay, resize_frames
     from mmaction.visualization.grad_cam import check_colormap, scale_heat
 

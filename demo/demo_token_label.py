@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
 
     from mmaction.apis import init_recognizer
     from mmaction.apis.inference import load_clip
-    from mmaction.datasets.video_source import clip_info, clip_name, pipeline_steps, steps_for
+    from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+    from mmaction.datasets.video_source import clip_info, clip_name
     from mmaction.utils.class_names import read_class_names
     from mmaction.visualization.token_map import (
         draw_token_map,

@@ -42,14 +42,14 @@ def main() -> None:
 
         from mmaction.apis import init_recognizer
         from mmaction.apis.sliding_window import classify_windows
-        from mmaction.datasets.video_source import Frames
+        from mmaction.datasets.video_source import VideoSource
         from mmaction.utils.class_names import class_names_of
         from mmaction.visualization import ClipWriter, check_out_name, enlarge
         from mmaction.visualization.timeline import draw_timeline, segments
 
         if args.out_file is not None:
             check_out_name(args.out_file, ('.mp4', '.gif'), args.video)
-        frames = Frames(args.video)
+        frames = VideoSource(args.video)
         model: Any = init_recognizer(args.config, args.checkpoint, args.device, args.cfg_options)
         names = class_names_of(model, args.label)
         windows = list(

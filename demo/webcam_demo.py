@@ -82,7 +82,7 @@ class Watcher:
 
     def __init__(self, model: Any, stride: float, average: int, wait: bool) -> None:
         from mmaction.apis.sliding_window import window_span
-        from mmaction.datasets.video_source import pipeline_steps, steps_for
+        from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 
         if stride <= 0 or average < 1:
             raise ValueError(f'--stride {stride} and --average-size {average} must be positive')

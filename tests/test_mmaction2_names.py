@@ -271,9 +271,9 @@ def test_visualization_is_none_unless_it_is_asked_for(inferencer, video):
 def test_frames_without_predictions_are_those_of_the_video(inferencer, video):
     (plain,) = inferencer(video, return_vis=True, draw_pred=False)['visualization']
     (drawn,) = inferencer(video, return_vis=True)['visualization']
-    from mmaction.datasets.video_source import Frames
+    from mmaction.datasets.video_source import VideoSource
 
-    frames = Frames(video)
+    frames = VideoSource(video)
     assert np.array_equal(plain, frames.read(np.arange(len(frames))))
     assert not np.array_equal(plain, drawn)
 
@@ -459,12 +459,12 @@ def test_swin_constructor_multiplies_all_keys_that_match():
 
 
 def test_frame_extract(video, tmp_path):
-    from mmaction.datasets.video_source import Frames
+    from mmaction.datasets.video_source import VideoSource
     from mmaction.utils import frame_extract
 
     paths, frames = frame_extract(video, out_dir=str(tmp_path / 'out'))
     assert paths == [str(tmp_path / 'out' / 'clip' / f'img_{i:06d}.jpg') for i in range(1, 21)]
-    expected = Frames(video).read(np.arange(20))
+    expected = VideoSource(video).read(np.arange(20))
     np.testing.assert_array_equal(np.stack(frames)[..., ::-1], expected)
     assert np.abs(cv2.imread(paths[3]).astype(int) - frames[3]).mean() < 8
     _, small = frame_extract(video, short_side=24, out_dir=str(tmp_path / 'small'))

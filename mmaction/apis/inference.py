@@ -12,8 +12,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.config.load import load_config
-from mmaction.datasets.video_source import Video, clip_info, clip_name, pipeline_steps, steps_for
+from mmaction.datasets.video_source import Video, clip_info, clip_name
 from mmaction.engine.runner.checkpoint import load_weights
 from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample

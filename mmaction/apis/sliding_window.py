@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mmaction.datasets.video_source import Frames, pipeline_steps, steps_for
+from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+from mmaction.datasets.video_source import VideoSource
+from mmaction.structures.window import Window
 
 from .inference import load_clip, predict
 
-__all__ = ['Window', 'classify_windows', 'window_span']
-
-
-@dataclass(frozen=True)
-class Window:
-    """What the model says of a part of a video.
-
-    Attributes:
-        start: First frame, from 0.
-        stop: Frame after the last.
-        scores: Of each class, (num_classes,).
-    """
-
-    start: int
-    stop: int
-    scores: np.ndarray
-
-    @property
-    def label(self) -> int:
-        """The best class."""
-        return int(self.scores.argmax())
+__all__ = ['classify_windows', 'window_span']
 
 
 def _sampling(model: Any) -> dict[str, Any]:
@@ -53,7 +34,7 @@ def window_span(model: Any) -> int:
 
 
 def classify_windows(
-    model: Any, frames: Frames, stride: float = 0.5, batch_size: int = 4
+    model: Any, frames: VideoSource, stride: float = 0.5, batch_size: int = 4
 ) -> Iterator[Window]:
     """Classify windows of one clip each, by one view, in order.
 

@@ -4,7 +4,9 @@ A reader (`readers/NAME.py`) turns official files into `Row`s. The rest is here:
 clip of each row on the disk, accounting for every row, writing the lists.
 """
 
-from .media_index import Frames
+from mmaction.datasets.numbered_frames import FrameFolder
+
+from .integrity import check_clips
 from .parsing import ClassIndex, csv_rows, find_annotation, load_json, text_rows, try_annotation
 from .pipeline import Request, prepare
 from .schema import MMACTION2, SORTED, Annotation, Reader, Row, strip_extension
@@ -15,10 +17,11 @@ __all__ = [
     'SORTED',
     'Annotation',
     'ClassIndex',
-    'Frames',
+    'FrameFolder',
     'Reader',
     'Request',
     'Row',
+    'check_clips',
     'csv_rows',
     'find_annotation',
     'load_json',

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from mmaction.datasets.decoders import VideoReader
 
 __all__ = [
-    'IMAGE_EXTENSIONS',
     'VIDEO_EXTENSIONS',
     'JobResult',
+    'check_folder',
     'check_settings',
     'find_files',
     'find_work',
@@ -42,7 +42,6 @@ VIDEO_EXTENSIONS = (
     *('.3gp', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg'),
     *('.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
 )
-IMAGE_EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
 
 _CHUNK_BYTES = 1 << 28
 
@@ -125,10 +124,16 @@ def run_jobs(
         pool.shutdown()
 
 
+def check_folder(folder: Path) -> None:
+    """Raise `FileNotFoundError` unless there is such a folder."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f'there is no folder {str(folder)!r}')
+
+
 def find_files(
     folder: Path, extensions: Sequence[str], without: Sequence[Path] = ()
 ) -> tuple[list[str], dict[str, int]]:
-    """Files under a folder, hidden ones left out; links are followed.
+    """Files under a folder with a progress bar; hidden ones are left out, links followed.
 
     Args:
         folder: Where to look.
@@ -136,32 +141,37 @@ def find_files(
         without: Folders not to look into.
 
     Returns:
-        Sorted paths relative to `folder`, and how many other files there are of
-        each extension.
+        Sorted paths relative to `folder`, with '/' between their parts, and how many
+        other files there are of each extension.
 
     Raises:
         FileNotFoundError: There is no such folder.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f'there is no folder {str(folder)!r}')
+    from tqdm import tqdm
+
+    check_folder(folder)
     found: list[str] = []
     others: dict[str, int] = {}
+    # Links may lead in a circle.
     seen = {os.path.realpath(path) for path in without}
-    for root, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        for name in files:
-            extension = os.path.splitext(name)[1].lower()
-            if name.startswith('.'):
+    with tqdm(desc='look for files', unit='file', mininterval=0.5) as bar:
+        for root, folders, files in os.walk(folder, followlinks=True):
+            real = os.path.realpath(root)
+            if real in seen:
+                folders.clear()
                 continue
-            if extension in extensions:
-                found.append(os.path.relpath(os.path.join(root, name), folder))
-            else:
-                others[extension] = others.get(extension, 0) + 1
+            seen.add(real)
+            folders[:] = [name for name in folders if not name.startswith('.')]
+            start = Path(root).relative_to(folder)
+            for name in files:
+                extension = os.path.splitext(name)[1].lower()
+                if name.startswith('.'):
+                    continue
+                if extension in extensions:
+                    found.append((start / name).as_posix())
+                    bar.update()
+                else:
+                    others[extension] = others.get(extension, 0) + 1
     return sorted(found), others
 
 

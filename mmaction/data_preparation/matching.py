@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mmaction.data_preparation.jobs import run_jobs
-
+from .jobs import run_jobs
 from .media_index import AmbiguousClipError, MediaIndex
-from .outcomes import KEPT, LEFT_OUT, MISSING, UNREADABLE, Outcome
+from .outcomes import KEPT, LEFT_OUT, MISSING, UNREADABLE, RowOutcome
 from .schema import Annotation, Reader, Row
 from .trimming import Cut, cut
 
@@ -73,7 +72,7 @@ def match_rows(
     frames: bool,
     notes: list[str],
     others: Taken,
-) -> list[Outcome]:
+) -> list[RowOutcome]:
     """Find the clip of each row of a list.
 
     Args:
@@ -96,7 +95,7 @@ def match_rows(
     outcomes = []
     used: Counter[int] = Counter()
     for row in tqdm(rows, desc='find clips', unit='row', mininterval=0.5):
-        outcome = Outcome(row, KEPT)
+        outcome = RowOutcome(row, KEPT)
         outcomes.append(outcome)
         if row.left_out:
             outcome.drop(LEFT_OUT, row.left_out)
@@ -133,7 +132,7 @@ def _usual_naming(rows: Iterable[Row], index: MediaIndex) -> int:
 
 
 def explain_uncut(
-    lists: dict[str, list[Outcome]], index: MediaIndex, failed: dict[tuple[str, ...], str]
+    lists: dict[str, list[RowOutcome]], index: MediaIndex, failed: dict[tuple[str, ...], str]
 ) -> None:
     """Say of segments that are missing whether their video is there."""
     for outcome in (one for outcomes in lists.values() for one in outcomes):

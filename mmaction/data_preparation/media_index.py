@@ -8,17 +8,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS
+from mmaction.datasets.numbered_frames import FrameFolder, numbered_frames
 
+from .jobs import check_folder
 from .schema import strip_extension
 
 __all__ = [
     'AmbiguousClipError',
-    'Frames',
     'MediaIndex',
-    'scan_files',
     'scan_frames',
     'usual_frames',
 ]
@@ -32,104 +30,21 @@ _SPLITS = {
         ('test', 'test|testing'),
     )
 }
-# Names of optical flow: flow_x_00001.jpg, x_00001.jpg.
-_FLOW = re.compile(r'(flow_)?[xy]_[0-9]')
-_NUMBERED = re.compile(r'(.*?)([0-9]+)(\.[^.]+)', re.DOTALL)
 
 
 class AmbiguousClipError(LookupError):
     """Several clips could be meant."""
 
 
-class Frames(NamedTuple):
-    """The images of a folder.
-
-    Args:
-        total: Number of the frames.
-        first: Number of the first.
-        template: Their names, such as 'img_{:05}.jpg'.
-        fault: Why they are no clip, or ''.
-    """
-
-    total: int
-    first: int
-    template: str
-    fault: str = ''
+def _frames(names: Iterable[str]) -> FrameFolder | None:
+    """Frames as a list means them: counted from 0 or 1."""
+    found = numbered_frames(names)
+    if found is None or found.fault or found.first <= 1:
+        return found
+    return found._replace(fault=f'the first frame is {found.template.format(found.first)!r}')
 
 
-def scan_files(folder: Path, extensions: Sequence[str]) -> list[str]:
-    """Files under a folder with a progress bar; hidden ones are left out, links followed.
-
-    Args:
-        folder: Where to look.
-        extensions: What their names may end with, in small letters.
-
-    Returns:
-        Sorted paths relative to `folder`, with '/' between their parts.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-    """
-    from tqdm import tqdm
-
-    _check_folder(folder)
-    found: list[str] = []
-    seen: set[str] = set()
-    with tqdm(desc='look for clips', unit='file', mininterval=0.5) as bar:
-        for root, folders, files in os.walk(folder, followlinks=True):
-            real = os.path.realpath(root)
-            if real in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = [name for name in folders if not name.startswith('.')]
-            start = Path(root).relative_to(folder).as_posix()
-            for name in files:
-                extension = os.path.splitext(name)[1].lower()
-                if extension in extensions and not name.startswith('.'):
-                    found.append(name if start == '.' else f'{start}/{name}')
-                    bar.update()
-    return sorted(found)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise FileNotFoundError(f'there is no folder {str(folder)!r} (--videos)')
-
-
-def _frames(names: Iterable[str]) -> Frames | None:
-    """The frames among the files of a folder, optical flow left out; None if there are none."""
-    numbers: dict[tuple[str, str], list[str]] = {}
-    others = 0
-    for name in names:
-        if os.path.splitext(name)[1].lower() not in IMAGE_EXTENSIONS or _FLOW.match(name):
-            continue
-        match = _NUMBERED.fullmatch(name)
-        if match is None:
-            others += 1
-            continue
-        numbers.setdefault((match[1], match[3]), []).append(match[2])
-    if not numbers:
-        return None
-    (prefix, extension), digits = max(numbers.items(), key=lambda item: len(item[1]))
-    width = min(map(len, digits))
-    prefix = prefix.replace('{', '{{').replace('}', '}}')
-    values = sorted(map(int, digits))
-    first, count = values[0], len(values)
-    template = f'{prefix}{{:0{width}}}{extension}' if width > 1 else f'{prefix}{{}}{extension}'
-    fault = ''
-    others += sum(map(len, numbers.values())) - count
-    if others:
-        fault = f'{others} images have other names than {template!r}'
-    elif values != list(range(first, first + count)):
-        gap = next(n for i, n in enumerate(values, start=first) if n != i)
-        fault = f'frames are missing before {template.format(gap)!r}'
-    elif first > 1:
-        fault = f'the first frame is {template.format(first)!r}'
-    return Frames(count, first, template, fault)
-
-
-def scan_frames(folder: Path, journal: Path) -> dict[str, Frames]:
+def scan_frames(folder: Path, journal: Path) -> dict[str, FrameFolder]:
     """Folders of frames under a folder, with a progress bar.
 
     A folder that has not changed since it stands in the journal is not listed again.
@@ -146,17 +61,17 @@ def scan_frames(folder: Path, journal: Path) -> dict[str, Frames]:
     """
     from tqdm import tqdm
 
-    known: dict[str, tuple[int, Frames | None, list[str]]] = {}
+    known: dict[str, tuple[int, FrameFolder | None, list[str]]] = {}
     if journal.exists():
         for line in journal.read_text(encoding='utf-8').splitlines():
             try:
                 path, stamp, frames, folders = json.loads(line)
-                known[path] = (stamp, None if frames is None else Frames(*frames), folders)
+                known[path] = (stamp, None if frames is None else FrameFolder(*frames), folders)
             except (ValueError, TypeError):
                 continue
-    _check_folder(folder)
+    check_folder(folder)
     journal.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Frames] = {}
+    found: dict[str, FrameFolder] = {}
     seen: set[tuple[int, int]] = set()
     left = ['']
     with (
@@ -197,7 +112,7 @@ def _list_folder(folder: Path) -> tuple[list[str], list[str]]:
     return names, sorted(folders)
 
 
-def usual_frames(frames: dict[str, Frames]) -> tuple[Frames | None, dict[str, str]]:
+def usual_frames(frames: dict[str, FrameFolder]) -> tuple[FrameFolder | None, dict[str, str]]:
     """The usual names of frames, and what is wrong with folders that have others.
 
     Returns:
@@ -213,7 +128,7 @@ def usual_frames(frames: dict[str, Frames]) -> tuple[Frames | None, dict[str, st
         if not one.fault and (one.first, one.template) != (first, template):
             its = one.template.format(one.first)
             faults[path] = f'its first frame is {its!r}, that of most clips {usual!r}'
-    return Frames(0, first, template), faults
+    return FrameFolder(0, first, template), faults
 
 
 class MediaIndex:

@@ -6,19 +6,27 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmaction.datasets.numbered_frames import FrameFolder
 from mmaction.utils.cli import one_line, printable
 from mmaction.utils.io import write_lines
 
-from .media_index import Frames
 from .schema import Row
 
-__all__ = ['KEPT', 'LEFT_OUT', 'MISSING', 'UNREADABLE', 'Outcome', 'summary_table', 'write_dropped']
+__all__ = [
+    'KEPT',
+    'LEFT_OUT',
+    'MISSING',
+    'UNREADABLE',
+    'RowOutcome',
+    'summary_table',
+    'write_dropped',
+]
 
 KEPT, MISSING, UNREADABLE, LEFT_OUT = 'kept', 'missing', 'unreadable', 'left out'
 
 
 @dataclass
-class Outcome:
+class RowOutcome:
     """What became of a row.
 
     Args:
@@ -33,14 +41,14 @@ class Outcome:
     status: str
     path: str = ''
     reason: str = ''
-    frames: Frames | None = None
+    frames: FrameFolder | None = None
 
     def drop(self, status: str, reason: str) -> None:
         """Keep the row no longer."""
         self.status, self.reason = status, reason
 
 
-def summary_table(lists: dict[str, list[Outcome]], official: dict[str, int]) -> list[str]:
+def summary_table(lists: dict[str, list[RowOutcome]], official: dict[str, int]) -> list[str]:
     """A table with a line for each list: published rows, rows, and what became of them."""
     head = ('list', 'official', 'annotation', 'differs', KEPT, MISSING, UNREADABLE, LEFT_OUT)
     table: list[tuple[str, ...]] = [head]
@@ -67,7 +75,7 @@ def summary_table(lists: dict[str, list[Outcome]], official: dict[str, int]) -> 
     ]
 
 
-def left_out_reasons(lists: dict[str, list[Outcome]]) -> list[str]:
+def left_out_reasons(lists: dict[str, list[RowOutcome]]) -> list[str]:
     """For each list, the commonest reasons for which rows were left out."""
     lines = []
     for name, outcomes in lists.items():
@@ -78,7 +86,7 @@ def left_out_reasons(lists: dict[str, list[Outcome]]) -> list[str]:
     return lines
 
 
-def write_dropped(path: Path, lists: dict[str, list[Outcome]]) -> int:
+def write_dropped(path: Path, lists: dict[str, list[RowOutcome]]) -> int:
     """Write a line for each row that is not kept: list, what became of it, clip, place, reason.
 
     Returns:

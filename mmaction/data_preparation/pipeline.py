@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, check_settings
+from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS, FrameFolder
 from mmaction.utils.cli import one_line, printable
 from mmaction.utils.io import write_lines
 
+from .jobs import VIDEO_EXTENSIONS, check_settings, find_files
 from .matching import Taken, explain_uncut, match_rows, trim
-from .media_index import Frames, MediaIndex, scan_files, scan_frames, usual_frames
-from .outcomes import KEPT, UNREADABLE, Outcome, left_out_reasons, summary_table, write_dropped
+from .media_index import MediaIndex, scan_frames, usual_frames
+from .outcomes import KEPT, UNREADABLE, RowOutcome, left_out_reasons, summary_table, write_dropped
 from .schema import MMACTION2, SORTED, Annotation, Label, Reader
 from .write_lists import list_name, write_list
 
@@ -23,7 +24,7 @@ __all__ = ['Request', 'prepare']
 
 # Takes clips by their path (with their frames, if they are folders) and says, by path, which
 # of them cannot be read, and why.
-Check = Callable[[dict[str, Frames | None]], dict[str, str]]
+Check = Callable[[dict[str, FrameFolder | None]], dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,44 @@ def prepare(reader: Reader, request: Request, check: Check | None = None) -> Non
         ValueError: The annotation is malformed, no clip is there, or the lists that are
             there have other classes.
     """
+    annotation = _read(reader, request)
+    media = _index(annotation, reader, request)
+    matched = _match(annotation, media, reader, request)
+    _take_frames(matched, media, request)
+    _check(matched, check)
+    files = _write(annotation, matched.lists, request)
+    _report(reader, annotation, matched, _unnamed(matched, media, request), request, files)
+
+
+@dataclass(frozen=True)
+class _Media:
+    """What is on the disk.
+
+    Args:
+        clips: The videos, or the folders of frames.
+        images: The images, if rows mean such.
+        frames: The frames of each folder.
+    """
+
+    clips: MediaIndex
+    images: MediaIndex
+    frames: dict[str, FrameFolder]
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """What became of the rows of each list, and what there is to say of it."""
+
+    lists: dict[str, list[RowOutcome]]
+    notes: list[str]
+
+    def kept(self) -> list[RowOutcome]:
+        """The rows that are to be written."""
+        return [one for rows in self.lists.values() for one in rows if one.status == KEPT]
+
+
+def _read(reader: Reader, request: Request) -> Annotation:
+    """The annotation, its classes in the order that is asked for."""
     if request.class_order not in reader.orders:
         raise ValueError(
             f'{reader.title} has no other order of classes than {", ".join(reader.orders)}'
@@ -79,55 +118,53 @@ def prepare(reader: Reader, request: Request, check: Check | None = None) -> Non
     order = SORTED if request.classes else request.class_order
     annotation = _ordered(reader.read(request.annotations, order), request)
     _guard(annotation, request)
+    return annotation
+
+
+def _index(annotation: Annotation, reader: Reader, request: Request) -> _Media:
+    """Look for clips.
+
+    Raises:
+        ValueError: There are none.
+    """
+    images = MediaIndex([], IMAGE_EXTENSIONS)
+    frames: dict[str, FrameFolder] = {}
     if request.frames:
         frames = scan_frames(request.videos, request.out / 'frames.jsonl')
-        index = MediaIndex(sorted(frames), (), reader.fold_case)
+        clips = MediaIndex(sorted(frames), (), reader.fold_case)
     else:
-        frames = {}
-        files = scan_files(request.videos, VIDEO_EXTENSIONS)
-        index = MediaIndex(files, VIDEO_EXTENSIONS, reader.fold_case)
-    images = _images(annotation, request)
-    notes = list(annotation.notes)
-    if not index.paths and not images.paths:
+        files, _ = find_files(request.videos, VIDEO_EXTENSIONS)
+        clips = MediaIndex(files, VIDEO_EXTENSIONS, reader.fold_case)
+        if any(row.image for rows in annotation.lists.values() for row in rows):
+            images = images.with_paths(find_files(request.videos, IMAGE_EXTENSIONS)[0])
+    if not clips.paths and not images.paths:
         raise ValueError(_nothing_there(request))
+    return _Media(clips, images, frames)
+
+
+def _match(annotation: Annotation, media: _Media, reader: Reader, request: Request) -> _Matched:
+    """Find the clip of each row, cut out of a whole video where that is asked for.
+
+    Raises:
+        ValueError: No row has one.
+    """
+    clips, notes = media.clips, list(annotation.notes)
     uncut: dict[tuple[str, ...], str] = {}
     if request.trim:
-        index, uncut = trim(annotation, request.videos, index, request.workers, request.timeout)
+        clips, uncut = trim(annotation, request.videos, clips, request.workers, request.timeout)
     taken: Taken = {}
     lists = {
         name: match_rows(
-            rows, images if rows[0].image else index, reader, request.frames, notes, taken
+            rows, media.images if rows[0].image else clips, reader, request.frames, notes, taken
         )
         for name, rows in annotation.lists.items()
         if rows and not (request.frames and rows[0].image)
     }
-    explain_uncut(lists, index, uncut)
-    if not _kept(lists):
-        raise ValueError(_none_found(lists, index, request))
-    if request.frames:
-        notes += _take_frames(lists, frames)
-        notes += [
-            f'{list_name(name, True, outcomes)} holds parts of folders: `with_offset=True`'
-            for name, outcomes in lists.items()
-            if outcomes[0].row.segment is not None
-        ]
-    if check is not None:
-        _check(lists, check)
-    if not _kept(lists):
-        first = next(o for part in lists.values() for o in part if o.status == UNREADABLE)
-        raise ValueError(f'no clip can be read, starting with {first.path!r}: {first.reason}')
-    files = _write(annotation, lists, request)
-    unnamed = len({*index.paths, *images.paths} - _used(lists))
-    if unnamed:
-        notes.append(f'{unnamed} clips in {request.videos} belong to no row of the annotation')
-    _report(reader, annotation, lists, request, notes, files)
-
-
-def _images(annotation: Annotation, request: Request) -> MediaIndex:
-    """The images on the disk, if rows mean such."""
-    wanted = any(row.image for rows in annotation.lists.values() for row in rows)
-    paths = scan_files(request.videos, IMAGE_EXTENSIONS) if wanted and not request.frames else []
-    return MediaIndex(paths, IMAGE_EXTENSIONS)
+    explain_uncut(lists, clips, uncut)
+    matched = _Matched(lists, notes)
+    if not matched.kept():
+        raise ValueError(_none_found(lists, clips, request))
+    return matched
 
 
 def _ordered(annotation: Annotation, request: Request) -> Annotation:
@@ -190,10 +227,6 @@ def _guard(annotation: Annotation, request: Request) -> None:
     check_settings(settings, {'dataset': request.dataset}, request.overwrite)
 
 
-def _kept(lists: dict[str, list[Outcome]]) -> list[Outcome]:
-    return [one for outcomes in lists.values() for one in outcomes if one.status == KEPT]
-
-
 def _nothing_there(request: Request) -> str:
     if request.frames:
         return f'there are no folders of images in {str(request.videos)!r}'
@@ -201,7 +234,7 @@ def _nothing_there(request: Request) -> str:
     return f'there are no videos in {str(request.videos)!r}{hint}'
 
 
-def _none_found(lists: dict[str, list[Outcome]], index: MediaIndex, request: Request) -> str:
+def _none_found(lists: dict[str, list[RowOutcome]], index: MediaIndex, request: Request) -> str:
     outcomes = [one for part in lists.values() for one in part if not one.row.left_out]
     sought = ', '.join(repr(outcome.row.names[0]) for outcome in outcomes[:2]) or 'nothing'
     there = ', '.join(repr(path) for path in index.paths[:2])
@@ -214,32 +247,50 @@ def _none_found(lists: dict[str, list[Outcome]], index: MediaIndex, request: Req
     )
 
 
-def _take_frames(lists: dict[str, list[Outcome]], frames: dict[str, Frames]) -> list[str]:
-    """Give the rows their frames, drop faulty ones; what a config has to say of the names."""
-    kept = _kept(lists)
-    usual, faults = usual_frames({outcome.path: frames[outcome.path] for outcome in kept})
+def _take_frames(matched: _Matched, media: _Media, request: Request) -> None:
+    """Give the rows their frames, drop faulty ones, note what a config has to say of them."""
+    if not request.frames:
+        return
+    kept = matched.kept()
+    usual, faults = usual_frames({outcome.path: media.frames[outcome.path] for outcome in kept})
     for outcome in kept:
-        outcome.frames = frames[outcome.path]
+        outcome.frames = media.frames[outcome.path]
         if outcome.path in faults:
             outcome.drop(UNREADABLE, faults[outcome.path])
-    if usual is None or (usual.template, usual.first) == ('img_{:05}.jpg', 1):
-        return []
-    return [
-        f'frames are called {usual.template.format(usual.first)!r} and so on: the dataset in the '
-        f'config needs filename_tmpl={usual.template!r}, start_index={usual.first}'
-    ]
+    if usual is not None and (usual.template, usual.first) != ('img_{:05}.jpg', 1):
+        name = usual.template.format(usual.first)
+        matched.notes.append(
+            f'frames are called {name!r} and so on: the dataset in the config needs '
+            f'filename_tmpl={usual.template!r}, start_index={usual.first}'
+        )
+    for name, outcomes in matched.lists.items():
+        if outcomes[0].row.segment is not None:
+            matched.notes.append(
+                f'{list_name(name, True, outcomes)} holds parts of folders: `with_offset=True`'
+            )
 
 
-def _check(lists: dict[str, list[Outcome]], check: Check) -> None:
-    """Drop what cannot be read."""
-    kept = _kept(lists)
-    bad = check({outcome.path: outcome.frames for outcome in kept})
-    for outcome in kept:
-        if outcome.path in bad:
-            outcome.drop(UNREADABLE, bad[outcome.path])
+def _check(matched: _Matched, check: Check | None) -> None:
+    """Drop what cannot be read.
+
+    Raises:
+        ValueError: Nothing is left.
+    """
+    if check is not None:
+        kept = matched.kept()
+        bad = check({outcome.path: outcome.frames for outcome in kept})
+        for outcome in kept:
+            if outcome.path in bad:
+                outcome.drop(UNREADABLE, bad[outcome.path])
+    if not matched.kept():
+        rows = (one for part in matched.lists.values() for one in part)
+        first = next(one for one in rows if one.status == UNREADABLE)
+        raise ValueError(f'no clip can be read, starting with {first.path!r}: {first.reason}')
 
 
-def _write(annotation: Annotation, lists: dict[str, list[Outcome]], request: Request) -> list[str]:
+def _write(
+    annotation: Annotation, lists: dict[str, list[RowOutcome]], request: Request
+) -> list[str]:
     """Write classes, lists and what was dropped; the names of the files."""
     out = request.out
     write_lines(out / 'classes.txt', annotation.classes)
@@ -266,26 +317,33 @@ def _with_frames(name: str, request: Request) -> str:
     return f'{stem}_rawframes.{extension}' if request.frames else name
 
 
-def _used(lists: dict[str, list[Outcome]]) -> set[str]:
-    return {outcome.path for outcomes in lists.values() for outcome in outcomes if outcome.path}
+def _unnamed(matched: _Matched, media: _Media, request: Request) -> list[str]:
+    """A note of clips that are in no row."""
+    used = {one.path for outcomes in matched.lists.values() for one in outcomes if one.path}
+    unnamed = len({*media.clips.paths, *media.images.paths} - used)
+    if not unnamed:
+        return []
+    return [f'{unnamed} clips in {request.videos} belong to no row of the annotation']
 
 
 def _report(
     reader: Reader,
     annotation: Annotation,
-    lists: dict[str, list[Outcome]],
+    matched: _Matched,
+    more_notes: list[str],
     request: Request,
-    notes: list[str],
     files: list[str],
 ) -> None:
     """Print what was done, and write it to a file."""
+    lists = matched.lists
     number = len(annotation.classes)
     text = [
         f'{reader.title}: {number} classes (official: {reader.num_classes}), in the order of '
         f'{annotation.order}',
         *summary_table(lists, reader.official),
         *left_out_reasons(lists),
-        *notes,
+        *matched.notes,
+        *more_notes,
     ]
     name = _with_frames('summary.txt', request)
     write_lines(request.out / name, text)

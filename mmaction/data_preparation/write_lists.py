@@ -10,18 +10,18 @@ from typing import Any
 from mmaction.datasets.annotations import ListFormat, read_list
 from mmaction.utils.io import partial_path, write_lines
 
-from .outcomes import Outcome
+from .outcomes import RowOutcome
 
 __all__ = ['list_name', 'list_text', 'write_list']
 
 
-def list_name(name: str, frames: bool, outcomes: Sequence[Outcome]) -> str:
+def list_name(name: str, frames: bool, outcomes: Sequence[RowOutcome]) -> str:
     """File name of a list: train.txt, train_rawframes.txt, or .json for labels by category."""
     by_category = any(isinstance(outcome.row.label, dict) for outcome in outcomes)
     return f'{name}{"_rawframes" if frames else ""}{".json" if by_category else ".txt"}'
 
 
-def _span(outcome: Outcome) -> tuple[int, int]:
+def _span(outcome: RowOutcome) -> tuple[int, int]:
     """First frame and number of frames of a segment of a video that is a folder of frames."""
     row, frames = outcome.row, outcome.frames
     assert row.segment is not None
@@ -32,7 +32,7 @@ def _span(outcome: Outcome) -> tuple[int, int]:
     return start, end - start + 1
 
 
-def _numbers(outcome: Outcome) -> list[int]:
+def _numbers(outcome: RowOutcome) -> list[int]:
     label = outcome.row.label
     numbers: list[int] = []
     if outcome.frames is not None:
@@ -45,7 +45,7 @@ def _numbers(outcome: Outcome) -> list[int]:
     return numbers
 
 
-def list_text(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def list_text(outcomes: Sequence[RowOutcome]) -> Iterator[str]:
     """The lines of a list: path, frames if it has any, labels; or JSON for labels by category."""
     if not any(isinstance(outcome.row.label, dict) for outcome in outcomes):
         for outcome in outcomes:
@@ -59,7 +59,7 @@ def list_text(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield f'{"[" if i == 0 else ""}{json.dumps(entry)}{"," if i + 1 < len(outcomes) else "]"}'
 
 
-def write_list(path: Path, outcomes: Sequence[Outcome]) -> None:
+def write_list(path: Path, outcomes: Sequence[RowOutcome]) -> None:
     """Write a list as a whole, once it reads as it is meant.
 
     Raises:
@@ -89,7 +89,7 @@ def write_list(path: Path, outcomes: Sequence[Outcome]) -> None:
     write_lines(path, list_text(outcomes))
 
 
-def _counts(outcomes: Sequence[Outcome]) -> dict[str, int]:
+def _counts(outcomes: Sequence[RowOutcome]) -> dict[str, int]:
     first = outcomes[0]
     if first.frames is None:
         return {}

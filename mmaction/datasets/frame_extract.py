@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .video_source import Frames
+from .video_source import VideoSource
 
 __all__ = ['frame_extract']
 
@@ -33,7 +33,7 @@ def frame_extract(
 
     Source: the function of this name in mmaction2 1.x.
     """
-    video = Frames(video_path)
+    video = VideoSource(video_path)
     folder = Path(out_dir, Path(video_path).stem)
     folder.mkdir(parents=True, exist_ok=True)
     paths, frames = [], []

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
 
+from mmaction.errors import UnreadableVideoError
+
+from .decoders import DefaultReader
+from .numbered_frames import numbered_frames
+from .transforms.image_loading import RawFrameDecode
+
+__all__ = ['FORMATS', 'Video', 'VideoSource', 'clip_info', 'clip_name']
+
 Video = Union[str, 'os.PathLike[str]', np.ndarray, Mapping[str, Any]]
 """A video file, a folder of frames, an array (T, H, W, 3) uint8 RGB, or a pipeline's own dict."""
 
 _KEYS = dict(video='filename', rawframes='frame_dir', array='array')
 FORMATS = tuple(_KEYS)
-_IMAGES = {'.jpg', '.jpeg', '.png', '.bmp', '.webp'}
-_VIDEO_DECODERS = ('DecordDecode', 'PyAVDecode', 'OpenCVDecode', 'TorchCodecDecode')
-_DECODERS = (*_VIDEO_DECODERS, 'RawFrameDecode', 'ArrayDecode')
-_MULTI_CROPS = ('ThreeCrop', 'TenCrop')
 
 
 def clip_name(video: Video) -> str:
@@ -80,93 +83,20 @@ def _array_info(array: np.ndarray) -> dict[str, Any]:
 
 def _folder_info(folder: Path) -> dict[str, Any]:
     """Template, first number and count of the frames `name_0001.jpg, ...` of a folder."""
-    names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _IMAGES)
-    parts = [re.fullmatch(r'(.*?)(\d+)(\.\w+)', name) for name in names]
-    numbered = [match for match in parts if match is not None]
-    if not numbered:
+    frames = numbered_frames(path.name for path in folder.iterdir())
+    if frames is None:
         raise ValueError(f'{folder} holds no numbered images such as img_00001.jpg')
-    prefix, digits, suffix = numbered[0].groups()
-    numbers = {int(match[2]) for match in numbered if match[1] == prefix and match[3] == suffix}
-    if len(numbers) != len(names):
-        usual = numbered[0][0]
-        odd = next(
-            name
-            for name, match in zip(names, parts, strict=True)
-            if match is None or (match[1], match[3]) != (prefix, suffix)
-        )
-        raise ValueError(f'the images of {folder} have different names: {usual} and {odd}')
-    first = min(numbers)
-    padded = any(match[2].startswith('0') and len(match[2]) > 1 for match in numbered)
-    width = len(digits) if padded else 0
-    escaped = prefix.replace('{', '{{').replace('}', '}}')
-    template = f'{escaped}{{:0{width}d}}{suffix}' if width else f'{escaped}{{:d}}{suffix}'
-    missing = set(range(first, first + len(numbers))) - numbers
-    if missing:
-        raise ValueError(f'frame {template.format(min(missing))} of {folder} is missing')
+    if frames.fault:
+        raise ValueError(f'{folder}: {frames.fault}')
     return dict(
         frame_dir=str(folder),
-        filename_tmpl=template,
-        start_index=first,
-        total_frames=len(numbers),
+        filename_tmpl=frames.template,
+        start_index=frames.first,
+        total_frames=frames.total,
     )
 
 
-def pipeline_steps(cfg: Any) -> list[dict[str, Any]]:
-    """The steps of a config's test pipeline.
-
-    Raises:
-        ValueError: The config has none.
-    """
-    steps = cfg.get('test_pipeline')
-    if steps is None:
-        loader = cfg.get('test_dataloader') or {}
-        steps = (loader.get('dataset') or {}).get('pipeline')
-    if not steps:
-        raise ValueError(
-            f'config {cfg.filename or ""} has neither test_pipeline nor '
-            'test_dataloader.dataset.pipeline'
-        )
-    return [dict(step) for step in steps]
-
-
-def steps_for(
-    steps: Sequence[Mapping[str, Any]], kind: str, one_view: bool = False
-) -> list[dict[str, Any]]:
-    """A pipeline whose reading steps fit the kind of input.
-
-    Args:
-        steps: Configs of transforms.
-        kind: 'video', 'rawframes' or 'array'.
-        one_view: Take one clip (the middle one) and one crop (the center) in the
-            place of several.
-
-    Raises:
-        ValueError: The pipeline has no step that decodes.
-    """
-    names = [step['type'] for step in steps]
-    at = next((i for i, name in enumerate(names) if name in _DECODERS), None)
-    if at is None:
-        raise ValueError(f'the pipeline has no decoding step; its steps are {", ".join(names)}')
-    result = [dict(step) for step in steps]
-    if kind != 'video':
-        decoder = {'rawframes': 'RawFrameDecode', 'array': 'ArrayDecode'}[kind]
-        if names[at] != decoder:
-            result[at] = dict(type=decoder)
-        result = [step for step in result if not step['type'].endswith('Init')]
-    elif names[at] not in _VIDEO_DECODERS:
-        result[at] = dict(type='DecordDecode')
-        result.insert(0, dict(type='DecordInit'))
-    if one_view:
-        for i, step in enumerate(result):
-            if step['type'] in _MULTI_CROPS:
-                result[i] = dict(type='CenterCrop', crop_size=step['crop_size'])
-            elif step.get('num_clips', 1) > 1:
-                step.update(num_clips=1)
-            step.pop('twice_sample', None)
-    return result
-
-
-class Frames:
+class VideoSource:
     """All frames of a video, read in small parts.
 
     Args:
@@ -180,9 +110,6 @@ class Frames:
     """
 
     def __init__(self, video: Video) -> None:
-        from mmaction.datasets import UnreadableVideoError
-        from mmaction.datasets.decoders import DefaultReader
-
         self.name = clip_name(video)
         self._kind, self._info = clip_info(video)
         self.fps: float | None = None
@@ -198,8 +125,6 @@ class Frames:
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Frames (N, H, W, 3), uint8 RGB, of N indices from 0."""
-        from mmaction.datasets import RawFrameDecode, UnreadableVideoError
-
         indices = np.asarray(indices)
         try:
             if self._kind == 'video':

@@ -11,7 +11,7 @@ import numpy as np
 from .text import draw_top_classes
 
 if TYPE_CHECKING:
-    from mmaction.apis.sliding_window import Window
+    from mmaction.structures.window import Window
 
 __all__ = ['at_frame', 'draw_timeline', 'segments']
 

@@ -78,7 +78,7 @@ class LocalVisBackend(_LocalVisBackend):
             name: Of the clip; characters that a folder cannot have become '_'.
             frames: (T, H, W, 3) uint8 RGB.
             step: Of the run.
-            fps: Frames per second of a film.
+            fps: VideoSource per second of a film.
             out_type: 'img': `<save_dir>/<name>/frames_<step>/<i>.png`; 'gif' or
                 'video': `<save_dir>/<name>/step_<step>.gif` or `.mp4`.
         """
@@ -152,7 +152,7 @@ class ActionVisualizer(Visualizer):
 
         Args:
             name: Of the clip.
-            video: Frames (T, H, W, 3) uint8 RGB as an array or a list, a video file, or
+            video: VideoSource (T, H, W, 3) uint8 RGB as an array or a list, a video file, or
                 a folder of frames.
             data_sample: Its label and prediction.
             draw_gt: Draw the label, where the sample has one.
@@ -166,7 +166,7 @@ class ActionVisualizer(Visualizer):
             out_type: 'img' (a folder of .png), 'gif' or 'video' (.mp4).
             target_resolution: (width, height) of the frames; one may be -1.
             step: Of the run.
-            fps: Frames per second of a film.
+            fps: VideoSource per second of a film.
 
         Returns:
             The frames as they are drawn, (T, H, W, 3).
@@ -251,7 +251,7 @@ def _frames_of(video: Any) -> np.ndarray:
     if isinstance(video, Sequence) and not isinstance(video, str) and len(video):
         video = np.stack([np.asarray(frame) for frame in video])
     # Only here is a file read, by what the layer above has for it.
-    from mmaction.datasets.video_source import Frames
+    from mmaction.datasets.video_source import VideoSource
 
-    frames = Frames(video)
+    frames = VideoSource(video)
     return frames.read(np.arange(len(frames)))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from mmaction.apis import inference_recognizer, init_recognizer
-from mmaction.apis.sliding_window import Window, classify_windows, window_span
-from mmaction.datasets.video_source import Frames
+from mmaction.apis.sliding_window import classify_windows, window_span
+from mmaction.datasets.video_source import VideoSource
+from mmaction.structures.window import Window
 from mmaction.visualization.timeline import COLORS, UNSURE, at_frame, draw_timeline, segments
 
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
@@ -23,7 +24,7 @@ def video():
 
 def test_windows_cover_the_video_without_gaps(model, video):
     assert window_span(model) == 15
-    windows = list(classify_windows(model, Frames(video), stride=1.0, batch_size=2))
+    windows = list(classify_windows(model, VideoSource(video), stride=1.0, batch_size=2))
     assert [(w.start, w.stop) for w in windows] == [(0, 16), (16, 32), (32, 48), (34, 50)]
     for window in windows:
         # The same clip by the config's own sampling: one clip, the middle one of these frames.
@@ -35,16 +36,16 @@ def test_windows_cover_the_video_without_gaps(model, video):
 
 
 def test_last_window_is_not_shorter_than_half(model, video):
-    windows = list(classify_windows(model, Frames(video[:48])))
+    windows = list(classify_windows(model, VideoSource(video[:48])))
     edges = sorted({w.start for w in windows} | {w.stop for w in windows})
     assert edges == [0, 8, 16, 24, 32, 40, 48]
 
 
 def test_short_videos_are_one_window(model, video):
-    (window,) = classify_windows(model, Frames(video[:6]))
+    (window,) = classify_windows(model, VideoSource(video[:6]))
     assert (window.start, window.stop) == (0, 6)
     with pytest.raises(ValueError, match='must be positive'):
-        list(classify_windows(model, Frames(video), stride=0))
+        list(classify_windows(model, VideoSource(video), stride=0))
 
 
 def test_segments_and_timeline():

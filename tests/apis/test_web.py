@@ -21,7 +21,7 @@ from mmaction.apis.web.uploads import (
     check_video,
     container_format,
 )
-from mmaction.datasets.video_source import Frames
+from mmaction.datasets.video_source import VideoSource
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.apis.web_site import LIMITS, Site, fake_check, fake_explain
 from tests.video_factory import write_video
@@ -314,7 +314,7 @@ def test_explainer_returns_everything_on_the_page(tmp_path, clip):
     assert Image.open(tmp_path / 'tokens.png').size == (tokens['columns'], rows)
     assert len(tokens['legend']) <= CLASSES
     # the frames are those whose numbers are told
-    frames = Frames(clip).read(shown['numbers'])[:, :, 8:56]
+    frames = VideoSource(clip).read(shown['numbers'])[:, :, 8:56]
     first = np.asarray(Image.open(tmp_path / 'clip.jpg'))[:, : shown['width']]
     assert abs(first.mean() - frames[0].mean()) < 12
 

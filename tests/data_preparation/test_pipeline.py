@@ -64,7 +64,7 @@ def test_check_lists_unreadable_clips_and_continues(tmp_path, capsys, clip, monk
     with (out / 'checked.jsonl').open('a') as journal:
         journal.write('{"path": "id0')
     read = []
-    jobs = 'mmaction.data_preparation.jobs.run_jobs'
+    jobs = 'mmaction.data_preparation.integrity.run_jobs'
     monkeypatch.setattr(
         jobs, lambda function, todo, **_: [(read.append(job) or (job, {}, None)) for job in todo]
     )
@@ -363,7 +363,7 @@ def test_command_works_from_any_folder(tmp_path):
         command += [f'--{name}', name]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert 'look for clips: 2file' in done.stderr
+    assert 'look for files: 2file' in done.stderr
     assert lines(tmp_path / 'out' / 'train.txt') == ['-a_000000_000001.mp4 0']
     assert json.loads((tmp_path / 'out' / 'prepare.json').read_text()) == {'dataset': 'kinetics400'}
     assert set(prepare.DATASETS.values()) == {

@@ -8,7 +8,8 @@ import torch
 from demo import webcam_demo
 from mmaction.apis import init_recognizer
 from mmaction.apis.inference import load_clip, predict
-from mmaction.datasets.video_source import Frames, pipeline_steps, steps_for
+from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+from mmaction.datasets.video_source import VideoSource
 from mmaction.visualization import enlarge
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
@@ -44,7 +45,7 @@ def test_webcam_prints_predictions_and_writes_video(files, tmp_path, capsys):
     with av.open(str(out)) as container:
         shown = np.stack([f.to_ndarray(format='rgb24') for f in container.decode(video=0)])
         assert container.streams.video[0].average_rate == 10
-    plain = enlarge(Frames(files[2]).read(range(30)))
+    plain = enlarge(VideoSource(files[2]).read(range(30)))
     assert shown.shape[1] == plain.shape[1] == 224
     change = np.abs(shown[:, 120:, :100].astype(int) - plain[:, 120:, :100]).mean((1, 2, 3))
     assert change[:6].max() < 8 < 20 < change[6:].min()  # no panel before the first result
@@ -53,7 +54,7 @@ def test_webcam_prints_predictions_and_writes_video(files, tmp_path, capsys):
 def test_webcam_scores_average_recent_clips(files):
     config, checkpoint, video = files
     model = init_recognizer(config, checkpoint, 'cpu')
-    frames = Frames(video).read(range(30))
+    frames = VideoSource(video).read(range(30))
     watcher = webcam_demo.Watcher(model, 0.5, 2, wait=True)
     found = [watcher.see(frame) for frame in frames]
     watcher.close()

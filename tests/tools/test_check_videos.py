@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from mmaction.data_preparation.integrity import inspect_video
 from mmaction.datasets import UnreadableVideoError
 from mmaction.datasets.annotations import ListFormat, read_list
 from mmaction.datasets.decoders import DefaultReader
@@ -61,11 +62,11 @@ def test_quick_check_finds_truncated_files(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(
         DefaultReader, 'get_batch', lambda self, inds: asked.append(list(inds)) or read(self, inds)
     )
-    assert check_videos.inspect(str(clip), True)['frames'] == 30
+    assert inspect_video(str(clip), True)['frames'] == 30
     assert asked == [[0, 15, 29]]
     for kind in ('truncated', 'zeros', 'sound only', 'no frames'):
         with pytest.raises(UnreadableVideoError):
-            check_videos.inspect(str(write_broken(tmp_path / f'{kind}.mp4', kind)), True)
+            inspect_video(str(write_broken(tmp_path / f'{kind}.mp4', kind)), True)
 
 
 def test_unchanged_videos_are_not_reread(tmp_path, clip, monkeypatch):
@@ -78,7 +79,7 @@ def test_unchanged_videos_are_not_reread(tmp_path, clip, monkeypatch):
     with (tmp_path / 'out' / 'list.videos.jsonl').open('a') as journal:
         journal.write('{"path": "a.mp4", "st')  # an interrupted run
     read = []
-    inspect = check_videos.inspect
+    inspect = inspect_video
     monkeypatch.setattr(
         'mmaction.data_preparation.jobs.run_jobs',
         lambda function, jobs, **_: [

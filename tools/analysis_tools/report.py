@@ -157,11 +157,11 @@ def thumbnails(name: str, count: int = 4, height: int = 120) -> str:
     """Frames of a clip side by side as an <img>, or why there are none."""
     import cv2
 
-    from mmaction.datasets.video_source import Frames
+    from mmaction.datasets.video_source import VideoSource
     from mmaction.visualization import resize_frames
 
     try:
-        frames = Frames(name)
+        frames = VideoSource(name)
         chosen = frames.read(np.linspace(0, len(frames) - 1, count).round().astype(int))
     except (ValueError, OSError, TypeError) as error:
         return f'<p class="where">no picture: {html.escape(str(error))}</p>'

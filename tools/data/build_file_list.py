@@ -71,7 +71,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def find_clips(folder: Path, rawframes: bool) -> dict[str, int | None]:
     """Clips under a folder and the number of their images (None for videos)."""
-    from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, find_files
+    from mmaction.data_preparation.jobs import VIDEO_EXTENSIONS, find_files
+    from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS
 
     wanted = IMAGE_EXTENSIONS if rawframes else VIDEO_EXTENSIONS
     found, others = find_files(folder, wanted)

@@ -93,98 +93,6 @@ def read_entries(args: argparse.Namespace) -> Listed:
     return Listed(paths, entries, file.stem, file.suffix, file.parent)
 
 
-def inspect(path: str, quick: bool) -> dict[str, Any]:
-    """Read a video as training does: in a child process.
-
-    Args:
-        path: The video.
-        quick: Decode three frames instead of all.
-
-    Returns:
-        What there is to know about it; `remark` is what is odd but does no harm.
-
-    Raises:
-        UnreadableVideoError: It, or a frame of it, cannot be read.
-    """
-    from mmaction.data_preparation.jobs import frame_chunks
-    from mmaction.datasets.decoders import DefaultReader
-    from mmaction.datasets.decoders.reader import video_path
-
-    reader = DefaultReader(video_path(path))
-    try:
-        if quick:
-            frames = reader.get_batch([0, len(reader) // 2, len(reader) - 1])
-        else:
-            for chunk in frame_chunks(reader):
-                frames = chunk
-        fps = reader.get_avg_fps()
-        facts = {
-            'size': f'{frames.shape[2]}x{frames.shape[1]}',
-            'fps': round(fps, 3),
-            'frames': len(reader),
-            'seconds': round(len(reader) / fps, 3) if fps else 0.0,
-            **reader.stream_facts(),
-        }
-        remarks = []
-        told, hidden = facts.pop('frames_told'), facts.pop('frames_hidden')
-        if hidden:
-            remarks.append(f'{hidden} more frames are hidden: it was cut without re-encoding')
-        if told not in (0, len(reader) + hidden):
-            remarks.append(f'its header tells of {told} frames')
-        if reader.fallback:
-            remarks.append(f'decord fails on it, PyAV reads it: {reader.fallback}')
-        return {**facts, 'remark': '; '.join(remarks)}
-    finally:
-        reader.close()
-
-
-class Journal:
-    """What is known of each video, kept from run to run.
-
-    Args:
-        file: A JSON object for each video on a line; what an interrupted run
-            left of the last one does no harm.
-        quick: Facts of a quick check do not stand for those of a full one.
-    """
-
-    def __init__(self, file: Path, quick: bool) -> None:
-        self.facts: dict[str, dict[str, Any]] = {}
-        self._quick = quick
-        if file.exists():
-            for line in file.read_text(encoding='utf-8').splitlines():
-                try:
-                    record = json.loads(line)
-                    name, stamp, facts = record['path'], record['stamp'], record['facts']
-                except (ValueError, LookupError, TypeError):
-                    continue
-                if stamp == self._stamp(name) and record.get('quick', True) <= quick:
-                    self.facts[name] = facts
-        self._file = file.open('a', encoding='utf-8')
-        # After half a line of an interrupted run.
-        self._file.write('\n' if file.stat().st_size else '')
-
-    @staticmethod
-    def _stamp(name: str) -> list[int] | None:
-        from mmaction.datasets.decoders.reader import video_path
-
-        try:
-            status = os.stat(video_path(name))
-        except OSError:
-            return None
-        return [status.st_size, status.st_mtime_ns]
-
-    def add(self, name: str, facts: dict[str, Any]) -> None:
-        """Note the facts of a video."""
-        self.facts[name] = facts
-        record = dict(path=name, stamp=self._stamp(name), quick=self._quick, facts=facts)
-        self._file.write(json.dumps(record) + '\n')
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 def summary(facts: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """Counts of what is named, and least, middle and greatest value of what is measured."""
     import numpy as np
@@ -215,6 +123,7 @@ def check(args: argparse.Namespace) -> int:
     import av  # noqa: F401  the children inherit it
     import decord  # noqa: F401
 
+    from mmaction.data_preparation.integrity import Journal, inspect_video
     from mmaction.data_preparation.jobs import report_failures, run_jobs
     from mmaction.utils.cli import printable
     from mmaction.utils.io import write_lines
@@ -225,7 +134,7 @@ def check(args: argparse.Namespace) -> int:
     journal = Journal(out / f'{listed.name}.videos.jsonl', args.quick)
     jobs = [path for path in dict.fromkeys(listed.paths) if path not in journal.facts]
     bad: dict[str, str] = {}
-    inspecting = functools.partial(inspect, quick=args.quick)
+    inspecting = functools.partial(inspect_video, quick=args.quick)
     try:
         for path, facts, reason in run_jobs(
             inspecting, jobs, workers=args.workers, timeout=args.timeout, title='check'

@@ -21,7 +21,7 @@ from typing import Any
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS
+    from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS
     from mmaction.utils.cli import add_job_options
 
     parser = argparse.ArgumentParser(

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmaction.data_preparation import Frames, Reader
+    from mmaction.data_preparation import Reader
 
 # The modules of the readers.
 DATASETS = {
@@ -79,16 +77,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def load(path: Path) -> Any:
-    """A Python file of this folder as a module, whatever the import path is."""
-    spec = spec_from_file_location(f'prepare_{path.parent.name}_{path.stem}', path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def reader_of(dataset: str) -> Reader:
     """The reader of a dataset."""
     module = import_module(f'mmaction.data_preparation.readers.{DATASETS[dataset]}')
@@ -96,90 +84,10 @@ def reader_of(dataset: str) -> Reader:
     return reader
 
 
-def inspect_images(job: tuple[str, Frames | None], quick: bool) -> None:
-    """Read an image, or the images of a folder: in a child process.
-
-    Args:
-        job: The image; or, with the frames of a folder, the last of them.
-        quick: Read the first, middle and last image of a folder only.
-
-    Raises:
-        UnreadableVideoError: An image cannot be read.
-    """
-    import cv2
-    import numpy as np
-
-    from mmaction.errors import UnreadableVideoError
-
-    path, frames = job
-    files = [path]
-    if frames is not None:
-        folder, last = os.path.dirname(path), frames.total - 1
-        numbers = sorted({0, frames.total // 2, last}) if quick else range(frames.total)
-        names = (frames.template.format(frames.first + number) for number in numbers)
-        files = [os.path.join(folder, name) for name in names]
-    for file in files:
-        name = os.path.basename(file)
-        try:
-            content = np.fromfile(file, np.uint8)
-            image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-        except OSError as error:
-            raise UnreadableVideoError(file, f'{name}: {error.strerror}') from None
-        if image is None:
-            raise UnreadableVideoError(file, f'{name} is no image that can be read')
-
-
-def _file(path: Path, frames: Frames | None) -> str:
-    """The file that stands for a clip: of a folder the last image, another one if it grows."""
-    if frames is None:
-        return str(path)
-    return str(path / frames.template.format(frames.first + frames.total - 1))
-
-
-def check_media(clips: dict[str, Frames | None], args: argparse.Namespace) -> dict[str, str]:
-    """The clips that cannot be read, and why; what earlier runs have read is not read again."""
-    import av  # noqa: F401  the children inherit it
-    import cv2
-    import decord  # noqa: F401
-
-    from mmaction.data_preparation.jobs import IMAGE_EXTENSIONS, run_jobs
-
-    cv2.setNumThreads(0)
-    checker = load(Path(__file__).parent / 'check_videos.py')
-    is_image = {
-        path: frames is not None or path.lower().endswith(IMAGE_EXTENSIONS)
-        for path, frames in clips.items()
-    }
-    bad: dict[str, str] = {}
-    journal = checker.Journal(args.out / 'checked.jsonl', args.quick)
-    options = dict(workers=args.workers, timeout=args.timeout, title='check')
-    full = {path: _file(args.videos / path, frames) for path, frames in clips.items()}
-    short = {name: path for path, name in full.items()}
-    left = [path for path in clips if full[path] not in journal.facts]
-    videos = [full[path] for path in left if not is_image[path]]
-    images = [(full[path], clips[path]) for path in left if is_image[path]]
-    try:
-        inspect = functools.partial(checker.inspect, quick=args.quick)
-        for name, facts, reason in run_jobs(inspect, videos, **options):
-            if reason is None:
-                journal.add(name, facts)
-            else:
-                bad[short[name]] = reason
-        inspect = functools.partial(inspect_images, quick=args.quick)
-        for (name, frames), _, reason in run_jobs(inspect, images, **options):
-            if reason is None:
-                journal.add(name, {} if frames is None else frames._asdict())
-            else:
-                bad[short[name]] = reason
-    finally:
-        journal.close()
-    return bad
-
-
 def main(argv: list[str] | None = None) -> None:
     """Parse, prepare."""
     args = parse_args(argv)
-    from mmaction.data_preparation import Request, prepare
+    from mmaction.data_preparation import Request, check_clips, prepare
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
@@ -196,7 +104,16 @@ def main(argv: list[str] | None = None) -> None:
             workers=args.workers,
             timeout=args.timeout,
         )
-        check = functools.partial(check_media, args=args) if args.check else None
+        check = None
+        if args.check:
+            check = functools.partial(
+                check_clips,
+                folder=args.videos,
+                journal_file=args.out / 'checked.jsonl',
+                quick=args.quick,
+                workers=args.workers,
+                timeout=args.timeout,
+            )
         prepare(reader_of(args.dataset), request, check)
 
 

@@ -98,7 +98,7 @@ def measure(
         FileNotFoundError: The data set is not there.
     """
     from mmaction.apis.inference import load_clip
-    from mmaction.datasets.video_source import pipeline_steps, steps_for
+    from mmaction.apis.test_pipeline import pipeline_steps, steps_for
     from mmaction.visualization import GradCAM, attention_heat
     from mmaction.visualization.grad_cam import scale_heat
 

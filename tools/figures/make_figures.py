@@ -43,7 +43,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def read_clip(model: Any, data: str, number: int) -> dict[str, Any]:
     """The middle clip of a validation video as a batch of one."""
     from mmaction.apis.inference import load_clip
-    from mmaction.datasets.video_source import pipeline_steps, steps_for
+    from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 
     path = Path(data, f'videos/val/{number:05d}.mp4')
     clip = load_clip(model, path, steps_for(pipeline_steps(model.cfg), 'video', one_view=True))

@@ -15,15 +15,8 @@ from mmengine.dataset import Compose
 from mmengine.fileio import dump
 from torch import nn
 
-from mmaction.datasets.video_source import (
-    FORMATS,
-    Frames,
-    Video,
-    clip_info,
-    clip_name,
-    pipeline_steps,
-    steps_for,
-)
+from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+from mmaction.datasets.video_source import FORMATS, Video, VideoSource, clip_info, clip_name
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import read_class_names
@@ -234,7 +227,7 @@ def _label(
         resize_frames,
     )
 
-    frames = Frames(video)
+    frames = VideoSource(video)
     window = None if wait_time is None else ActionVisualizer('inferencer')
     writer = ClipWriter(out, fps or frames.fps or 30.0) if out is not None else None
     kept = []

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mmaction.datasets.video_source import pipeline_steps, steps_for
+from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 
 from ..inference import predict, top_classes
 from .reading import UploadReader

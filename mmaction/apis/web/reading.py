@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mmaction.datasets.video_source import clip_info, steps_for
+from mmaction.apis.test_pipeline import steps_for
+from mmaction.datasets.video_source import clip_info
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
