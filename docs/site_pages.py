@@ -18,6 +18,7 @@ OTHERS = {
     'checkpoints/README.md': 'checkpoints.md',
     'CHANGELOG.md': 'changelog.md',
     'CONTRIBUTING.md': 'contributing.md',
+    'SECURITY.md': 'security.md',
 }
 """Pages that do not stand in docs/, and what they are called on the site."""
 

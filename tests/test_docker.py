@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.repository import ROOT, repository_files
+
 FILES = [ROOT / 'docker' / name for name in ('Dockerfile', 'Dockerfile.cpu')]
 
 
@@ -55,14 +56,11 @@ def test_image(path):
         assert done.returncode == 0, done.stdout
 
 
-def test_nothing_that_is_tracked_is_left_out():
+def test_no_file_of_the_repository_is_left_out():
     lines = (ROOT / 'docker' / 'Dockerfile.dockerignore').read_text().splitlines()
     patterns = [line for line in lines if line and not line.startswith('#')]
-    tracked = subprocess.run(
-        ['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    for name in tracked:
-        parts = Path(name).parts
+    for name in repository_files():
+        parts = name.parts
         parents = ['/'.join(parts[: i + 1]) for i in range(len(parts))]
         for pattern in patterns:
             anywhere = pattern.startswith('**/')

@@ -4,24 +4,14 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.repository import ROOT, repository_files
+
 DOCS = ROOT / 'docs'
-PAGES = sorted(
-    ROOT / name
-    for name in subprocess.run(
-        ['git', 'ls-files', '--cached', '--others', '--exclude-standard', '*.md'],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-    if (ROOT / name).is_file()
-)
+PAGES = [ROOT / name for name in repository_files('*.md')]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 FENCED = re.compile(r'^ *```.*?^ *```', re.MULTILINE | re.DOTALL)
 

@@ -1,6 +1,7 @@
 """The wheel: built, installed into an environment of its own, complete."""
 
 import json
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.repository import ROOT, repository_files
 
 
 def run(*command, **kwargs):
@@ -23,7 +24,9 @@ def environment(tmp_path_factory):
     """A fresh environment that holds the wheel, and sees this one's other packages."""
     folder = tmp_path_factory.mktemp('wheel')
     source = folder / 'source'
-    run('git', 'clone', '--quiet', ROOT, source)
+    for name in repository_files():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, source / name)
     pip = (sys.executable, '-m', 'pip', '--disable-pip-version-check')
     options = ('--no-deps', '--no-build-isolation', '--quiet')
     run(*pip, 'wheel', *options, '--wheel-dir', folder, source)
@@ -52,12 +55,11 @@ def test_wheel_imports_and_holds_every_package_and_config(environment):
         'print(json.dumps([str(root), found, configs, len(known_class_names("k400"))]))'
     )
     where, modules, configs, kinetics_classes = json.loads(
-        run(python, '-c', code, cwd=folder).strip().splitlines()[-1]
+        run(python, '-I', '-c', code, cwd=folder).strip().splitlines()[-1]
     )
     assert str(folder) in where
     assert kinetics_classes == 400
-    listed = run('git', '-C', ROOT, 'ls-files', 'mmaction', 'configs').splitlines()
-    files = [Path(name) for name in listed if name.endswith('.py')]
+    files = [name for name in repository_files('*.py') if name.parts[0] in ('mmaction', 'configs')]
     packages = {'.'.join(p.parent.parts) for p in files if p.name == '__init__.py'}
     assert packages - {'mmaction'} <= set(modules)
     assert configs == sorted(
@@ -94,4 +96,4 @@ def test_import_mmaction_is_light(environment):
         'import sys, mmaction, mmaction.registry, mmaction.datasets, mmaction.engine\n'
         'print([m for m in ("torchvision", "timm", "decord", "av") if m in sys.modules])'
     )
-    assert run(python, '-c', code, cwd=folder).strip().splitlines()[-1] == '[]'
+    assert run(python, '-I', '-c', code, cwd=folder).strip().splitlines()[-1] == '[]'

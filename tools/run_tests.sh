@@ -5,10 +5,13 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
 set_up dev
+# The accessibility test of the web page runs axe-core in Chromium, and skips itself without it.
+if command -v npm >/dev/null && [ ! -d .venv/node_modules/axe-core ]; then
+    npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix .venv axe-core ||
+        echo "axe-core cannot be installed: the accessibility test of the web page is skipped" >&2
+fi
 if [ $# -eq 0 ] || [ "$*" = --slow ]; then
-    "$python" -m ruff check .
-    "$python" -m ruff format --check .
-    "$python" -m mypy
+    bash tools/lint.sh
     # one test process per core, one thread each
     export OMP_NUM_THREADS=1
     set -- -n auto --maxprocesses 4 --dist loadfile "$@"

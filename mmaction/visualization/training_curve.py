@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ['TrainingHistory', 'history_of', 'plot_training', 'smooth']
 
-BLUE, ORANGE, GREEN, GREY = '#2b6cb0', '#dd6b20', '#2f855a', '#a0aec0'
+BLUE, ORANGE, GREEN, GRAY = '#2b6cb0', '#dd6b20', '#2f855a', '#a0aec0'
 
 
 @dataclass
@@ -150,7 +150,7 @@ def _draw_accuracy(
     styles: list[dict[str, Any]] = [
         dict(color=ORANGE, marker='o', linewidth=1.8, markersize=4),
         dict(color=GREEN, marker='s', linewidth=1.3, markersize=3, linestyle='--'),
-        dict(color=GREY, marker='^', linewidth=1.3, markersize=3, linestyle=':'),
+        dict(color=GRAY, marker='^', linewidth=1.3, markersize=3, linestyle=':'),
     ]
     for name, style in zip(names, styles, strict=False):
         axis.plot(steps, history.val_metrics[name], label=titles.get(name, name), **style)
@@ -177,4 +177,4 @@ def _tidy(axis: Axes) -> None:
     for side in ('top', 'right'):
         axis.spines[side].set_visible(False)
     for side in ('left', 'bottom'):
-        axis.spines[side].set_color(GREY)
+        axis.spines[side].set_color(GRAY)

@@ -1,4 +1,4 @@
-"""Fixtures of the dataset tests: small folders of synthesised videos."""
+"""Fixtures of the dataset tests: small folders of synthesized videos."""
 
 import pytest
 

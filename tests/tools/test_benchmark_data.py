@@ -1,4 +1,4 @@
-"""The data benchmark on small synthesised clips: every stage and byte is accounted for."""
+"""The data benchmark on small synthesized clips: every stage and byte is accounted for."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The benchmark of token labelling: three kinds of step, in one run."""
+"""The benchmark of token labeling: three kinds of step, in one run."""
 
 from pathlib import Path
 

@@ -98,7 +98,7 @@ def convert_learning_rate(lr_config: Any, epochs: int, notes: Notes) -> list[dic
     """
     section = Section(lr_config, 'lr_config', notes)
     policy = str(section.take('policy', 'Fixed'))
-    # As in mmcv: a name in small letters is capitalised, any other is taken as it is.
+    # As in mmcv: a name in small letters is capitalized, any other is taken as it is.
     policy = policy.title() if policy.islower() else policy
     by_epoch = bool(section.take('by_epoch', True))
     warm_up = _warm_up(section)

@@ -14,7 +14,7 @@ from .base import BaseTransform
 from .functional import map_frames
 
 # Weights of red, green and blue in a gray value, as mmaction2 has them.
-GREY = np.array([0.2989, 0.587, 0.114])
+GRAY = np.array([0.2989, 0.587, 0.114])
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 
@@ -102,11 +102,11 @@ def stretch(img: np.ndarray, steps: Sequence[tuple[int, float]]) -> np.ndarray:
         if step == BRIGHTNESS:
             affine *= amount
         elif step == CONTRAST:
-            gray = GREY @ affine @ mean
+            gray = GRAY @ affine @ mean
             affine *= amount
             affine[:, 3] += (1 - amount) * gray
         elif step == SATURATION:
-            affine = amount * affine + (1 - amount) * np.outer(np.ones(3), GREY @ affine)
+            affine = amount * affine + (1 - amount) * np.outer(np.ones(3), GRAY @ affine)
     if np.array_equal(affine, np.eye(3, 4)):
         return img
     out = cv2.transform(img.astype(np.float32), affine)

@@ -44,7 +44,7 @@ class PatchEmbed(nn.Module):
 
 
 class LocalBlock(nn.Module):
-    """Affinity of neighbours as convolutions: a depthwise one of 5^3 between two of 1^3."""
+    """Affinity of neighbors as convolutions: a depthwise one of 5^3 between two of 1^3."""
 
     def __init__(self, dims: int, mlp_ratio: float, drop: float, drop_path: float) -> None:
         super().__init__()

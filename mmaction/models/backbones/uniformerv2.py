@@ -54,7 +54,7 @@ def feed_forward(dims: int, hidden: int, dropout: float | None = None) -> nn.Seq
 
 
 class LocalMHRA(nn.Module):
-    """Affinity of neighbours in time, as a depthwise convolution of fewer channels."""
+    """Affinity of neighbors in time, as a depthwise convolution of fewer channels."""
 
     def __init__(self, dims: int, reduction: float) -> None:
         super().__init__()

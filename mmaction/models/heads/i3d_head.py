@@ -1,4 +1,4 @@
-"""The I3D head, and the two that token labelling makes of it.
+"""The I3D head, and the two that token labeling makes of it.
 
 Shapes: N clips, C channels and (T, H, W) grid of the feature map, K classes.
 """
@@ -201,7 +201,7 @@ def _hard_labels(data_samples: SampleList, cls_scores: Tensor) -> Tensor:
         raise ValueError(
             'token labels need one hard label for each clip, but the labels are '
             f'{tuple(labels.shape)} {labels.dtype}: mixup and cutmix, which make soft ones, do '
-            'not go with token labelling, since the teacher would have to label mixed clips'
+            'not go with token labeling, since the teacher would have to label mixed clips'
         )
     if len(labels) != len(cls_scores):
         raise ValueError(

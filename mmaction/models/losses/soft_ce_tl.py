@@ -1,4 +1,4 @@
-"""The loss of token labelling: cross entropy of a clip and of each of its tokens."""
+"""The loss of token labeling: cross entropy of a clip and of each of its tokens."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Recognizer3D(BaseRecognizer):
             inputs: Clips (N, views, C, T, H, W).
             stage: Where to stop: 'backbone', 'neck' or 'head'.
             data_samples: N samples, for a neck with a loss of its own.
-            test_mode: Whether to honour `max_testing_views` and `fcn_test`.
+            test_mode: Whether to honor `max_testing_views` and `fcn_test`.
 
         Returns:
             Features of the N * views views (for 'head', their logits), and the

@@ -71,7 +71,7 @@ class Recognizer3D_TL(Recognizer3D):
         if getattr(self.data_preprocessor, 'blending', None) is not None:
             raise ValueError(
                 'Recognizer3D_TL: data_preprocessor.blending is set, but mixup and cutmix do not '
-                'go with token labelling: the teacher would have to label mixed clips. Set '
+                'go with token labeling: the teacher would have to label mixed clips. Set '
                 'blending=None, or train without token labels (Recognizer3D with I3DHead)'
             )
         self._teacher = Teacher(**_teacher_arguments(teacher))
@@ -136,7 +136,7 @@ class Teacher:
         if classes != num_classes:
             raise ValueError(
                 f'{self._name} has {classes} classes, the student num_classes={num_classes}: token '
-                'labelling needs a teacher of the same classes. Set model.teacher to one'
+                'labeling needs a teacher of the same classes. Set model.teacher to one'
             )
         self._check_file(self.checkpoint, 'checkpoint')
         # The first weights, which are overwritten, must not move the run's own random state.
@@ -168,7 +168,7 @@ class Teacher:
         if path is None or '://' in path or Path(path).is_file():
             return
         raise FileNotFoundError(
-            f"the teacher's {what} {path} is not there. Token labelling learns from a trained "
+            f"the teacher's {what} {path} is not there. Token labeling learns from a trained "
             'model: train one, or download DualFormer-B (checkpoints/README.md says where from), '
             f'and put it there or set --cfg-options model.teacher.{what}=FILE'
         )

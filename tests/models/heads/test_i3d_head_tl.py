@@ -1,4 +1,4 @@
-"""The heads of token labelling."""
+"""The heads of token labeling."""
 
 import pytest
 import torch

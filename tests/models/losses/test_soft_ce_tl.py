@@ -1,4 +1,4 @@
-"""The loss of token labelling: the published values, and the masked variant."""
+"""The loss of token labeling: the published values, and the masked variant."""
 
 import json
 from pathlib import Path

@@ -274,7 +274,7 @@ def test_trained_student_can_be_a_teacher(trained, tmp_path):
     ],
 )
 def test_mixing_clips_is_refused(blending):
-    with pytest.raises(ValueError, match='mixup and cutmix do not go with token labelling'):
+    with pytest.raises(ValueError, match='mixup and cutmix do not go with token labeling'):
         student(teacher_model(), blending=blending)
 
 
