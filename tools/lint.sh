@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Style, spelling and types, without the tests: bash tools/lint.sh
+# Style, spelling, types and layers, without the tests: bash tools/lint.sh
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
 set_up dev
@@ -7,3 +7,4 @@ set_up dev
 "$python" -m ruff format --check .
 "$python" -m codespell_lib
 "$python" -m mypy
+"$(dirname "$python")/lint-imports"

@@ -14,6 +14,7 @@ from torch import nn
 
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.config.load import load_config
+from mmaction.datasets import UnreadableVideoError
 from mmaction.datasets.video_source import Video, clip_info, clip_name
 from mmaction.engine.runner.checkpoint import load_weights
 from mmaction.registry import MODELS, TRANSFORMS
@@ -117,8 +118,6 @@ def load_clip(model: nn.Module, video: Video, steps: Steps | None = None) -> dic
 
 
 def _run(pipeline: Callable[[Any], Any], info: dict[str, Any], video: Video) -> dict[str, Any]:
-    from mmaction.datasets import UnreadableVideoError
-
     try:
         return pipeline(info)
     except UnreadableVideoError as error:

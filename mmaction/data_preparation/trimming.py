@@ -7,7 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmaction.datasets.decoders.container import open_container, video_streams
+from mmaction.datasets.decoders.reader import plain_path, unreadable
 from mmaction.datasets.decoders.upright import UprightFrames
+from mmaction.utils.io import atomic_path
 
 __all__ = ['Cut', 'cut']
 
@@ -53,9 +56,6 @@ def cut(job: Cut) -> int:
     """
     import av
 
-    from mmaction.datasets.decoders.reader import plain_path, unreadable
-    from mmaction.utils.io import atomic_path
-
     errors = (av.FFmpegError, ValueError, ArithmeticError, LookupError, TypeError)
     with atomic_path(Path(job.target)) as part:
         try:
@@ -68,8 +68,6 @@ def cut(job: Cut) -> int:
 
 def _copy(job: Cut, target: Any) -> int:
     """Decode from the key frame before the segment on, and encode what is in it."""
-    from mmaction.datasets.decoders.container import open_container, video_streams
-
     with open_container(job.source) as source:
         stream = video_streams(source, job.source)[0]
         stream.codec_context.thread_count = 1

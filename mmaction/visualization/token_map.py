@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .text import _font
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -287,8 +289,6 @@ def token_pixels(tokens: TokenMap) -> np.ndarray:
 def _legend_strip(lines: list[tuple[Any, str]], width: int) -> np.ndarray:
     """The lines of the legend, one below the other, (h, width, 3) uint8."""
     from PIL import Image, ImageDraw
-
-    from .text import _font
 
     line = max(width // 16, 14)
     font = _font(round(line * 0.68))

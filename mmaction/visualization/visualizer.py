@@ -15,6 +15,7 @@ from mmengine.visualization import Visualizer
 from mmengine.visualization import WandbVisBackend as _WandbVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
+from mmaction.datasets.video_source import VideoSource
 from mmaction.registry import VISBACKENDS, VISUALIZERS
 from mmaction.structures import ActionDataSample
 
@@ -78,7 +79,7 @@ class LocalVisBackend(_LocalVisBackend):
             name: Of the clip; characters that a folder cannot have become '_'.
             frames: (T, H, W, 3) uint8 RGB.
             step: Of the run.
-            fps: VideoSource per second of a film.
+            fps: Frames per second of a film.
             out_type: 'img': `<save_dir>/<name>/frames_<step>/<i>.png`; 'gif' or
                 'video': `<save_dir>/<name>/step_<step>.gif` or `.mp4`.
         """
@@ -166,7 +167,7 @@ class ActionVisualizer(Visualizer):
             out_type: 'img' (a folder of .png), 'gif' or 'video' (.mp4).
             target_resolution: (width, height) of the frames; one may be -1.
             step: Of the run.
-            fps: VideoSource per second of a film.
+            fps: Frames per second of a film.
 
         Returns:
             The frames as they are drawn, (T, H, W, 3).
@@ -251,7 +252,5 @@ def _frames_of(video: Any) -> np.ndarray:
     if isinstance(video, Sequence) and not isinstance(video, str) and len(video):
         video = np.stack([np.asarray(frame) for frame in video])
     # Only here is a file read, by what the layer above has for it.
-    from mmaction.datasets.video_source import VideoSource
-
     frames = VideoSource(video)
     return frames.read(np.arange(len(frames)))

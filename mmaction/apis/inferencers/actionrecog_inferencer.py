@@ -20,6 +20,13 @@ from mmaction.datasets.video_source import FORMATS, Video, VideoSource, clip_inf
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import read_class_names
+from mmaction.visualization import (
+    ActionVisualizer,
+    ClipWriter,
+    check_out_name,
+    draw_top_classes,
+    resize_frames,
+)
 
 from ..inference import _run, init_recognizer, predict, top_classes
 
@@ -137,8 +144,6 @@ class ActionRecogInferencer:
         pred_out = Path(pred_out_file) if pred_out_file else None
         if pred_out is not None and pred_out.suffix not in ('.json', '.yaml', '.yml', '.pkl'):
             raise ValueError(f'pred_out_file={pred_out} must end in .json, .yaml or .pkl')
-        from mmaction.visualization import check_out_name
-
         vid_out_dir = vid_out_dir or None
         videos: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         entries = [clip_info(video, self.input_format) for video in videos]
@@ -220,13 +225,6 @@ def _label(
     wait_time: float | None,
 ) -> np.ndarray | None:
     """Draw the best classes into every frame; write and show these, return them if `keep`."""
-    from mmaction.visualization import (
-        ActionVisualizer,
-        ClipWriter,
-        draw_top_classes,
-        resize_frames,
-    )
-
     frames = VideoSource(video)
     window = None if wait_time is None else ActionVisualizer('inferencer')
     writer = ClipWriter(out, fps or frames.fps or 30.0) if out is not None else None

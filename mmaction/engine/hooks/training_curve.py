@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from mmaction.registry import HOOKS
+from mmaction.visualization.training_curve import history_of, plot_training
 
 if TYPE_CHECKING:
     from ..runner.runner import ActionRunner
@@ -39,8 +40,6 @@ class CurveHook(Hook):
         """Draw what the message hub has kept."""
         if not is_main_process():
             return
-        from mmaction.visualization.training_curve import history_of, plot_training
-
         history = history_of(runner.message_hub, len(runner.train_dataloader))
         if not history.loss:
             return

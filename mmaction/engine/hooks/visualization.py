@@ -13,6 +13,7 @@ from mmaction.registry import HOOKS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import find_class_names
 from mmaction.utils.model_wrapper import bare_model
+from mmaction.visualization import ActionVisualizer, enlarge
 
 if TYPE_CHECKING:
     from ..runner.runner import ActionRunner
@@ -57,8 +58,6 @@ class VisualizationHook(Hook):
 
     def before_run(self, runner: ActionRunner) -> None:
         """See that there is something to draw with."""
-        from mmaction.visualization import ActionVisualizer
-
         if self.enable and not isinstance(runner.visualizer, ActionVisualizer):
             raise ValueError(self._no_visualizer(runner))
 
@@ -93,8 +92,6 @@ class VisualizationHook(Hook):
     ) -> None:
         if not self.enable or not samples or not batch:
             return
-        from mmaction.visualization import enlarge
-
         # Names and scores cannot be read in small clips; a size that is asked for stays.
         sized = {'target_resolution', 'rescale_factor'} & set(self.draw_args)
         visualizer: Any = runner.visualizer
