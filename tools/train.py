@@ -81,8 +81,12 @@ def _own_values(arguments: list[str]) -> list[str]:
 
 def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
     """Test the last and the best checkpoint, as asked."""
+    from mmengine.hooks import CheckpointHook
+
     from mmaction.engine.results import published_names
 
+    hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+    folder = next((hook.out_dir for hook in hooks), runner.work_dir)
     wanted: list[tuple[str, Any]] = []
     if args.test_last:
         wanted.append(('last', runner.message_hub.get_info('last_ckpt')))
@@ -91,6 +95,7 @@ def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
     for name, checkpoint in wanted:
         if checkpoint is None:
             raise ValueError(f'--test-{name}: the run has no {name} checkpoint')
+        checkpoint = Path(folder, checkpoint)
         runner.load_checkpoint(checkpoint, strict=True)
         metrics = published_names(runner.test())
         shown = ', '.join(f'{key}: {value:.4f}' for key, value in metrics.items())

@@ -12,13 +12,13 @@ import queue
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.cli import one_line, printable
-from mmaction.utils.io import write_lines
+from mmaction.utils.io import lock, remove_partials, write_lines
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     'find_files',
     'find_work',
     'frame_chunks',
+    'output_folder',
     'report_failures',
     'run_jobs',
 ]
@@ -93,6 +94,9 @@ def run_jobs(
     if not jobs:
         return
     calls = [IsolatedCall(function, timeout) for _ in range(min(workers, len(jobs)))]
+    for call in calls:
+        # From this thread, before there are others: children of it end with this process.
+        call.start()
     free: queue.SimpleQueue[IsolatedCall] = queue.SimpleQueue()
     for call in calls:
         free.put(call)
@@ -128,6 +132,21 @@ def check_folder(folder: Path) -> None:
     """Raise `FileNotFoundError` unless there is such a folder."""
     if not folder.is_dir():
         raise FileNotFoundError(f'there is no folder {str(folder)!r}')
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Write to a folder alone, without what killed processes have left half-written in it.
+
+    Raises:
+        BlockingIOError: Another tool writes to it.
+    """
+    with lock(folder, 'tool'):
+        remove_partials(folder, recursive=True)
+        try:
+            yield
+        finally:
+            remove_partials(folder, recursive=True)
 
 
 def find_files(

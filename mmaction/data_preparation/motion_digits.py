@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmaction.utils.io import atomic_path, write_json, write_lines
+from mmaction.utils.io import atomic_path, lock, write_json, write_lines
 
 __all__ = [
     'CLASSES',
@@ -228,7 +228,7 @@ def _read_manifest(out: Path) -> dict[str, Any]:
             raise ValueError(f'{path} is damaged: remove the folder and run again') from None
         if manifest.get('dataset') == NAME:
             return manifest
-    elif not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    elif not out.exists() or (out.is_dir() and {p.name for p in out.iterdir()} <= {'.lock'}):
         return {}
     raise ValueError(
         f'{out} exists and was not made by this script (no manifest.json names {NAME}): '
@@ -253,6 +253,7 @@ def build(
 
     Raises:
         ValueError: An argument is out of range, or `out` holds other things.
+        BlockingIOError: Another process is making it.
     """
     for name, value, least in (
         ('--train-clips', train_clips, 1),
@@ -262,6 +263,12 @@ def build(
     ):
         if value < least:
             raise ValueError(f'{name} must be at least {least}, not {value}')
+    _read_manifest(out)  # before anything is written to the folder
+    with lock(out, 'tool'):
+        return _build(out, train_clips, val_clips, seed, workers)
+
+
+def _build(out: Path, train_clips: int, val_clips: int, seed: int, workers: int) -> dict[str, Any]:
     clips = dict(zip(SPLITS, (train_clips, val_clips), strict=True))
     asked = {'dataset': NAME, 'version': VERSION, 'side': SIDE, 'seed': seed, 'clips': clips}
     manifest = _read_manifest(out)
@@ -288,7 +295,7 @@ def build(
             and len(missing) < len(videos)
         ):
             shutil.rmtree(out / 'videos')  # beside the lost clips, others were changed
-            return build(out, train_clips, val_clips, seed, workers)
+            return _build(out, train_clips, val_clips, seed, workers)
         manifest = {**asked, 'digest': digest}
         write_json(out / 'manifest.json', manifest)
     _write_lists(out, clips)

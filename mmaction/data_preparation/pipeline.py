@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS, FrameFolder
 from mmaction.utils.cli import one_line, printable
-from mmaction.utils.io import write_lines
+from mmaction.utils.io import lock, write_lines
 
 from .jobs import VIDEO_EXTENSIONS, check_settings, find_files
 from .matching import Taken, explain_uncut, match_rows, trim
@@ -61,6 +61,8 @@ class Request:
 def prepare(reader: Reader, request: Request, check: Check | None = None) -> None:
     """Read the annotation, find the clips, write the lists, and account for every row.
 
+    The folder it writes to is locked meanwhile.
+
     Args:
         reader: Reads the dataset.
         request: What the user asks for.
@@ -71,14 +73,16 @@ def prepare(reader: Reader, request: Request, check: Check | None = None) -> Non
         FileExistsError: There are lists that this did not write.
         ValueError: The annotation is malformed, no clip is there, or the lists that are
             there have other classes.
+        BlockingIOError: Another tool writes to the folder.
     """
-    annotation = _read(reader, request)
-    media = _index(annotation, reader, request)
-    matched = _match(annotation, media, reader, request)
-    _take_frames(matched, media, request)
-    _check(matched, check)
-    files = _write(annotation, matched.lists, request)
-    _report(reader, annotation, matched, _unnamed(matched, media, request), request, files)
+    with lock(request.out, 'tool'):
+        annotation = _read(reader, request)
+        media = _index(annotation, reader, request)
+        matched = _match(annotation, media, reader, request)
+        _take_frames(matched, media, request)
+        _check(matched, check)
+        files = _write(annotation, matched.lists, request)
+        _report(reader, annotation, matched, _unnamed(matched, media, request), request, files)
 
 
 @dataclass(frozen=True)

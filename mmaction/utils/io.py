@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders that one process at a time writes to."""
 
 from __future__ import annotations
 
@@ -6,18 +6,117 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
+import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-__all__ = ['atomic_path', 'partial_path', 'write_bytes', 'write_json', 'write_lines', 'write_text']
+__all__ = [
+    'atomic_path',
+    'lock',
+    'partial_path',
+    'remove_partials',
+    'write_bytes',
+    'write_json',
+    'write_lines',
+    'write_text',
+]
+
+
+_PARTIAL = re.compile(r'\.[0-9a-f]{16}\.[0-9]+-[0-9a-f]{8}\.part')
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file is while it is being written: hidden, beside it, and never too long a name."""
+    """A new name for a file while it is being written.
+
+    It is hidden, beside the file, never too long, and no other process's.
+    """
     digest = hashlib.sha1(os.fsencode(path.name), usedforsecurity=False).hexdigest()
-    return path.with_name(f'.{digest[:16]}.part')
+    return path.with_name(f'.{digest[:16]}.{os.getpid()}-{secrets.token_hex(4)}.part')
+
+
+def remove_partials(folder: str | Path, *, recursive: bool = False) -> None:
+    """Remove what processes that were killed have left of what they were writing.
+
+    To be called only where no other process is writing.
+
+    Args:
+        folder: Where to look.
+        recursive: Look into its folders as well, links not followed.
+    """
+    for root, folders, files in os.walk(folder):
+        for name in filter(_PARTIAL.fullmatch, files):
+            Path(root, name).unlink(missing_ok=True)
+        for name in filter(_PARTIAL.fullmatch, folders):
+            shutil.rmtree(Path(root, name), ignore_errors=True)
+        folders[:] = [name for name in folders if recursive and not _PARTIAL.fullmatch(name)]
+
+
+@contextmanager
+def lock(path: str | Path, what: str) -> Iterator[None]:
+    """Keep other processes that lock the same file or folder out while the block runs.
+
+    The lock is the process's own: it ends with it, however that ends, and
+    children do not inherit it. File systems without locks are not guarded.
+
+    Args:
+        path: A folder, which is made if missing, or a file.
+        what: What works on it, for the message.
+
+    Raises:
+        BlockingIOError: Another process holds the lock.
+    """
+    path = Path(path)
+    if path.suffix and not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(f'.{path.name}.lock')
+    else:
+        path.mkdir(parents=True, exist_ok=True)
+        file = path / '.lock'
+    held = _locked(file, path, what)
+    try:
+        yield
+    finally:
+        # Removed while it is held: whoever opened it before sees that it is gone.
+        if held is not None:
+            file.unlink(missing_ok=True)
+            held.close()
+
+
+def _locked(path: Path, of: Path, what: str) -> IO[str] | None:
+    """The lock file, open and locked; None where the system or file system has no locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    while True:
+        file = open(path, 'a+', encoding='utf-8')  # noqa: SIM115  stays open
+        try:
+            # Not flock, which children that are forked would hold on to.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                file.truncate(0)
+                file.write(f'process {os.getpid()} on {platform.node()}')
+                file.flush()
+                return file
+        except FileNotFoundError:
+            pass  # removed by its holder in between
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                file.close()
+                return None
+            file.seek(0)
+            holder = file.read() or 'another process'
+            file.close()
+            raise BlockingIOError(
+                f'{of} is in use by another {what} ({holder}): wait until it ends, or '
+                'choose another folder'
+            ) from None
+        file.close()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ lock of the process it guards.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import io
 import os
@@ -18,6 +19,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import weakref
 from collections.abc import Callable
@@ -36,6 +38,9 @@ _SHARED_FROM = 1 << 16
 # Outcome (0 result, 1 exception), length of the pickled answer, number of shared memories.
 _HEADER = struct.Struct('<BQI')
 _DECODER_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
+
+# See prctl(2).
+_PR_SET_PDEATHSIG = 1
 
 _HINTS = {
     signal.SIGBUS: ': is the shared memory (/dev/shm) full?',
@@ -151,11 +156,21 @@ class IsolatedCall:
             self._end()
             self._end = None
 
+    def start(self) -> None:
+        """Fork the child now rather than at the first call."""
+        with self._lock:
+            if self._end is None or self._owner != os.getpid():
+                self._start()
+
     def _start(self) -> None:
         mine, its = socket.socketpair()
+        parent = os.getpid()
+        # The kernel takes the end of the forking thread for that of the parent.
+        lasting = threading.current_thread() is threading.main_thread()
         pid = os.fork()
         if pid == 0:
             mine.close()
+            _end_with(parent, lasting)
             _serve(its, self._function, self._timeout)
         its.close()
         self._socket, self._pid, self._owner = mine, pid, os.getpid()
@@ -176,6 +191,28 @@ class IsolatedCall:
                 raise CallCrashed(f'crashed ({number.name})')
             ended, hint = number.name, _HINTS.get(number, '')
         raise RuntimeError(f'the reading process {self._pid} was ended by {ended}{hint}')
+
+
+def _end_with(parent: int, lasting: bool) -> None:
+    """End this process when its parent ends, killed or not.
+
+    Waiting for the end of the socket would not do: children that are forked
+    later hold copies of the parent's side of it, and keep each other alive.
+
+    Args:
+        parent: The parent.
+        lasting: The thread that forked lives as long as the parent: then the
+            kernel ends even a child that hangs in native code.
+    """
+    if lasting and sys.platform.startswith('linux'):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _end_child(owner: int, pid: int, sock: socket.socket) -> None:

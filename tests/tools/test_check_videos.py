@@ -9,7 +9,7 @@ from mmaction.data_preparation.integrity import inspect_video
 from mmaction.datasets import UnreadableVideoError
 from mmaction.datasets.annotations import ListFormat, read_list
 from mmaction.datasets.decoders import DefaultReader
-from tests.video_factory import write_broken, write_video
+from tests.video_factory import cut_video, write_broken, write_cover, write_video
 from tools.data import check_videos
 
 KINDS = ('missing', 'empty', 'text', 'directory', 'truncated', 'sound only', 'too few frames')
@@ -102,3 +102,25 @@ def test_a_folder_without_videos_and_a_missing_list_are_errors(tmp_path, capsys)
     assert 'there are no videos' in capsys.readouterr().err
     assert run(tmp_path / 'no.txt') == 1
     assert 'does not exist' in capsys.readouterr().err
+
+
+def test_cut_video_is_counted_as_it_is_shown(tmp_path):
+    whole = write_video(tmp_path / 'whole.mp4', num_frames=60, key_interval=20, b_frames=2)
+    facts = inspect_video(str(cut_video(whole, tmp_path / 'cut.mp4', 30)), False)
+    assert facts['frames'] == 30
+    assert facts['remark'].startswith('1')
+    assert 'more frames are hidden: it was cut without re-encoding' in facts['remark']
+
+
+def test_cover_is_not_what_is_checked(tmp_path):
+    whole = write_video(tmp_path / 'whole.mp4', num_frames=20)
+    facts = inspect_video(str(write_cover(tmp_path / 'a.mp4', whole)), False)
+    assert (facts['size'], facts['frames'], facts['codec']) == ('128x80', 20, 'h264')
+
+
+def test_path_without_extension(tmp_path, clip):
+    """`.mp4` is added only if there is no such file."""
+    shutil.copy(clip, tmp_path / 'plain')
+    shutil.copy(clip, tmp_path / 'named.mp4')
+    for name in ('plain', 'named'):
+        assert inspect_video(str(tmp_path / name), True)['frames'] == 30

@@ -1,13 +1,27 @@
 """Re-encoding: the same frames in less time, whole files, and going on after a stop."""
 
+import contextlib
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from mmaction.datasets.decoders import DefaultReader, PyAVReader
-from tests.video_factory import frame_number, write_broken, write_video
+from tests.video_factory import (
+    cut_video,
+    frame_number,
+    join_streams,
+    set_display_matrix,
+    write_broken,
+    write_cover,
+    write_video,
+)
 from tools.data import prepare_videos
 from tools.data.prepare_videos import new_size
 
@@ -123,3 +137,98 @@ def test_invalid_options_are_errors(tmp_path, capsys):
     assert '--key-interval 0 must be at least 1' in capsys.readouterr().err
     assert run(tmp_path, tmp_path) == 1
     assert 'holds the videos themselves' in capsys.readouterr().err
+
+
+def test_video_made_before_its_source_broke_is_removed(tmp_path):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    source = write_video(folder / 'a.mp4', num_frames=12)
+    assert run(folder, out) == 0
+    source.write_bytes(b'broken')
+    os.utime(source, ns=(2**62, 2**62))
+    assert run(folder, out) == 1
+    assert not (out / 'a.mp4').exists()
+
+
+def start(folder, out, *options):
+    """prepare_videos.py as a process of its own."""
+    command = [sys.executable, prepare_videos.__file__, str(folder), str(out), *options]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def children(pid):
+    """Processes of a parent, by the kernel."""
+    found = []
+    for stat in Path('/proc').glob('[0-9]*/stat'):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(') ')[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    try:
+        state = Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2][0]
+    except OSError:
+        return False
+    return state != 'Z'
+
+
+def test_two_runs_on_one_folder_and_the_end_of_a_killed_one(tmp_path):
+    """The second is refused; of a killed one nothing lives on, and the next run is whole."""
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    for name in 'abcd':
+        write_video(folder / f'{name}.mp4', num_frames=400, width=320, height=240)
+    slow = ('--preset', 'veryslow', '--workers', '2')
+    first = start(folder, out, *slow)
+    wait_for(lambda: list(out.glob('.*.part')))
+    second = start(folder, out, *slow)
+    assert second.wait(60) == 1
+    assert f'error: {out} is in use by another tool (process {first.pid} on ' in (
+        second.stderr.read()
+    )
+    assert list(out.glob('.*.part'))
+    encoders = children(first.pid)
+    assert len(encoders) == 2
+    first.kill()
+    first.wait()
+    wait_for(lambda: not any(map(is_running, encoders)), 10)
+    assert run(folder, out, '--preset', 'ultrafast', '--overwrite') == 0
+    names = [f'{name}.mp4' for name in 'abcd']
+    assert sorted(path.name for path in out.iterdir()) == [*names, 'prepare_videos.json']
+
+
+@pytest.mark.parametrize(
+    'kind', ['cut', 'cover first', 'mirrored', 'second stream', 'interlaced', 'turned and mirrored']
+)
+def test_prepared_video_shows_what_the_source_shows(tmp_path, kind):
+    """Hidden frames, covers, other streams and display matrices, as training reads them."""
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    whole = write_video(tmp_path / 'whole.mp4', num_frames=40, key_interval=20, b_frames=2)
+    source = folder / ('a.mkv' if kind == 'second stream' else 'a.mp4')
+    if kind == 'cut':
+        cut_video(whole, source, 25)
+    elif kind == 'cover first':
+        write_cover(source, whole)
+    elif kind == 'second stream':
+        large = write_video(tmp_path / 'large.mp4', 30, width=256, height=160)
+        join_streams(source, [whole, large], default=1)
+    elif kind == 'interlaced':
+        write_video(source, options={'x264-params': 'tff=1'})
+    else:
+        one = 1 << 16
+        matrix = (-one, 0, 0, one) if kind == 'mirrored' else (0, one, one, 0)
+        set_display_matrix(write_video(source), *matrix)
+    assert run(folder, tmp_path / 'out') == 0
+    expected, made = frames(source)[0], frames(tmp_path / 'out' / 'a.mp4')[0]
+    assert made.shape == expected.shape
+    assert np.abs(made.astype(int) - expected).mean() < 4

@@ -7,7 +7,15 @@ import time
 
 import pytest
 
-from mmaction.utils.io import atomic_path, partial_path, write_bytes, write_json, write_lines
+from mmaction.utils.io import (
+    atomic_path,
+    lock,
+    partial_path,
+    remove_partials,
+    write_bytes,
+    write_json,
+    write_lines,
+)
 
 
 def test_lines_are_written_whole_or_not_at_all(tmp_path):
@@ -67,11 +75,110 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     )
     process = subprocess.Popen([sys.executable, '-c', code, str(path)])
     until = time.monotonic() + 30
-    while not partial_path(path).is_file() and time.monotonic() < until:
+    while not list(tmp_path.glob('.*.part')) and time.monotonic() < until:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert partial_path(path).is_file()
+    assert list(tmp_path.glob('.*.part'))
     assert path.read_text() == 'old'
+    remove_partials(tmp_path)
     write_bytes(path, b'new')
     assert os.listdir(tmp_path) == ['file']
+
+
+def test_parts_have_names_of_their_own(tmp_path):
+    """Two processes that write one file must not write to one part."""
+    assert partial_path(tmp_path / 'a') != partial_path(tmp_path / 'a')
+    with atomic_path(tmp_path / 'a') as mine, atomic_path(tmp_path / 'a') as other:
+        mine.write_bytes(b'mine')
+        other.write_bytes(b'other')
+    assert (tmp_path / 'a').read_bytes() == b'mine'
+
+
+def test_only_leftovers_of_our_own_are_removed(tmp_path):
+    (tmp_path / 'sub').mkdir()
+    left = [partial_path(tmp_path / 'a'), partial_path(tmp_path / 'sub' / 'b')]
+    left[0].write_bytes(b'')
+    left[1].mkdir()
+    (left[1] / 'img_00001.jpg').write_bytes(b'')
+    others = [tmp_path / '.download.part', tmp_path / 'film.mp4.part', tmp_path / '.a']
+    for path in others:
+        path.write_bytes(b'')
+    remove_partials(tmp_path)
+    assert not left[0].exists()
+    assert left[1].exists()
+    remove_partials(tmp_path, recursive=True)
+    assert not left[1].exists()
+    assert all(path.exists() for path in others)
+
+
+def test_durable_files_reach_the_disk_before_their_name(tmp_path, monkeypatch):
+    """File, then rename, then folder: in any other order a power cut can lose the old file too."""
+    calls = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(handle):
+        is_folder = os.path.isdir(f'/proc/self/fd/{handle}')
+        calls.append('sync folder' if is_folder else 'sync file')
+        fsync(handle)
+
+    monkeypatch.setattr(os, 'fsync', noted_fsync)
+    monkeypatch.setattr(os, 'replace', lambda *args: (calls.append('rename'), replace(*args)))
+    write_bytes(tmp_path / 'a', b'x', durable=True)
+    assert calls == ['sync file', 'rename', 'sync folder']
+
+
+LOCKING = """
+import os, sys, time
+from mmaction.utils.io import lock
+with lock(sys.argv[1], 'tool'):
+    if sys.argv[2] == 'fork' and os.fork() == 0:
+        os.setsid()
+        time.sleep(60)
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder():
+    """Starts a process that holds the lock of a path."""
+    children = []
+
+    def start(path, how='alone'):
+        command = [sys.executable, '-c', LOCKING, str(path), how]
+        children.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        )
+        assert int(children[-1].stdout.readline())
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+@pytest.mark.parametrize('name', ['folder', 'list.jsonl'])
+def test_a_lock_keeps_other_processes_out(tmp_path, holder, name):
+    path = tmp_path / name
+    process = holder(path)
+    with (
+        pytest.raises(BlockingIOError, match=f'{name} is in use by another tool .process'),
+        lock(path, 'tool'),
+    ):
+        pass
+    process.kill()
+    process.wait()
+    with lock(path, 'tool'):
+        assert sorted(tmp_path.rglob('.*lock'))
+    assert not sorted(tmp_path.rglob('.*lock'))
+
+
+def test_a_lock_does_not_outlive_its_process(tmp_path, holder):
+    """Children that are forked do not hold it."""
+    process = holder(tmp_path, 'fork')
+    process.kill()
+    process.wait()
+    with lock(tmp_path, 'tool'):
+        pass

@@ -28,6 +28,10 @@ def behave(how, *args):
         hang_with_the_lock()
     if how == 'slow':
         time.sleep(0.4)
+    if how == 'slow hang':
+        time.sleep(1000)
+    if how == 'open files':
+        return len(os.listdir('/proc/self/fd'))
     if how == 'die':
         faulthandler.disable()
         os.kill(os.getpid(), args[0])
@@ -74,6 +78,34 @@ def test_many_calls_leave_no_handles_behind(call):
     for _ in range(50):
         call('clip')
     assert len(os.listdir('/proc/self/fd')) == before
+
+
+def test_child_closes_the_memory_it_has_sent(call):
+    call('clip')
+    before = call('open files')
+    for _ in range(50):
+        call('clip')
+    assert call('open files') == before
+
+
+def test_forked_process_gets_a_child_of_its_own(call):
+    """After a fork both may call: an answer must not go to the other one."""
+    mine = call('clip')['pid']
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            other = call('clip')['pid']
+            os.write(writing, str(other).encode())
+            call.close()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    other = int(os.read(reading, 20))
+    os.close(reading)
+    os.close(writing)
+    assert other != mine
+    assert call('clip')['pid'] == mine
 
 
 def test_errors_keep_their_type_and_traceback(call):
@@ -135,6 +167,43 @@ def test_pickled_copy_starts_its_own_child(call):
     other = copy.deepcopy(call)
     assert other('clip')['pid'] != call('clip')['pid']
     other.close()
+
+
+ORPHANING_SCRIPT = """
+import sys, threading
+from tests.utils.test_subprocess_call import behave
+from mmaction.utils.subprocess_call import IsolatedCall
+def ask(how):
+    call = IsolatedCall(behave, timeout=60.0)
+    print(call('clip')['pid'], flush=True)
+    call(how)
+for how in ('hang', 'slow hang'):
+    threading.Thread(target=ask, args=(how,)).start() if how != 'hang' else None
+ask('hang')
+"""
+
+
+def test_children_end_with_a_killed_parent():
+    """Also one that hangs in native code, and siblings that hold each other's sockets."""
+    process = subprocess.Popen(
+        [sys.executable, '-c', ORPHANING_SCRIPT], stdout=subprocess.PIPE, text=True
+    )
+    pids = [int(process.stdout.readline()) for _ in range(2)]
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 20
+    while any(map(is_running, pids)):
+        assert time.monotonic() < until, pids
+        time.sleep(0.1)
+
+
+def is_running(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(') ')[2][0] != 'Z'
+    except OSError:
+        return False
 
 
 HANGING_SCRIPT = """

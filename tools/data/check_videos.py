@@ -123,14 +123,20 @@ def check(args: argparse.Namespace) -> int:
     import av  # noqa: F401  the children inherit it
     import decord  # noqa: F401
 
+    from mmaction.utils.io import lock
+
+    listed = read_entries(args)
+    out = args.out or listed.folder
+    with lock(out / f'{listed.name}.videos.jsonl', 'tool'):
+        return _check_listed(args, listed, out)
+
+
+def _check_listed(args: argparse.Namespace, listed: Listed, out: Path) -> int:
     from mmaction.data_preparation.integrity import Journal, inspect_video
     from mmaction.data_preparation.jobs import report_failures, run_jobs
     from mmaction.utils.cli import printable
     from mmaction.utils.io import write_lines
 
-    listed = read_entries(args)
-    out = args.out or listed.folder
-    out.mkdir(parents=True, exist_ok=True)
     journal = Journal(out / f'{listed.name}.videos.jsonl', args.quick)
     jobs = [path for path in dict.fromkeys(listed.paths) if path not in journal.facts]
     bad: dict[str, str] = {}

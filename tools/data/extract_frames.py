@@ -90,7 +90,6 @@ def extract(
 
     video, target = job[0], Path(job[1])
     part = partial_path(target)
-    shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     number = start
     reader = DefaultReader(video)
@@ -116,8 +115,13 @@ def run(args: argparse.Namespace) -> int:
     """Extract what is not there yet; the exit status."""
     import cv2
 
-    from mmaction.data_preparation.jobs import check_settings, find_work, report_failures, run_jobs
-    from mmaction.utils.io import partial_path
+    from mmaction.data_preparation.jobs import (
+        check_settings,
+        find_work,
+        output_folder,
+        report_failures,
+        run_jobs,
+    )
 
     cv2.setNumThreads(0)
     settings = dict(
@@ -126,20 +130,20 @@ def run(args: argparse.Namespace) -> int:
         start=args.start_index,
         quality=args.quality,
     )
-    jobs, done = find_work(args.folder, args.out, '', args.overwrite)
-    check_settings(args.out / 'extract_frames.json', settings, args.overwrite)
     failures: dict[str, str] = {}
     frames = 0
     work = functools.partial(extract, **settings)
-    for (video, target), count, reason in run_jobs(
-        work, jobs, workers=args.workers, timeout=args.timeout, title='extract'
-    ):
-        if reason is None:
-            frames += count
-        else:
-            failures[video] = reason
-            shutil.rmtree(partial_path(Path(target)), ignore_errors=True)
-    report_failures(failures, args.out / 'failures.txt', 'videos could not be extracted')
+    with output_folder(args.out):
+        jobs, done = find_work(args.folder, args.out, '', args.overwrite)
+        check_settings(args.out / 'extract_frames.json', settings, args.overwrite)
+        for (video, _), count, reason in run_jobs(
+            work, jobs, workers=args.workers, timeout=args.timeout, title='extract'
+        ):
+            if reason is None:
+                frames += count
+            else:
+                failures[video] = reason
+        report_failures(failures, args.out / 'failures.txt', 'videos could not be extracted')
     print(
         f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) extracted, '
         f'{done} were there, {len(failures)} failed'

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -151,13 +153,13 @@ def _frames(reader: PyAVReader, short_side: int) -> Iterator[tuple[Any, Fraction
     start, last = None, -1
     try:
         for frame in reader.frames():
-            time = frame.pts
+            stamp = frame.pts
             small = upright(frame)
             if start is None:
-                start = time or 0
+                start = stamp or 0
             # Times that are missing or go back are those of a damaged or odd file.
-            time = last + step if time is None else time - start
-            small.pts = last = time if time > last else last + 1
+            stamp = last + step if stamp is None else stamp - start
+            small.pts = last = stamp if stamp > last else last + 1
             small.time_base = base
             # The encoder chooses the key frames.
             small.pict_type = av.video.frame.PictureType.NONE
@@ -195,30 +197,37 @@ def prepare(args: argparse.Namespace) -> int:
     """Encode what is not there yet; the exit status."""
     import av  # noqa: F401  the children inherit it
 
-    from mmaction.data_preparation.jobs import check_settings, find_work, report_failures, run_jobs
-    from mmaction.utils.io import partial_path
+    from mmaction.data_preparation.jobs import (
+        check_settings,
+        find_work,
+        output_folder,
+        report_failures,
+        run_jobs,
+    )
 
     settings = Settings(args.short_side, args.key_interval, args.crf, args.preset)
-    jobs, done = find_work(args.folder, args.out, '.mp4', args.overwrite)
-    check_settings(args.out / 'prepare_videos.json', settings._asdict(), args.overwrite)
     failures: dict[str, str] = {}
-    frames = 0
-    for outcome in run_jobs(
-        functools.partial(work, settings=settings),
-        jobs,
-        workers=args.workers,
-        timeout=args.timeout,
-        title='prepare',
-    ):
-        source, target = outcome.job
-        if outcome.reason is None:
-            frames += outcome.result
-            continue
-        failures[source] = outcome.reason
-        # A video of an earlier version of the source, and what a killed child has left.
-        Path(target).unlink(missing_ok=True)
-        partial_path(Path(target)).unlink(missing_ok=True)
-    report_failures(failures, args.out / 'failures.txt', 'videos could not be prepared')
+    frames, start = 0, time.time_ns()
+    with output_folder(args.out):
+        jobs, done = find_work(args.folder, args.out, '.mp4', args.overwrite)
+        check_settings(args.out / 'prepare_videos.json', settings._asdict(), args.overwrite)
+        for outcome in run_jobs(
+            functools.partial(work, settings=settings),
+            jobs,
+            workers=args.workers,
+            timeout=args.timeout,
+            title='prepare',
+        ):
+            source, target = outcome.job
+            if outcome.reason is None:
+                frames += outcome.result
+                continue
+            failures[source] = outcome.reason
+            # A video of an earlier version of the source must not stand for this one.
+            with suppress(FileNotFoundError):
+                if os.stat(target).st_mtime_ns < start:
+                    os.unlink(target)
+        report_failures(failures, args.out / 'failures.txt', 'videos could not be prepared')
     print(
         f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) made, '
         f'{done} were there, {len(failures)} failed'

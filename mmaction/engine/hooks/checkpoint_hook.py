@@ -10,6 +10,7 @@ from mmengine.hooks import CheckpointHook as _CheckpointHook
 
 from mmaction.errors import ConfigError
 from mmaction.registry import HOOKS
+from mmaction.utils.io import remove_partials
 
 from ..runner.checkpoint import POINTER, load_checkpoint_file, save_checkpoint_file, write_pointer
 
@@ -36,27 +37,40 @@ class CheckpointHook(_CheckpointHook):
         elif self.out_dir != runner.work_dir:
             self.out_dir = str(Path(self.out_dir, Path(runner.work_dir).name))
         if self.save_best is not None and len(self.key_indicators) == 1:
-            self.best_ckpt_path = hub.get_info('best_ckpt')
+            self.best_ckpt_path = self._own_best(hub.get_info('best_ckpt'))
         elif self.save_best is not None:
             keys = self.key_indicators
-            self.best_ckpt_path_dict = {key: hub.get_info(f'best_ckpt_{key}') for key in keys}
-        kept = list(hub.get_info('keep_ckpt_ids') or [])
+            self.best_ckpt_path_dict = {
+                key: self._own_best(hub.get_info(f'best_ckpt_{key}')) for key in keys
+            }
+        kept = [step for step in hub.get_info('keep_ckpt_ids') or [] if type(step) is int]
         self.keep_ckpt_ids = kept[-self.max_keep_ckpts :] if self.max_keep_ckpts > 0 else kept
         if not is_main_process():
             return
         # What was being written when a run was killed.
-        for unfinished in Path(self.out_dir).glob('.*.part'):
-            unfinished.unlink(missing_ok=True)
+        remove_partials(self.out_dir)
         self._remove(kept[: len(kept) - len(self.keep_ckpt_ids)])
         if runner.iter == 0:
             # A worker that is started again must not go on with an older run.
             Path(runner.work_dir, POINTER).unlink(missing_ok=True)
 
+    def _own_best(self, noted: Any) -> str | None:
+        """The best checkpoint that a resumed checkpoint notes, if it lies in this run's folder.
+
+        What a file says is a name, never a place: the run that wrote it may have
+        had another work dir, whose checkpoints stay.
+        """
+        name = Path(noted).name if isinstance(noted, str) else ''
+        if not (name.startswith('best_') and name.endswith('.pth')):
+            return None
+        path = Path(self.out_dir, name)
+        return str(path) if path.is_file() else None
+
     def save_now(self, runner: ActionRunner) -> str:
         """Save between two steps, whatever the interval; returns the file."""
         step = runner.iter
         path = Path(self.out_dir, f'iter_{step}.pth')
-        runner.message_hub.update_info('last_ckpt', str(path))
+        runner.message_hub.update_info('last_ckpt', path.name)
         runner.save_checkpoint(
             self.out_dir, path.name, meta=dict(epoch=runner.epoch, iter=step), by_epoch=False
         )
@@ -70,7 +84,7 @@ class CheckpointHook(_CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         outdated = self._remember(runner, step) if self.max_keep_ckpts > 0 else []
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.message_hub.update_info('last_ckpt', name)
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -124,11 +138,11 @@ class CheckpointHook(_CheckpointHook):
         best = hub.get_info(f'best_score{suffix}')
         if best is not None and not self.is_better_than[key](score, best):
             return False
-        previous = hub.get_info(f'best_ckpt{suffix}')
+        previous = self._own_best(hub.get_info(f'best_ckpt{suffix}'))
         name = f'best_{key}_{self.filename_tmpl.format(count)}'.replace('/', '_')
         path = Path(self.out_dir, name)
         hub.update_info(f'best_score{suffix}', score)
-        hub.update_info(f'best_ckpt{suffix}', str(path))
+        hub.update_info(f'best_ckpt{suffix}', path.name)
         if suffix:
             self.best_ckpt_path_dict[key] = str(path)
         else:

@@ -82,10 +82,15 @@ def _free_bytes(folder: Path) -> int:
 
 
 def write_pointer(work_dir: str | Path, checkpoint: str | Path) -> None:
-    """Name the last checkpoint of a work dir, after it has been written."""
-    target = Path(work_dir, POINTER)
+    """Name the last checkpoint of a work dir, after it has been written.
+
+    The name is relative to the work dir, so that a copy names its own.
+    """
+    target, path = Path(work_dir, POINTER), Path(checkpoint)
+    if path.resolve().is_relative_to(Path(work_dir).resolve()):
+        path = path.resolve().relative_to(Path(work_dir).resolve())
     try:
-        write_text(target, str(checkpoint), durable=True)
+        write_text(target, str(path), durable=True)
     except OSError as error:
         raise CheckpointError(_write_problem(error, target)) from error
 
@@ -100,9 +105,10 @@ def checkpoints_by_age(work_dir: str | Path) -> list[Path]:
     found: list[Path] = []
     pointer = work_dir / POINTER
     if pointer.is_file():
-        named = Path(pointer.read_text(encoding='utf-8').strip())
-        # A work dir that was moved still names its old place.
-        found += [path for path in (named, work_dir / named.name) if path.is_file()][:1]
+        named = pointer.read_text(encoding='utf-8', errors='replace').strip()
+        # Absolute in work dirs of mmengine, of which this may be a copy: its own come first.
+        choices = (work_dir / Path(named).name, work_dir / named)
+        found += [path for path in choices if named and path.is_file()][:1]
     others = [p for p in work_dir.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+\.pth', p.name)]
     others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return found + [path for path in others if not any(path.samefile(other) for other in found)]

@@ -23,11 +23,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from mmaction.distributed.collectives import gather_objects
+from mmaction.distributed.collectives import broadcast_object, gather_objects
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 from mmaction.errors import ConfigError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
 from mmaction.utils.checkpoint_reading import read_checkpoint
+from mmaction.utils.io import lock
 
 from ..compile import compile_backbone, compiler_settings
 from ..hooks.compile_time import CompileTimeHook
@@ -71,6 +72,7 @@ class ActionRunner(Runner):
     """The signal that asked for an early end of training."""
     _resume_point: tuple[Path, dict[str, Any]] | None = None
     _resumed_random_state: dict[str, Any] | None = None
+    _lock: ExitStack | None = None
 
     # ------------------------------------------------------------ set-up
 
@@ -195,6 +197,7 @@ class ActionRunner(Runner):
                 raise ConfigError(
                     'the config has no train_cfg and train_dataloader: nothing to train'
                 )
+            self._lock_work_dir()
             load_teacher: Any = getattr(self.bare_model, 'load_teacher', None)
             if load_teacher is not None:
                 load_teacher()
@@ -213,10 +216,31 @@ class ActionRunner(Runner):
         return {name: loop for name, loop in loops.items() if isinstance(loop, BaseLoop)}
 
     def train(self) -> nn.Module:
-        """Train; returns the trained model."""
+        """Train; returns the trained model.
+
+        Raises:
+            ConfigError: Another training is writing to the work dir.
+        """
         self.prepare('train')
-        with self._running():
+        assert self._lock is not None
+        with self._lock, self._running():
+            self._lock = None
             return super().train()
+
+    def _lock_work_dir(self) -> None:
+        """Keep other trainings out of the work dir, which the ranks of this one share."""
+        if self._lock is not None:
+            return
+        self._lock, problem = ExitStack(), None
+        if is_main_process():
+            try:
+                self._lock.enter_context(lock(self.work_dir, 'training'))
+            except BlockingIOError as error:
+                problem = str(error)
+        problem = broadcast_object(problem)
+        if problem is not None:
+            self._lock = None
+            raise ConfigError(problem)
 
     def val(self) -> dict[str, float]:
         """Validate; returns the metrics."""
