@@ -288,7 +288,7 @@ def test_max_keep_ckpts_and_save_best(tmp_path):
     best = load_checkpoint_file(tmp_path / names[0])
     assert 'optimizer' not in best
     info = last_checkpoint(tmp_path)['message_hub']['runtime_info']
-    assert info['best_ckpt'] == str(tmp_path / names[0])
+    assert info['best_ckpt'] == best.name
     scores = last_checkpoint(tmp_path)['message_hub']['log_scalars']['val/acc/top1']['values']
     assert info['best_score'] == scores.max()
 
