@@ -45,7 +45,7 @@ def listed_examples(cfg: Any, names: list[str] | None, most: int = 8) -> list[tu
     ann_file = root / (dataset.get('ann_file') or '')
     found: dict[int, Path] = {}
     if dataset.get('type') == 'VideoDataset' and ann_file.is_file():
-        with open(ann_file, encoding='utf-8') as lines:
+        with ann_file.open(encoding='utf-8') as lines:
             for line in lines:
                 path, _, label = line.strip().rpartition(' ')
                 if len(found) == most:

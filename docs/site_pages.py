@@ -92,7 +92,7 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:  # noqa: ARG001 (by name)
     """Rewrite a page before it is rendered."""
     name = page.file.src_uri
     source = next((path for path, other in OTHERS.items() if other == name), f'docs/{name}')

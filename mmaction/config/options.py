@@ -36,7 +36,7 @@ def parse_options(options: Iterable[str]) -> dict[str, Any]:
     return parsed
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str) -> Any:  # noqa: C901 (one branch for each kind of value)
     """The value that a text stands for: number, bool, None, list, tuple, dict or string.
 
     As in mmengine a comma makes a list (`1,2,3`), brackets nest

@@ -91,7 +91,7 @@ class Journal:
     @staticmethod
     def _stamp(name: str) -> list[int] | None:
         try:
-            status = os.stat(video_path(name))
+            status = Path(video_path(name)).stat()
         except OSError:
             return None
         return [status.st_size, status.st_mtime_ns]

@@ -233,7 +233,7 @@ def find_work(
 
 def _is_done(source: str, target: str) -> bool:
     try:
-        return os.stat(target).st_mtime_ns >= os.stat(source).st_mtime_ns
+        return Path(target).stat().st_mtime_ns >= Path(source).stat().st_mtime_ns
     except FileNotFoundError:
         return False
 

@@ -116,7 +116,7 @@ def trajectory(rng: np.random.Generator, label: int) -> np.ndarray:
     return poses
 
 
-def _background(rng: np.random.Generator, light: float) -> np.ndarray:
+def draw_background(rng: np.random.Generator, light: float) -> np.ndarray:
     """A plain, graded or cloudy still picture of shape (side, side, 3) around `light`."""
     color = light + rng.uniform(-0.08, 0.08, size=3)
     picture = np.ones((SIDE, SIDE, 1), np.float32) * color
@@ -134,7 +134,7 @@ def _background(rng: np.random.Generator, light: float) -> np.ndarray:
     return picture.astype(np.float32)
 
 
-def _lights(rng: np.random.Generator) -> tuple[float, np.ndarray]:
+def draw_lights(rng: np.random.Generator) -> tuple[float, np.ndarray]:
     """The background's lightness and the digit's color, well apart, in [0, 1]."""
     dark = rng.uniform(0.08, 0.32)
     bright = rng.uniform(dark + 0.5, 0.95)
@@ -142,7 +142,7 @@ def _lights(rng: np.random.Generator) -> tuple[float, np.ndarray]:
     return back, front + rng.uniform(-0.15, 0.15, size=3)
 
 
-def _place(mask: np.ndarray, pose: np.ndarray) -> np.ndarray:
+def place_digit(mask: np.ndarray, pose: np.ndarray) -> np.ndarray:
     """The mask drawn at a pose: float32 array of shape (side, side, 1)."""
     x, y, size, angle = pose
     scale = _OVERSAMPLING * size / _MASK
@@ -166,12 +166,12 @@ def render_clip(rng: np.random.Generator, masks: np.ndarray, label: int) -> np.n
         uint8 RGB array of shape (frames, 80, 80, 3).
     """
     mask = masks[rng.integers(len(masks))]
-    light, color = _lights(rng)
-    background = _background(rng, light)
+    light, color = draw_lights(rng)
+    background = draw_background(rng, light)
     poses = trajectory(rng, label)
     frames = np.empty((len(poses), SIDE, SIDE, 3), np.uint8)
     for frame, pose in zip(frames, poses, strict=True):
-        alpha = _place(mask, pose)
+        alpha = place_digit(mask, pose)
         picture = background + alpha * (color.astype(np.float32) - background)
         frame[:] = np.clip(picture * 255 + 0.5, 0, 255)
     return frames

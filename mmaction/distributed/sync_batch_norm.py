@@ -18,14 +18,14 @@ class _SumOverProcesses(torch.autograd.Function):
     """The sum of a tensor over all processes, whose gradient is the sum of theirs."""
 
     @staticmethod
-    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+    def forward(_ctx: Any, value: torch.Tensor) -> torch.Tensor:
         """Sum."""
         total = value.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(_ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         """Sum of what each process asks for."""
         total = gradient.clone()
         dist.all_reduce(total)

@@ -57,7 +57,7 @@ def write_scores(scores: list[Any], path: str | Path) -> None:
         path.write_bytes(pickle.dumps(scores))
         return
     plain = [np.asarray(score).tolist() for score in scores]
-    with open(path, 'w', encoding='utf-8') as file:
+    with path.open('w', encoding='utf-8') as file:
         if kind == '.json':
             json.dump(plain, file)
         else:

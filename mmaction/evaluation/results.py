@@ -64,7 +64,7 @@ def read_results(path: str | Path) -> Loaded:
     kind = path.suffix.lower()
     try:
         if kind in ('.pkl', '.pickle'):
-            with open(path, 'rb') as file:
+            with path.open('rb') as file:
                 content = _PlainUnpickler(file).load()
         elif kind == '.json':
             content = json.loads(path.read_text(encoding='utf-8'))

@@ -138,7 +138,7 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         yield part
         if durable:
             _sync(part)
-        os.replace(part, path)
+        part.replace(path)
         if durable and os.name == 'posix':
             _sync(path.parent)
     finally:

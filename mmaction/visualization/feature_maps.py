@@ -152,7 +152,7 @@ def layers_with_maps(
     found: list[str] = []
 
     def look_at(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor) or path in found:
                 return
             try:

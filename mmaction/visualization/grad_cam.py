@@ -123,7 +123,7 @@ class GradCAM:
         """Activations (B, C, t, h, w), their gradients, logits (B, K) and (T, H, W)."""
         recorded: list[Tensor] = []
 
-        def keep(module: nn.Module, inputs: Any, output: Any) -> Any:
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             if not isinstance(output, Tensor):
                 return output
             recorded.append(output)

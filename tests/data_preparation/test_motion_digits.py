@@ -243,7 +243,7 @@ def test_drawn_digit_follows_its_pose():
     mask[13:43, 24:32] = 1  # upright, centered, 30 of 32 pixels of the box high
 
     def measured(x, y, size, angle):
-        drawn = md._place(mask, np.array([x, y, size, angle]))[..., 0]
+        drawn = md.place_digit(mask, np.array([x, y, size, angle]))[..., 0]
         rows, columns = np.mgrid[: md.SIDE, : md.SIDE] + 0.5
         cx, cy = (drawn * columns).sum() / drawn.sum(), (drawn * rows).sum() / drawn.sum()
         across, down = columns - cx, rows - cy

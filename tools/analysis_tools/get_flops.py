@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _attention_flops(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
+def _attention_flops(inputs: list[Any], _outputs: list[Any]) -> Counter[str]:
     """Two products, q k^T and its result times v, of (B, heads, L, d) and (B, heads, M, d)."""
     batch, heads, length, dim = inputs[0].type().sizes()
     keys = inputs[1].type().sizes()[2]

@@ -63,10 +63,10 @@ def digit_film(index: int, split: str = 'val', seed: int = 0) -> np.ndarray:
     masks = digits.digit_masks(split)
     rng = np.random.default_rng([seed, digits.SPLITS.index(split), index])
     mask = masks[rng.integers(len(masks))]
-    light, _ = digits._lights(rng)
-    digits._background(rng, light)
+    light, _ = digits.draw_lights(rng)
+    digits.draw_background(rng, light)
     poses = digits.trajectory(rng, index % len(digits.CLASSES))
-    film = [(digits._place(mask, pose) * 255).round() for pose in poses]
+    film = [(digits.place_digit(mask, pose) * 255).round() for pose in poses]
     return np.stack(film).astype(np.uint8).repeat(3, -1)
 
 

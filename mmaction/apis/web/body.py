@@ -56,7 +56,7 @@ async def receive_file(request: Request, path: Path, name: str, limits: Limits) 
     Raises:
         BodyError: It is too large or comes too slowly.
     """
-    with open(path, 'wb') as file:
+    with path.open('wb') as file:
         async for piece in _chunks(request, name, limits):
             file.write(piece)
 

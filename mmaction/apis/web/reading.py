@@ -167,7 +167,7 @@ class _Open:
         from mmaction.datasets.decoders import PyAVReader
 
         path = results['filename']
-        with open(path, 'rb') as file:
+        with Path(path).open('rb') as file:
             kind = container_format(file.read(512))
         # A tenth more, since sides are stored as multiples of up to 64.
         reader = PyAVReader(path, container=kind, max_pixels=round(1.1 * self.pixels))

@@ -75,7 +75,7 @@ def make_app(
     pages = _Pages(jobs, title, examples, previews)
 
     @asynccontextmanager
-    async def life(app: Starlette) -> AsyncIterator[None]:
+    async def life(_app: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
@@ -280,7 +280,7 @@ class _Pages:
 
 
 def _copy(file: BinaryIO, path: Path) -> None:
-    with open(path, 'wb') as copy:
+    with path.open('wb') as copy:
         shutil.copyfileobj(file, copy)
 
 

@@ -97,7 +97,7 @@ def check_video(path: Path, name: str, limits: Limits) -> VideoFacts:
     from mmaction.datasets.decoders.container import video_streams
     from mmaction.errors import UnreadableVideoError
 
-    with open(path, 'rb') as file:
+    with path.open('rb') as file:
         head = file.read(512)
     if not head:
         raise UploadError(f'{name} is empty.')

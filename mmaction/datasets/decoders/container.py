@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 from typing import Any
 
 from mmaction.errors import UnreadableVideoError
@@ -30,7 +31,7 @@ def open_container(filename: str, content: bytes | None = None, kind: str | None
 
     path = plain_path(filename)
     on_disk = content is None and os.path.isfile(path)
-    if content == b'' or (on_disk and not os.path.getsize(path)):
+    if content == b'' or (on_disk and not Path(path).stat().st_size):
         raise UnreadableVideoError(filename, 'the file is empty')
     return av.open(path if content is None else io.BytesIO(content), format=kind)
 

@@ -16,6 +16,7 @@ import os
 import os.path as osp
 import tempfile
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -251,7 +252,7 @@ class OpenCVInit(VideoInit):
             # The file stays readable to OpenCV after its name is gone.
             return OpenCVReader(path)
         finally:
-            os.unlink(path)
+            Path(path).unlink()
 
 
 @TRANSFORMS.register_module()

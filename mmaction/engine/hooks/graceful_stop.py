@@ -47,7 +47,7 @@ class StopHook(Hook):
                 self._before[number] = signal.signal(number, self._note(runner))
 
     def _note(self, runner: ActionRunner) -> Any:
-        def handler(number: int, frame: FrameType | None) -> None:
+        def handler(number: int, _frame: FrameType | None) -> None:
             now = time.monotonic()
             # torchrun and the terminal may both send the first one.
             if runner.stop_signal is not None and now - self._first > 2:

@@ -43,7 +43,7 @@ class OutputHook:
             self.handles.append(layer.register_forward_hook(self._keep(name)))
 
     def _keep(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and not self.as_tensor:
                 output = output.detach().cpu().float().numpy()
             self.layer_outputs[name] = output

@@ -115,8 +115,8 @@ class UnreadableClipsHook(Hook):
             for name, reason in new.items():
                 runner.logger.warning(f'cannot be read: {name} ({reason})')
             if new:
-                with open(
-                    self._list_of(runner), 'a', encoding='utf-8', errors='surrogateescape'
+                with self._list_of(runner).open(
+                    'a', encoding='utf-8', errors='surrogateescape'
                 ) as file:
                     file.writelines(f'{name}\t{reason}\n' for name, reason in new.items())
             for name, reason in self._name(fallback.files).items():

@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -155,7 +156,7 @@ def missing_paths(paths: Iterable[str]) -> list[str]:
     missing = []
     for folder, members in by_folder.items():
         try:
-            present = set(os.listdir(folder or '.'))
+            present = {path.name for path in Path(folder).iterdir()}
         except (FileNotFoundError, NotADirectoryError):
             present = set()
         for path in members:

@@ -53,7 +53,7 @@ def start_iterator(loader: DataLoader) -> Iterator[Any]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_later(number: int, frame: FrameType | None) -> None:
+def _end_later(_number: int, _frame: FrameType | None) -> None:
     signal.alarm(GRACE)
 
 

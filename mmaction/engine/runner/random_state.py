@@ -48,10 +48,10 @@ def seed_process(seed: int, rank: int) -> None:
 def continue_random_state(runner: Runner) -> None:
     """Set the random state for the next step: of the seed, or of the run that is resumed."""
     holder: Any = runner
-    saved = getattr(runner, '_resumed_random_state', None)
+    saved = getattr(runner, 'resumed_random_state', None)
     if saved is not None:
         restore_random_state(saved)
-        holder._resumed_random_state = None
+        holder.resumed_random_state = None
     else:
         # Past the first step (resumed by other processes), the steps done
         # keep the draws from being those of the beginning.

@@ -71,7 +71,7 @@ class ActionRunner(Runner):
     stop_signal: int | None = None
     """The signal that asked for an early end of training."""
     _resume_point: tuple[Path, dict[str, Any]] | None = None
-    _resumed_random_state: dict[str, Any] | None = None
+    resumed_random_state: dict[str, Any] | None = None
     _lock: ExitStack | None = None
 
     # ------------------------------------------------------------ set-up
@@ -383,10 +383,10 @@ class ActionRunner(Runner):
             ):
                 scheduler.load_state_dict(state)
         states = checkpoint.get('processes', [])
-        self._resumed_random_state = resume_rank_state(
+        self.resumed_random_state = resume_rank_state(
             states, self.rank, self.world_size, self.bare_model
         )
-        if self._resumed_random_state is None:
+        if self.resumed_random_state is None:
             self.logger.warning(
                 f'{filename} was written by {len(states) or "an unknown number of"} processes and '
                 f'is resumed by {self.world_size}: the run goes on, but dropout and mixup draw '

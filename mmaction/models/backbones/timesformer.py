@@ -242,7 +242,7 @@ class TimeSformer(nn.Module):
         return self.norm(x)[:, 0]
 
 
-def divide_attention(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def divide_attention(state: dict[str, Tensor], _model: nn.Module) -> dict[str, Tensor]:
     """Weights of a ViT (names of a joint block) under the names of divided blocks.
 
     Attention over time and over space both start from the ViT's, with its norm.

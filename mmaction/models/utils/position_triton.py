@@ -109,16 +109,20 @@ def add_position_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tens
 
 
 @add_position.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ARG001 (by name)
     return torch.empty_like(x)
 
 
 @add_position_backward.register_fake
-def _(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    grad: Tensor,  # noqa: ARG001 (by name)
+    x: Tensor,
+    weight: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(weight), weight.new_empty(weight.shape[0])
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG001 (by name)
     ctx.save_for_backward(*inputs[:2])
 
 
