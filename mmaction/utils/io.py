@@ -94,7 +94,7 @@ def _locked(path: Path, of: Path, what: str) -> IO[str] | None:
     except ImportError:
         return None
     while True:
-        file = open(path, 'a+', encoding='utf-8')  # noqa: SIM115  stays open
+        file = path.open('a+', encoding='utf-8')
         try:
             # Not flock, which children that are forked would hold on to.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

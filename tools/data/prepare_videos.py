@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -225,8 +224,8 @@ def prepare(args: argparse.Namespace) -> int:
             failures[source] = outcome.reason
             # A video of an earlier version of the source must not stand for this one.
             with suppress(FileNotFoundError):
-                if os.stat(target).st_mtime_ns < start:
-                    os.unlink(target)
+                if Path(target).stat().st_mtime_ns < start:
+                    Path(target).unlink()
         report_failures(failures, args.out / 'failures.txt', 'videos could not be prepared')
     print(
         f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) made, '
