@@ -15,6 +15,7 @@ from mmengine.dataset import Compose
 from mmengine.fileio import dump
 from torch import nn
 
+from mmaction.apis.inference import _run, init_recognizer, predict, top_classes
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.datasets.video_source import FORMATS, Video, VideoSource, clip_info, clip_name
 from mmaction.registry import INFERENCERS, TRANSFORMS
@@ -27,8 +28,6 @@ from mmaction.visualization import (
     draw_top_classes,
     resize_frames,
 )
-
-from ..inference import _run, init_recognizer, predict, top_classes
 
 __all__ = ['ActionRecogInferencer']
 

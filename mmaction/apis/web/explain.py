@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from mmaction.apis.inference import predict, top_classes
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 
-from ..inference import predict, top_classes
 from .reading import UploadReader
 from .uploads import Limits
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from mmengine.fileio import get_file_backend
 
+from mmaction.datasets.decoders.reader import BlankReader, read_once
 from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
 
-from ..decoders.reader import BlankReader, read_once
 from .base import BaseTransform
 
 __all__ = [

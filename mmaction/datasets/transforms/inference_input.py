@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmaction.datasets.video_source import FORMATS, clip_info
 from mmaction.registry import TRANSFORMS
 
-from ..video_source import FORMATS, clip_info
 from .base import BaseTransform
 
 __all__ = ['InferencerPackInput']

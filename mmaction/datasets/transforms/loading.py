@@ -21,9 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from mmaction.registry import TRANSFORMS
-
-from ..decoders import (
+from mmaction.datasets.decoders import (
     BlankReader,
     CheckedReader,
     DefaultReader,
@@ -32,7 +30,9 @@ from ..decoders import (
     TorchCodecReader,
     VideoReader,
 )
-from ..decoders.reader import video_path
+from mmaction.datasets.decoders.reader import video_path
+from mmaction.registry import TRANSFORMS
+
 from .base import BaseTransform
 from .image_loading import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
 from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 
+from mmaction.engine.runner.checkpoint import (
+    POINTER,
+    load_checkpoint_file,
+    save_checkpoint_file,
+    write_pointer,
+)
 from mmaction.errors import ConfigError
 from mmaction.registry import HOOKS
 from mmaction.utils.io import remove_partials
 
-from ..runner.checkpoint import POINTER, load_checkpoint_file, save_checkpoint_file, write_pointer
-
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['CheckpointHook']
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 
+from mmaction.engine.runner.loops import stop_asked
 from mmaction.registry import HOOKS
 
-from ..runner.loops import stop_asked
 from .checkpoint_hook import CheckpointHook
 
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['StopHook']
 

@@ -11,15 +11,14 @@ from mmengine.hooks import Hook
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmaction.distributed.collectives import any_rank, broadcast_object, gather_objects
+from mmaction.engine.optimizers.amp import OptimWrapper
 from mmaction.errors import TrainingError
 from mmaction.registry import HOOKS
 from mmaction.utils.io import atomic_path
 from mmaction.utils.model_wrapper import bare_model
 
-from ..optimizers.amp import OptimWrapper
-
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['NonFiniteLossHook']
 

@@ -16,7 +16,7 @@ from mmaction.utils.memory import peak_memory
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['DataTimeHook', 'ProgressHook']
 

@@ -13,14 +13,13 @@ from mmengine.hooks import Hook
 
 from mmaction.datasets import reading_report
 from mmaction.distributed.collectives import broadcast_object, gather_objects
+from mmaction.engine.results import check_out_file, published_names, write_scores
 from mmaction.errors import TrainingError
 from mmaction.registry import HOOKS
 from mmaction.utils.io import write_bytes, write_json
 
-from ..results import check_out_file, published_names, write_scores
-
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['TestResultsHook']
 

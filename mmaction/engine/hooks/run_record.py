@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
+from mmaction.engine.runner.data_check import splits_of
 from mmaction.registry import HOOKS
 from mmaction.utils.environment import facts_of_run
 from mmaction.utils.io import write_json
 
-from ..runner.data_check import splits_of
-
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['ProvenanceHook']
 

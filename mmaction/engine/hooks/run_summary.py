@@ -10,14 +10,13 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
+from mmaction.engine.optimizers.amp import precision_of
+from mmaction.engine.runner.data_check import splits_of
 from mmaction.registry import HOOKS
 from mmaction.utils.model_wrapper import bare_model
 
-from ..optimizers.amp import precision_of
-from ..runner.data_check import splits_of
-
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['StartReportHook', 'clip_facts', 'promised_weights']
 

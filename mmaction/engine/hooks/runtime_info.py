@@ -10,7 +10,7 @@ from mmaction.distributed.collectives import reduce_mean
 from mmaction.registry import HOOKS
 
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['RuntimeInfoHook']
 

@@ -12,7 +12,7 @@ from mmaction.registry import HOOKS
 from mmaction.visualization.training_curve import history_of, plot_training
 
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['CurveHook']
 

@@ -14,7 +14,7 @@ from mmaction.distributed.collectives import gather_objects
 from mmaction.registry import HOOKS
 
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['UnreadableClipsHook']
 

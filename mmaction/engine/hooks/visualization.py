@@ -16,7 +16,7 @@ from mmaction.utils.model_wrapper import bare_model
 from mmaction.visualization import ActionVisualizer, enlarge
 
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['VisualizationHook']
 

@@ -25,13 +25,13 @@ from torch.utils.data import DataLoader
 
 from mmaction.distributed.collectives import broadcast_object, gather_objects
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
+from mmaction.engine.compile import compile_backbone, compiler_settings
+from mmaction.engine.hooks.compile_time import CompileTimeHook
 from mmaction.errors import ConfigError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
 from mmaction.utils.checkpoint_reading import read_checkpoint
 from mmaction.utils.io import lock
 
-from ..compile import compile_backbone, compiler_settings
-from ..hooks.compile_time import CompileTimeHook
 from .checkpoint import load_weights, plain, rank_state, run_facts, save_checkpoint_file
 from .console import quiet_console
 from .data_check import SplitFacts, splits_of

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from mmaction.registry import METRICS
-from mmaction.utils.suggest import did_you_mean
-
-from ..functional import (
+from mmaction.evaluation.functional import (
     get_weighted_score,
     mean_average_precision,
     mean_class_accuracy,
     mmit_mean_average_precision,
     top_k_accuracy,
 )
+from mmaction.registry import METRICS
+from mmaction.utils.suggest import did_you_mean
+
 from .clip_metric import ClipMetric, Result, to_array
 
 __all__ = ['AccMetric']

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from mmaction.evaluation.functional import mean_average_precision
 from mmaction.registry import METRICS
 
-from ..functional import mean_average_precision
 from .acc_metric import one_view
 from .clip_metric import ClipMetric, Result, to_array
 

@@ -21,10 +21,15 @@ from mmengine.model import BaseModule
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
+from mmaction.models.common.pretrained import load_pretrained
+from mmaction.models.common.transformer import (
+    build_layer_norm,
+    check_keys,
+    drop_path_rates,
+    run_blocks,
+)
 from mmaction.registry import MODELS
 
-from ..common.pretrained import load_pretrained
-from ..common.transformer import build_layer_norm, check_keys, drop_path_rates, run_blocks
 from .vit_mae import LN, PatchEmbed
 
 Size3 = tuple[int, int, int]

@@ -22,16 +22,15 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torchvision.models.video.swin_transformer import PatchEmbed3d, ShiftedWindowAttention3d
 
-from mmaction.registry import MODELS
-
-from ..common.pretrained import load_pretrained
-from ..common.transformer import (
+from mmaction.models.common.pretrained import load_pretrained
+from mmaction.models.common.transformer import (
     TRUNCATED_NORMAL,
     build_layer_norm,
     check_keys,
     drop_path_rates,
     run_blocks,
 )
+from mmaction.registry import MODELS
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),

@@ -18,10 +18,10 @@ from mmengine.model import kaiming_init
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from mmaction.models.common.pretrained import load_pretrained
+from mmaction.models.common.transformer import FFN, build_layer_norm, drop_path_rates, run_blocks
 from mmaction.registry import MODELS
 
-from ..common.pretrained import load_pretrained
-from ..common.transformer import FFN, build_layer_norm, drop_path_rates, run_blocks
 from .vit_mae import LN
 
 ATTENTION_TYPES = ('divided_space_time', 'space_only', 'joint_space_time')

@@ -20,10 +20,9 @@ from mmengine.model import BaseModule
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from mmaction.models.common.pretrained import inflate_center, load_pretrained
+from mmaction.models.common.transformer import TRUNCATED_NORMAL, drop_path_rates, run_blocks
 from mmaction.registry import MODELS
-
-from ..common.pretrained import inflate_center, load_pretrained
-from ..common.transformer import TRUNCATED_NORMAL, drop_path_rates, run_blocks
 
 _ADDRESS = 'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/clipVisualEncoder/'
 WEIGHTS = {

@@ -17,10 +17,8 @@ from mmengine.model import BaseModule
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from mmaction.registry import MODELS
-
-from ..common.pretrained import load_pretrained
-from ..common.transformer import (
+from mmaction.models.common.pretrained import load_pretrained
+from mmaction.models.common.transformer import (
     FFN,
     TRUNCATED_NORMAL,
     Attention,
@@ -28,6 +26,7 @@ from ..common.transformer import (
     drop_path_rates,
     run_blocks,
 )
+from mmaction.registry import MODELS
 
 LN = dict(type='LN', eps=1e-6)
 

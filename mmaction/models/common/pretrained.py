@@ -7,9 +7,8 @@ from collections.abc import Callable
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmaction.models.backbones.dualformer import bare_state_dict
 from mmaction.utils.checkpoint_reading import CheckpointError, read_checkpoint
-
-from ..backbones.dualformer import bare_state_dict
 
 Translation = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 
