@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmaction.engine.runner import ActionRunner
 
+PRECISIONS = ('bf16', 'fp16', 'off')
 METRICS = (
     'top_k_accuracy',
     'mean_class_accuracy',
@@ -19,7 +21,9 @@ METRICS = (
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line; importing little keeps `--help` quick."""
+    from mmaction.utils.cli import amp_values
+
     parser = argparse.ArgumentParser(description='Test a checkpoint.')
     add = parser.add_argument
     add('config', help='config file')
@@ -48,6 +52,15 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='compile the backbone with torch.compile: worth its minute for many videos',
     )
+    add(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=('auto', *PRECISIONS),
+        default='off',
+        help='precision of the forward pass (default: off, fp32, as published results are '
+        'tested); without a value bf16, or fp16 on GPUs that have no bf16',
+    )
     add('--show-dir', metavar='DIR', help='draw clips with labels and predictions into this folder')
     add('--interval', type=int, default=1, help='with --show-dir: every n-th clip (%(default)s)')
     add('--average-clips', choices=('prob', 'score'), help='how the views of a clip are averaged')
@@ -64,7 +77,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     add('--tmpdir', help='accepted; results travel between the processes without files')
     add('--gpu-collect', action='store_true', help='accepted; see --tmpdir')
-    return parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    return parser.parse_args(amp_values(given, PRECISIONS))
 
 
 def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:
@@ -89,6 +103,7 @@ def main() -> None:
     from mmaction.config.load import load_config
     from mmaction.distributed.collectives import close_processes
     from mmaction.distributed.launch import init_processes
+    from mmaction.engine.optimizers.amp import set_test_precision
     from mmaction.engine.runner import ActionRunner
     from mmaction.utils.cli import user_errors
 
@@ -97,6 +112,7 @@ def main() -> None:
             raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
         cfg = load_config(args.config, args.cfg_options)
         apply_test_args(cfg, args)
+        set_test_precision(cfg, args.amp)
         processes = init_processes(args.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
         cfg.launcher = processes.launcher
         runner = ActionRunner.from_cfg(cfg)

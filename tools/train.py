@@ -15,7 +15,9 @@ PRECISIONS = ('bf16', 'fp16', 'off', 'apex')
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line; importing little keeps `--help` quick."""
+    from mmaction.utils.cli import amp_values
+
     parser = argparse.ArgumentParser(description='Train a recognizer.')
     add = parser.add_argument
     add('config', help='config file')
@@ -56,7 +58,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     add('--gpus', '--gpu-ids', nargs='*', help=argparse.SUPPRESS)
-    args = parser.parse_args(_own_values(sys.argv[1:] if arguments is None else arguments))
+    given = sys.argv[1:] if arguments is None else arguments
+    args = parser.parse_args(amp_values(given, PRECISIONS))
     if args.gpus is not None:
         parser.error(
             '--gpus and --gpu-ids are gone: use "bash tools/dist_train.sh CONFIG N" for N GPUs, '
@@ -67,16 +70,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     if args.resume and args.resume_from:
         parser.error('--resume and --resume-from exclude each other')
     return args
-
-
-def _own_values(arguments: list[str]) -> list[str]:
-    """Let `--amp CONFIG`, which 1.x takes, not read the config as the precision."""
-    result = []
-    for position, argument in enumerate(arguments):
-        following = arguments[position + 1 : position + 2]
-        bare = argument == '--amp' and (not following or following[0] not in PRECISIONS)
-        result.append('--amp=auto' if bare else argument)
-    return result
 
 
 def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:

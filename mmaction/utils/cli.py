@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmaction.errors import CheckpointError, ConfigError, TrainingError, UnreadableVideoError
 
-__all__ = ['add_job_options', 'describe', 'one_line', 'printable', 'user_errors']
+__all__ = ['add_job_options', 'amp_values', 'describe', 'one_line', 'printable', 'user_errors']
 
 _USER_TYPES = (ValueError, TypeError, OSError, ImportError, LookupError)
 
@@ -101,3 +101,13 @@ def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
         metavar='SECONDS',
         help='time for one file, after which it counts as bad (%(default)g)',
     )
+
+
+def amp_values(arguments: list[str], precisions: tuple[str, ...]) -> list[str]:
+    """Arguments in which `--amp CONFIG` does not read the config as the precision."""
+    result = []
+    for position, argument in enumerate(arguments):
+        following = arguments[position + 1 : position + 2]
+        bare = argument == '--amp' and (not following or following[0] not in precisions)
+        result.append('--amp=auto' if bare else argument)
+    return result

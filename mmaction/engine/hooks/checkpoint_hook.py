@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook as _CheckpointHook
+from mmengine.runner.base_loop import BaseLoop
 
 from mmaction.engine.runner.checkpoint import (
     POINTER,
@@ -117,7 +118,8 @@ class CheckpointHook(_CheckpointHook):
         return kept[: -self.max_keep_ckpts]
 
     def _save_best_checkpoint(self, runner: ActionRunner, metrics: dict[str, Any]) -> None:
-        if not self.save_best:
+        # A validation by itself, without training, is compared with nothing.
+        if not self.save_best or not isinstance(runner._train_loop, BaseLoop):
             return
         if 'auto' in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])

@@ -33,8 +33,8 @@ class StartReportHook(Hook):
 
     def before_train(self, runner: ActionRunner) -> None:
         """Report on training."""
-        lines = self._splits(runner) + [self._model(runner)]
         wrapper = runner.optim_wrapper
+        lines = self._splits(runner) + [self._model(runner, precision_of(wrapper))]
         if isinstance(wrapper, OptimWrapper):
             lines += [self._batch(runner, wrapper), self._schedule(runner, wrapper)]
         runner.logger.info('\n'.join(['before the first step', *(f'  {line}' for line in lines)]))
@@ -50,7 +50,11 @@ class StartReportHook(Hook):
 
     def before_test(self, runner: ActionRunner) -> None:
         """Report on testing."""
-        lines = self._splits(runner) + [self._model(runner)]
+        # mmengine's loop computes in fp32 unless it has fp16.
+        loop: Any = runner.test_loop
+        precision = getattr(loop, 'precision', 'fp16' if getattr(loop, 'fp16', False) else 'off')
+        precision = 'fp32' if precision == 'off' else precision
+        lines = self._splits(runner) + [self._model(runner, precision)]
         runner.logger.info('\n'.join(['before testing', *(f'  {line}' for line in lines)]))
 
     def _splits(self, runner: ActionRunner) -> list[str]:
@@ -64,7 +68,7 @@ class StartReportHook(Hook):
             lines.append(text + (f', {shape}' if shape else ''))
         return lines
 
-    def _model(self, runner: ActionRunner) -> str:
+    def _model(self, runner: ActionRunner, precision: str) -> str:
         model = bare_model(runner.model)
         parameters = list(model.parameters())
         total = sum(p.numel() for p in parameters)
@@ -79,8 +83,7 @@ class StartReportHook(Hook):
         )
         text = f'model: {backbone}, {total / 1e6:.2f} M parameters'
         text += f' ({frozen / 1e6:.2f} M frozen)' if frozen else ''
-        precision = f', {precision_of(runner.optim_wrapper)}' if runner.optim_wrapper else ''
-        return f'{text}; device: {where}{name}{precision}'
+        return f'{text}; device: {where}{name}, {precision}'
 
     def _batch(self, runner: ActionRunner, wrapper: OptimWrapper) -> str:
         loader = runner.train_dataloader

@@ -95,7 +95,7 @@ class VisualizationHook(Hook):
         # Names and scores cannot be read in small clips; a size that is asked for stays.
         sized = {'target_resolution', 'rescale_factor'} & set(self.draw_args)
         visualizer: Any = runner.visualizer
-        if visualizer.dataset_meta is None:
+        if not (visualizer.dataset_meta or {}).get('classes'):
             visualizer.dataset_meta = self._meta(runner, loader.dataset)
         size = len(samples)
         # All batches but the last are of one size, so the first clip has this number.

@@ -20,7 +20,14 @@ from mmaction.distributed.collectives import any_rank
 from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPERS
 
-__all__ = ['AmpOptimWrapper', 'ApexOptimWrapper', 'OptimWrapper', 'precision_of', 'set_precision']
+__all__ = [
+    'AmpOptimWrapper',
+    'ApexOptimWrapper',
+    'OptimWrapper',
+    'precision_of',
+    'set_precision',
+    'set_test_precision',
+]
 
 PRECISIONS = ('auto', 'bf16', 'fp16', 'off', 'apex')
 
@@ -276,3 +283,23 @@ def set_precision(cfg: Config, precision: str) -> None:
     else:
         wrapper.type = 'AmpOptimWrapper'
         wrapper.dtype = 'bfloat16' if precision == 'bf16' else 'float16'
+
+
+def set_test_precision(cfg: Config, precision: str) -> None:
+    """Set the precision of the forward pass of a test.
+
+    Args:
+        cfg: The config; its `test_cfg` is changed.
+        precision: 'bf16', 'fp16', 'off' (fp32), or 'auto': bf16 where the device computes
+            it, else fp16.
+
+    Raises:
+        ConfigError: The config tests by a loop of its own.
+    """
+    loop = cfg.get('test_cfg') or {}
+    if precision == 'off' and not loop.get('precision') and not loop.get('fp16'):
+        return
+    if loop.get('type', 'TestLoop') != 'TestLoop':
+        raise ConfigError(f'--amp {precision}: test_cfg.type={loop.type} chooses its own precision')
+    precision = precision_default() if precision == 'auto' else precision
+    cfg.test_cfg = {**loop, 'fp16': False, 'precision': precision}

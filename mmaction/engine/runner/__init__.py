@@ -1,6 +1,6 @@
 """The runner of a training or a test, its loops, and what it saves and resumes."""
 
-from .loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
+from .loops import EpochBasedTrainLoop, IterBasedTrainLoop, TestLoop, ValLoop
 from .multi_loop import MultiLoaderEpochBasedTrainLoop
 from .runner import ActionRunner
 
@@ -9,5 +9,6 @@ __all__ = [
     'EpochBasedTrainLoop',
     'IterBasedTrainLoop',
     'MultiLoaderEpochBasedTrainLoop',
+    'TestLoop',
     'ValLoop',
 ]

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from mmengine.dataset import InfiniteSampler
+from mmengine.device import get_device
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
+from mmengine.runner import TestLoop as _TestLoop
 from mmengine.runner import ValLoop as _ValLoop
 from torch.utils.data import DataLoader
 
@@ -29,6 +31,8 @@ __all__ = [
     'batches_from',
     'stop_asked',
 ]
+
+_TEST_DTYPES = {'off': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
 def stop_asked(runner: Any) -> bool:
@@ -191,3 +195,46 @@ class ValLoop(_ValLoop):
         """How many batches every process has; some may have one more."""
         clips = len(self.dataloader.dataset) // self.runner.world_size
         return -(-clips // (self.dataloader.batch_size or 1))
+
+
+@LOOPS.register_module()
+class TestLoop(_TestLoop):
+    """mmengine's loop, with a choice of the precision of the forward pass.
+
+    Args:
+        runner: The runner.
+        dataloader: The loader, or its config.
+        evaluator: The evaluator, or the config of its metrics.
+        fp16: mmengine's way to say precision='fp16'.
+        precision: 'off' (fp32), 'bf16' or 'fp16', by autocast.
+
+    Raises:
+        ValueError: `precision` is none of these.
+    """
+
+    __test__ = False  # not a test class of pytest
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Any,
+        evaluator: Any,
+        fp16: bool = False,
+        precision: str = 'off',
+    ) -> None:
+        super().__init__(runner, dataloader, evaluator)
+        self.precision = 'fp16' if fp16 else precision
+        if self.precision not in _TEST_DTYPES:
+            raise ValueError(
+                f'test_cfg.precision={precision!r} must be one of {", ".join(_TEST_DTYPES)}'
+            )
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Test one batch."""
+        runner, dtype = self.runner, _TEST_DTYPES[self.precision]
+        runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
+        with torch.autocast(get_device(), dtype, enabled=dtype is not None):
+            outputs = runner.model.test_step(data_batch)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        runner.call_hook('after_test_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)

@@ -124,6 +124,12 @@ class ActionRunner(Runner):
             loop = dict(loop, type='ValLoop')
         return super().build_val_loop(loop)
 
+    def build_test_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """Build the loop; without a type it is the `TestLoop` of this package."""
+        if isinstance(loop, dict) and 'type' not in loop:
+            loop = dict(loop, type='TestLoop')
+        return super().build_test_loop(loop)
+
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move the model to its device and, with several processes, wrap it in DDP.
 
