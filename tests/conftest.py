@@ -9,6 +9,8 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
+from tests.legacy_configs import write_pico
+
 
 def pytest_addoption(parser):
     parser.addoption('--slow', action='store_true', help='run the tests marked slow, too')
@@ -58,3 +60,9 @@ def logged():
     logger.addHandler(handler)
     yield records
     logger.removeHandler(handler)
+
+
+@pytest.fixture(scope='session')
+def pico(tmp_path_factory):
+    """A small 0.x config on Motion Digits, which tests may name as their base."""
+    return write_pico(tmp_path_factory.mktemp('legacy'))

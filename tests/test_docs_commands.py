@@ -6,12 +6,14 @@ import functools
 import re
 import shlex
 import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from mmaction.config.load import load_config
+from tests.legacy_configs import write_published
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'checkpoints' / 'README.md']
@@ -27,10 +29,7 @@ SCRIPTS = {
 OTHER_SCRIPTS = {'tools/quickstart.sh': r'(--seed \d+)?', 'tools/run_tests.sh': '.*'}
 USUAL = 'dualformer_tiny_patch244_window877_kinetics400_1k.py'
 PLACEHOLDERS = dict(N='1', GPUS='1', METRIC='top_k_accuracy', DATASET='kinetics400')
-CONFIGS = {
-    'OLD.py': ROOT / 'tests' / 'data' / 'old_configs' / USUAL,
-    None: ROOT / 'configs' / 'recognition' / 'dualformer' / USUAL,
-}
+LEAF = ROOT / 'configs' / 'recognition' / 'dualformer' / USUAL
 
 
 class Parsed(Exception):  # noqa: N818
@@ -158,9 +157,10 @@ def check(command):
     options = getattr(args, 'cfg_options', None)
     if isinstance(options, list) and options and hasattr(args, 'config'):
         config = ROOT / str(args.config)
-        if not config.is_file():
-            config = CONFIGS.get(str(args.config), CONFIGS[None])
-        load_config(config, options)
+        with tempfile.TemporaryDirectory() as folder:
+            if str(args.config) == 'OLD.py':
+                config = write_published(LEAF.stem, folder)
+            load_config(config if config.is_file() else LEAF, options)
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import os
 import random
 import re
 import shutil
@@ -12,48 +11,30 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.config.check import check_config
 from mmaction.config.legacy import convert_old_config, is_old_config
 from mmaction.config.load import load_config, read_config
 from mmaction.config.source import config_source, difference
-from mmaction.engine.optimizers.amp import precision_of
 from mmaction.errors import ConfigError
-from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from mmaction.registry import MODELS, PARAM_SCHEDULERS
+from tests.legacy_configs import PUBLISHED, write_published
 from tests.video_factory import write_video
 
 ROOT = Path(__file__).parents[2]
-OLD = ROOT / 'tests' / 'data' / 'old_configs'
-PUBLISHED = sorted(path.stem for path in OLD.glob('*patch244*.py'))
 LEAVES = {path.stem: path for path in (ROOT / 'configs' / 'recognition').rglob('*.py')}
-PAIRS = [name for name in PUBLISHED if name in LEAVES]
-PICO = OLD / 'dualformer_pico_motion_digits.py'
 EPOCH = 40
 """Steps of an epoch in the tests of learning rates."""
 
 
-@pytest.fixture(scope='module')
-def pair():
-    """Old config and leaf of a name, read once."""
-    read = {}
-
-    def both(name):
-        if name not in read:
-            read[name] = load_config(OLD / f'{name}.py'), load_config(LEAVES[name])
-        return read[name]
-
-    return both
-
-
 @pytest.fixture
-def changed(tmp_path):
+def changed(pico, tmp_path):
     """The pico config with more lines at its end."""
 
     def load(more):
         path = tmp_path / 'changed.py'
-        path.write_text(f"_base_ = '{PICO.as_posix()}'\n{more}\n")
+        path.write_text(f"_base_ = '{pico.as_posix()}'\n{more}\n")
         return load_config(path)
 
     return load
@@ -80,133 +61,17 @@ def learning_rates(param_scheduler, epochs, rate=1.0):
     return np.array(rates)
 
 
-# ---------------------------------------------------------------- the published configs
-
-
-def test_every_published_config_has_one_of_ours():
-    assert len(PUBLISHED) == 10
-    assert PAIRS == PUBLISHED
-
-
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_published_configs_are_read(name):
-    raw = read_config(OLD / f'{name}.py')
-    assert is_old_config(raw)
-    before = raw.pretty_text
-    cfg, notes = convert_old_config(raw)
-    check_config(cfg)
-    assert raw.pretty_text == before
-    # Nothing of them is lost; how gradients travel is left to PyTorch.
-    (note,) = notes
-    assert note.endswith('optimizer_config.coalesce, optimizer_config.bucket_size_mb')
-    assert cfg.train_dataloader.batch_size * cfg.optim_wrapper.get('accumulative_counts', 1) == 8
-
-
-@pytest.mark.parametrize('name', PAIRS)
-def test_same_model_and_optimizer_groups_as_the_leaf(name, pair, monkeypatch):
-    for layer in (torch.nn.Linear, torch.nn.Conv3d):
-        # The first weights, which take most of the time, do not count here.
-        monkeypatch.setattr(layer, 'reset_parameters', lambda self: None)
-    described = []
-    for cfg in pair(name):
-        model = MODELS.build(cfg.model)
-        shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        plain = {k: v for k, v in cfg.optim_wrapper.items() if k not in ('type', 'dtype')}
-        optimizer = build_optim_wrapper(model, plain).optimizer
-        of = {id(p): key for key, p in model.named_parameters()}
-        groups = {
-            of[id(p)]: (group['lr'], group['weight_decay'], group['betas'])
-            for group in optimizer.param_groups
-            for p in group['params']
-        }
-        norm = {key: value.tolist() for key, value in model.data_preprocessor.named_buffers()}
-        described.append((shapes, groups, str(model), norm, model.test_cfg))
-    assert len(described[0][0]) > 200
-    assert set(described[0][1]) <= set(described[0][0])
-    assert described[0] == described[1]
-
-
-@pytest.mark.parametrize('name', PAIRS)
-def test_same_run_as_the_leaf(name, pair):
-    old, leaf = pair(name)
-    assert old.train_dataloader.batch_size == leaf.train_dataloader.batch_size
-    for key in ('accumulative_counts', 'clip_grad'):
-        assert old.optim_wrapper.get(key) == leaf.optim_wrapper.get(key)
-    assert precision_of(old.optim_wrapper) == precision_of(leaf.optim_wrapper)
-    assert old.train_cfg == leaf.train_cfg
-    assert old.auto_scale_lr == leaf.auto_scale_lr
-    rates = [learning_rates(cfg.param_scheduler, cfg.train_cfg.max_epochs) for cfg in (old, leaf)]
-    np.testing.assert_array_equal(*rates)
-    assert len(set(rates[0].round(12))) > EPOCH + 10
-
-
-def sampling_of(steps):
-    (sampling,) = [step for step in steps if type(step).__name__ == 'SampleFrames']
-    return sampling
-
-
-@pytest.mark.parametrize('name', PAIRS)
-def test_same_clips_and_views_as_the_leaf(name, pair):
-    for split in ('train', 'val', 'test'):
-        described = []
-        for cfg in pair(name):
-            dataset = cfg[f'{split}_dataloader'].dataset
-            root = dataset.get('data_root', '')
-            steps = [TRANSFORMS.build(step) for step in dataset.pipeline]
-            ((key, prefix),) = dataset.data_prefix.items()
-            described.append(
-                (
-                    [repr(step) for step in steps],
-                    sampling_of(steps).test_sampling if split != 'train' else None,
-                    # What lists and folders are called is the user's affair.
-                    os.path.dirname(os.path.join(root, dataset.ann_file)),
-                    key,
-                    os.path.dirname(os.path.join(root, prefix)),
-                    dataset.type,
-                    dataset.get('test_mode', False),
-                    cfg[f'{split}_dataloader'].sampler,
-                )
-            )
-        assert described[0] == described[1]
-    sampling = sampling_of([TRANSFORMS.build(step) for step in pair(name)[0].test_pipeline])
-    sampled = sampling(dict(total_frames=300, start_index=0))
-    starts = {
-        (32, 2): [29, 88, 148, 207],
-        (32, 4): [21, 64, 108, 151],
-        (16, 4): [29, 88, 148, 207],
-    }[sampling.clip_len, sampling.frame_interval]
-    assert sampled['frame_inds'][:: sampling.clip_len].tolist() == starts
-
-
-def test_rawframe_sets_have_their_own_mean_and_three_crops():
-    cfg = load_config(OLD / 'dualformer_tiny_patch244_window877_ucf101.py')
-    assert cfg.model.data_preprocessor.mean == [104, 117, 128]
-    assert cfg.model.data_preprocessor.std == [1, 1, 1]
-    assert cfg.model.data_preprocessor.format_shape == 'NCTHW'
-    assert cfg.test_dataloader.dataset.data_prefix == dict(img='data/ucf101/rawframes')
-    assert [step.type for step in cfg.test_pipeline] == [
-        'SampleFrames',
-        'RawFrameDecode',
-        'Resize',
-        'ThreeCrop',
-        'FormatShape',
-        'PackActionInputs',
-    ]
-    assert cfg.test_pipeline[0].clip_len == 16
-    assert (cfg.train_dataloader.batch_size, cfg.optim_wrapper.accumulative_counts) == (2, 4)
-    assert cfg.train_cfg.max_epochs == 16
-    assert cfg.load_from.endswith('dualformer_tiny_patch244_window877.pth')
-
-
 # ---------------------------------------------------------------- learning rates
 
 
 def published_rate(step, policy, warm_up=None):
-    """The learning rate of mmcv 1.x for a base of 1; `warm_up` is (steps, first factor)."""
+    """The learning rate of mmcv 1.x for a base of 1; `warm_up` is (steps, first factor, 'exp'?)."""
     epoch = step // EPOCH
     rate = policy(epoch, step / EPOCH)
     if warm_up is not None and step < warm_up[0]:
-        rate *= 1 - (1 - step / warm_up[0]) * (1 - warm_up[1])
+        length, first, *kind = warm_up
+        left = 1 - step / length
+        rate *= first**left if kind else 1 - left * (1 - first)
     return rate
 
 
@@ -236,13 +101,18 @@ def cosine(least, epochs, each_step=False):
             (100, 0.01),
             1e-9,
         ),
-        # mmengine's `end` by epochs is a step early: 1 / 100 of the warm-up.
         (
             "policy='CosineAnnealing', min_lr=0, warmup='linear', warmup_by_epoch=True,"
             'warmup_iters=2.5',
             cosine(0, 6),
             (100, 0.1),
-            0.01,
+            1e-9,
+        ),
+        (
+            "policy='step', step=[2, 4], warmup='exp', warmup_iters=60, warmup_ratio=0.1",
+            lambda e, _: 0.1 ** ((e >= 2) + (e >= 4)),
+            (60, 0.1, 'exp'),
+            1e-9,
         ),
         ("policy='step', step=[2, 4]", lambda e, _: 0.1 ** ((e >= 2) + (e >= 4)), None, 1e-9),
         ("policy='step', step=2, gamma=0.5", lambda e, _: 0.5 ** (e // 2), None, 1e-9),
@@ -342,6 +212,10 @@ def test_cosine_restarts(changed):
             'train_dataloader.batch_size',
             16,
         ),
+        # Both are steps of one update.
+        ('optimizer_config = dict(cumulative_iters=3)', 'optim_wrapper.accumulative_counts', 6),
+        ('optimizer_config = dict(cumulative_iters=3)', 'train_dataloader.batch_size', 8),
+        ('optimizer_config = dict(cumulative_iters=3)', 'auto_scale_lr.base_batch_size', 384),
         (
             'optimizer = dict(paramwise_cfg=dict(norm_decay_mult=0))',
             'optim_wrapper.paramwise_cfg.norm_decay_mult',
@@ -416,9 +290,9 @@ def test_missing_val_or_test_list_is_named(changed):
     assert cfg.default_hooks.checkpoint.get('save_best') is None
 
 
-def test_without_optimizer_and_epochs_a_config_can_be_tested(tmp_path, capsys):
-    text = PICO.read_text()
-    text = text[: text.index('optimizer = ')].replace("'_base_/", f"'{OLD.as_posix()}/_base_/")
+def test_without_optimizer_and_epochs_a_config_can_be_tested(pico, tmp_path, capsys):
+    text = pico.read_text()
+    text = text[: text.index('optimizer = ')]
     path = tmp_path / 'only_test.py'
     path.write_text(text)
     cfg = load_config(path)
@@ -482,23 +356,26 @@ def test_a_published_leaf_among_our_configs(tmp_path):
     path = tmp_path / 'configs' / 'recognition' / 'dualformer' / 'leaf.py'
     path.parent.mkdir(parents=True)
     shutil.copytree(ROOT / 'configs' / '_base_', tmp_path / 'configs' / '_base_')
-    text = (OLD / 'dualformer_tiny_patch244_window877_kinetics400_1k.py').read_text()
-    bases = (
-        "['../../_base_/models/dualformer/dualformer_tiny.py','../../_base_/default_runtime.py']"
-    )
-    path.write_text(re.sub('_base_ = .*', f'_base_ = {bases}', text))
+    name = 'dualformer_tiny_patch244_window877_kinetics400_1k'
+    of_bases = {'model', 'checkpoint_config', 'log_config', 'dist_params', 'log_level', 'workflow'}
+    own = {key: value for key, value in PUBLISHED[name].items() if key not in of_bases}
+    bases = [
+        f'../../_base_/{base}.py'
+        for base in ('models/dualformer/dualformer_tiny', 'default_runtime')
+    ]
+    path.write_text(''.join(f'{k} = {v!r}\n' for k, v in {'_base_': bases, **own}.items()))
     cfg = load_config(path)
-    leaf = load_config(LEAVES['dualformer_tiny_patch244_window877_kinetics400_1k'])
+    leaf = load_config(LEAVES[name])
     assert cfg.model == leaf.model
     assert cfg.custom_hooks == leaf.custom_hooks
     assert cfg.default_hooks == leaf.default_hooks
     assert cfg.train_cfg == leaf.train_cfg
 
 
-def test_inference_with_an_old_config(tmp_path):
+def test_inference_with_an_old_config(pico, tmp_path):
     """As the demos do it: the views and the normalization are those of the config."""
     video = write_video(tmp_path / 'clip.mp4', num_frames=24)
-    model = init_recognizer(PICO, device='cpu')
+    model = init_recognizer(pico, device='cpu')
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     scores = inference_recognizer(model, video).pred_score
@@ -567,7 +444,7 @@ def test_tensorboard_only_if_installed(changed, capsys, monkeypatch, package, ba
         ('optimizer_config = dict(gradclip=1)', 'gradclip.*did you mean "grad_clip"'),
         ('optimizer_config = dict(type="TSMOptimizerHook")', '"TSMOptimizerHook" has no counter'),
         ('lr_config = dict(policy="OneCycle")', 'lr_config.policy: "OneCycle" has no counterpart'),
-        ('lr_config = dict(warmup="exp")', "lr_config.warmup: 'exp' has no counterpart"),
+        ('lr_config = dict(warmup="cosine")', "lr_config.warmup: 'cosine' has no counterpart"),
         ('lr_config = dict(warmup_iters=0)', 'warmup_iters: 0 must be above 0'),
         ('lr_config = dict(min_lr_ratio=0.1)', 'give one of "min_lr" and "min_lr_ratio"'),
         ('total_epochs = "3"', "total_epochs: '3' is no positive integer"),
@@ -609,9 +486,11 @@ def dicts_in(node, way=()):
             yield from dicts_in(value, (*way, key))
 
 
-def test_misspelled_key_is_an_error_at_every_place():
+def test_misspelled_key_is_an_error_at_every_place(tmp_path):
     """Each key of a published config, one letter short, in all its sections."""
-    raw = read_config(OLD / 'dualformer_tiny_tokenlabel_patch244_window877_kinetics400_1k.py')
+    raw = read_config(
+        write_published('dualformer_tiny_tokenlabel_patch244_window877_kinetics400_1k', tmp_path)
+    )
     values = raw._cfg_dict.to_dict()
     # Any name may be a variable, a pattern of parameters, or wait for the class that takes it.
     for name in [key for key in values if key.endswith('pipeline') or key == 'img_norm_cfg']:
@@ -635,24 +514,24 @@ def test_misspelled_key_is_an_error_at_every_place():
 # ---------------------------------------------------------------- options
 
 
-def test_options_with_old_keys():
-    cfg = load_config(PICO, ['data.videos_per_gpu=4', 'total_epochs=3', 'optimizer.lr=1e-3'])
+def test_options_with_old_keys(pico):
+    cfg = load_config(pico, ['data.videos_per_gpu=4', 'total_epochs=3', 'optimizer.lr=1e-3'])
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.val_dataloader.batch_size == 4
     assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].T_max == 3
     assert cfg.optim_wrapper.optimizer.lr == 1e-3
 
 
-def test_options_with_variables_and_list_items():
-    cfg = load_config(PICO, ['data_root=/my', 'ann_file_val=v.txt', 'train_pipeline.1.clip_len=4'])
+def test_options_with_variables_and_list_items(pico):
+    cfg = load_config(pico, ['data_root=/my', 'ann_file_val=v.txt', 'train_pipeline.1.clip_len=4'])
     assert cfg.train_dataloader.dataset.data_prefix.video == '/my'
     assert cfg.test_dataloader.dataset.ann_file == 'v.txt'
     assert cfg.train_dataloader.dataset.pipeline[1].clip_len == 4
 
 
-def test_options_with_new_keys():
+def test_options_with_new_keys(pico):
     options = ['train_dataloader.num_workers=0', 'randomness.seed=5', 'train_cfg.max_epochs=2']
-    cfg = load_config(PICO, [*options, 'model.backbone.drop_path_rate=0.5', 'load_from=x.pth'])
+    cfg = load_config(pico, [*options, 'model.backbone.drop_path_rate=0.5', 'load_from=x.pth'])
     assert cfg.train_dataloader.num_workers == 0
     assert cfg.randomness.seed == 5
     assert cfg.train_cfg.max_epochs == 2
@@ -672,17 +551,17 @@ def test_options_with_new_keys():
         ('total_epochs.x=1', 'total_epochs is 1, which has no key "x"'),
     ],
 )
-def test_misspelled_options_are_errors(option, message):
+def test_misspelled_options_are_errors(pico, option, message):
     with pytest.raises(ConfigError, match=message):
-        load_config(PICO, [option])
+        load_config(pico, [option])
 
 
-def test_conversion_notes_are_printed_by_rank_0_only(capsys, monkeypatch):
+def test_conversion_notes_are_printed_by_rank_0_only(pico, capsys, monkeypatch):
     monkeypatch.setenv('RANK', '1')
-    load_config(PICO)
+    load_config(pico)
     assert capsys.readouterr().err == ''
     monkeypatch.setenv('RANK', '0')
-    load_config(PICO)
+    load_config(pico)
     assert 'form of mmaction2 0.x' in capsys.readouterr().err
 
 

@@ -13,10 +13,9 @@ import pytest
 
 from mmaction.config.legacy import OLD_KEYS, convert_old_config, is_old_config
 from mmaction.config.load import load_config, read_config
+from tests.legacy_configs import PUBLISHED, write_published
 
 ROOT = Path(__file__).parents[2]
-OLD = ROOT / 'tests' / 'data' / 'old_configs'
-PICO = OLD / 'dualformer_pico_motion_digits.py'
 
 
 def tool(name):
@@ -49,8 +48,9 @@ def run(*command, cwd):
     return done
 
 
-@pytest.mark.parametrize('old', sorted(OLD.glob('*.py')), ids=lambda path: path.stem)
-def test_the_new_form_is_read_as_the_old_one(old, tmp_path, capsys):
+@pytest.mark.parametrize('name', ['pico', *PUBLISHED])
+def test_the_new_form_is_read_as_the_old_one(pico, name, tmp_path, capsys):
+    old = pico if name == 'pico' else write_published(name, tmp_path)
     new = tmp_path / 'new.py'
     migrate([str(old), str(new)])
     assert capsys.readouterr().out.startswith(f'written: {new} (')
@@ -63,7 +63,7 @@ def test_the_new_form_is_read_as_the_old_one(old, tmp_path, capsys):
     assert 'Normalize' not in text
 
 
-def test_migrated_config_inherits_runtime_base(tmp_path, monkeypatch):
+def test_migrated_config_inherits_runtime_base(pico, tmp_path, monkeypatch):
     """The shared runtime settings are a base, at their place from the new file."""
     shared = tmp_path / 'configs' / '_base_' / 'default_runtime.py'
     shared.parent.mkdir(parents=True)
@@ -71,17 +71,17 @@ def test_migrated_config_inherits_runtime_base(tmp_path, monkeypatch):
     monkeypatch.setattr('mmaction.config.legacy.runtime.runtime_file', lambda: shared)
     new = tmp_path / 'configs' / 'recognition' / 'mine' / 'new.py'
     new.parent.mkdir(parents=True)
-    migrate([str(PICO), str(new)])
+    migrate([str(pico), str(new)])
     text = new.read_text()
     assert "_base_ = '../../_base_/default_runtime.py'\n" in text
     assert 'StopHook' not in text
     assert 'default_hooks = dict(checkpoint=dict(max_keep_ckpts=-1))\n' in text
-    assert plain(load_config(new)) == plain(load_config(PICO))
+    assert plain(load_config(new)) == plain(load_config(pico))
 
 
-def test_dropped_keys_are_listed_in_the_new_file(tmp_path, capsys):
+def test_dropped_keys_are_listed_in_the_new_file(pico, tmp_path, capsys):
     old = tmp_path / 'old.py'
-    old.write_text(f"_base_ = '{PICO.as_posix()}'\nworkflow = [('train', 1), ('val', 1)]\n")
+    old.write_text(f"_base_ = '{pico.as_posix()}'\nworkflow = [('train', 1), ('val', 1)]\n")
     migrate([str(old), str(tmp_path / 'new.py')])
     line = "warning: workflow=[('train', 1), ('val', 1)] has no counterpart"
     assert line in capsys.readouterr().err
@@ -102,8 +102,8 @@ def test_dropped_keys_are_listed_in_the_new_file(tmp_path, capsys):
         ('old.py', 'old.py', 'old.py is the old config itself'),
     ],
 )
-def test_bad_input_is_one_error(tmp_path, capsys, old, new, message):
-    base = f"_base_ = '{PICO.as_posix()}'\n"
+def test_bad_input_is_one_error(pico, tmp_path, capsys, old, new, message):
+    base = f"_base_ = '{pico.as_posix()}'\n"
     (tmp_path / 'old.py').write_text(base)
     (tmp_path / 'exists.py').write_text('mine = 1\n')
     (tmp_path / 'new_form.py').write_text('model = dict()\n')
@@ -124,19 +124,17 @@ def test_bad_input_is_one_error(tmp_path, capsys, old, new, message):
     assert (tmp_path / 'exists.py').read_text() == 'mine = 1\n'
 
 
-def test_overwrite(tmp_path):
+def test_overwrite(pico, tmp_path):
     new = tmp_path / 'new.py'
     new.write_text('mine = 1\n')
-    migrate([str(PICO), str(new), '--overwrite'])
+    migrate([str(pico), str(new), '--overwrite'])
     assert 'mine' not in new.read_text()
 
 
-@pytest.mark.parametrize(
-    'config',
-    [PICO, ROOT / 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'],
-    ids=['old', 'new'],
-)
-def test_a_printed_config_is_a_config(tmp_path, capsys, config):
+@pytest.mark.parametrize('form', ['old', 'new'])
+def test_a_printed_config_is_a_config(pico, tmp_path, capsys, form):
+    leaf = ROOT / 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
+    config = pico if form == 'old' else leaf
     print_config([str(config), '--cfg-options', 'model.backbone.drop_path_rate=0.3'])
     printed = tmp_path / 'printed.py'
     printed.write_text(capsys.readouterr().out)
@@ -145,13 +143,13 @@ def test_a_printed_config_is_a_config(tmp_path, capsys, config):
     assert wanted.model.backbone.drop_path_rate == 0.3
 
 
-def test_print_config_names_a_misspelt_option(capsys):
+def test_print_config_names_a_misspelt_option(pico, capsys):
     with pytest.raises(SystemExit):
-        print_config([str(PICO), '--cfg-options', 'total_epoch=3'])
+        print_config([str(pico), '--cfg-options', 'total_epoch=3'])
     assert 'did you mean "total_epochs"' in capsys.readouterr().err
 
 
-def test_an_old_config_trains_and_its_new_form_tests(tmp_path):
+def test_an_old_config_trains_and_its_new_form_tests(pico, tmp_path):
     run(
         ROOT / 'tools/data/motion_digits/make_motion_digits.py',
         *('--out', tmp_path / 'data', '--train-clips', 16, '--val-clips', 8, '--workers', 1),
@@ -159,7 +157,7 @@ def test_an_old_config_trains_and_its_new_form_tests(tmp_path):
     )
     done = run(
         ROOT / 'tools/train.py',
-        *(PICO, '--work-dir', tmp_path / 'run', '--seed', 0, '--cfg-options'),
+        *(pico, '--work-dir', tmp_path / 'run', '--seed', 0, '--cfg-options'),
         *(f'data_root={tmp_path}/data', f'ann_file_train={tmp_path}/data/train.txt'),
         *(f'ann_file_val={tmp_path}/data/val.txt', 'data.videos_per_gpu=8'),
         'lr_config.warmup_iters=1',
@@ -173,7 +171,7 @@ def test_an_old_config_trains_and_its_new_form_tests(tmp_path):
     (left,) = (tmp_path / 'run').glob('*.py')
     assert not is_old_config(read_config(left))
     new = tmp_path / 'new.py'
-    migrate([str(PICO), str(new)])
+    migrate([str(pico), str(new)])
     done = run(
         ROOT / 'tools/test.py',
         *(new, tmp_path / 'run/epoch_1.pth', '--work-dir', tmp_path / 'test', '--cfg-options'),
@@ -185,8 +183,8 @@ def test_an_old_config_trains_and_its_new_form_tests(tmp_path):
     assert metrics['top1_acc'] == pytest.approx(float(validated), abs=1e-4)
 
 
-def test_notes_of_the_conversion_are_those_of_the_run(capsys):
-    old = OLD / 'dualformer_tiny_patch244_window877_kinetics400_1k.py'
+def test_notes_of_the_conversion_are_those_of_the_run(tmp_path, capsys):
+    old = write_published('dualformer_tiny_patch244_window877_kinetics400_1k', tmp_path)
     _, notes = convert_old_config(read_config(old))
     load_config(old)
     assert capsys.readouterr().err.splitlines()[1:] == notes != []

@@ -222,7 +222,7 @@ def _pack(step: dict[str, Any], way: str, notes: Notes) -> dict[str, Any]:
     section.close()
     if nested or others:
         notes.lost.append(
-            f'{way}: Collect of {others or "nested items"} has no counterpart; imgs and label '
+            f'{way}.keys: Collect of {others or "nested items"} has no counterpart; imgs and label '
             'are taken'
         )
     packed: dict[str, Any] = dict(type='PackActionInputs')

@@ -1,6 +1,18 @@
-# A small model on Motion Digits, in the form of mmaction2 0.x throughout.
-_base_ = '_base_/default_runtime.py'
+"""Configs of mmaction2 0.x for tests: the ten published ones, and a small one."""
 
+import json
+from pathlib import Path
+
+PUBLISHED = {
+    name.removesuffix('.py'): values
+    for name, values in json.loads(
+        (Path(__file__).parent / 'data' / 'published_configs.json').read_text()
+    ).items()
+}
+"""The ten published DualFormer configs, each with its bases resolved."""
+
+PICO = """\
+# A small model on Motion Digits, in the form of mmaction2 0.x throughout.
 model = dict(
     type='Recognizer3D',
     backbone=dict(
@@ -71,3 +83,26 @@ optimizer_config = dict(
 )
 lr_config = dict(policy='CosineAnnealing', min_lr=0, warmup='linear', warmup_iters=4)
 total_epochs = 1
+checkpoint_config = dict(interval=1)
+log_config = dict(interval=20, hooks=[dict(type='TextLoggerHook')])
+dist_params = dict(backend='nccl')
+log_level = 'INFO'
+load_from = None
+resume_from = None
+workflow = [('train', 1)]
+"""
+
+
+def write_published(name, folder, **changes):
+    """Write one of the ten as a 0.x config; `changes` replace whole top-level keys."""
+    path = Path(folder, f'{name}.py')
+    values = {**PUBLISHED[name], **changes}
+    path.write_text(''.join(f'{key} = {value!r}\n' for key, value in values.items()))
+    return path
+
+
+def write_pico(folder):
+    """Write the small one."""
+    path = Path(folder, 'dualformer_pico_motion_digits.py')
+    path.write_text(PICO)
+    return path
