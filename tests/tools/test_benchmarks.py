@@ -17,12 +17,12 @@ PICO = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
 
 def test_models_are_interleaved_and_compared(tmp_path, capsys):
     out = tmp_path / 'rows.json'
-    against = 'plain'
+    against = 'tests/models/backbones/plain_dualformer.py:PlainDualFormer'
     command = [PICO, '--mode', 'train', '--against', against, '--steps', '2', '--warm-up', '1']
     benchmark.main([*command, '--shape', '8', '40', '40', '--json', str(out)])
     rows = {row['name']: row for row in json.loads(out.read_text())}
     ours, plain = rows.values()
-    assert list(rows) == ['dualformer_pico_motion_digits', 'plain']
+    assert list(rows) == ['dualformer_pico_motion_digits', against]
     assert ours['flops'] == plain['flops']
     for row in rows.values():
         assert len(row['seconds']) == len(row['shares']) == 2

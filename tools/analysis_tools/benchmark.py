@@ -1,7 +1,7 @@
 """Time a config's backbone, alone or in turn with others, against what the machine can do.
 
     python tools/analysis_tools/benchmark.py CONFIG [--mode train|infer] [--batch 1] \
-        [--precision fp32|bf16|fp16] [--compile] [--against plain,torchvision.swin3d_t]
+        [--precision fp32|bf16|fp16] [--compile] [--against fp32,torchvision.swin3d_t]
 
 All run in this process and take turns, and before each turn a large matrix product is
 timed: what share of its rate a model reaches says how close it is to the machine's limit.
@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import platform
+import runpy
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,6 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +53,10 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         '--against',
         default='',
         metavar='NAME[,NAME]',
-        help="plain (DualFormer as the tests spell it out), eager (this config's, not compiled), "
-        "fp32 (this config's in fp32), KEY=VALUE (this config's with another argument, such as "
-        "use_checkpoint=selective) or a backbone's type such as torchvision.swin3d_t",
+        help="eager (this config's, not compiled), fp32 (this config's in fp32), KEY=VALUE (this "
+        "config's with another argument, such as use_checkpoint=selective), a backbone's type "
+        'such as torchvision.swin3d_t, or FILE.py:NAME, which is called with the backbone of this '
+        'config and returns what is called with clips',
     )
     add('--steps', type=int, default=5, help='timed steps of each (default: 5)')
     add('--warm-up', type=int, default=2, help='steps before these (default: 2)')
@@ -93,16 +94,15 @@ class Subject:
         self.shape = (FRAMES.get(name, args.shape[0]), *args.shape[1:])
         self.clips = torch.randn(args.batch, 3, *self.shape, device=self.device)
         self.call: Callable[[Any], Any] = self.backbone
-        if name == 'plain':
-            self.call = plain(self.backbone)
+        if '.py:' in name:
+            self.call = other_version(name, self.backbone)
         elif args.compile and name != 'eager':
             self.backbone.compile()
 
     def count(self) -> int:
         """Operations of one step: two per multiply-add, backward twice as many as forward."""
+        from get_flops import count
         from mmengine.registry import init_default_scope
-
-        from tools.analysis_tools.get_flops import count
 
         init_default_scope('mmaction')
         _, flops = count(build(self.name, self.args), self.shape)
@@ -149,15 +149,24 @@ def build(name: str, args: argparse.Namespace) -> Any:
     config = load_config(args.config, [*args.cfg_options, *options]).model.backbone
     if args.shape is None:
         args.shape = list(config.get('video_size', (32, 224, 224)))
-    if '=' not in name and name not in (Path(args.config).stem, 'plain', 'eager', 'fp32'):
+    own = (Path(args.config).stem, 'eager', 'fp32')
+    if not ('=' in name or '.py:' in name or name in own):
         config = dict(type=name)
     config.update(pretrained=None)
     return MODELS.build(config)
 
 
-def plain(backbone: Any) -> Callable[[Any], Any]:
-    """The slow version that the tests hold DualFormer against, with the same weights."""
-    return import_module('tests.models.backbones.plain_dualformer').PlainDualFormer(backbone)
+def other_version(name: str, backbone: Any) -> Callable[[Any], Any]:
+    """What FILE.py:NAME makes of a backbone.
+
+    Raises:
+        ValueError: The file has no such name.
+    """
+    file, _, attribute = name.rpartition(':')
+    content = runpy.run_path(file)
+    if attribute not in content:
+        raise ValueError(f'--against {name}: {file} has no {attribute}')
+    return content[attribute](backbone)
 
 
 def seconds(run: Callable[[], Any], device: Any) -> float:
@@ -391,7 +400,6 @@ def main(arguments: list[str] | None = None) -> None:
 
     # Of libraries about themselves, and of hooks on the first part, whose input has no gradient.
     warnings.filterwarnings('ignore')
-    sys.path.insert(0, str(ROOT))
     # Kept memory would count as taken.
     if not (torch.cuda.is_available() or args.memory_of):
         keep_freed_memory()

@@ -17,11 +17,9 @@ is for the GPU's own libraries, and the tenth for an allocator that cannot fill 
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 MODES = ('False', 'selective', 'True')
 BYTES_PER_PARAMETER = 16
 LIBRARIES = 1e9
@@ -60,7 +58,7 @@ def fit(peaks: dict[int, int]) -> tuple[float, float]:
 
 def measure(config: str, mode: str, args: argparse.Namespace) -> dict[int, int]:
     """Peak bytes by batch size."""
-    from tools.analysis_tools import benchmark
+    import benchmark
 
     peaks = {}
     for batch in sorted(set(args.batches)):
@@ -79,10 +77,10 @@ def measure(config: str, mode: str, args: argparse.Namespace) -> dict[int, int]:
 def main(arguments: list[str] | None = None) -> None:
     """Print a table for each config."""
     args = parse_args(arguments)
-    sys.path.insert(0, str(ROOT))
     warnings.filterwarnings('ignore')
+    import benchmark
+
     from mmaction.utils.cli import user_errors
-    from tools.analysis_tools import benchmark
 
     for config in args.configs:
         with user_errors(setup=True):

@@ -14,12 +14,9 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).parents[2]
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -51,7 +48,7 @@ def command_of(args: argparse.Namespace, config: str, shape: tuple[int, ...]) ->
 
 def measure(args: argparse.Namespace, config: str, shape: tuple[int, ...]) -> dict[str, Any]:
     """Seconds, operations, memory and seconds by part of a forward pass on one clip."""
-    from tools.analysis_tools import benchmark
+    import benchmark
 
     command = command_of(args, config, shape)
     subject = benchmark.Subject(Path(config).stem, benchmark.parse_args(command))
@@ -143,7 +140,6 @@ def plot(tables: dict[str, tuple[list[dict[str, Any]], str]], path: str) -> None
 def main(arguments: list[str] | None = None) -> None:
     """Print the tables and write the plot."""
     args = parse_args(arguments)
-    sys.path.insert(0, str(ROOT))
     warnings.filterwarnings('ignore')
     import torch
 
