@@ -76,7 +76,7 @@ def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
     """Test the last and the best checkpoint, as asked."""
     from mmengine.hooks import CheckpointHook
 
-    from mmaction.engine.results import published_names
+    from mmaction.utils.metric_names import published_names
 
     hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
     folder = next((hook.out_dir for hook in hooks), runner.work_dir)

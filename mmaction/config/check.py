@@ -19,6 +19,8 @@ from mmengine.registry import Registry
 from mmaction.errors import ConfigError
 from mmaction.utils.suggest import close_names, did_you_mean
 
+from .legacy.keys import SUCCESSORS
+
 __all__ = ['RUNNER_KEYS', 'accepted_arguments', 'check_config']
 
 RUNNER_KEYS = frozenset(
@@ -72,19 +74,6 @@ _USUAL_VARIABLES = {
     'dataset_type',
     'optimizer',
 }
-
-_OLD_KEYS = {
-    'total_epochs': 'train_cfg=dict(by_epoch=True, max_epochs=...)',
-    'lr_config': 'param_scheduler',
-    'optimizer_config': 'optim_wrapper',
-    'evaluation': 'train_cfg.val_interval and val_evaluator',
-    'checkpoint_config': 'default_hooks.checkpoint',
-    'log_config': 'default_hooks.logger and visualizer',
-    'dist_params': 'env_cfg.dist_cfg',
-    'resume_from': '--resume CHECKPOINT',
-    'workflow': 'train_cfg',
-}
-"""Keys of mmaction2 0.x configs and what took their place in 1.x."""
 
 _DATALOADER = {'dataset', 'num_batch_per_epoch', 'disable_subprocess_warning'}
 _PARAMWISE = {
@@ -140,17 +129,17 @@ def _fail(way: tuple[str, ...], message: str, name: str, known: Iterable[str]) -
 
 
 def _check_top_level(cfg: Config) -> None:
-    old = [name for name in cfg if name in _OLD_KEYS]
+    old = [name for name in cfg if name in SUCCESSORS]
     if old and 'train_dataloader' not in cfg:
         raise ConfigError(
             f'config key {old[0]}: this is a config of mmaction2 0.x; in 1.x it is '
-            f'{_OLD_KEYS[old[0]]}'
+            f'{SUCCESSORS[old[0]]}'
         )
     known = RUNNER_KEYS | _USUAL_VARIABLES
     for name in cfg:
-        if name in _OLD_KEYS:
+        if name in SUCCESSORS:
             raise ConfigError(
-                f'config key {name}: mmaction2 0.x had this key; in 1.x it is {_OLD_KEYS[name]}'
+                f'config key {name}: mmaction2 0.x had this key; in 1.x it is {SUCCESSORS[name]}'
             )
         if name in known or name.rstrip('s') in known:
             continue

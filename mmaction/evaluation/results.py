@@ -1,4 +1,4 @@
-"""Reading what `tools/test.py --dump` and `--out` wrote, without running anything of it."""
+"""The files of a test's results, `--dump` and `--out`: written, and read without running them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,52 @@ import numpy as np
 import torch
 import yaml
 
+from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
+from mmaction.utils.io import write_bytes, write_json, write_text
 
-__all__ = ['labeled_results', 'read_results']
+__all__ = [
+    'check_out_file',
+    'labeled_results',
+    'read_results',
+    'write_predictions',
+    'write_scores',
+]
+
+_PICKLE, _JSON, _YAML = ('.pkl', '.pickle'), ('.json',), ('.yaml', '.yml')
+_FORMATS = (*_PICKLE, *_JSON, *_YAML)
 
 Loaded = list[dict[str, Any]] | list[np.ndarray]
+
+
+def check_out_file(path: str | None) -> None:
+    """Raise `ConfigError` unless scores can be written in the format of the name."""
+    if path is not None and Path(path).suffix.lower() not in _FORMATS:
+        raise ConfigError(f'--out {path}: the name has to end in .pkl, .json or .yaml')
+
+
+def write_scores(scores: list[Any], path: str | Path) -> None:
+    """Write the score of each clip, in the order of the list.
+
+    Args:
+        scores: Arrays of (num_classes,), or (views, num_classes) where views
+            are not averaged.
+        path: `.pkl` keeps arrays, `.json` and `.yaml` get lists of numbers.
+    """
+    kind = Path(path).suffix.lower()
+    if kind in _PICKLE:
+        write_bytes(path, pickle.dumps(scores))
+        return
+    plain = [np.asarray(score).tolist() for score in scores]
+    if kind in _JSON:
+        write_json(path, plain, indent=None)
+    else:
+        write_text(path, yaml.safe_dump(plain, default_flow_style=None))
+
+
+def write_predictions(samples: Sequence[dict[str, Any]], path: str | Path) -> None:
+    """Write a dict for each clip, as `--dump` does, which `read_results` reads."""
+    write_bytes(path, pickle.dumps(list(samples)))
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -63,12 +105,12 @@ def read_results(path: str | Path) -> Loaded:
         raise FileNotFoundError(f'there is no file of results {path}')
     kind = path.suffix.lower()
     try:
-        if kind in ('.pkl', '.pickle'):
+        if kind in _PICKLE:
             with path.open('rb') as file:
                 content = _PlainUnpickler(file).load()
-        elif kind == '.json':
+        elif kind in _JSON:
             content = json.loads(path.read_text(encoding='utf-8'))
-        elif kind in ('.yaml', '.yml'):
+        elif kind in _YAML:
             content = yaml.safe_load(path.read_text(encoding='utf-8'))
         else:
             raise ValueError(f'{path}: the name has to end in .pkl, .json or .yaml')

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from mmaction.engine.hooks.results_writer import in_list_order
-from mmaction.engine.results import check_out_file, published_names, write_scores
 from mmaction.errors import ConfigError
+from mmaction.evaluation.results import check_out_file, write_scores
+from mmaction.utils.metric_names import published_names
 
 
 def test_names_of_the_published_tool():

@@ -101,7 +101,7 @@ def test_metrics_of_a_dump(config, dump, monkeypatch, capsys):
 
 @pytest.mark.parametrize('ending', ['.pkl', '.json', '.yaml'])
 def test_metrics_of_scores_alone(config, tmp_path, monkeypatch, capsys, ending):
-    from mmaction.engine.results import write_scores
+    from mmaction.evaluation.results import write_scores
 
     write_scores(list(SCORES), tmp_path / f'out{ending}')
     arguments = [

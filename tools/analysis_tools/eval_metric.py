@@ -42,8 +42,8 @@ def main() -> None:
 
         from mmaction.config.from_args import set_metrics
         from mmaction.config.load import load_config
-        from mmaction.engine.results import published_names
         from mmaction.evaluation.results import labeled_results
+        from mmaction.utils.metric_names import published_names
 
         cfg = load_config(args.config, args.cfg_options)
         init_default_scope('mmaction')

@@ -12,6 +12,7 @@ from mmaction.errors import ConfigError
 from mmaction.utils.suggest import did_you_mean
 
 from .data import InputFacts, convert_loaders, convert_pipeline
+from .keys import SUCCESSORS
 from .runtime import (
     convert_checkpoint,
     convert_environment,
@@ -20,24 +21,11 @@ from .runtime import (
     standard_runtime,
 )
 from .schedule import convert_learning_rate, convert_optimizer, update_interval
-from .section import Notes, Section
+from .section import ConversionNotes, LegacySection
 
 __all__ = ['OLD_KEYS', 'convert_old_config', 'is_old_config']
 
-_MARKS = {
-    'checkpoint_config',
-    'dist_params',
-    'evaluation',
-    'log_config',
-    'lr_config',
-    'optimizer_config',
-    'resume_from',
-    'total_epochs',
-    'workflow',
-}
-"""Keys that no config of 1.x has."""
-
-_NEW_MARKS = {
+_NEWSUCCESSORS = {
     'optim_wrapper',
     'param_scheduler',
     'test_dataloader',
@@ -57,7 +45,7 @@ _WITHOUT_COUNTERPART = {
     'profiler_config': "default_hooks=dict(profiler=dict(type='ProfilerHook', ...)) does the like",
 }
 OLD_KEYS = frozenset(
-    _MARKS
+    set(SUCCESSORS)
     | set(_WITHOUT_COUNTERPART)
     | {'data', 'fp16', 'optimizer', 'runner', 'model', 'train_cfg', 'test_cfg', 'seed'}
     | {'deterministic', 'cudnn_benchmark', 'mp_start_method', 'opencv_num_threads', 'gpus'}
@@ -85,11 +73,11 @@ def is_old_config(cfg: Mapping[str, Any]) -> bool:
 
     One that mixes both forms is not old: it is an error, which `check_config` tells.
     """
-    if any(key in cfg for key in _NEW_MARKS):
+    if any(key in cfg for key in _NEWSUCCESSORS):
         return False
     data = cfg.get('data')
     splits = isinstance(data, Mapping) and bool({'train', 'val', 'test'} & set(data))
-    return splits or any(key in cfg for key in _MARKS)
+    return splits or any(key in cfg for key in SUCCESSORS)
 
 
 def convert_old_config(cfg: Config) -> tuple[Config, list[str]]:
@@ -105,8 +93,8 @@ def convert_old_config(cfg: Config) -> tuple[Config, list[str]]:
     Raises:
         ConfigError: A key is unknown, or has no meaning here.
     """
-    notes = Notes()
-    top = Section(copy.deepcopy(cfg._cfg_dict.to_dict()), '', notes)
+    notes = ConversionNotes()
+    top = LegacySection(copy.deepcopy(cfg._cfg_dict.to_dict()), '', notes)
     _refuse_misspelt(top)
     runtime = standard_runtime()
     top.copy_to(runtime, *_UNCHANGED)
@@ -114,7 +102,7 @@ def convert_old_config(cfg: Config) -> tuple[Config, list[str]]:
     new: dict[str, Any] = {}
     facts = InputFacts()
     interval = update_interval(top.values.get('optimizer_config'))
-    data = Section(top.take('data'), 'data', notes)
+    data = LegacySection(top.take('data'), 'data', notes)
     new.update(convert_loaders(data, interval, facts, notes))
     _name_pipelines(top, new, facts, notes)
     _convert_model(top, new, facts, notes)
@@ -139,7 +127,7 @@ def convert_old_config(cfg: Config) -> tuple[Config, list[str]]:
     return Config({**ordered, **runtime}, filename=cfg.filename), notes.lines()
 
 
-def _refuse_misspelt(top: Section) -> None:
+def _refuse_misspelt(top: LegacySection) -> None:
     """Variables may have any name, but not one that is nearly a key."""
     for name in top.values:
         if name in OLD_KEYS or name in _UNCHANGED or name.endswith('_pipeline'):
@@ -149,7 +137,9 @@ def _refuse_misspelt(top: Section) -> None:
             raise ConfigError(f'config key {name}: mmaction2 0.x knows no such key{hint}')
 
 
-def _name_pipelines(top: Section, new: dict[str, Any], facts: InputFacts, notes: Notes) -> None:
+def _name_pipelines(
+    top: LegacySection, new: dict[str, Any], facts: InputFacts, notes: ConversionNotes
+) -> None:
     """Give the pipelines of the splits their usual names, which the demos read."""
     for split in ('train', 'val', 'test'):
         loader = new[f'{split}_dataloader']
@@ -160,8 +150,10 @@ def _name_pipelines(top: Section, new: dict[str, Any], facts: InputFacts, notes:
             new[name] = convert_pipeline(top.values[name], name, facts, notes)
 
 
-def _convert_model(top: Section, new: dict[str, Any], facts: InputFacts, notes: Notes) -> None:
-    model = dict(Section(top.need('model'), 'model', notes).values)
+def _convert_model(
+    top: LegacySection, new: dict[str, Any], facts: InputFacts, notes: ConversionNotes
+) -> None:
+    model = dict(LegacySection(top.need('model'), 'model', notes).values)
     # Before 0.11 train_cfg and test_cfg stood beside the model.
     beside = {key: top.take(key) for key in ('train_cfg', 'test_cfg')}
     preprocessor = facts.preprocessor(notes)
@@ -176,7 +168,7 @@ def _convert_model(top: Section, new: dict[str, Any], facts: InputFacts, notes: 
     for key, value in beside.items():
         if value:
             model[key] = {**value, **(model.get(key) or {})}
-    train = Section(model.pop('train_cfg', None), 'model.train_cfg', notes)
+    train = LegacySection(model.pop('train_cfg', None), 'model.train_cfg', notes)
     blending = train.take('blending')
     if blending:
         preprocessor['blending'] = blending
@@ -194,11 +186,11 @@ def _convert_model(top: Section, new: dict[str, Any], facts: InputFacts, notes: 
 
 
 def _convert_training(
-    top: Section, new: dict[str, Any], loop: dict[str, Any], notes: Notes
+    top: LegacySection, new: dict[str, Any], loop: dict[str, Any], notes: ConversionNotes
 ) -> None:
     """Optimizer, schedule and loop; all None for a config that can only be tested."""
     epochs = top.take('total_epochs')
-    runner = Section(top.take('runner'), 'runner', notes)
+    runner = LegacySection(top.take('runner'), 'runner', notes)
     kind = runner.take('type', 'EpochBasedRunner')
     if kind not in ('EpochBasedRunner', 'EpochBasedRunnerAmp'):
         raise ConfigError(
@@ -231,7 +223,7 @@ def _convert_training(
     new['auto_scale_lr'] = dict(enable=False, base_batch_size=8 * clips)
 
 
-def _convert_rest(top: Section, runtime: dict[str, Any], notes: Notes) -> None:
+def _convert_rest(top: LegacySection, runtime: dict[str, Any], notes: ConversionNotes) -> None:
     resume = top.take('resume_from')
     if resume:
         runtime.update(load_from=resume, resume=True)

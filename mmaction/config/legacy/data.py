@@ -11,7 +11,7 @@ from typing import Any
 
 from mmaction.errors import ConfigError
 
-from .section import Notes, Section
+from .section import ConversionNotes, LegacySection
 
 __all__ = ['InputFacts', 'convert_dataset', 'convert_loaders', 'convert_pipeline']
 
@@ -35,7 +35,7 @@ class InputFacts:
     normalized: list[tuple[str, dict[str, Any] | None]] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
 
-    def preprocessor(self, notes: Notes) -> dict[str, Any]:
+    def preprocessor(self, notes: ConversionNotes) -> dict[str, Any]:
         """The data preprocessor that does the same.
 
         Raises:
@@ -53,7 +53,7 @@ class InputFacts:
                         'so they must be the same'
                     )
             if first is not None:
-                section = Section(first, f'{place}, Normalize', notes)
+                section = LegacySection(first, f'{place}, Normalize', notes)
                 made['mean'] = list(section.need('mean'))
                 made['std'] = list(section.need('std'))
                 if section.take('to_bgr'):
@@ -65,7 +65,7 @@ class InputFacts:
 
 
 def convert_loaders(
-    data: Section, interval: int, facts: InputFacts, notes: Notes
+    data: LegacySection, interval: int, facts: InputFacts, notes: ConversionNotes
 ) -> dict[str, dict[str, Any] | None]:
     """`data` as the three loaders of 1.x.
 
@@ -87,7 +87,7 @@ def convert_loaders(
     }
     loaders: dict[str, dict[str, Any] | None] = {}
     for split in ('train', 'val', 'test'):
-        own = Section(data.take(f'{split}_dataloader'), f'data.{split}_dataloader', notes)
+        own = LegacySection(data.take(f'{split}_dataloader'), f'data.{split}_dataloader', notes)
         dataset = data.take(split)
         name = f'{split}_dataloader'
         if dataset is None:
@@ -108,7 +108,9 @@ def convert_loaders(
     return loaders
 
 
-def _loader(shared: dict[str, Any], own: Section, interval: int, notes: Notes) -> dict[str, Any]:
+def _loader(
+    shared: dict[str, Any], own: LegacySection, interval: int, notes: ConversionNotes
+) -> dict[str, Any]:
     clips = own.take('videos_per_gpu', shared.get('videos_per_gpu', 1))
     workers = own.take('workers_per_gpu', shared.get('workers_per_gpu', 1))
     if type(clips) is not int or clips < 1:
@@ -135,7 +137,7 @@ def _loader(shared: dict[str, Any], own: Section, interval: int, notes: Notes) -
 
 
 def convert_dataset(
-    dataset: Any, place: str, test_mode: bool, facts: InputFacts, notes: Notes
+    dataset: Any, place: str, test_mode: bool, facts: InputFacts, notes: ConversionNotes
 ) -> dict[str, Any]:
     """A dataset of 0.x, or several in a list or a wrapper, in the form of 1.x."""
     if isinstance(dataset, Sequence) and not isinstance(dataset, str):
@@ -144,7 +146,7 @@ def convert_dataset(
             for i, part in enumerate(dataset)
         ]
         return dict(type='ConcatDataset', datasets=parts)
-    section = Section(dataset, place, notes)
+    section = LegacySection(dataset, place, notes)
     kind = section.need('type')
     if kind == 'ConcatDataset':
         return convert_dataset(section.need('datasets'), place, test_mode, facts, notes)
@@ -173,7 +175,7 @@ def convert_dataset(
 
 
 def convert_pipeline(  # noqa: C901 (one branch for each transform that changed)
-    pipeline: Any, place: str, facts: InputFacts, notes: Notes
+    pipeline: Any, place: str, facts: InputFacts, notes: ConversionNotes
 ) -> list[dict[str, Any]]:
     """A pipeline without Normalize, Collect and ToTensor.
 
@@ -212,8 +214,8 @@ def convert_pipeline(  # noqa: C901 (one branch for each transform that changed)
     return steps
 
 
-def _pack(step: dict[str, Any], way: str, notes: Notes) -> dict[str, Any]:
-    section = Section(step, way, notes)
+def _pack(step: dict[str, Any], way: str, notes: ConversionNotes) -> dict[str, Any]:
+    section = LegacySection(step, way, notes)
     section.take('type')
     section.take('meta_name')
     nested = section.take('nested')
@@ -231,7 +233,7 @@ def _pack(step: dict[str, Any], way: str, notes: Notes) -> dict[str, Any]:
     return packed
 
 
-def _sampling(step: dict[str, Any], way: str, notes: Notes) -> dict[str, Any]:
+def _sampling(step: dict[str, Any], way: str, notes: ConversionNotes) -> dict[str, Any]:
     if step.pop('frame_uniform', False):
         raise ConfigError(
             f'config key {way}: frame_uniform=True has no counterpart in SampleFrames; '

@@ -11,8 +11,9 @@ from mmengine.config import Config
 
 import mmaction
 from mmaction.errors import ConfigError
+from mmaction.utils.metric_names import PUBLISHED_NAMES
 
-from .section import Notes, Section
+from .section import ConversionNotes, LegacySection
 
 __all__ = [
     'convert_checkpoint',
@@ -24,13 +25,6 @@ __all__ = [
     'standard_runtime',
 ]
 
-_METRIC_KEYS = {
-    'top1_acc': 'acc/top1',
-    'top5_acc': 'acc/top5',
-    'mean_class_accuracy': 'acc/mean1',
-    'mean_average_precision': 'acc/mean_average_precision',
-    'mmit_mean_average_precision': 'acc/mmit_mean_average_precision',
-}
 _BACKENDS = {
     'TensorboardLoggerHook': 'TensorboardVisBackend',
     'WandbLoggerHook': 'WandbVisBackend',
@@ -59,13 +53,15 @@ def standard_runtime() -> dict[str, Any]:
     return Config.fromfile(str(runtime_file()))._cfg_dict.to_dict()
 
 
-def convert_evaluation(evaluation: Any, notes: Notes) -> tuple[dict[str, Any], dict[str, Any], Any]:
+def convert_evaluation(
+    evaluation: Any, notes: ConversionNotes
+) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """`evaluation` as parts of the new form.
 
     Returns:
         Arguments of the training loop, of the checkpoint hook, and the evaluator.
     """
-    section = Section(evaluation, 'evaluation', notes)
+    section = LegacySection(evaluation, 'evaluation', notes)
     loop = dict(val_begin=1, val_interval=section.take('interval', 1))
     start = section.take('start')
     if start is not None:
@@ -78,7 +74,7 @@ def convert_evaluation(evaluation: Any, notes: Notes) -> tuple[dict[str, Any], d
     saving: dict[str, Any] = {}
     best = section.take('save_best', 'auto')
     if best is not None:
-        saving['save_best'] = _METRIC_KEYS.get(best, best)
+        saving['save_best'] = PUBLISHED_NAMES.get(best, best)
     section.copy_to(saving, 'rule', 'greater_keys', 'less_keys')
     evaluator: dict[str, Any] = dict(type='AccMetric')
     metrics = section.take('metrics', ('top_k_accuracy', 'mean_class_accuracy'))
@@ -96,9 +92,9 @@ def convert_evaluation(evaluation: Any, notes: Notes) -> tuple[dict[str, Any], d
     return loop, saving, evaluator
 
 
-def convert_checkpoint(checkpoint_config: Any, notes: Notes) -> dict[str, Any]:
+def convert_checkpoint(checkpoint_config: Any, notes: ConversionNotes) -> dict[str, Any]:
     """`checkpoint_config` as the checkpoint hook."""
-    section = Section(checkpoint_config, 'checkpoint_config', notes)
+    section = LegacySection(checkpoint_config, 'checkpoint_config', notes)
     hook = dict(type='CheckpointHook', interval=section.take('interval', 1))
     # 0.x keeps every checkpoint unless told otherwise.
     hook['max_keep_ckpts'] = section.take('max_keep_ckpts', -1)
@@ -108,9 +104,9 @@ def convert_checkpoint(checkpoint_config: Any, notes: Notes) -> dict[str, Any]:
     return hook
 
 
-def convert_log(log_config: Any, runtime: dict[str, Any], notes: Notes) -> None:
+def convert_log(log_config: Any, runtime: dict[str, Any], notes: ConversionNotes) -> None:
     """Put `log_config` into the hooks, log processor and visualizer of `runtime`."""
-    section = Section(log_config, 'log_config', notes)
+    section = LegacySection(log_config, 'log_config', notes)
     interval = section.take('interval', 10)
     hooks = section.take('hooks', ())
     section.close()
@@ -123,7 +119,7 @@ def convert_log(log_config: Any, runtime: dict[str, Any], notes: Notes) -> None:
     if not isinstance(hooks, Sequence) or isinstance(hooks, str):
         raise ConfigError(f'config key log_config.hooks: a list was expected, found {hooks!r}')
     for index, hook in enumerate(hooks):
-        own = Section(hook, f'log_config.hooks.{index}', notes)
+        own = LegacySection(hook, f'log_config.hooks.{index}', notes)
         kind = own.need('type')
         # Each is asked for its interval by the one logger hook.
         own.not_needed('by_epoch', 'interval', 'ignore_last', 'reset_flag')
@@ -164,7 +160,7 @@ def drop_missing_backends(cfg: Config) -> list[str]:
     return lines
 
 
-def convert_environment(top: Section, runtime: dict[str, Any]) -> None:
+def convert_environment(top: LegacySection, runtime: dict[str, Any]) -> None:
     """Put the top-level keys of process groups and seeds into `runtime`."""
     environment = runtime['env_cfg'] = dict(runtime.get('env_cfg') or {})
     dist = top.take('dist_params')

@@ -12,7 +12,7 @@ from typing import Any
 from mmaction.errors import ConfigError
 from mmaction.utils.suggest import did_you_mean
 
-from .section import Notes, Section
+from .section import ConversionNotes, LegacySection
 
 __all__ = ['convert_learning_rate', 'convert_optimizer', 'update_interval']
 
@@ -41,14 +41,14 @@ def update_interval(optimizer_config: Any) -> int:
 
 
 def convert_optimizer(
-    optimizer: Any, optimizer_config: Any, fp16: Any, notes: Notes
+    optimizer: Any, optimizer_config: Any, fp16: Any, notes: ConversionNotes
 ) -> dict[str, Any]:
     """`optimizer`, `optimizer_config` and `fp16` as an `optim_wrapper`."""
-    rest = dict(Section(optimizer, 'optimizer', notes).values)
+    rest = dict(LegacySection(optimizer, 'optimizer', notes).values)
     rules = rest.pop('paramwise_cfg', None)
     constructor = rest.pop('constructor', None)
 
-    hook = Section(optimizer_config, 'optimizer_config', notes)
+    hook = LegacySection(optimizer_config, 'optimizer_config', notes)
     kind = hook.take('type', 'OptimizerHook')
     if kind not in _HOOKS:
         raise ConfigError(
@@ -63,7 +63,7 @@ def convert_optimizer(
         wrapper['dtype'] = 'float16'
     scale = hook.take('loss_scale')
     if fp16 is not None or 'Fp16' in kind:
-        section = Section(fp16, 'fp16', notes)
+        section = LegacySection(fp16, 'fp16', notes)
         scale = section.take('loss_scale', 512.0 if scale is None else scale)
         section.close()
     if scale not in (None, 'dynamic'):
@@ -85,7 +85,9 @@ def convert_optimizer(
     return wrapper
 
 
-def convert_learning_rate(lr_config: Any, epochs: int, notes: Notes) -> list[dict[str, Any]]:
+def convert_learning_rate(
+    lr_config: Any, epochs: int, notes: ConversionNotes
+) -> list[dict[str, Any]]:
     """`lr_config` as `param_scheduler`.
 
     Args:
@@ -96,7 +98,7 @@ def convert_learning_rate(lr_config: Any, epochs: int, notes: Notes) -> list[dic
     Raises:
         ConfigError: The policy or the warm-up has no counterpart.
     """
-    section = Section(lr_config, 'lr_config', notes)
+    section = LegacySection(lr_config, 'lr_config', notes)
     policy = str(section.take('policy', 'Fixed'))
     # As in mmcv: a name in small letters is capitalized, any other is taken as it is.
     policy = policy.title() if policy.islower() else policy
@@ -107,7 +109,7 @@ def convert_learning_rate(lr_config: Any, epochs: int, notes: Notes) -> list[dic
     return warm_up + schedulers
 
 
-def _warm_up(section: Section) -> list[dict[str, Any]]:
+def _warm_up(section: LegacySection) -> list[dict[str, Any]]:
     kind = section.take('warmup')
     length = section.take('warmup_iters', 0)
     ratio = section.take('warmup_ratio', 0.1)
@@ -128,7 +130,9 @@ def _warm_up(section: Section) -> list[dict[str, Any]]:
     return [dict(type='WarmupLR', **policy, start_factor=ratio, end=length, **span)]
 
 
-def _policy(policy: str, section: Section, epochs: int, by_epoch: bool) -> list[dict[str, Any]]:
+def _policy(
+    policy: str, section: LegacySection, epochs: int, by_epoch: bool
+) -> list[dict[str, Any]]:
     # Epochs become steps when the loader is there to tell how many.
     span: dict[str, Any] = dict(by_epoch=True, begin=0)
     if not by_epoch:
@@ -171,7 +175,7 @@ def _policy(policy: str, section: Section, epochs: int, by_epoch: bool) -> list[
     return []
 
 
-def _least(section: Section) -> dict[str, float]:
+def _least(section: LegacySection) -> dict[str, float]:
     """The learning rate at the end of a cosine, absolute or by the first one.
 
     Raises:

@@ -9,11 +9,11 @@ from typing import Any
 from mmaction.errors import ConfigError
 from mmaction.utils.suggest import did_you_mean
 
-__all__ = ['Notes', 'Section']
+__all__ = ['ConversionNotes', 'LegacySection']
 
 
 @dataclass
-class Notes:
+class ConversionNotes:
     """What becomes of the keys that have no counterpart.
 
     Attributes:
@@ -32,7 +32,7 @@ class Notes:
         return lines
 
 
-class Section:
+class LegacySection:
     """The keys of one dict of an old config, each to be taken.
 
     Args:
@@ -44,7 +44,7 @@ class Section:
         ConfigError: The value is no dict.
     """
 
-    def __init__(self, values: Any, place: str, notes: Notes) -> None:
+    def __init__(self, values: Any, place: str, notes: ConversionNotes) -> None:
         if values is not None and not isinstance(values, Mapping):
             raise ConfigError(f'config key {place}: a dict was expected, found {values!r}')
         self.values = dict(values or {})

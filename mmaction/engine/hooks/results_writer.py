@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,11 @@ from mmengine.hooks import Hook
 
 from mmaction.datasets import reading_report
 from mmaction.distributed.collectives import broadcast_object, gather_objects
-from mmaction.engine.results import check_out_file, published_names, write_scores
 from mmaction.errors import TrainingError
+from mmaction.evaluation.results import check_out_file, write_predictions, write_scores
 from mmaction.registry import HOOKS
-from mmaction.utils.io import write_bytes, write_json
+from mmaction.utils.io import write_json
+from mmaction.utils.metric_names import published_names
 
 if TYPE_CHECKING:
     from mmaction.engine.runner.runner import ActionRunner
@@ -126,7 +126,7 @@ class TestResultsHook(Hook):
             write_scores([_array(sample['pred_score']) for sample in samples], self.out)
             runner.logger.info(f'scores of {len(samples)} clips: {self.out}')
         if self.dump is not None:
-            write_bytes(self.dump, pickle.dumps(samples))
+            write_predictions(samples, self.dump)
             runner.logger.info(f'predictions of {len(samples)} clips: {self.dump}')
 
 
