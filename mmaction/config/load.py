@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmaction.errors import ConfigError
+from mmaction.utils.checkpoint_reading import register_safe_loaders
 from mmaction.utils.suggest import close_names
 
 from .check import RUNNER_KEYS, check_config
@@ -38,6 +39,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
         FileNotFoundError: There is no such file.
         ConfigError: A key, type or option is unknown, or the file fails to run.
     """
+    register_safe_loaders()
     cfg = read_config(path)
     changes = options if isinstance(options, dict) else parse_options(options or ())
     if is_old_config(cfg):

@@ -4,13 +4,13 @@ from mmaction.errors import UnreadableVideoError
 
 from . import transforms
 from .base import BaseActionDataset
-from .dataset_wrappers import ClassBalancedDataset, JointSampler
+from .dataset_wrappers import ClassBalancedDataset
 from .hvu_dataset import HVUDataset
 from .image_dataset import ImageDataset
 from .rawframe_dataset import RawframeDataset
 from .read_failures import ReadingReport, reading_report
 from .repeat_aug_dataset import RepeatAugDataset, repeat_pseudo_collate
-from .samplers import EpochSampler, SampleKey
+from .samplers import EpochSampler, JointSampler, SampleKey
 from .transforms import *  # noqa: F403
 from .video_dataset import VideoDataset
 

@@ -1,12 +1,8 @@
 """Models: backbones, heads, losses, recognizers, preprocessors."""
 
-from mmaction.utils.checkpoint_reading import register_safe_loaders
-
 from .backbones import *  # noqa: F403
 from .data_preprocessors import *  # noqa: F403
 from .heads import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .recognizers import *  # noqa: F403
 from .utils import *  # noqa: F403
-
-register_safe_loaders()

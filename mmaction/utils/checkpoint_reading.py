@@ -182,6 +182,7 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
     """
     if '://' not in str(source):
         return load_checkpoint_file(source, map_location)
+    register_safe_loaders()
     try:
         return CheckpointLoader.load_checkpoint(str(source), map_location)
     except CheckpointError:

@@ -9,7 +9,7 @@ from mmengine.dataset import ConcatDataset, pseudo_collate
 from torch.utils.data import DataLoader
 
 from mmaction.datasets import ClassBalancedDataset, JointSampler, SampleKey, VideoDataset
-from mmaction.datasets.dataset_wrappers import class_weights
+from mmaction.datasets.samplers import class_weights
 from mmaction.registry import DATA_SAMPLERS
 
 TRAIN = [

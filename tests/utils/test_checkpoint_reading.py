@@ -5,6 +5,8 @@ import hashlib
 import http.server
 import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,9 +14,13 @@ import torch
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
-import mmaction.models  # noqa: F401 (registers the loaders)
 from mmaction.errors import CheckpointError
-from mmaction.utils.checkpoint_reading import read_checkpoint
+from mmaction.utils.checkpoint_reading import read_checkpoint, register_safe_loaders
+
+
+@pytest.fixture(autouse=True)
+def _safe_loaders():
+    register_safe_loaders()
 
 
 class Exploit:
@@ -96,3 +102,26 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+IMPORT = """
+from mmengine.runner.checkpoint import CheckpointLoader
+before = dict(CheckpointLoader._schemes)
+import mmaction.apis, mmaction.engine, mmaction.models
+assert CheckpointLoader._schemes == before
+from mmaction.registry import MODELS
+from mmaction.utils import register_all_modules
+register_all_modules()
+MODELS.build(dict(type='Recognizer3D', backbone=dict(type='torchvision.mc3_18')))
+import sys
+from mmengine.runner.checkpoint import load_checkpoint
+load_checkpoint(None, sys.argv[1])
+"""
+
+
+def test_imports_leave_mmengine_alone_and_recognizers_make_it_safe(tmp_path):
+    torch.save({'state_dict': Exploit(tmp_path / 'owned')}, tmp_path / 'bad.pth')
+    command = [sys.executable, '-c', IMPORT, str(tmp_path / 'bad.pth')]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert 'bad.pth was refused: it holds Python objects' in done.stderr
+    assert not (tmp_path / 'owned').exists()

@@ -1,10 +1,11 @@
 """What happens around the steps of a run."""
 
 from .checkpoint_hook import CheckpointHook
+from .data_time import DataTimeHook
 from .graceful_stop import StopHook
 from .non_finite import NonFiniteLossHook
 from .output import OutputHook
-from .progress_bar import DataTimeHook, ProgressHook
+from .progress_bar import ProgressHook
 from .results_writer import TestResultsHook
 from .run_record import ProvenanceHook
 from .run_summary import StartReportHook

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, ForwardResults, OptConfigType, OptSampleList, SampleList
+from mmaction.utils.checkpoint_reading import register_safe_loaders
 
 
 class BaseRecognizer(BaseModel, metaclass=ABCMeta):
@@ -43,6 +44,8 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
         if data_preprocessor is None:
             data_preprocessor = dict(type='ActionDataPreprocessor')
         super().__init__(data_preprocessor=data_preprocessor)
+        # `pretrained` and `init_cfg` of any part go through mmengine's loaders.
+        register_safe_loaders()
         if train_cfg:
             raise ValueError(f'train_cfg={dict(train_cfg)}: a recognizer reads no key of train_cfg')
         unknown = sorted(set(test_cfg or {}) - set(self.test_keys))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmaction.engine.hooks.progress_bar import DataTimeHook
+from mmaction.engine.hooks.data_time import DataTimeHook
 from mmaction.engine.hooks.run_summary import clip_facts, promised_weights
 from mmaction.engine.hooks.unreadable_clips import UnreadableClipsHook
 from mmaction.structures import ActionDataSample
