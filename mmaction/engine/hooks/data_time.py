@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmaction.registry import HOOKS
 
 if TYPE_CHECKING:
-    from ..runner.runner import ActionRunner
+    from mmaction.engine.runner.runner import ActionRunner
 
 __all__ = ['DataTimeHook']
 
