@@ -7,10 +7,10 @@ containers, and nothing else.
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmaction.errors import CheckpointError, MissingCheckpointError
+from mmaction.utils.download import DownloadError, download
 from mmaction.utils.suggest import did_you_mean
-
-# 'name-0123abcd.pth', as torch.hub and publish_model.py write it
-_HASH_IN_NAME = re.compile(r'-[0-9a-f]{8,}\.')
 
 
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -126,26 +124,65 @@ def load_from_local(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
 
 
 def load_from_http(url: str, map_location: Any = 'cpu', model_dir: str | None = None) -> Any:
-    """Read a checkpoint from the web; it is kept in torch.hub's cache.
+    """Read a checkpoint from the web, which `download` keeps.
 
-    A hash in the file's name ('name-0123abcd.pth') is checked.
+    Raises:
+        CheckpointError: It cannot be fetched or read, or has not the hash that its name carries.
     """
     from mmengine.dist import barrier, is_main_process
 
-    def load() -> Any:
-        return torch.hub.load_state_dict_from_url(
-            url,
-            model_dir,
-            map_location,
-            progress=os.isatty(0),
-            check_hash=_HASH_IN_NAME.search(url) is not None,
-            weights_only=True,
-        )
+    try:
+        try:
+            # one process downloads, the others find its file, or fetch their own on other machines
+            if is_main_process():
+                download(url, model_dir)
+        finally:
+            barrier()
+        path = download(url, model_dir)
+    except DownloadError as error:
+        raise CheckpointError(str(error)) from error
+    return load_checkpoint_file(path, map_location)
 
-    # one process downloads, the others read its copy
-    loaded = load() if is_main_process() else None
-    barrier()
-    return load() if loaded is None else loaded
+
+def load_from_torchvision(name: str, map_location: Any = 'cpu') -> Any:
+    """The weights of a model of torchvision, `torchvision://resnet50`.
+
+    They are the first that torchvision published; `torchvision://resnet50.imagenet1k_v2`
+    names others.
+
+    Raises:
+        CheckpointError: torchvision has no weights of that name, or they cannot be fetched.
+    """
+    from torchvision.models import get_model_weights, list_models
+
+    model, _, version = name.removeprefix('torchvision://').partition('.')
+    _check_name('torchvision', model, list_models())
+    weights = {entry.name.lower(): entry for entry in get_model_weights(model)}
+    _check_name(f'torchvision.{model}', version.lower() or next(iter(weights)), weights)
+    entry = weights[version.lower()] if version else next(iter(weights.values()))
+    return load_from_http(entry.url, map_location)
+
+
+def load_from_openmmlab(name: str, map_location: Any = 'cpu') -> Any:
+    """The weights that mmengine knows by name, `mmcls://mobilenet_v2`, `open-mmlab://resnet50`.
+
+    Raises:
+        CheckpointError: mmengine has no weights of that name, or they cannot be fetched.
+    """
+    from mmengine.runner.checkpoint import get_external_models, get_mmcls_models
+
+    scheme, _, model = name.partition('://')
+    known = get_mmcls_models() if scheme == 'mmcls' else get_external_models()
+    _check_name(scheme, model, known)
+    loaded = load_from_http(known[model], map_location)
+    state = loaded.get('state_dict', loaded)
+    return dict(state_dict={key.removeprefix('backbone.'): state[key] for key in state})
+
+
+def _check_name(library: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        hint = did_you_mean(name, known, count=3)
+        raise CheckpointError(f'{library} has no weights {name!r}{hint}')
 
 
 def load_from_timm(name: str, map_location: Any = 'cpu') -> dict[str, torch.Tensor]:
@@ -175,7 +212,7 @@ def load_from_timm(name: str, map_location: Any = 'cpu') -> dict[str, torch.Tens
 
 
 def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Read a checkpoint from a file, a web address or `timm://NAME`.
+    """Read a checkpoint from a file, a web address, `timm://NAME` or `torchvision://NAME`.
 
     Raises:
         CheckpointError: It is not there, or cannot be read or fetched.
@@ -192,7 +229,10 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
 
 
 def register_safe_loaders() -> None:
-    """Make mmengine read local files, web addresses and timm's models through the loaders above."""
+    """Make mmengine read files, web addresses and libraries' models through the loaders above."""
     CheckpointLoader.register_scheme('', load_from_local, force=True)
     CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
     CheckpointLoader.register_scheme('timm://', load_from_timm, force=True)
+    CheckpointLoader.register_scheme('torchvision://', load_from_torchvision, force=True)
+    openmmlab = ('mmcls://', 'open-mmlab://', 'openmmlab://')
+    CheckpointLoader.register_scheme(openmmlab, load_from_openmmlab, force=True)
