@@ -19,6 +19,18 @@ from mmaction.structures import ActionDataSample
 from tests.golden.fill import check_probe, load_deterministic, make_input
 
 DATA = Path(__file__).parent / 'data'
+# TRN draws tuples of frames at random in testing too: those with which its scores were
+# recorded, found by trying all, lengths 7 to 2
+TUPLES = {
+    'trn/trn_imagenet-pretrained-r50_8xb16-1x1x8-50e_sthv1-rgb.py': [
+        [(0, 1, 2, 3, 4, 5, 7), (0, 2, 3, 4, 5, 6, 7), (1, 2, 3, 4, 5, 6, 7)],
+        [(0, 1, 2, 3, 4, 5), (0, 1, 2, 3, 5, 6), (1, 2, 3, 4, 5, 7)],
+        [(0, 2, 3, 5, 7), (1, 2, 4, 6, 7), (1, 2, 5, 6, 7)],
+        [(0, 3, 4, 5), (0, 5, 6, 7), (3, 5, 6, 7)],
+        [(0, 1, 3), (0, 1, 5), (0, 4, 6)],
+        [(0, 4), (2, 7), (6, 7)],
+    ]
+}
 
 
 @cache
@@ -94,6 +106,9 @@ def check_scores(name):
     model.cls_head.average_clips = 'score'
     if getattr(model, 'test_cfg', None):
         model.test_cfg = dict(average_clips='score')
+    if name in TUPLES:
+        draws = iter(TUPLES[name])
+        model.cls_head.consensus.draw = lambda tuples: next(draws)
     clip = make_input(entry['input_shape'], entry['input_seed'])
     with torch.no_grad():
         scores = model(clip, [ActionDataSample()], mode='predict')[0].pred_score

@@ -1,6 +1,7 @@
 """Backbones of torchvision and timm, as `type='torchvision.swin3d_t'` or `type='timm.resnet50'`.
 
 They make comparisons fair: the same data, recipe and tools as for DualFormer.
+Names in the state dict are the library's, without a prefix, as in mmaction2.
 """
 
 from __future__ import annotations
@@ -27,15 +28,34 @@ class _Backbone(nn.Module):
     Args:
         pretrained: Weights that `init_weights` loads: True for the library's
             own, or a path or address; False or None for none.
+        feature_shape: Axes of what an image model gives: 'NCHW', 'NHWC' or 'NLC'
+            (tokens); by default the network tells.
         kwargs: Arguments of the library's constructor.
+
+    Raises:
+        ValueError: Another `feature_shape`.
     """
 
     name: str
+    net: nn.Module
 
-    def __init__(self, pretrained: bool | str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        pretrained: bool | str | None = None,
+        feature_shape: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__()
+        if feature_shape not in (None, 'NCHW', 'NHWC', 'NLC'):
+            raise ValueError(f"feature_shape={feature_shape!r} is none of 'NCHW', 'NHWC', 'NLC'")
         self.pretrained = pretrained
-        self.net, self._head_names = self._make(**kwargs)
+        self.feature_shape = feature_shape
+        net, self._head_names = self._make(**kwargs)
+        # Not as a sub-module, which would put `net.` before all names: this module
+        # holds the network's own dicts of weights and sub-modules instead.
+        self.__dict__['net'] = net
+        for part in ('_modules', '_parameters', '_buffers', '_non_persistent_buffers_set'):
+            self.__dict__[part] = net.__dict__[part]
 
     def _make(self, **kwargs: Any) -> tuple[nn.Module, tuple[str, ...]]:
         """The network, and what the names of its classifier's weights begin with."""
@@ -44,6 +64,12 @@ class _Backbone(nn.Module):
     def _own_weights(self) -> str:
         """The address of the library's weights."""
         raise NotImplementedError
+
+    def train(self, mode: bool = True) -> _Backbone:
+        """Switch the mode."""
+        self.net.train(mode)
+        self.training = mode
+        return self
 
     def init_weights(self) -> None:
         """Load `pretrained`, all of it but the classifier.
@@ -89,10 +115,11 @@ class _Keep(nn.Module):
 
 
 class TorchvisionBackbone(_Backbone):
-    """A video model of torchvision, such as `swin3d_t`, `mvit_v2_s`, `s3d`, `r2plus1d_18`.
+    """A model of torchvision: of videos, such as `swin3d_t`, `mvit_v2_s`, `s3d`, or of images.
 
-    Gives the map before the pooling, (B, C, T', H', W'), or, of a model that
-    classifies by a token (MViT), that token as (B, C, 1, 1, 1).
+    Gives the map before the pooling, (B, C, T', H', W') or (B, C, H', W'), or, of a
+    model that classifies by a token (MViT), that token as (B, C, 1, 1, 1). Of an
+    image model with `features` (DenseNet) it is what these give, as in mmaction2.
     """
 
     def _make(self, **kwargs: Any) -> tuple[nn.Module, tuple[str, ...]]:
@@ -112,11 +139,13 @@ class TorchvisionBackbone(_Backbone):
         return str(get_model_weights(self.name).DEFAULT.url)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, T, H, W) -> (B, C, T', H', W')."""
+        """(B, 3, T, H, W) -> (B, C, T', H', W'), or (B, 3, H, W) -> (B, C, H', W')."""
+        if x.ndim == 4 and hasattr(self.net, 'features'):
+            return _channels_first(self.net.features(x), self.feature_shape)
         out = self.net(x)
         keep = getattr(self.net, 'avgpool', None)
         if not isinstance(keep, _Keep):
-            return out[:, :, None, None, None]
+            return out[(...,) + (None,) * (x.ndim - out.ndim)]
         kept, keep.map = keep.map, None
         assert kept is not None
         return kept
@@ -125,7 +154,8 @@ class TorchvisionBackbone(_Backbone):
 class TimmBackbone(_Backbone):
     """An image model of timm, which sees single frames; for `Recognizer2D`.
 
-    Gives its pooled features as (B, C, 1, 1).
+    Gives its pooled features as (B, C, 1, 1), or, with `feature_shape`, the map or
+    the tokens before the pooling, as mmaction2 sees them.
     """
 
     def _make(self, **kwargs: Any) -> tuple[nn.Module, tuple[str, ...]]:
@@ -141,8 +171,17 @@ class TimmBackbone(_Backbone):
         return f'timm://{self.name}'
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, 1, 1)."""
+        """(B, 3, H, W) -> (B, C, 1, 1), or with `feature_shape` (B, C, H', W')."""
+        if self.feature_shape:
+            return _channels_first(self.net.forward_features(x), self.feature_shape)
         return self.net(x)[:, :, None, None]
+
+
+def _channels_first(x: Tensor, feature_shape: str | None) -> Tensor:
+    """Features in the axes of `feature_shape` -> (B, C, H, W), tokens as (B, C, L, 1)."""
+    if feature_shape == 'NHWC':
+        return x.permute(0, 3, 1, 2)
+    return x.mT[..., None] if feature_shape == 'NLC' else x
 
 
 class _Library(Registry):
@@ -173,7 +212,7 @@ class _Library(Registry):
             return timm.list_models()
         from torchvision import models
 
-        return models.list_models(module=models.video)
+        return [*models.list_models(module=models.video), *models.list_models(module=models)]
 
 
 TORCHVISION = _Library('torchvision', TorchvisionBackbone)

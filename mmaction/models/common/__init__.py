@@ -1,1 +1,1 @@
-"""Building blocks that backbones share."""
+"""Building blocks that networks share."""

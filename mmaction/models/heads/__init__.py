@@ -3,17 +3,26 @@
 from .base import BaseHead
 from .i3d_head import I3DHead, I3DHead_Teacher, I3DHead_TL
 from .mvit_head import MViTHead
+from .slowfast_head import SlowFastHead
 from .timesformer_head import TimeSformerHead
-from .tsn_head import TSNHead
+from .trn_head import TRNHead
+from .tsn_head import AvgConsensus, TPNHead, TSMHead, TSNHead
 from .uniformer_head import UniFormerHead
+from .x3d_head import X3DHead
 
 __all__ = [
+    'AvgConsensus',
     'BaseHead',
     'I3DHead',
     'I3DHead_TL',
     'I3DHead_Teacher',
     'MViTHead',
+    'SlowFastHead',
+    'TPNHead',
+    'TRNHead',
+    'TSMHead',
     'TSNHead',
     'TimeSformerHead',
     'UniFormerHead',
+    'X3DHead',
 ]

@@ -1,4 +1,7 @@
-"""The head of frame-wise models: the mean of what is said of the frames."""
+"""Heads of frame-wise models.
+
+Shapes: N videos of T frames (segments and crops), C channels, K classes.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,19 @@ from .base import BaseHead
 
 
 @MODELS.register_module()
+class AvgConsensus(nn.Module):
+    """The mean along an axis, which stays with length 1."""
+
+    def __init__(self, dim: int = 1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, ...) -> (N, 1, ...)."""
+        return x.mean(self.dim, keepdim=True)
+
+
+@MODELS.register_module()
 class TSNHead(BaseHead):
     """Average over the grid, mean over the frames, dropout, one linear layer.
 
@@ -20,11 +36,13 @@ class TSNHead(BaseHead):
         num_classes: Number of classes K.
         in_channels: Channels C of the feature maps.
         loss_cls: Config of the loss.
+        spatial_type: 'avg' pools the map; with anything else it comes pooled.
+        consensus: Config of what brings the frames together.
         dropout_ratio: Dropout before the classifier.
         init_std: Standard deviation of the classifier's first weights.
         kwargs: Further arguments of `BaseHead`.
 
-    Source: arXiv:1608.00859, with the mean as consensus.
+    Source: arXiv:1608.00859.
     """
 
     def __init__(
@@ -32,12 +50,17 @@ class TSNHead(BaseHead):
         num_classes: int,
         in_channels: int,
         loss_cls: ConfigType = dict(type='CrossEntropyLoss'),  # noqa: B006 (built, never written to)
+        spatial_type: str | None = 'avg',
+        consensus: ConfigType = dict(type='AvgConsensus', dim=1),  # noqa: B006
         dropout_ratio: float = 0.4,
         init_std: float = 0.01,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, in_channels, loss_cls, **kwargs)
+        self.spatial_type = spatial_type
         self.init_std = init_std
+        self.consensus = MODELS.build(consensus)
+        self.avg_pool = nn.AdaptiveAvgPool2d(1) if spatial_type == 'avg' else None
         self.dropout = nn.Dropout(dropout_ratio) if dropout_ratio else None
         self.fc_cls = nn.Linear(in_channels, num_classes)
 
@@ -46,7 +69,82 @@ class TSNHead(BaseHead):
         nn.init.normal_(self.fc_cls.weight, std=self.init_std)
         nn.init.zeros_(self.fc_cls.bias)
 
+    def pool(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> (N*T, C)."""
+        return (x if self.avg_pool is None else self.avg_pool(x)).flatten(1)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """(..., C) -> logits (..., K)."""
+        return self.fc_cls(x if self.dropout is None else self.dropout(x))
+
     def forward(self, x: Tensor, num_segs: int = 1, **kwargs: Any) -> Tensor:
         """(N * num_segs, C, H, W) -> logits (N, K)."""
-        x = x.flatten(2).mean(2).unflatten(0, (-1, num_segs)).mean(1)
-        return self.fc_cls(x if self.dropout is None else self.dropout(x))
+        frames = self.pool(x).unflatten(0, (-1, num_segs))
+        return self.classify(self.consensus(frames).squeeze(1))
+
+
+@MODELS.register_module()
+class TSMHead(TSNHead):
+    """Average over the grid, dropout, one linear layer, mean over the segments of a crop.
+
+    Args:
+        num_classes: Number of classes K.
+        in_channels: Channels C of the feature maps.
+        num_segments: Segments of a crop, as in the backbone; the recognizer's
+            number, which counts all crops, is not used.
+        dropout_ratio: Dropout before the classifier.
+        init_std: Standard deviation of the classifier's first weights.
+        is_shift: Whether the backbone shifts.
+        temporal_pool: Whether it halves the segments (if it shifts).
+        kwargs: Further arguments of `TSNHead`.
+
+    Source: arXiv:1811.08383.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        num_segments: int = 8,
+        dropout_ratio: float = 0.8,
+        init_std: float = 0.001,
+        is_shift: bool = True,
+        temporal_pool: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            num_classes, in_channels, dropout_ratio=dropout_ratio, init_std=init_std, **kwargs
+        )
+        self.num_segments = num_segments // 2 if is_shift and temporal_pool else num_segments
+
+    def forward(self, x: Tensor, num_segs: int | None = None, **kwargs: Any) -> Tensor:
+        """(N * crops * segments, C, H, W) -> logits (N * crops, K)."""
+        scores = self.classify(self.pool(x)).unflatten(0, (-1, self.num_segments))
+        return self.consensus(scores).squeeze(1)
+
+
+@MODELS.register_module()
+class TPNHead(TSNHead):
+    """`TSNHead` on the map of a temporal pyramid.
+
+    Takes the arguments of `TSNHead`.
+
+    Source: arXiv:2004.03548.
+    """
+
+    def forward(
+        self, x: Tensor, num_segs: int | None = None, fcn_test: bool = False, **kwargs: Any
+    ) -> Tensor:
+        """(N, C, T, H, W), or frames (N * num_segs, C, H, W) -> logits (N, K).
+
+        Fully convolutional testing gives the same here, since the map is pooled before.
+        """
+        if num_segs is None or fcn_test:
+            return self.classify(x.mean((2, 3, 4)))
+        return super().forward(x, num_segs)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        # mmaction2 saves a second copy of the classifier once it has tested in this way
+        for name in ('new_cls.weight', 'new_cls.bias'):
+            state_dict.pop(prefix + name, None)
+        super()._load_from_state_dict(state_dict, prefix, *args)

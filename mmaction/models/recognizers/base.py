@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -84,6 +86,12 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
             if hasattr(part, 'init_weights'):
                 part.init_weights()
 
+    def run_backbone(self, views: Tensor, at_once: int | None = None) -> Any:
+        """The backbone on all views (N * views, ...), at most `at_once` at a time."""
+        if not at_once or at_once >= len(views):
+            return self.backbone(views)
+        return _concatenate([self.backbone(part) for part in views.split(at_once)])
+
     @abstractmethod
     def extract_feat(
         self,
@@ -131,8 +139,14 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
 
     def predict(self, inputs: Tensor, data_samples: OptSampleList, **kwargs: Any) -> SampleList:
         """Predictions of one batch; see `forward`."""
-        feats, head_kwargs = self.extract_feat(
-            inputs, data_samples=data_samples, stage='neck', test_mode=True
-        )
+        # without the samples, a neck has no labels and computes no loss
+        feats, head_kwargs = self.extract_feat(inputs, stage='neck', test_mode=True)
         head_kwargs.pop('loss_aux', None)
         return self.cls_head.predict(feats, data_samples, **head_kwargs)
+
+
+def _concatenate(parts: Sequence[Any]) -> Any:
+    """Tensors, or tuples and lists of them, one behind the other along the views."""
+    if isinstance(parts[0], Tensor):
+        return torch.cat(tuple(parts))
+    return type(parts[0])(_concatenate(same) for same in zip(*parts, strict=True))

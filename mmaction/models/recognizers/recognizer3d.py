@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mmaction.registry import MODELS
@@ -43,7 +41,7 @@ class Recognizer3D(BaseRecognizer):
         if stage not in ('backbone', 'neck', 'head'):
             raise ValueError(f'stage={stage!r} is none of "backbone", "neck" and "head"')
         views = inputs.flatten(0, 1)
-        x = self._backbone(views, self.test_cfg.get('max_testing_views') if test_mode else None)
+        x = self.run_backbone(views, self.test_cfg.get('max_testing_views') if test_mode else None)
         head_kwargs: dict[str, Any] = {}
         if test_mode and self.test_cfg.get('fcn_test'):
             head_kwargs['fcn_test'] = True
@@ -55,16 +53,3 @@ class Recognizer3D(BaseRecognizer):
         if stage == 'head' and self.with_cls_head:
             x = self.cls_head(x, **{k: v for k, v in head_kwargs.items() if k != 'loss_aux'})
         return x, head_kwargs
-
-    def _backbone(self, views: Tensor, at_once: int | None) -> Any:
-        """The backbone on all views, at most `at_once` at a time."""
-        if at_once is None or at_once >= len(views):
-            return self.backbone(views)
-        return _concatenate([self.backbone(part) for part in views.split(at_once)])
-
-
-def _concatenate(parts: Sequence[Any]) -> Any:
-    """Tensors, or tuples and lists of them, one behind the other along the views."""
-    if isinstance(parts[0], Tensor):
-        return torch.cat(tuple(parts))
-    return type(parts[0])(_concatenate(same) for same in zip(*parts, strict=True))

@@ -120,6 +120,6 @@ def test_grad_cam_of_a_video_model():
         inputs=[torch.randint(0, 256, (1, 3, 8, 64, 64)).float()],
         data_samples=[ActionDataSample().set_gt_label(0)],
     )
-    for layer in ('backbone', 'backbone/net/layer3'):
+    for layer in ('backbone', 'backbone/layer3'):
         blended, _ = GradCAM(model, layer)(data)
         assert blended.shape == (1, 8, 64, 64, 3)

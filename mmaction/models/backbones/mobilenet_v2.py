@@ -1,0 +1,166 @@
+"""MobileNetV2 on frames, with and without temporal shift.
+
+Shapes: N videos of T segments, one frame each; frames (N*T, C, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mmaction.models.common.cnn import CNNBackbone
+from mmaction.models.common.layers import ConvModule
+from mmaction.registry import MODELS
+from mmaction.utils import ConfigType, OptConfigType
+
+from .resnet_tsm import TemporalShift
+
+# expansion, channels, blocks, stride of each stage
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """The nearest multiple of `divisor` that is not below 90 % of `value`."""
+    nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * value else nearest
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to many channels, 3x3 in each of them, 1x1 to few."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        expand_ratio: int,
+        act_cfg: ConfigType,
+        with_cp: bool = False,
+        **layers: Any,
+    ) -> None:
+        super().__init__()
+        self.with_cp = with_cp
+        self.use_res_connect = stride == 1 and in_channels == out_channels
+        hidden = in_channels * expand_ratio
+        expand = [ConvModule(in_channels, hidden, 1, act_cfg=act_cfg, **layers)]
+        self.conv = nn.Sequential(
+            *(expand if expand_ratio != 1 else []),
+            ConvModule(hidden, hidden, 3, stride, 1, groups=hidden, act_cfg=act_cfg, **layers),
+            ConvModule(hidden, out_channels, 1, act_cfg=None, **layers),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> (N*T, C', H', W')."""
+        if self.with_cp and x.requires_grad and torch.is_grad_enabled():
+            out = checkpoint(self.conv, x, use_reentrant=False)
+        else:
+            out = self.conv(x)
+        return x + out if self.use_res_connect else out
+
+
+@MODELS.register_module()
+class MobileNetV2(CNNBackbone):
+    """MobileNetV2, frame by frame.
+
+    Args:
+        pretrained: As in `CNNBackbone`, in the names of this network.
+        widen_factor: Factor of all widths.
+        out_indices: Stages whose outputs are given, 0 to 7 (the last convolution).
+        conv_cfg: Config of the convolutions.
+        norm_cfg: Config of the norms.
+        act_cfg: Config of the activations.
+        with_cp: Trade compute for memory, block by block.
+        kwargs: `frozen_stages`, `norm_eval` and `init_cfg` of `CNNBackbone`.
+
+    Raises:
+        ValueError: A stage that there is not.
+
+    Source: arXiv:1801.04381.
+    """
+
+    conv_types = (nn.Conv2d,)
+    norm_types = (nn.GroupNorm, _BatchNorm)
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        widen_factor: float = 1.0,
+        out_indices: Sequence[int] = (7,),
+        conv_cfg: OptConfigType = None,
+        norm_cfg: ConfigType = dict(type='BN2d'),  # noqa: B006 (built, never written to)
+        act_cfg: ConfigType = dict(type='ReLU6', inplace=True),  # noqa: B006
+        with_cp: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pretrained, **kwargs)
+        if not set(out_indices) <= set(range(8)) or self.frozen_stages not in range(-1, 9):
+            raise ValueError(
+                f'out_indices={tuple(out_indices)} must be within 0 to 7, '
+                f'frozen_stages={self.frozen_stages} within -1 to 8'
+            )
+        self.out_indices = tuple(out_indices)
+        layers = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        wide = make_divisible(32 * widen_factor)
+        self.conv1 = ConvModule(3, wide, 3, 2, 1, act_cfg=act_cfg, **layers)
+        for i, (expand_ratio, channels, count, stride) in enumerate(STAGES):
+            out = make_divisible(channels * widen_factor)
+            blocks = []
+            for j in range(count):
+                blocks.append(
+                    InvertedResidual(
+                        wide, out, 1 if j else stride, expand_ratio, act_cfg, with_cp, **layers
+                    )
+                )
+                wide = out
+            self.add_module(f'layer{i + 1}', nn.Sequential(*blocks))
+        self.conv2 = ConvModule(
+            wide, int(1280 * max(widen_factor, 1.0)), 1, act_cfg=act_cfg, **layers
+        )
+        self.res_layers = [*(f'layer{i + 1}' for i in range(len(STAGES))), 'conv2']
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(N*T, 3, H, W) -> (N*T, C', H', W'), or one such for each of `out_indices`."""
+        return self.collect(self.conv1(x), self.out_indices)
+
+
+@MODELS.register_module()
+class MobileNetV2TSM(MobileNetV2):
+    """MobileNetV2 with a temporal shift in each block that has a shortcut.
+
+    Args:
+        num_segments: Frames T of a video.
+        is_shift: Whether to shift at all.
+        shift_div: Channels over those that move each way.
+        pretrained2d: Whether `pretrained` is of `MobileNetV2`.
+        kwargs: Further arguments of `MobileNetV2`.
+    """
+
+    def __init__(
+        self,
+        num_segments: int = 8,
+        is_shift: bool = True,
+        shift_div: int = 8,
+        pretrained2d: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.pretrained2d = pretrained2d
+        self.num_segments = num_segments
+        for module in list(self.modules()) if is_shift else ():
+            if not isinstance(module, InvertedResidual) or not module.use_res_connect:
+                continue
+            if len(module.conv) == 3:
+                module.conv[0] = TemporalShift(module.conv[0], num_segments, shift_div)

@@ -1,0 +1,259 @@
+"""ResNet on frames, and C2D, which is the same with a pooling over time.
+
+Shapes: N videos of T frames; frames (N*T, C, H, W), clips (N, C, T, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmaction.models.common.cnn import CNNBackbone
+from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
+from mmaction.registry import MODELS
+from mmaction.utils import ConfigType, OptConfigType
+
+
+def to_frames(x: Tensor) -> Tensor:
+    """(N, C, T, H, W) -> (N*T, C, H, W)."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def to_clips(x: Tensor, frames: int) -> Tensor:
+    """(N*T, C, H, W) -> (N, C, T, H, W) of T = `frames`."""
+    return x.unflatten(0, (-1, frames)).transpose(1, 2)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions."""
+
+    expansion = 1
+
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        dilation: int = 1,
+        downsample: nn.Module | None = None,
+        style: str = 'pytorch',
+        with_cp: bool = False,
+        act_cfg: ConfigType = dict(type='ReLU'),  # noqa: B006 (built, never written to)
+        **layers: Any,
+    ) -> None:
+        super().__init__(with_cp)
+        self.conv1 = ConvModule(
+            inplanes, planes, 3, stride, dilation, dilation, bias=False, act_cfg=act_cfg, **layers
+        )
+        self.conv2 = ConvModule(planes, planes, 3, 1, 1, bias=False, act_cfg=None, **layers)
+        self.relu = build_activation(act_cfg)
+        self.downsample = downsample
+
+    def branch(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> (N*T, C', H', W')."""
+        return self.conv2(self.conv1(x))
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, 3x3 and 1x1 convolutions; `style` says which of the first two has the stride."""
+
+    expansion = 4
+
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        stride: int = 1,
+        dilation: int = 1,
+        downsample: nn.Module | None = None,
+        style: str = 'pytorch',
+        with_cp: bool = False,
+        act_cfg: ConfigType = dict(type='ReLU'),  # noqa: B006 (built, never written to)
+        **layers: Any,
+    ) -> None:
+        super().__init__(with_cp)
+        stride1, stride2 = (1, stride) if style == 'pytorch' else (stride, 1)
+        layers['bias'] = False
+        self.conv1 = ConvModule(inplanes, planes, 1, stride1, act_cfg=act_cfg, **layers)
+        self.conv2 = ConvModule(
+            planes, planes, 3, stride2, dilation, dilation, act_cfg=act_cfg, **layers
+        )
+        self.conv3 = ConvModule(planes, planes * self.expansion, 1, act_cfg=None, **layers)
+        self.relu = build_activation(act_cfg)
+        self.downsample = downsample
+
+    def branch(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> (N*T, C', H', W')."""
+        return self.conv3(self.conv2(self.conv1(x)))
+
+
+DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+
+@MODELS.register_module()
+class ResNet(CNNBackbone):
+    """ResNet, frame by frame.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        pretrained: As in `CNNBackbone`.
+        torchvision_pretrain: Whether these weights have torchvision's names.
+        in_channels: Channels of a frame (5 optical flow fields: 10).
+        num_stages: Stages to build.
+        out_indices: Stages whose outputs are given.
+        strides: Stride of each stage.
+        dilations: Dilation of each stage.
+        style: 'pytorch': the 3x3 convolution of a bottleneck has its stride;
+            'caffe': the first 1x1.
+        conv_cfg: Config of the convolutions.
+        norm_cfg: Config of the norms.
+        act_cfg: Config of the activations.
+        partial_bn: Train only the first BatchNorm.
+        with_cp: Trade compute for memory, block by block.
+        kwargs: `frozen_stages`, `norm_eval` and `init_cfg` of `CNNBackbone`.
+
+    Raises:
+        ValueError: An unknown depth or style, or stages that do not agree.
+
+    Source: arXiv:1512.03385.
+    """
+
+    conv_types = (nn.Conv2d,)
+    norm_types = (nn.BatchNorm2d,)
+
+    def __init__(
+        self,
+        depth: int,
+        pretrained: str | None = None,
+        torchvision_pretrain: bool = True,
+        in_channels: int = 3,
+        num_stages: int = 4,
+        out_indices: Sequence[int] = (3,),
+        strides: Sequence[int] = (1, 2, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+        style: str = 'pytorch',
+        conv_cfg: OptConfigType = None,
+        norm_cfg: ConfigType = dict(type='BN2d'),  # noqa: B006 (built, never written to)
+        act_cfg: ConfigType = dict(type='ReLU', inplace=True),  # noqa: B006
+        partial_bn: bool = False,
+        with_cp: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pretrained, torchvision_pretrain, **kwargs)
+        check_stages(depth, DEPTHS, num_stages, out_indices, style, strides, dilations)
+        self.depth = depth
+        self.num_stages = num_stages
+        self.out_indices = tuple(out_indices)
+        self.partial_bn = partial_bn
+        layers = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        self.conv1 = ConvModule(in_channels, 64, 7, 2, 3, bias=False, act_cfg=act_cfg, **layers)
+        self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1)
+        block, counts = DEPTHS[depth]
+        wide = 64
+        self.res_layers = []
+        for i, count in enumerate(counts[:num_stages]):
+            planes, stride = 64 * 2**i, strides[i]
+            blocks: list[nn.Module] = []
+            for j in range(count):
+                downsample = None
+                if j == 0 and (stride != 1 or wide != planes * block.expansion):
+                    downsample = ConvModule(
+                        wide,
+                        planes * block.expansion,
+                        1,
+                        stride,
+                        bias=False,
+                        act_cfg=None,
+                        **layers,
+                    )
+                blocks.append(
+                    block(
+                        wide,
+                        planes,
+                        stride if j == 0 else 1,
+                        dilations[i],
+                        downsample,
+                        style,
+                        with_cp,
+                        act_cfg,
+                        **layers,
+                    )
+                )
+                wide = planes * block.expansion
+            self.res_layers.append(f'layer{i + 1}')
+            self.add_module(self.res_layers[-1], nn.Sequential(*blocks))
+        self.feat_dim = wide
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(N*T, C, H, W) -> (N*T, C', H', W'), or one such for each of `out_indices`."""
+        return self.collect(self.maxpool(self.conv1(x)), self.out_indices)
+
+    def train(self, mode: bool = True) -> ResNet:
+        """Switch the mode; with `partial_bn`, only the first BatchNorm follows."""
+        super().train(mode)
+        if mode and self.partial_bn:
+            norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+            for module in norms[1:]:
+                module.eval()
+                module.requires_grad_(False)
+        return self
+
+
+def check_stages(
+    depth: int,
+    depths: Any,
+    num_stages: int,
+    out_indices: Sequence[int],
+    style: str,
+    *per_stage: Sequence[Any],
+) -> None:
+    """Hold the options of a ResNet against each other.
+
+    Raises:
+        ValueError: Naming the one that is wrong.
+    """
+    if depth not in depths:
+        raise ValueError(f'depth={depth} is none of {sorted(depths)}')
+    if style not in ('pytorch', 'caffe'):
+        raise ValueError(f"style={style!r} is neither 'pytorch' nor 'caffe'")
+    if not 1 <= num_stages <= 4 or max(out_indices) >= num_stages:
+        raise ValueError(f'num_stages={num_stages} does not go with out_indices={out_indices}')
+    for values in per_stage:
+        if len(values) != num_stages:
+            raise ValueError(f'{tuple(values)} must have one value for each of {num_stages} stages')
+
+
+@MODELS.register_module()
+class C2D(ResNet):
+    """ResNet on clips, frame by frame, that pools over pairs of frames after its first stage.
+
+    Takes the arguments of `ResNet`.
+
+    Source: arXiv:1711.07971, as published in its authors' code.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.maxpool = nn.MaxPool2d(3, 2)
+        self.pool2 = nn.MaxPool3d((2, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(N, C, T, H, W) -> (N, C', T', H', W'), or one such for each of `out_indices`."""
+        batch = len(x)
+        x = self.maxpool(self.conv1(to_frames(x)))
+        outs = []
+        for i, stage in enumerate(self.stages()):
+            x = stage(x)
+            if i == 0:
+                x = to_frames(self.pool2(to_clips(x, len(x) // batch)))
+            if i in self.out_indices:
+                outs.append(to_clips(x, len(x) // batch))
+        return outs[0] if len(outs) == 1 else tuple(outs)

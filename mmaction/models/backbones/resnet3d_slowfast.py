@@ -1,0 +1,218 @@
+"""SlowFast, and SlowOnly, which is its slow pathway alone.
+
+Shapes: clips (N, C, T, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule, kaiming_init
+from torch import Tensor, nn
+
+from mmaction.models.common.layers import ConvModule
+from mmaction.models.common.pretrained import load_pretrained
+from mmaction.registry import MODELS
+from mmaction.utils import ConfigType, OptConfigType
+
+from .resnet3d import ResNet3d
+
+
+@MODELS.register_module(name=['resnet3d', 'ResNet3dPathway'])
+class ResNet3dPathway(ResNet3d):
+    """A pathway of SlowFast, into which another may flow.
+
+    Args:
+        lateral: Whether another pathway flows into this one.
+        lateral_norm: Whether norm and activation follow the lateral convolutions.
+        speed_ratio: Frames of the other pathway over those of this one.
+        channel_ratio: Channels of this pathway over those of the other.
+        fusion_kernel: Length of the lateral convolutions along time.
+        lateral_infl: Factor of the channels in a lateral convolution.
+        lateral_activate: For each stage, whether the other pathway flows into it.
+        depth: As in `ResNet3d`, like `num_stages` and `base_channels`.
+        kwargs: Further arguments of `ResNet3d`.
+    """
+
+    pad_channels = True
+
+    def __init__(
+        self,
+        lateral: bool = False,
+        lateral_norm: bool = False,
+        speed_ratio: int = 8,
+        channel_ratio: int = 8,
+        fusion_kernel: int = 5,
+        lateral_infl: int = 2,
+        lateral_activate: Sequence[int] = (1, 1, 1, 1),
+        depth: int = 50,
+        num_stages: int = 4,
+        base_channels: int = 64,
+        **kwargs: Any,
+    ) -> None:
+        expansion = 1 if depth < 50 else 4
+        # channels of this pathway before each stage
+        wide = [base_channels, *(base_channels * 2**i * expansion for i in range(num_stages - 1))]
+        flows = [bool(lateral and lateral_activate[i]) for i in range(num_stages)]
+        super().__init__(
+            depth,
+            num_stages=num_stages,
+            base_channels=base_channels,
+            lateral_channels=[
+                c * lateral_infl // channel_ratio * flow
+                for c, flow in zip(wide, flows, strict=True)
+            ],
+            **kwargs,
+        )
+        self.lateral = lateral
+        self.laterals = {
+            i: f'{"conv1" if i == 0 else f"layer{i}"}_lateral'
+            for i, flow in enumerate(flows)
+            if flow
+        }
+        layers = dict(
+            conv_cfg=kwargs.get('conv_cfg') or dict(type='Conv3d'),
+            norm_cfg=(kwargs.get('norm_cfg') or dict(type='BN3d')) if lateral_norm else None,
+            act_cfg=(kwargs.get('act_cfg') or dict(type='ReLU')) if lateral_norm else None,
+        )
+        for i, name in self.laterals.items():
+            lateral_conv = ConvModule(
+                wide[i] // channel_ratio,
+                wide[i] * lateral_infl // channel_ratio,
+                (fusion_kernel, 1, 1),
+                (speed_ratio, 1, 1),
+                ((fusion_kernel - 1) // 2, 0, 0),
+                bias=False,
+                **layers,
+            )
+            self.add_module(name, lateral_conv)
+
+    def fuse(self, x: Tensor, other: Tensor, stage: int) -> Tensor:
+        """This pathway's map before a stage, and the other's, where it flows in."""
+        if stage not in self.laterals:
+            return x
+        return torch.cat([x, getattr(self, self.laterals[stage])(other)], 1)
+
+    def frozen_modules(self) -> Iterator[nn.Module]:
+        """The modules that `frozen_stages` means, with what flows in after them."""
+        yield from super().frozen_modules()
+        for stage, name in self.laterals.items():
+            if 0 < stage <= self.frozen_stages:
+                yield getattr(self, name)
+
+    def init_weights(self) -> None:
+        """Load `pretrained`, or start from scratch; the lateral convolutions always do."""
+        super().init_weights()
+        for stage, name in self.laterals.items():
+            if stage:
+                kaiming_init(getattr(self, name).conv)
+
+
+@MODELS.register_module()
+class ResNet3dSlowOnly(ResNet3dPathway):
+    """The slow pathway alone: only the last stages have kernels along time.
+
+    Takes the arguments of `ResNet3dPathway`, with other defaults.
+
+    Raises:
+        ValueError: `lateral`, which it has not.
+
+    Source: arXiv:1812.03982.
+    """
+
+    def __init__(
+        self,
+        conv1_kernel: int | Sequence[int] = (1, 7, 7),
+        conv1_stride_t: int = 1,
+        pool1_stride_t: int = 1,
+        inflate: int | Sequence[int | Sequence[int]] = (0, 0, 1, 1),
+        with_pool2: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            conv1_kernel=conv1_kernel,
+            conv1_stride_t=conv1_stride_t,
+            pool1_stride_t=pool1_stride_t,
+            inflate=inflate,
+            with_pool2=with_pool2,
+            **kwargs,
+        )
+        if self.lateral:
+            raise ValueError('ResNet3dSlowOnly has one pathway: lateral must be False')
+
+
+_PATHWAY: dict[str, Any] = dict(type='resnet3d', depth=50, conv1_stride_t=1, pool1_stride_t=1)
+
+
+@MODELS.register_module()
+class ResNet3dSlowFast(BaseModule):
+    """Two pathways: few frames with many channels, many frames with few.
+
+    Args:
+        pretrained: Weights of the whole network that `init_weights` loads.
+        resample_rate: The slow pathway sees one of so many frames.
+        speed_ratio: Frames of the fast pathway over those of the slow one.
+        channel_ratio: Channels of the slow pathway over those of the fast one.
+        slow_pathway: Config of the slow pathway.
+        fast_pathway: Config of the fast pathway.
+        init_cfg: Another initialization, as in mmengine.
+
+    Source: arXiv:1812.03982.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        resample_rate: int = 8,
+        speed_ratio: int = 8,
+        channel_ratio: int = 8,
+        slow_pathway: ConfigType = dict(  # noqa: B006 (built, never written to)
+            _PATHWAY, lateral=True, conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1)
+        ),
+        fast_pathway: ConfigType = dict(  # noqa: B006
+            _PATHWAY, lateral=False, base_channels=8, conv1_kernel=(5, 7, 7)
+        ),
+        init_cfg: OptConfigType | list[Any] = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.pretrained = pretrained
+        self.resample_rate = resample_rate
+        self.speed_ratio = speed_ratio
+        slow = dict(slow_pathway)
+        if slow.get('lateral'):
+            slow.update(speed_ratio=speed_ratio, channel_ratio=channel_ratio)
+        self.slow_path = MODELS.build(slow)
+        self.fast_path = MODELS.build(dict(fast_pathway))
+
+    def init_weights(self) -> None:
+        """Load `pretrained`, or initialize each pathway as its config says.
+
+        Raises:
+            CheckpointError: The weights cannot be read or fetched, or are of another network.
+        """
+        if self.pretrained:
+            load_pretrained(self, self.pretrained)
+        else:
+            super().init_weights()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, T, H, W) -> maps of the slow and the fast pathway, (N, C', T', H', W') each."""
+        slow, fast = self.slow_path, self.fast_path
+        x_slow = _every(x, self.resample_rate)
+        x_fast = _every(x, self.resample_rate // self.speed_ratio)
+        x_slow = slow.maxpool(slow.conv1(x_slow))
+        x_fast = fast.maxpool(fast.conv1(x_fast))
+        for i, (slow_stage, fast_stage) in enumerate(
+            zip(slow.stages(), fast.stages(), strict=True)
+        ):
+            x_slow = slow_stage(slow.fuse(x_slow, x_fast, i))
+            x_fast = fast_stage(x_fast)
+        return x_slow, x_fast
+
+
+def _every(x: Tensor, rate: int) -> Tensor:
+    """One of `rate` frames of (N, C, T, H, W)."""
+    return F.interpolate(x, mode='nearest', scale_factor=(1.0 / rate, 1.0, 1.0))

@@ -1,0 +1,130 @@
+"""ResNet whose channels move along time by learned offsets (TIN).
+
+Shapes: N videos of T segments, one frame each; frames (N*T, C, H, W); the
+first F = C / shift_div channels move, in four groups.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmaction.registry import MODELS
+
+from .resnet_tsm import ResNetTSM, split_segments
+
+GROUPS = 2  # each goes forth and back, so the channels move in 2 * GROUPS groups
+
+
+def shift_groups(video: Tensor, offsets: Tensor) -> Tensor:
+    """Move groups of channels along time by fractions of a frame; zeros follow.
+
+    Args:
+        video: (N, T, F, H, W).
+        offsets: (N, G) frames that each of G groups of channels moves on.
+
+    Returns:
+        (N, T, F, H, W), a linear blend of the two nearest whole shifts.
+    """
+    frames = video.shape[1]
+    groups = video.unflatten(2, (offsets.shape[1], -1))  # (N, T, G, F/G, H, W)
+    whole = offsets.detach().floor()
+    part = offsets - whole
+    moved = torch.zeros_like(groups)
+    times = torch.arange(frames, device=video.device)
+    for shift, weight in ((whole, 1 - part), (whole + 1, part)):
+        source = times[:, None] - shift.long()[:, None]  # (N, T, G): the frame that arrives
+        inside = (source >= 0) & (source < frames)
+        index = source.clamp(0, frames - 1)[..., None, None, None].expand_as(groups)
+        share = (weight[:, None] * inside).to(video.dtype)  # (N, T, G)
+        moved = moved + groups.gather(1, index) * share[..., None, None, None]
+    return moved.flatten(2, 3)
+
+
+class OffsetNet(nn.Module):
+    """Offsets of the groups, within two frames either way; about 0.5 at the start."""
+
+    def __init__(self, in_channels: int, num_segments: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, 1, 3, padding=1)
+        self.fc1 = nn.Linear(num_segments, num_segments)
+        self.relu = nn.ReLU()
+        self.fc2 = nn.Linear(num_segments, GROUPS)
+        nn.init.constant_(self.fc2.bias, 0.5108)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, F, T) -> (N, GROUPS)."""
+        return 4 * (self.fc2(self.relu(self.fc1(self.conv(x).squeeze(1)))).sigmoid() - 0.5)
+
+
+class WeightNet(nn.Module):
+    """Weights between 0 and 2 of each frame and group."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, GROUPS, 3, padding=1)
+        nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, F, T) -> (N, T, GROUPS)."""
+        return 2 * self.conv(x).mT.sigmoid()
+
+
+class TemporalInterlace(nn.Module):
+    """Moves and weights the first channels by what these say themselves."""
+
+    def __init__(self, in_channels: int, num_segments: int = 3, shift_div: int = 1) -> None:
+        super().__init__()
+        self.num_segments = num_segments
+        self.fold = in_channels // shift_div
+        self.offset_net = OffsetNet(self.fold, num_segments)
+        self.weight_net = WeightNet(self.fold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> the same."""
+        video = split_segments(x, self.num_segments)[:, :, : self.fold]
+        pooled = video.mean((3, 4)).mT  # (N, F, T)
+        offset = self.offset_net(pooled)
+        moved = shift_groups(video, torch.cat([offset, -offset], 1))
+        weight = self.weight_net(pooled).repeat(1, 1, 2)  # (N, T, 2 * GROUPS)
+        weight = weight.repeat_interleave(self.fold // (2 * GROUPS), 2)  # (N, T, F)
+        moved = (moved * weight[..., None, None]).flatten(0, 1)
+        return torch.cat([moved, x[:, self.fold :]], 1)
+
+
+class CombineNet(nn.Module):
+    """One module after another, under the names of published checkpoints."""
+
+    def __init__(self, net1: nn.Module, net2: nn.Module) -> None:
+        super().__init__()
+        self.net1 = net1
+        self.net2 = net2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Both."""
+        return self.net2(self.net1(x))
+
+
+@MODELS.register_module()
+class ResNetTIN(ResNetTSM):
+    """ResNet with temporal interlacing before the first convolution of each block.
+
+    Args:
+        depth: As in `ResNet`.
+        is_tin: Whether to interlace at all.
+        kwargs: Further arguments of `ResNetTSM`.
+
+    Source: arXiv:2001.06499.
+    """
+
+    def __init__(self, depth: int, is_tin: bool = True, **kwargs: Any) -> None:
+        super().__init__(depth, is_shift=is_tin, **kwargs)
+
+    def _insert_temporal(self) -> None:
+        for blocks in self.stages():
+            for block in blocks:
+                conv = block.conv1.conv
+                interlace = TemporalInterlace(conv.in_channels, self.num_segments, self.shift_div)
+                block.conv1.conv = CombineNet(interlace, conv)

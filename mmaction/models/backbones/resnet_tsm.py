@@ -1,0 +1,166 @@
+"""ResNet whose frames exchange channels (TSM), with pooling over time and non-local blocks.
+
+Shapes: N videos of T segments, one frame each; frames (N*T, C, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmaction.models.common.non_local import NonLocal3d
+from mmaction.registry import MODELS
+from mmaction.utils import OptConfigType
+
+from .resnet import ResNet, to_clips, to_frames
+
+
+def split_segments(x: Tensor, segments: int) -> Tensor:
+    """(N*T, C, H, W) -> (N, T, C, H, W) of T = `segments`.
+
+    Raises:
+        ValueError: The frames are no multiple of `segments`.
+    """
+    if len(x) % segments:
+        raise ValueError(
+            f'{len(x)} frames are no multiple of num_segments={segments}: num_clips of '
+            'SampleFrames must be num_segments of backbone and head'
+        )
+    return x.unflatten(0, (-1, segments))
+
+
+def temporal_shift(x: Tensor, segments: int, shift_div: int = 8) -> Tensor:
+    """Move a share of the channels one frame back and as many one frame on; zeros follow.
+
+    Args:
+        x: (N*T, C, H, W).
+        segments: T.
+        shift_div: C over the channels that move each way.
+
+    Source: arXiv:1811.08383.
+    """
+    video = split_segments(x, segments)
+    fold = video.shape[2] // shift_div
+    space = (0, 0) * 3
+    back = F.pad(video[:, 1:, :fold], (*space, 0, 1))
+    on = F.pad(video[:, :-1, fold : 2 * fold], (*space, 1, 0))
+    return torch.cat([back, on, video[:, :, 2 * fold :]], 2).flatten(0, 1)
+
+
+class TemporalShift(nn.Module):
+    """A module on shifted frames."""
+
+    def __init__(self, net: nn.Module, num_segments: int = 3, shift_div: int = 8) -> None:
+        super().__init__()
+        self.net = net
+        self.num_segments = num_segments
+        self.shift_div = shift_div
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> what the module gives."""
+        return self.net(temporal_shift(x, self.num_segments, self.shift_div))
+
+
+class TemporalPool(nn.Module):
+    """A module on half as many frames, the maxima of their neighborhoods."""
+
+    def __init__(self, net: nn.Module, num_segments: int) -> None:
+        super().__init__()
+        self.net = net
+        self.num_segments = num_segments
+        self.pool = nn.MaxPool3d((3, 1, 1), (2, 1, 1), (1, 0, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> what the module gives for (N*T/2, C, H, W)."""
+        return self.net(to_frames(self.pool(to_clips(x, self.num_segments))))
+
+
+class NonLocalWrapper(nn.Module):
+    """A residual block and a non-local block over all frames of a video after it."""
+
+    def __init__(self, block: Any, num_segments: int, non_local_cfg: dict[str, Any]) -> None:
+        super().__init__()
+        self.block = block
+        last = block.conv3 if hasattr(block, 'conv3') else block.conv2
+        self.non_local_block = NonLocal3d(last.norm.num_features, **non_local_cfg)
+        self.num_segments = num_segments
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> (N*T, C', H', W')."""
+        return to_frames(self.non_local_block(to_clips(self.block(x), self.num_segments)))
+
+
+@MODELS.register_module()
+class ResNetTSM(ResNet):
+    """ResNet with a temporal shift before convolutions.
+
+    Args:
+        depth: As in `ResNet`.
+        num_segments: Frames T of a video.
+        is_shift: Whether to shift at all.
+        non_local: For each stage, for each block, whether a non-local block follows.
+        non_local_cfg: Arguments of `NonLocal3d`; without any, there is none.
+        shift_div: Channels over those that move each way.
+        shift_place: 'blockres': shift before a block's first convolution, past which
+            the shortcut carries the unshifted frames (in the deepest networks, of
+            every second block); 'block': before the block.
+        temporal_pool: Halve the frames before the second stage.
+        pretrained2d: Whether `pretrained` is of an image model in torchvision's names.
+        kwargs: Further arguments of `ResNet`.
+
+    Raises:
+        ValueError: Another `shift_place`, or too few segments.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        num_segments: int = 8,
+        is_shift: bool = True,
+        non_local: Sequence[int | Sequence[int]] = (0, 0, 0, 0),
+        non_local_cfg: OptConfigType = None,
+        shift_div: int = 8,
+        shift_place: str = 'blockres',
+        temporal_pool: bool = False,
+        pretrained2d: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(depth, **kwargs)
+        if 'block' not in shift_place or num_segments // (2 if temporal_pool else 1) < 1:
+            raise ValueError(
+                f"shift_place={shift_place!r} must be 'blockres' or 'block', "
+                f'num_segments={num_segments} at least 1 (2 with temporal_pool)'
+            )
+        self.pretrained2d = pretrained2d
+        self.num_segments = num_segments
+        self.shift_div = shift_div
+        self.shift_place = shift_place
+        self.temporal_pool = temporal_pool
+        if is_shift:
+            self._insert_temporal()
+        if non_local_cfg:
+            self._insert_non_local(non_local, non_local_cfg)
+        if temporal_pool:
+            self.layer2: nn.Module = TemporalPool(self.layer2, num_segments)
+
+    def _insert_temporal(self) -> None:
+        """Wrap blocks or their first convolutions."""
+        every = 2 if self.num_stages > 2 and len(self.layer3) >= 23 else 1
+        for stage, blocks in enumerate(self.stages()):
+            segments = self.num_segments // (2 if self.temporal_pool and stage else 1)
+            for i, block in enumerate(blocks):
+                if self.shift_place == 'block':
+                    blocks[i] = TemporalShift(block, segments, self.shift_div)
+                elif i % every == 0:
+                    block.conv1.conv = TemporalShift(block.conv1.conv, segments, self.shift_div)
+
+    def _insert_non_local(self, flags: Sequence[int | Sequence[int]], cfg: dict[str, Any]) -> None:
+        for blocks, chosen in zip(self.stages(), flags, strict=True):
+            each = [chosen] * len(blocks) if isinstance(chosen, int) else chosen
+            for i, has_one in enumerate(each):
+                if has_one:
+                    blocks[i] = NonLocalWrapper(blocks[i], self.num_segments, cfg)

@@ -1,0 +1,125 @@
+"""ResNet with the temporal adaptive module (TANet).
+
+Shapes: N videos of T segments, one frame each; frames (N*T, C, H, W).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmaction.models.common.layers import ResidualBlock
+from mmaction.registry import MODELS
+from mmaction.utils import OptConfigType
+
+from .resnet import Bottleneck, ResNet
+from .resnet_tsm import split_segments
+
+
+class TAM(nn.Module):
+    """Filters each channel along time, with a kernel and a gate that depend on the video.
+
+    Args:
+        in_channels: Channels C.
+        num_segments: Frames T.
+        alpha: Width of the hidden layer that makes kernels, over T.
+        adaptive_kernel_size: Length K of these kernels.
+        beta: C over the width of the layer that makes gates.
+        conv1d_kernel_size: Length of its convolution.
+        adaptive_convolution_stride: Stride along time.
+        adaptive_convolution_padding: Padding along time.
+        init_std: No effect; accepted since published configs may have it.
+
+    Source: arXiv:2005.06803.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_segments: int,
+        alpha: int = 2,
+        adaptive_kernel_size: int = 3,
+        beta: int = 4,
+        conv1d_kernel_size: int = 3,
+        adaptive_convolution_stride: int = 1,
+        adaptive_convolution_padding: int = 1,
+        init_std: float = 0.001,
+    ) -> None:
+        super().__init__()
+        self.num_segments = num_segments
+        self.stride = (adaptive_convolution_stride, 1)
+        self.padding = (adaptive_convolution_padding, 0)
+        self.G = nn.Sequential(
+            nn.Linear(num_segments, num_segments * alpha, bias=False),
+            nn.BatchNorm1d(num_segments * alpha),
+            nn.ReLU(inplace=True),
+            nn.Linear(num_segments * alpha, adaptive_kernel_size, bias=False),
+            nn.Softmax(-1),
+        )
+        half = conv1d_kernel_size // 2
+        self.L = nn.Sequential(
+            nn.Conv1d(in_channels, in_channels // beta, conv1d_kernel_size, 1, half, bias=False),
+            nn.BatchNorm1d(in_channels // beta),
+            nn.ReLU(inplace=True),
+            nn.Conv1d(in_channels // beta, in_channels, 1, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> the same."""
+        video = split_segments(x, self.num_segments).transpose(1, 2)  # (N, C, T, H, W)
+        pooled = video.mean((3, 4))  # (N, C, T)
+        kernels = self.G(pooled.flatten(0, 1))[:, None, :, None]  # (N*C, 1, K, 1)
+        gated = video * self.L(pooled)[..., None, None]
+        # every channel of every video is a group with a kernel of its own
+        grouped = gated.flatten(3).flatten(0, 1)[None]  # (1, N*C, T, H*W)
+        out = F.conv2d(grouped, kernels, None, self.stride, self.padding, groups=len(kernels))
+        return out.view_as(video).transpose(1, 2).flatten(0, 1)
+
+
+class TABlock(ResidualBlock):
+    """A bottleneck with a TAM after its first convolution."""
+
+    def __init__(self, block: Bottleneck, num_segments: int, tam_cfg: dict[str, Any]) -> None:
+        super().__init__(block.with_cp)
+        self.block = block
+        self.tam = TAM(block.conv1.conv.out_channels, num_segments, **tam_cfg)
+
+    def _sum(self, x: Tensor) -> Tensor:
+        block = self.block
+        shortcut = x if block.downsample is None else block.downsample(x)
+        return block.conv3(block.conv2(self.tam(block.conv1(x)))) + shortcut
+
+    def relu(self, x: Tensor) -> Tensor:
+        """The activation of the bottleneck."""
+        return self.block.relu(x)
+
+
+@MODELS.register_module()
+class TANet(ResNet):
+    """ResNet with a TAM in each bottleneck.
+
+    Args:
+        depth: 50, 101 or 152.
+        num_segments: Frames T of a video, at least 3.
+        tam_cfg: Further arguments of `TAM`.
+        kwargs: Further arguments of `ResNet`.
+
+    Raises:
+        ValueError: Another depth, or fewer frames.
+    """
+
+    def __init__(
+        self, depth: int, num_segments: int, tam_cfg: OptConfigType = None, **kwargs: Any
+    ) -> None:
+        super().__init__(depth, **kwargs)
+        if num_segments < 3 or depth < 50:
+            raise ValueError(
+                f'TANet takes num_segments >= 3 and depth >= 50, not {num_segments} and {depth}'
+            )
+        self.num_segments = num_segments
+        for blocks in self.stages():
+            for i, block in enumerate(blocks):
+                blocks[i] = TABlock(block, num_segments, tam_cfg or {})

@@ -1,0 +1,178 @@
+"""X3D: a small network, grown along one axis at a time.
+
+Shapes: clips (N, C, T, H, W).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from mmaction.models.common.cnn import CNNBackbone
+from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
+from mmaction.registry import MODELS
+from mmaction.utils import ConfigType
+
+from .mobilenet_v2 import make_divisible
+
+
+class SEModule(nn.Module):
+    """Squeeze and excitation: a gate for each channel, from all of them (arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, reduction: float) -> None:
+        super().__init__()
+        within = make_divisible(channels * reduction)
+        self.avg_pool = nn.AdaptiveAvgPool3d(1)
+        self.fc1 = nn.Conv3d(channels, within, 1)
+        self.relu = nn.ReLU()
+        self.fc2 = nn.Conv3d(within, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, H, W) -> the same."""
+        return x * self.fc2(self.relu(self.fc1(self.avg_pool(x)))).sigmoid()
+
+
+class BlockX3D(ResidualBlock):
+    """1x1x1 to more channels, 3x3x3 in each of them (with a gate), 1x1x1 back."""
+
+    def __init__(
+        self,
+        inplanes: int,
+        planes: int,
+        outplanes: int,
+        spatial_stride: int,
+        downsample: nn.Module | None,
+        se_ratio: float | None,
+        with_cp: bool,
+        act_cfg: ConfigType,
+        **layers: Any,
+    ) -> None:
+        super().__init__(with_cp)
+        layers['bias'] = False
+        stride = (1, spatial_stride, spatial_stride)
+        # before conv1, as in published checkpoints
+        self.downsample = downsample
+        self.conv1 = ConvModule(inplanes, planes, 1, act_cfg=act_cfg, **layers)
+        self.conv2 = ConvModule(planes, planes, 3, stride, 1, groups=planes, act_cfg=None, **layers)
+        self.swish = nn.SiLU()
+        self.conv3 = ConvModule(planes, outplanes, 1, act_cfg=None, **layers)
+        self.se_module: nn.Module = nn.Identity()
+        if se_ratio is not None:
+            self.se_module = SEModule(planes, se_ratio)
+        self.relu = build_activation(act_cfg)
+
+    def branch(self, x: Tensor) -> Tensor:
+        """(N, C, T, H, W) -> (N, C', T, H', W')."""
+        return self.conv3(self.swish(self.se_module(self.conv2(self.conv1(x)))))
+
+
+@MODELS.register_module()
+class X3D(CNNBackbone):
+    """X3D.
+
+    Args:
+        gamma_w: Factor of the widths.
+        gamma_b: Channels within a bottleneck over those around it.
+        gamma_d: Factor of the depths.
+        pretrained: Weights of this network that `init_weights` loads.
+        in_channels: Channels of a frame.
+        num_stages: Stages to build.
+        spatial_strides: Stride in space of each stage.
+        se_style: 'half': every second block has a gate; 'all': each.
+        se_ratio: Width of the gate's hidden layer over the channels; None: no gates.
+        use_swish: No effect; accepted since published configs may have it.
+        conv_cfg: Config of the convolutions.
+        norm_cfg: Config of the norms.
+        act_cfg: Config of the activations, but those within blocks, which are Swish.
+        with_cp: Trade compute for memory, block by block.
+        zero_init_residual: Start each residual block as the identity.
+        kwargs: `frozen_stages`, `norm_eval` and `init_cfg` of `CNNBackbone`.
+
+    Raises:
+        ValueError: Another `se_style`, or strides that do not go with the stages.
+
+    Source: arXiv:2004.04730.
+    """
+
+    stem_names = ('conv1_s', 'conv1_t')
+
+    def __init__(
+        self,
+        gamma_w: float = 1.0,
+        gamma_b: float = 1.0,
+        gamma_d: float = 1.0,
+        pretrained: str | None = None,
+        in_channels: int = 3,
+        num_stages: int = 4,
+        spatial_strides: Sequence[int] = (2, 2, 2, 2),
+        se_style: str = 'half',
+        se_ratio: float | None = 1 / 16,
+        use_swish: bool = True,
+        conv_cfg: ConfigType = dict(type='Conv3d'),  # noqa: B006 (built, never written to)
+        norm_cfg: ConfigType = dict(type='BN3d'),  # noqa: B006
+        act_cfg: ConfigType = dict(type='ReLU', inplace=True),  # noqa: B006
+        with_cp: bool = False,
+        zero_init_residual: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(pretrained, False, zero_init_residual=zero_init_residual, **kwargs)
+        if se_style not in ('half', 'all') or not 1 <= num_stages == len(spatial_strides) <= 4:
+            raise ValueError(
+                f"se_style={se_style!r} must be 'half' or 'all', and spatial_strides="
+                f'{tuple(spatial_strides)} must have num_stages={num_stages} values, 4 at most'
+            )
+        layers = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        base = make_divisible(24 * (gamma_w or 1))
+        self.conv1_s = ConvModule(
+            in_channels,
+            base,
+            (1, 3, 3),
+            (1, 2, 2),
+            (0, 1, 1),
+            bias=False,
+            conv_cfg=conv_cfg,
+            act_cfg=None,
+        )
+        self.conv1_t = ConvModule(
+            base, base, (5, 1, 1), 1, (2, 0, 0), groups=base, bias=False, act_cfg=act_cfg, **layers
+        )
+        self.res_layers = []
+        wide = base
+        for i, count in enumerate((1, 2, 5, 3)[:num_stages]):
+            out, stride = base * 2**i, spatial_strides[i]
+            blocks = []
+            for j in range(math.ceil(count * (gamma_d or 1))):
+                downsample = None
+                if j == 0 and (stride != 1 or wide != out):
+                    downsample = ConvModule(
+                        wide, out, 1, (1, stride, stride), bias=False, act_cfg=None, **layers
+                    )
+                gate = se_ratio if se_style == 'all' or j % 2 == 0 else None
+                blocks.append(
+                    BlockX3D(
+                        wide,
+                        int(out * gamma_b),
+                        out,
+                        1 if j else stride,
+                        downsample,
+                        gate,
+                        with_cp,
+                        act_cfg,
+                        **layers,
+                    )
+                )
+                wide = out
+            self.res_layers.append(f'layer{i + 1}')
+            self.add_module(self.res_layers[-1], nn.Sequential(*blocks))
+        self.feat_dim = int(wide * gamma_b)
+        self.conv5 = ConvModule(wide, self.feat_dim, 1, bias=False, act_cfg=act_cfg, **layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, H, W) -> (N, C', T, H', W')."""
+        x = self.conv1_t(self.conv1_s(x))
+        for stage in self.stages():
+            x = stage(x)
+        return self.conv5(x)

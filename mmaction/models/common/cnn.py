@@ -1,0 +1,175 @@
+"""What the convolutional backbones share: freezing, initialization, pretrained weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule, constant_init, kaiming_init
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmaction.models.common.pretrained import load_pretrained
+from mmaction.utils import OptConfigType
+
+# What wraps a layer of the plain ResNet: temporal shift, non-local block, TAM, interlacing.
+_WRAPPERS = re.compile(r'\.(net|net2|block)(?=\.)')
+
+
+class CNNBackbone(BaseModule):
+    """Base of the convolutional backbones.
+
+    Subclasses name the modules before the first stage in `stem_names` and the
+    stages in `res_layers`.
+
+    Args:
+        pretrained: Weights that `init_weights` loads: a path, an address
+            (`https://`, `torchvision://`, `mmcls://`), or None.
+        pretrained2d: Whether these are of an image model, in torchvision's names.
+        frozen_stages: Stages, from the stem on, that are not trained; -1: none.
+        norm_eval: Keep the running statistics of BatchNorm as they are.
+        zero_init_residual: Start each residual block as the identity.
+        init_cfg: Another initialization, as in mmengine.
+    """
+
+    stem_names: tuple[str, ...] = ('conv1',)
+    # the types that training from scratch initializes
+    conv_types: tuple[type[nn.Module], ...] = (nn.Conv3d,)
+    norm_types: tuple[type[nn.Module], ...] = (_BatchNorm,)
+    pad_channels = False
+    res_layers: list[str]
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        pretrained2d: bool = True,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        zero_init_residual: bool = False,
+        init_cfg: OptConfigType | list[Any] = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        if pretrained is not None and not isinstance(pretrained, str):
+            raise TypeError(f'pretrained={pretrained!r} must be a path, an address or None')
+        self.pretrained = pretrained
+        self.pretrained2d = pretrained2d
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.zero_init_residual = zero_init_residual
+
+    def stages(self) -> list[Any]:
+        """The stages, each a sequence of blocks."""
+        return [getattr(self, name) for name in self.res_layers]
+
+    def collect(self, x: Tensor, out_indices: tuple[int, ...]) -> Tensor | tuple[Tensor, ...]:
+        """Run the stages; the outputs of `out_indices`, or the one."""
+        outs = []
+        for i, stage in enumerate(self.stages()):
+            x = self.after_stage(stage(x), i)
+            if i in out_indices:
+                outs.append(x)
+        return outs[0] if len(outs) == 1 else tuple(outs)
+
+    def after_stage(self, x: Tensor, stage: int) -> Tensor:
+        """What follows a stage, such as a temporal pooling."""
+        return x
+
+    def frozen_modules(self) -> Iterator[nn.Module]:
+        """The modules that `frozen_stages` means."""
+        if self.frozen_stages >= 0:
+            yield from (getattr(self, name) for name in self.stem_names)
+            yield from self.stages()[: self.frozen_stages]
+
+    def train(self, mode: bool = True) -> CNNBackbone:
+        """Switch the mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        for module in self.frozen_modules():
+            module.eval()
+            module.requires_grad_(False)
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Load `pretrained`, or start from scratch.
+
+        Raises:
+            CheckpointError: The weights cannot be read or fetched, or are of another network.
+        """
+        if self.pretrained:
+            self.load_pretrained(self.pretrained)
+        elif self.init_cfg:
+            super().init_weights()
+        else:
+            self.init_from_scratch()
+
+    def init_from_scratch(self) -> None:
+        """Kaiming convolutions, BatchNorm with weight 1 (0 at the end of a residual block)."""
+        for module in self.modules():
+            if isinstance(module, self.conv_types):
+                kaiming_init(module)
+            elif isinstance(module, self.norm_types):
+                constant_init(module, 1)
+        if self.zero_init_residual:
+            for block in (block for stage in self.stages() for block in stage):
+                last = block.conv3 if hasattr(block, 'conv3') else block.conv2
+                constant_init(last.norm, 0)
+
+    def load_pretrained(self, source: str) -> None:
+        """Load the weights of an image model, inflated if need be, or of this network."""
+        load_pretrained(self, source, self._from_2d if self.pretrained2d else None)
+
+    def _from_2d(self, state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        return fit_2d(torchvision_names(state), model.state_dict(), self.pad_channels)
+
+
+def torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names of torchvision's ResNet -> names of these networks.
+
+    `layer1.0.conv2.weight` -> `layer1.0.conv2.conv.weight`, `layer1.0.bn2.bias` ->
+    `layer1.0.conv2.bn.bias`, `layer1.0.downsample.0.weight` -> `layer1.0.downsample.conv.weight`;
+    the classifier is left out, and names that have these forms already stay.
+    """
+    renamed = {}
+    for name, value in state.items():
+        name = re.sub(r'(^|\.)bn(\d)\.', r'\1conv\2.bn.', name)
+        name = re.sub(r'(^|\.)conv(\d)\.(weight|bias)$', r'\1conv\2.conv.\3', name)
+        name = name.replace('.downsample.0.', '.downsample.conv.')
+        name = name.replace('.downsample.1.', '.downsample.bn.')
+        if not name.startswith(('fc.', 'cls_head.')):
+            renamed[name] = value
+    return renamed
+
+
+def fit_2d(
+    state: Mapping[str, Tensor], own: Mapping[str, Tensor], pad_channels: bool = False
+) -> dict[str, Tensor]:
+    """The weights of a plain image model, under the names and in the shapes of a video model.
+
+    A kernel is repeated along time and divided by its length (arXiv:1705.07750).
+
+    Args:
+        state: Weights of the image model.
+        own: State dict of the video model, whose names may have wrappers
+            (`layer1.0.conv1.conv.net.weight`).
+        pad_channels: Whether channels that the image model has not start at zero,
+            as those that come in from another pathway do.
+    """
+    fitted = {}
+    for name, target in own.items():
+        value = state.get(_WRAPPERS.sub('', name))
+        if value is None:
+            continue
+        if target.ndim == 5 and value.ndim == 4:
+            value = value[:, :, None].expand(-1, -1, target.shape[2], -1, -1) / target.shape[2]
+            missing = target.shape[1] - value.shape[1]
+            if pad_channels and missing > 0:
+                value = torch.cat(
+                    [value, value.new_zeros(len(value), missing, *value.shape[2:])], 1
+                )
+        fitted[name] = value
+    return fitted

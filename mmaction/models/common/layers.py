@@ -1,0 +1,257 @@
+"""Convolution, norm and activation layers under the names that mmaction2's configs use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import constant_init, kaiming_init
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.modules.utils import _triple
+from torch.utils.checkpoint import checkpoint
+
+from mmaction.registry import MODELS
+from mmaction.utils import ConfigType, OptConfigType
+
+Size = int | tuple[int, ...]
+
+
+class SyncBatchNorm(nn.SyncBatchNorm):
+    """PyTorch's, which trains on CPUs too: there the runner makes it that of all processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, ...) -> the same."""
+        return super().forward(x) if x.is_cuda else _BatchNorm.forward(self, x)
+
+
+_LAYERS: dict[str, type[nn.Module]] = {
+    'Conv': nn.Conv2d,
+    **{f'Conv{n}d': getattr(nn, f'Conv{n}d') for n in (1, 2, 3)},
+    'BN': nn.BatchNorm2d,
+    **{f'BN{n}d': getattr(nn, f'BatchNorm{n}d') for n in (1, 2, 3)},
+    'IN': nn.InstanceNorm2d,
+    **{f'IN{n}d': getattr(nn, f'InstanceNorm{n}d') for n in (1, 2, 3)},
+    'SyncBN': SyncBatchNorm,
+    'GN': nn.GroupNorm,
+    'LN': nn.LayerNorm,
+    'Swish': nn.SiLU,
+    'HSwish': nn.Hardswish,
+    **{
+        name: getattr(nn, name)
+        for name in ('ReLU', 'ReLU6', 'LeakyReLU', 'PReLU', 'RReLU', 'ELU', 'SiLU', 'GELU')
+    },
+    'Sigmoid': nn.Sigmoid,
+    'Tanh': nn.Tanh,
+}
+for _name, _layer in _LAYERS.items():
+    MODELS.register_module(name=_name, module=_layer)
+
+_ABBREVIATIONS = {_InstanceNorm: 'in', _BatchNorm: 'bn', nn.GroupNorm: 'gn', nn.LayerNorm: 'ln'}
+_HAVE_INPLACE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.RReLU, nn.ELU, nn.SiLU, nn.Hardswish)
+
+
+def _layer_class(cfg: ConfigType) -> tuple[Any, dict[str, Any]]:
+    """The class that a config names, and the other keys."""
+    options = dict(cfg)
+    kind = options.pop('type')
+    found = MODELS.get(kind) if isinstance(kind, str) else kind
+    if found is None:
+        raise ValueError(f'no layer {kind!r} is registered; known are {", ".join(_LAYERS)}')
+    return found, options
+
+
+def build_norm_layer(cfg: ConfigType, channels: int) -> tuple[str, nn.Module]:
+    """A norm layer and the attribute that mmaction2 keeps it under ('bn', 'gn', 'ln', ...).
+
+    Args:
+        cfg: `type`, `requires_grad` (default True), and arguments of the layer.
+        channels: Channels that come in.
+
+    Raises:
+        ValueError: No such layer.
+    """
+    kind, options = _layer_class(cfg)
+    requires_grad = options.pop('requires_grad', True)
+    options.setdefault('eps', 1e-5)
+    if kind is nn.GroupNorm:
+        options['num_channels'] = channels
+        layer = kind(**options)
+    else:
+        layer = kind(channels, **options)
+    for parameter in layer.parameters():
+        parameter.requires_grad = requires_grad
+    names = [name for base, name in _ABBREVIATIONS.items() if issubclass(kind, base)]
+    return (names or ['bn' if 'batch' in kind.__name__.lower() else 'norm_layer'])[0], layer
+
+
+def build_activation(cfg: ConfigType, inplace: bool = True) -> nn.Module:
+    """An activation, in place where it can be and the config does not say otherwise."""
+    kind, options = _layer_class(cfg)
+    if issubclass(kind, _HAVE_INPLACE):
+        options.setdefault('inplace', inplace)
+    return kind(**options)
+
+
+class ConvModule(nn.Module):
+    """Convolution, then norm and activation where configs are given for them.
+
+    State-dict names: `conv.*` and `bn.*` (or what else the norm is called).
+
+    Args:
+        in_channels: Channels that come in.
+        out_channels: Channels that go out.
+        kernel_size: As in PyTorch's convolutions, like `stride`, `padding`,
+            `dilation` and `groups`.
+        bias: Whether the convolution has a bias; 'auto': if no norm follows.
+        conv_cfg: Config of the convolution; None is a 2-D one.
+        norm_cfg: Config of the norm.
+        act_cfg: Config of the activation.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool | str = 'auto',
+        conv_cfg: OptConfigType = None,
+        norm_cfg: OptConfigType = None,
+        act_cfg: OptConfigType = dict(type='ReLU'),  # noqa: B006 (built, never written to)
+    ) -> None:
+        super().__init__()
+        kind, options = _layer_class(conv_cfg or dict(type='Conv2d'))
+        self.conv = kind(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=norm_cfg is None if bias == 'auto' else bias,
+            **options,
+        )
+        self.norm_name = None
+        if norm_cfg is not None:
+            self.norm_name, norm = build_norm_layer(norm_cfg, out_channels)
+            self.add_module(self.norm_name, norm)
+        self.activate = None if act_cfg is None else build_activation(act_cfg)
+        self.init_weights()
+
+    @property
+    def norm(self) -> Any:
+        """The norm layer, or None."""
+        return getattr(self, self.norm_name) if self.norm_name else None
+
+    def init_weights(self) -> None:
+        """Kaiming weights, a norm that changes nothing."""
+        if hasattr(self.conv, 'init_weights'):
+            self.conv.init_weights()
+        else:
+            kaiming_init(self.conv)
+        if self.norm is not None:
+            constant_init(self.norm, 1, bias=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, ...) -> (N, C', ...)."""
+        x = self.conv(x)
+        if self.norm_name is not None:
+            x = self.norm(x)
+        return x if self.activate is None else self.activate(x)
+
+
+@MODELS.register_module()
+class Conv2plus1d(nn.Module):
+    """A 3-D convolution as one in space, norm and ReLU, and one in time.
+
+    Takes the arguments of `nn.Conv3d`. The channels between the two are so
+    many that the parameters stay those of the full 3-D convolution.
+
+    Source: arXiv:1711.11248, section 3.5.
+
+    Raises:
+        ValueError: Dilation or groups, which it has not.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        norm_cfg: ConfigType = dict(type='BN3d'),  # noqa: B006 (built, never written to)
+    ) -> None:
+        super().__init__()
+        if _triple(dilation) != (1, 1, 1) or groups != 1:
+            raise ValueError(f'Conv2plus1d has no dilation ({dilation}) and no groups ({groups})')
+        (kt, kh, kw), (st, sh, sw) = _triple(kernel_size), _triple(stride)
+        pt, ph, pw = _triple(padding)
+        # the temporal kernel counts as 3 here, whatever it is
+        area = in_channels * kh * kw
+        between = int(3 * area * out_channels / (area + 3 * out_channels))
+        self.conv_s = nn.Conv3d(
+            in_channels, between, (1, kh, kw), (1, sh, sw), (0, ph, pw), bias=bias
+        )
+        self.bn_s = build_norm_layer(norm_cfg, between)[1]
+        self.relu = nn.ReLU(inplace=True)
+        self.conv_t = nn.Conv3d(
+            between, out_channels, (kt, 1, 1), (st, 1, 1), (pt, 0, 0), bias=bias
+        )
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Kaiming weights, a norm that changes nothing."""
+        kaiming_init(self.conv_s)
+        kaiming_init(self.conv_t)
+        constant_init(self.bn_s, 1, bias=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, T, H, W) -> (N, C', T', H', W')."""
+        return self.conv_t(self.relu(self.bn_s(self.conv_s(x))))
+
+
+class ResidualBlock(nn.Module):
+    """What residual blocks share: branch plus shortcut, activation, non-local block.
+
+    Subclasses add a `relu` and, in their place in the state dict, a `downsample`
+    and a `non_local_block` where they have one.
+
+    Args:
+        with_cp: Compute the activations within again in the backward pass, for
+            less memory.
+    """
+
+    relu: nn.Module
+
+    def __init__(self, with_cp: bool = False) -> None:
+        super().__init__()
+        self.downsample: nn.Module | None = None
+        self.non_local_block: nn.Module | None = None
+        self.with_cp = with_cp
+
+    def branch(self, x: Tensor) -> Tensor:
+        """The convolutions."""
+        raise NotImplementedError
+
+    def _sum(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.branch(x) + shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, ...) -> (N, C', ...)."""
+        if self.with_cp and x.requires_grad and torch.is_grad_enabled():
+            out = checkpoint(self._sum, x, use_reentrant=False)
+        else:
+            out = self._sum(x)
+        out = self.relu(out)
+        return out if self.non_local_block is None else self.non_local_block(out)

@@ -1,0 +1,37 @@
+"""The head of SlowFast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmaction.registry import MODELS
+
+from .i3d_head import I3DHead
+
+
+@MODELS.register_module()
+class SlowFastHead(I3DHead):
+    """`I3DHead` on the pooled maps of both pathways, the fast one's channels first.
+
+    Args:
+        num_classes: Number of classes.
+        in_channels: Channels of both pathways together.
+        dropout_ratio: Dropout before the classifier.
+        kwargs: Further arguments of `I3DHead`.
+
+    Source: arXiv:1812.03982.
+    """
+
+    def __init__(
+        self, num_classes: int, in_channels: int, dropout_ratio: float = 0.8, **kwargs: Any
+    ) -> None:
+        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
+
+    def forward(self, x: tuple[Tensor, Tensor], **kwargs: Any) -> Tensor:
+        """Slow (N, C, T, H, W) and fast map (N, C', T', H, W) -> logits (N, K)."""
+        maps = [part if self.avg_pool is None else self.avg_pool(part) for part in x]
+        pooled = torch.cat(maps[::-1], 1).flatten(1)
+        return self.fc_cls(pooled if self.dropout is None else self.dropout(pooled))

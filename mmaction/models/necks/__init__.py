@@ -1,0 +1,5 @@
+"""Modules between backbone and head."""
+
+from .tpn import TPN
+
+__all__ = ['TPN']
