@@ -3,11 +3,12 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from mmaction.engine.hooks.results_writer import in_list_order
 from mmaction.errors import ConfigError
-from mmaction.evaluation.results import check_out_file, write_scores
+from mmaction.evaluation.results import check_out_file, read_results, write_scores
 from mmaction.utils.metric_names import published_names
 
 
@@ -62,3 +63,47 @@ def test_gathered_samples_follow_list_order(size, processes):
 
 def test_repeated_samples_are_dropped():
     assert in_list_order([[0, 2, 4], [1, 3, 0]], 5) == [0, 1, 2, 3, 4]
+
+
+class Planted:
+    """Unpickles as a call of a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ('function', 'arguments', 'name'),
+    [
+        (np.testing.assert_equal, (1, 1), r'numpy\.testing'),
+        (np.lib.format.open_memmap, ('planted.npy',), r'numpy\.lib'),
+        (np.load, ('planted.npy',), r'numpy\.load'),
+        (np.frompyfunc, (print, 1, 1), r'numpy\.frompyfunc'),
+        (eval, ('1 + 1',), r'builtins\.eval'),
+        (torch.load, ('planted.pth',), r'torch\.serialization\.load'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '',
+)
+def test_functions_in_a_results_file_are_refused(tmp_path, function, arguments, name):
+    path = tmp_path / 'planted.pkl'
+    path.write_bytes(pickle.dumps([Planted(function, *arguments)]))
+    with pytest.raises(ValueError, match=f'it holds objects of {name}'):
+        read_results(path)
+
+
+def test_tensors_and_arrays_of_a_results_file_are_read(tmp_path):
+    path = tmp_path / 'plain.pkl'
+    clip = dict(
+        pred_score=torch.tensor([0.25, 0.75]),
+        gt_label=np.array([1]),
+        half=np.float32(0.5),
+        metainfo=dict(filename='a.mp4'),
+    )
+    path.write_bytes(pickle.dumps([clip]))
+    (found,) = read_results(path)
+    assert torch.equal(found['pred_score'], clip['pred_score'])
+    np.testing.assert_array_equal(found['gt_label'], [1])
+    assert (found['half'], found['metainfo']) == (0.5, dict(filename='a.mp4'))

@@ -302,3 +302,28 @@ def test_errors(model, data, changes, labels, text):
 def test_overlay_refuses_alpha_outside_its_range():
     with pytest.raises(ValueError, match=r'alpha=1\.5 must be from 0 to 1'):
         overlay(torch.zeros(1, 1, 3), torch.zeros(1, 1), alpha=1.5)
+
+
+def test_saliency_of_each_clip_reaches_one():
+    """Clips of one batch may differ in strength by orders of magnitude."""
+    maps = torch.rand(3, 2, 2, 2) * torch.tensor([1.0, 1e-3, 50.0]).view(3, 1, 1, 1)
+    heat = scale_heat(maps, (4, 8, 8))
+    assert heat.amax((1, 2, 3)).tolist() == [1, 1, 1]
+    assert heat.amin((1, 2, 3)).tolist() == [0, 0, 0]
+    for i in range(3):  # and is what it is alone
+        torch.testing.assert_close(heat[i], scale_heat(maps[i : i + 1], (4, 8, 8))[0])
+
+
+def test_transparent_saliency_gives_the_frames(model, data):
+    blended, _ = GradCAM(model)(data, alpha=0.0)
+    frames = torch.cat(data['inputs']).permute(0, 2, 3, 4, 1)
+    assert torch.equal((blended * 255).round().byte(), frames)
+    torch.testing.assert_close(blended, frames / 255, rtol=0, atol=1e-6)
+
+
+def test_opaque_overlay_has_the_ends_of_the_colormap():
+    heat = torch.tensor([[0.0, 1.0]])
+    found = overlay(torch.rand(1, 2, 3), heat, 'magma', 1.0)[0]
+    table = matplotlib.colormaps['magma']
+    expected = torch.tensor([table(0)[:3], table(255)[:3]])
+    torch.testing.assert_close(found, expected.to(found.dtype), rtol=0, atol=1e-6)

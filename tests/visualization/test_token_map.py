@@ -141,3 +141,12 @@ def test_overlay_blends_gray_and_class_color_by_confidence():
         assert (strip == hue).all(-1).sum(axis=(1, 2)).min() > 20
     with pytest.raises(ValueError, match='alpha=2'):
         overlay_token_map(gray_frames(), tokens, alpha=2)
+
+
+def test_gray_of_an_overlay_is_the_luma_of_rgb():
+    """A red frame is darker than a green one and brighter than a blue one."""
+    tokens = TokenMap(np.zeros((1, 1, 1), int), np.ones((1, 1, 1)), np.ones(3) / 3)
+    for color, luma in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)):
+        frames = np.full((1, 64, 96, 3), color, np.uint8)
+        (page,) = overlay_token_map(frames, tokens, NAMES, alpha=0.0, height=64)
+        assert np.abs(page[:64].astype(int) - luma).max() <= 1

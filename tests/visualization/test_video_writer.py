@@ -154,3 +154,19 @@ def test_text_follows_scale_and_color_and_fits_small_frames():
         draw_top_classes(frames, top, font_color='mud')
     with pytest.raises(ValueError, match='font_scale=0'):
         draw_top_classes(frames, top, font_scale=0)
+
+
+@pytest.mark.parametrize(
+    ('size', 'padded'), [((47, 62), (48, 62)), ((48, 61), (48, 62)), ((47, 61), (48, 62)),
+                         ((48, 62), (48, 62))]
+)  # fmt: skip
+def test_only_odd_sides_are_padded(tmp_path, size, padded):
+    frames = np.zeros((2, *size, 3), np.uint8)
+    frames[:, -1] = frames[:, :, -1] = 200  # what is repeated beyond the edge
+    with ClipWriter(tmp_path / 'clip.mp4', 10) as writer:
+        writer.write(frames)
+    found, _ = read(tmp_path / 'clip.mp4')
+    assert found.shape == (2, *padded, 3)
+    assert np.abs(found[:, : size[0], : size[1]].astype(int) - frames).mean() < 5
+    assert found[:, -1].mean() > 150
+    assert found[:, :, -1].mean() > 150

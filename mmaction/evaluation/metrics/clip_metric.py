@@ -176,4 +176,5 @@ def to_array(value: Any) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
-    return np.asarray(value)
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype == np.float16 else array

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from mmaction.apis.web.jobs import Jobs, remove_leftovers
+from mmaction.apis.web.jobs import KEPT, Jobs, remove_leftovers
 from tests.apis.web_site import LIMITS, Site, fake_check, fake_explain
 from tests.video_factory import write_video
 
@@ -82,3 +82,48 @@ def test_damaged_example_is_said_at_the_start(tmp_path):
     path.write_text('no video')
     with pytest.raises(ValueError, match=r'bad\.mp4'):
         Site(examples=[('bad', path)])
+
+
+def finished(jobs, job):
+    jobs.start(job)
+    end = time.monotonic() + 30
+    while job.state not in ('done', 'failed'):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return job
+
+
+@pytest.mark.parametrize('kind', [ValueError, OSError])
+def test_messages_name_neither_the_temporary_folder_nor_the_upload(kind):
+    def explain(video, folder, progress):
+        raise kind(f'{video}: damaged; {folder}/part.jpg is missing below {jobs.root}')
+
+    jobs = Jobs(explain, fake_check, LIMITS)
+    try:
+        job = jobs.open('holiday.mp4')
+        job.video.write_bytes(b'x')
+        error = finished(jobs, job).error
+        assert job.state == 'failed'
+        assert error.startswith('holiday.mp4 cannot be read as a video: damaged')
+        assert str(jobs.root) not in error
+        assert 'dualformer-web-' not in error
+        assert tempfile.gettempdir() not in error
+    finally:
+        jobs.close()
+
+
+def test_results_live_a_quarter_of_an_hour(tmp_path, monkeypatch):
+    clip = write_video(tmp_path / 'a.mp4', 20, 64, 48, fps=10)
+    jobs = Jobs(fake_explain, fake_check, LIMITS)
+    try:
+        job = finished(jobs, jobs.open('a', clip))
+        start = time.monotonic()
+        monkeypatch.setattr('mmaction.apis.web.jobs.time.monotonic', lambda: start + 14 * 60)
+        jobs._clean(KEPT)
+        assert job.id in jobs._jobs
+        monkeypatch.setattr('mmaction.apis.web.jobs.time.monotonic', lambda: start + 16 * 60)
+        jobs._clean(KEPT)
+        assert jobs.get(job.id) is None
+        assert not job.folder.exists()
+    finally:
+        jobs.close()

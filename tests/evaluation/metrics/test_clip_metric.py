@@ -3,9 +3,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
-from mmaction.evaluation.metrics.clip_metric import merge_results
+from mmaction.evaluation.metrics.clip_metric import merge_results, to_array
 
 
 def result(index, name=None):
@@ -176,3 +178,30 @@ def test_two_ranks_equal_one(tmp_path):
     assert counts['exact'] == counts['epoch_exact'] == (7, 6)
     assert counts['uneven'] == (12, 2)
     assert counts['idle'] == (13, 0)
+
+
+def test_first_of_two_results_of_a_clip_counts():
+    """A sampler repeats clips at the end, so the second is the repetition."""
+    first, second = dict(result(0), pred='first'), dict(result(0), pred='second')
+    assert merge_results([[first, second]], 1) == [first]
+    assert merge_results([[first], [second]], 1) == [first]
+
+
+@pytest.mark.parametrize(
+    'half',
+    [
+        torch.tensor([0.1, 0.9], dtype=torch.float16),
+        torch.tensor([0.1, 0.9], dtype=torch.bfloat16),
+        np.array([0.1, 0.9], dtype=np.float16),
+    ],
+)
+def test_half_precision_becomes_single(half):
+    found = to_array(half)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [0.1, 0.9], atol=5e-3)
+
+
+def test_other_types_stay():
+    assert to_array(torch.tensor([1, 2])).dtype == np.int64
+    assert to_array(torch.tensor([0.5], dtype=torch.float64)).dtype == np.float64
+    assert to_array([0.5, 1.5]).dtype == np.float64
