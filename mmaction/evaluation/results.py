@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import yaml
 from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
 from mmaction.utils.io import write_bytes, write_json, write_text
+from mmaction.utils.plain_pickle import PlainUnpickler, resolve
 
 __all__ = [
     'check_out_file',
@@ -62,30 +61,6 @@ def write_predictions(samples: Sequence[dict[str, Any]], path: str | Path) -> No
     write_bytes(path, pickle.dumps(list(samples)))
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Makes tensors, arrays and plain values; anything else is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ('torch.storage', '_load_from_bytes'):
-            return lambda content: torch.load(
-                io.BytesIO(content), map_location='cpu', weights_only=True
-            )
-        if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
-            return torch._utils._rebuild_tensor_v2
-        if (module, name) == ('collections', 'OrderedDict'):
-            return OrderedDict
-        if module in ('numpy.core.multiarray', 'numpy._core.multiarray') and name in (
-            '_reconstruct',
-            'scalar',
-        ):
-            return super().find_class(module, name)
-        if module in ('numpy.core.numeric', 'numpy._core.numeric') and name == '_frombuffer':
-            return super().find_class(module, name)
-        if module == 'numpy' and name in ('dtype', 'ndarray'):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f'it holds objects of {module}.{name}')
-
-
 def read_results(path: str | Path) -> Loaded:
     """The predictions of a test.
 
@@ -103,19 +78,14 @@ def read_results(path: str | Path) -> Loaded:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'there is no file of results {path}')
-    kind = path.suffix.lower()
     try:
-        if kind in _PICKLE:
-            with path.open('rb') as file:
-                content = _PlainUnpickler(file).load()
-        elif kind in _JSON:
-            content = json.loads(path.read_text(encoding='utf-8'))
-        elif kind in _YAML:
-            content = yaml.safe_load(path.read_text(encoding='utf-8'))
-        else:
-            raise ValueError(f'{path}: the name has to end in .pkl, .json or .yaml')
-    except (pickle.UnpicklingError, EOFError, json.JSONDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f'{path} cannot be read as results of a test: {error}') from error
+        content = _read_content(path)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # What a pickle that was made up brings its constructors to raise is of any type.
+        reason = str(error).strip().split('\n')[0][:200] or type(error).__name__
+        raise ValueError(f'{path} cannot be read as results of a test: {reason}') from None
     if not isinstance(content, list) or not content:
         raise ValueError(f'{path} holds no list of results, as tools/test.py --dump writes it')
     if all(isinstance(item, dict) for item in content):
@@ -128,6 +98,18 @@ def read_results(path: str | Path) -> Loaded:
     if odd is not None:
         raise ValueError(f'{path}: clip {odd} has scores of shape {scores[odd].shape}, not (K,)')
     return scores
+
+
+def _read_content(path: Path) -> Any:
+    kind = path.suffix.lower()
+    if kind in _PICKLE:
+        with path.open('rb') as file:
+            return resolve(PlainUnpickler(file).load())
+    if kind in _JSON:
+        return json.loads(path.read_text(encoding='utf-8'))
+    if kind in _YAML:
+        return yaml.safe_load(path.read_text(encoding='utf-8'))
+    raise ValueError('the name has to end in .pkl, .json or .yaml')
 
 
 def labeled_results(path: str | Path, cfg: Any) -> list[dict[str, Any]]:

@@ -14,13 +14,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmaction.errors import CheckpointError, MissingCheckpointError
 from mmaction.utils.download import DownloadError, download
+from mmaction.utils.plain_pickle import numpy_stand_ins, resolve
 from mmaction.utils.suggest import did_you_mean
 
 
@@ -36,6 +36,9 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
             objects that only running it would make.
     """
     path = Path(path).expanduser()
+    if path.exists() and not path.is_file():
+        kind = 'a folder' if path.is_dir() else 'no regular file'
+        raise CheckpointError(f'checkpoint {path} is {kind}: give the path of a .pth file')
     if not path.is_file():
         raise MissingCheckpointError(
             f'there is no checkpoint {path}: correct the path, or get the file '
@@ -47,17 +50,60 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
         _check_zip(path)
         with torch.serialization.safe_globals(_known_types()):
             content = torch.load(path, map_location=map_location, weights_only=True)
+        content = resolve(content)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, error)) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(_refusal(path, error)) from None
+    except MemoryError:
+        raise CheckpointError(f'checkpoint {path} does not fit into memory') from None
+    except Exception as error:
+        # What a file that was made up brings torch's reader to raise is of any type.
         raise CheckpointError(
             f'checkpoint {path} is cut off or damaged ({_first_line(error)})'
-        ) from error
+        ) from None
+    check_content(content, path)
+    return content
+
+
+def check_content(content: Any, path: str | Path) -> None:
+    """Hold the form of a checkpoint against what is read of it.
+
+    Raises:
+        CheckpointError: It is no dict, or an entry is of another type than it should be.
+    """
     if not isinstance(content, dict):
         raise CheckpointError(
             f'checkpoint {path} holds a {type(content).__name__}, not a dict of weights'
         )
-    return content
+    for key, kinds in _ENTRIES.items():
+        if key in content and not isinstance(content[key], kinds):
+            raise CheckpointError(
+                f'checkpoint {path}: {key!r} is a {type(content[key]).__name__}, expected a '
+                f'{kinds[0].__name__}'
+            )
+    for key in ('state_dict', 'ema_state_dict', 'model'):
+        odd = next((name for name in content.get(key, ()) if not isinstance(name, str)), None)
+        if odd is not None:
+            raise CheckpointError(
+                f'checkpoint {path}: {key!r} has an entry {odd!r:.40}, expected names of weights'
+            )
+    for key, value in content.get('meta', {}).items():
+        if key in ('epoch', 'iter') and (type(value) is not int or value < 0):
+            raise CheckpointError(
+                f'checkpoint {path}: meta[{key!r}] is {value!r:.40}, expected 0 or more'
+            )
+
+
+# Entries of a checkpoint of mmengine's, and their types.
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    'state_dict': (dict,),
+    'ema_state_dict': (dict,),
+    'model': (dict,),
+    'meta': (dict,),
+    'message_hub': (dict,),
+    'optimizer': (dict,),
+    'param_schedulers': (list, dict),
+    'processes': (list,),
+}
 
 
 def _load_safetensors(path: Path) -> dict[str, Any]:
@@ -76,20 +122,26 @@ def _check_zip(path: Path) -> None:
     """Hold the content of a file against its check sums, which torch does not."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            # torch does not compress: what unpacks to far more is made to fill the memory.
+            if sum(i.file_size for i in archive.infolist()) > 20 * path.stat().st_size + 10**7:
+                raise zipfile.BadZipFile('it unpacks to many times its size')
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(f'the check sum of {damaged} is wrong')
 
 
 def _refusal(path: Path, error: Exception) -> str:
-    needs = re.search(r'GLOBAL ([\w.]+)', str(error))
+    text = str(error)
+    needs = re.search(r'GLOBAL ([\w.]+)', text)
     if needs is None:
-        return f'checkpoint {path} is cut off, damaged or no checkpoint ({_first_line(error)})'
+        # torch's own text advises to load the file without limits.
+        held = re.search(r'it holds [^\n]+', text)
+        reason = f' ({held.group(0)})' if held else ''
+        return f'checkpoint {path} is cut off, damaged or no checkpoint{reason}'
     return (
         f'checkpoint {path} was refused: it holds Python objects ({needs.group(1)}), and loading '
-        'those would run code from the file. Ask its maker for the weights alone, or, if you '
-        "trust it, save them where it was made: torch.save({'state_dict': "
-        "torch.load(FILE, weights_only=False)['state_dict']}, NEW_FILE)"
+        'those would run code from the file. Ask its maker for the weights alone: '
+        "torch.save({'state_dict': model.state_dict()}, FILE)"
     )
 
 
@@ -99,16 +151,7 @@ def _first_line(error: Exception) -> str:
 
 def _known_types() -> list[Any]:
     """Harmless types that checkpoints of mmengine's runner hold beside tensors."""
-    core = getattr(np, '_core', None) or np.core
-    return [
-        np.ndarray,
-        np.dtype,
-        core.multiarray._reconstruct,
-        core.multiarray.scalar,
-        *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64, np.bool_)),
-        HistoryBuffer,
-        (_method_of_history, 'builtins.getattr'),
-    ]
+    return [*numpy_stand_ins(), HistoryBuffer, (_method_of_history, 'builtins.getattr')]
 
 
 def _method_of_history(owner: Any, name: str) -> Any:
@@ -221,7 +264,9 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
         return load_checkpoint_file(source, map_location)
     register_safe_loaders()
     try:
-        return CheckpointLoader.load_checkpoint(str(source), map_location)
+        content = CheckpointLoader.load_checkpoint(str(source), map_location)
+        check_content(content, source)
+        return content
     except CheckpointError:
         raise
     except (OSError, RuntimeError) as error:

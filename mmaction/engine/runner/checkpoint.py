@@ -239,6 +239,10 @@ def load_weights(
             report.unexpected.append(name)
         elif value.shape != own[name].shape:
             report.mismatched.append((name, tuple(value.shape), tuple(own[name].shape)))
+        elif not _same_kind(value, own[name]):
+            raise CheckpointError(
+                f'checkpoint {source}: {name} is {_kind(value)}, expected {_kind(own[name])}'
+            )
         else:
             fitting[name] = value
     report.loaded = list(fitting)
@@ -251,6 +255,22 @@ def load_weights(
         )
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _same_kind(value: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether a weight can be copied without losing what it is."""
+    dense = value.layout == torch.strided and not value.is_quantized and not value.is_meta
+    return (
+        dense
+        and value.is_floating_point() == own.is_floating_point()
+        and value.is_complex() == own.is_complex()
+    )
+
+
+def _kind(value: torch.Tensor) -> str:
+    layout = str(value.layout).removeprefix('torch.')
+    place = ' without content' if value.is_meta else ''
+    return f'{str(value.dtype).removeprefix("torch.")} ({layout}{place})'
 
 
 def run_facts(loader: DataLoader, world_size: int) -> dict[str, Any]:

@@ -6,8 +6,9 @@ gradients add up, ends with the very weights of an unbroken one.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from torch import nn
 
 from mmaction.distributed.collectives import broadcast_object
-from mmaction.errors import CheckpointError
+from mmaction.errors import CheckpointError, ConfigError
 from mmaction.utils.checkpoint_reading import load_checkpoint_file
 
 from .checkpoint import POINTER, checkpoints_by_age, find_checkpoint
 from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
 
 __all__ = [
+    'check_optimizer_state',
     'check_resumable',
     'find_resume_point',
     'move_position',
+    'names_checkpoint',
     'resume_message_hub',
     'resume_rank_state',
     'set_resume',
@@ -94,6 +97,42 @@ def find_resume_point(
     return None
 
 
+def names_checkpoint(resume: Callable[..., None]) -> Callable[..., None]:
+    """Turn what a damaged state of a run raises in a method `resume(self, filename)` into an error.
+
+    Raises:
+        CheckpointError: Instead of a `KeyError`, `TypeError` and so on.
+    """
+
+    @functools.wraps(resume)
+    def wrapped(self: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            resume(self, filename, *args, **kwargs)
+        except (CheckpointError, ConfigError):
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            line = (str(error).strip().splitlines() or [''])[0][:200]
+            raise CheckpointError(
+                f'{filename}: the state of its run is damaged or of another model '
+                f'({type(error).__name__}: {line}); to start from its weights set load_from instead'
+            ) from error
+
+    return wrapped
+
+
+def check_optimizer_state(optimizer: Any) -> None:
+    """Hold what an optimizer has loaded against its parameters, before the first step.
+
+    Raises:
+        ValueError: A moment has another shape than its parameter.
+    """
+    for parameter, state in optimizer.state.items():
+        for name in ('exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer'):
+            moment = state.get(name)
+            if moment is not None and getattr(moment, 'shape', None) != parameter.shape:
+                raise ValueError(f'{name} does not have the shape {tuple(parameter.shape)}')
+
+
 def check_resumable(checkpoint: Mapping[str, Any], filename: str) -> dict[str, Any]:
     """The `meta` of a checkpoint that holds a run.
 
@@ -101,7 +140,7 @@ def check_resumable(checkpoint: Mapping[str, Any], filename: str) -> dict[str, A
         CheckpointError: It holds weights only.
     """
     meta = checkpoint.get('meta', {})
-    if 'optimizer' not in checkpoint or 'iter' not in meta:
+    if 'optimizer' not in checkpoint or not {'iter', 'epoch'} <= set(meta):
         raise CheckpointError(
             f'{filename} holds no state of a run to resume; to start from its weights set '
             'load_from instead'
@@ -158,7 +197,7 @@ def move_position(
         f'an epoch has {steps} steps of {per_step} clips now and had {before} of '
         f'{meta["clips_per_step"]}: step {meta["iter"]} becomes {loop._iter}'
     )
-    _run_up_schedulers(schedulers, steps, loop._epoch, loop._iter)
+    _run_up_schedulers(schedulers, steps, loop._epoch, min(loop._iter, loop.max_iters))
     return True
 
 

@@ -37,9 +37,11 @@ from .console import quiet_console
 from .data_check import SplitFacts, splits_of
 from .dataloader_workers import start_worker, workers_within
 from .resume import (
+    check_optimizer_state,
     check_resumable,
     find_resume_point,
     move_position,
+    names_checkpoint,
     resume_message_hub,
     resume_rank_state,
 )
@@ -355,6 +357,7 @@ class ActionRunner(Runner):
             self.logger.warning(f'{text}; {report}')
         return checkpoint
 
+    @names_checkpoint
     def resume(
         self,
         filename: str,
@@ -379,6 +382,7 @@ class ActionRunner(Runner):
         rates = [group['lr'] for group in groups] if moved else None
         if resume_optimizer:
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
+            check_optimizer_state(self.optim_wrapper.optimizer)
         if rates is not None:
             # The schedulers were run up to this step; their saved state counts other steps.
             for group, rate in zip(self.optim_wrapper.optimizer.param_groups, rates, strict=True):
