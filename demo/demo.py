@@ -10,15 +10,13 @@ from typing import Any
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line; importing little keeps `--help` quick."""
+    from mmaction.utils.cli import add_model_args
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_model_args(parser, video=True, label=True)
     add = parser.add_argument
-    add('config', help='config file')
-    add('checkpoint', help='checkpoint file or URL')
-    add('video', help='video file or folder of frames img_00001.jpg, ...')
-    add('label', nargs='?', help='names of the classes, one a line (default: of the checkpoint)')
     add('--use-frames', action='store_true', help='the video must be a folder of frames')
-    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
     add('--out-filename', metavar='FILE', help='labeled video, .mp4 or .gif')
     add('--fps', type=float, help='frames per second of it (default: of the video, or 30)')
     add('--font-scale', type=float, default=1.0, help='size of the text (default: 1)')
@@ -35,14 +33,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         '--resize-algorithm',
         choices=('nearest', 'bilinear', 'bicubic', 'area', 'lanczos'),
         default='bicubic',
-    )
-    add(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change the config',
     )
     return parser.parse_args(arguments)
 
@@ -75,6 +65,9 @@ def write_labeled(top: list[tuple[str, float]], args: argparse.Namespace) -> Non
 def main() -> None:
     """Parse, classify, print, write."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint', 'video', 'label')
 
     from mmaction.utils.cli import user_errors
 

@@ -18,14 +18,13 @@ TITLES = {'grad-cam': 'Grad-CAM', 'grad-cam++': 'Grad-CAM++', 'hires-cam': 'HiRe
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line; importing little keeps `--help` quick."""
+    from mmaction.utils.cli import add_model_args
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_model_args(parser, video=True)
     add = parser.add_argument
-    add('config', help='config file')
-    add('checkpoint', help='checkpoint file or URL')
-    add('video', help='video file or folder of frames img_00001.jpg, ...')
     add('--use-frames', action='store_true', help='the video must be a folder of frames')
-    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
     add(
         '--target-layer-name',
         metavar='NAME',
@@ -71,14 +70,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add('--colormap', default='turbo', help='of Matplotlib (default: turbo)')
     add('--alpha', type=float, default=0.5, help='opacity of the heat, 0 to 1 (default: 0.5)')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change the config',
-    )
     return parser.parse_args(arguments)
 
 
@@ -204,6 +195,9 @@ def write(
 def main() -> None:
     """Parse, explain, write."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint', 'video')
 
     from mmaction.utils.cli import user_errors
 

@@ -11,12 +11,12 @@ from typing import Any
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line; importing little keeps `--help` quick."""
+    from mmaction.utils.cli import add_model_args
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_model_args(parser, video=True)
     add = parser.add_argument
-    add('config', help='config file')
-    add('checkpoint', help='checkpoint file or URL, of a teacher or of any other model')
-    add('video', help='video file or folder of frames img_00001.jpg, ...')
     add('--out', default='tokens.png', metavar='FILE', help='.png (default: tokens.png)')
     add('--gif', metavar='FILE', help='also lay the map over the clip, as .gif or .mp4')
     add('--frames', type=int, default=5, help='frames, drawn evenly from the clip (default: 5)')
@@ -27,21 +27,15 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add('--fps', type=float, default=4, help='frames per second of --gif (default: 4)')
     add('--alpha', type=float, default=0.5, help='opacity in --gif, 0 to 1 (default: 0.5)')
-    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change the config',
-    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse, look, draw."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint', 'video')
 
     from mmaction.utils.cli import user_errors
 

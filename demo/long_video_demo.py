@@ -10,19 +10,16 @@ from typing import Any
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line; importing little keeps `--help` quick."""
+    from mmaction.utils.cli import add_model_args
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_model_args(parser, video=True, label=True)
     add = parser.add_argument
-    add('config', help='config file')
-    add('checkpoint', help='checkpoint file or URL')
-    add('video', help='video file or folder of frames img_00001.jpg, ...')
-    add('label', nargs='?', help='names of the classes, one a line (default: of the checkpoint)')
     add('out_file', nargs='?', help='video with the classes and a timeline, .mp4 or .gif')
     add('--stride', type=float, default=0.5, help='step in lengths of a window (%(default)s)')
     add('--threshold', type=float, default=0.01, help='least score that is shown (%(default)s)')
     add('--batch-size', type=int, default=4, help='windows at once (%(default)s)')
-    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
     return parser.parse_args(arguments)
 
 
@@ -34,6 +31,9 @@ def clock(seconds: float) -> str:
 def main() -> None:
     """Parse, classify, print, write."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint', 'video', 'label')
 
     from mmaction.utils.cli import user_errors
 

@@ -15,12 +15,12 @@ from typing import Any
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line; importing little keeps `--help` quick."""
+    from mmaction.utils.cli import add_model_args
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_model_args(parser, label=True)
     add = parser.add_argument
-    add('config', help='config file')
-    add('checkpoint', help='checkpoint file or URL')
-    add('label', nargs='?', help='names of the classes, one a line (default: of the checkpoint)')
     add(
         '--examples',
         nargs='*',
@@ -32,8 +32,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--max-megabytes', type=float, default=100.0, help='size of an upload (%(default)s)')
     add('--max-seconds', type=float, default=120.0, help='length of a video (%(default)s)')
     add('--colormap', default='turbo', help='of Matplotlib (default: turbo)')
-    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
     return parser.parse_args(arguments)
 
 
@@ -70,6 +68,9 @@ def given_examples(paths: list[str]) -> list[tuple[str, Path]]:
 def main(arguments: list[str] | None = None) -> None:
     """Parse, build, serve."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint', 'label')
 
     from mmaction.utils.cli import user_errors
 

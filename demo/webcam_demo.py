@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line; importing little keeps `--help` quick."""
+    from mmaction.utils.cli import add_model_args
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_model_args(parser, label=True)
     add = parser.add_argument
-    add('config', help='config file')
-    add('checkpoint', help='checkpoint file or URL')
-    add('label', nargs='?', help='names of the classes, one a line (default: of the checkpoint)')
     add('--camera-id', default='0', metavar='N', help='number of the camera, or a video file (0)')
     add('--headless', action='store_true', help='open no window; lines and --out-filename only')
     add('--out-filename', metavar='FILE', help='also write what is shown, .mp4 or .gif')
@@ -31,8 +31,6 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--average-size', type=int, default=1, help='results that are averaged (%(default)s)')
     add('--stride', type=float, default=0.5, help='step in lengths of a clip (%(default)s)')
     add('--seconds', type=float, help='stop after this time')
-    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
     return parser.parse_args(arguments)
 
 
@@ -198,6 +196,9 @@ def watch(camera: Camera, watcher: Watcher, names: list[str], args: argparse.Nam
 def main(arguments: list[str] | None = None) -> None:
     """Parse, open, watch."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint', 'label')
 
     from mmaction.utils.cli import user_errors
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,6 +95,9 @@ def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:
 def main() -> None:
     """Parse, merge, run."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint')
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
@@ -108,8 +110,6 @@ def main() -> None:
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
-        if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-            raise FileNotFoundError(f'there is no checkpoint {args.checkpoint}')
         cfg = load_config(args.config, args.cfg_options)
         apply_test_args(cfg, args)
         set_test_precision(cfg, args.amp)

@@ -98,6 +98,9 @@ def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
 def main() -> None:
     """Parse, merge, run."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config')
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
-from mmaction.utils.suggest import close_names
+from mmaction.utils.suggest import missing_file
 
 from .check import RUNNER_KEYS, check_config
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
@@ -60,7 +60,7 @@ def read_config(path: str | Path) -> Config:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(_missing_file(path))
+        raise FileNotFoundError(missing_file(path, 'config file'))
     try:
         return Config.fromfile(str(path))
     except (FileNotFoundError, ConfigError):
@@ -98,15 +98,3 @@ def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:
     except ConfigError as error:
         raise ConfigError(f'{error} (in the new form of {cfg.filename})') from error
     return new
-
-
-def _missing_file(path: Path) -> str:
-    message = f'there is no config file {path}'
-    if path.parent.is_dir():
-        names = [p.name for p in path.parent.glob('*.py')]
-        near = close_names(path.name, names, cutoff=0.5)
-        if near:
-            message += f'; did you mean {path.parent / near[0]}?'
-    else:
-        message += f': the folder {path.parent} does not exist'
-    return message

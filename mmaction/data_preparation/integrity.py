@@ -14,8 +14,9 @@ import numpy as np
 
 from mmaction.datasets.decoders import DefaultReader
 from mmaction.datasets.decoders.reader import video_path
-from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS, FrameFolder
+from mmaction.datasets.numbered_frames import FrameFolder
 from mmaction.errors import UnreadableVideoError
+from mmaction.utils.file_types import IMAGE_EXTENSIONS
 
 from .jobs import frame_chunks, run_jobs
 

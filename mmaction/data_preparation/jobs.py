@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.cli import one_line, printable
+from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, remove_partials, write_lines
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from mmaction.datasets.decoders import VideoReader
 
 __all__ = [
-    'VIDEO_EXTENSIONS',
     'JobResult',
     'check_folder',
     'check_settings',
@@ -38,11 +38,6 @@ __all__ = [
     'report_failures',
     'run_jobs',
 ]
-
-VIDEO_EXTENSIONS = (
-    *('.3gp', '.avi', '.flv', '.m2ts', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg'),
-    *('.mts', '.ogv', '.ts', '.vob', '.webm', '.wmv'),
-)
 
 _CHUNK_BYTES = 1 << 28
 

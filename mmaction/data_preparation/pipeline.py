@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS, FrameFolder
+from mmaction.datasets.numbered_frames import FrameFolder
 from mmaction.utils.cli import one_line, printable
+from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, write_lines
 
-from .jobs import VIDEO_EXTENSIONS, check_settings, find_files
+from .jobs import check_settings, find_files
 from .matching import Taken, explain_uncut, match_rows, trim
 from .media_index import MediaIndex, scan_frames, usual_frames
 from .outcomes import KEPT, UNREADABLE, RowOutcome, left_out_reasons, summary_table, write_dropped

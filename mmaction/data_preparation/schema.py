@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmaction.data_preparation.jobs import VIDEO_EXTENSIONS
-from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS
+from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
 __all__ = ['MMACTION2', 'SORTED', 'Annotation', 'Label', 'Reader', 'Row', 'strip_extension']
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ['IMAGE_EXTENSIONS', 'FrameFolder', 'numbered_frames']
+from mmaction.utils.file_types import IMAGE_EXTENSIONS
 
-IMAGE_EXTENSIONS = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
+__all__ = ['FrameFolder', 'numbered_frames']
 
 # Names of optical flow: flow_x_00001.jpg, x_00001.jpg.
 _FLOW = re.compile(r'(flow_)?[xy]_[0-9]')

@@ -21,7 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmaction.errors import CheckpointError, MissingCheckpointError
 from mmaction.utils.download import DownloadError, download
 from mmaction.utils.plain_pickle import numpy_stand_ins, resolve
-from mmaction.utils.suggest import did_you_mean
+from mmaction.utils.suggest import did_you_mean, missing_file
 
 
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -40,10 +40,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
         kind = 'a folder' if path.is_dir() else 'no regular file'
         raise CheckpointError(f'checkpoint {path} is {kind}: give the path of a .pth file')
     if not path.is_file():
-        raise MissingCheckpointError(
-            f'there is no checkpoint {path}: correct the path, or get the file '
-            '(checkpoints/README.md says where released weights are)'
-        )
+        raise MissingCheckpointError(missing_file(path, 'checkpoint'))
     if path.suffix == '.safetensors':
         return _load_safetensors(path)
     try:

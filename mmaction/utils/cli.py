@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmaction.errors import CheckpointError, ConfigError, TrainingError, UnreadableVideoError
+from mmaction.utils.suggest import missing_file
 
 __all__ = ['add_job_options', 'amp_values', 'describe', 'one_line', 'printable', 'user_errors']
 
@@ -64,6 +65,42 @@ def describe(error: BaseException) -> str:
     return one_line(text)
 
 
+_FILES = {
+    'config': 'config file',
+    'configs': 'config file',
+    'checkpoint': 'checkpoint',
+    'results': 'file of results',
+    'label': 'label file',
+    'video': 'video file or folder of frames',
+    'folder': 'folder',
+    'annotations': 'folder',
+    'videos': 'folder',
+    'list': 'list or folder',
+    'lists': 'list',
+    'old': 'config file',
+    'runs': 'run',
+}
+
+
+def check_files(args: argparse.Namespace, *names: str) -> None:
+    """End with one `error: ...` line where a file of the command line is not there.
+
+    Commands call it before they import what takes seconds. Addresses (`https://...`), `-`
+    and options that were not given are left alone.
+
+    Args:
+        args: The command line.
+        names: Its attributes that are paths, or lists of paths.
+    """
+    with user_errors(setup=True):
+        for name in names:
+            value = getattr(args, name)
+            for path in value if isinstance(value, list) else [value]:
+                if path in (None, '-') or '://' in str(path) or Path(path).expanduser().exists():
+                    continue
+                raise FileNotFoundError(missing_file(path, _FILES[name]))
+
+
 def one_line(text: str) -> str:
     """A text with line breaks, tabs and runs of blanks made one blank."""
     return ' '.join(text.split())
@@ -111,3 +148,32 @@ def amp_values(arguments: list[str], precisions: tuple[str, ...]) -> list[str]:
         bare = argument == '--amp' and (not following or following[0] not in precisions)
         result.append('--amp=auto' if bare else argument)
     return result
+
+
+def add_model_args(
+    parser: argparse.ArgumentParser, *, video: bool = False, label: bool = False
+) -> None:
+    """Add what every demo takes: the model, where it runs, and changes of its config.
+
+    Args:
+        parser: The parser.
+        video: Whether there is one video.
+        label: Whether class names may follow.
+    """
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file or URL')
+    if video:
+        add('video', help='video file or folder of frames img_00001.jpg, ...')
+    if label:
+        names = 'names of the classes, one a line (default: of the checkpoint)'
+        add('label', nargs='?', help=names)
+    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the config',
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ['close_names', 'did_you_mean']
+__all__ = ['close_names', 'did_you_mean', 'missing_file']
 
 
 def close_names(
@@ -44,3 +45,27 @@ def did_you_mean(
     if near:
         return f'; did you mean {" or ".join(filter(None, [", ".join(near[:-1]), near[-1]]))}?'
     return f'; known are {", ".join(known)}' if list_known and known else ''
+
+
+_ADVICE = {
+    'checkpoint': ': correct the path, or get the file (checkpoints/README.md says where released '
+    'weights are)'
+}
+
+
+def missing_file(path: str | Path, what: str) -> str:
+    """The message for a file that is not there, with the nearest one of its folder.
+
+    Args:
+        path: Where it should be.
+        what: What it should be: 'config file', 'checkpoint', ...
+    """
+    path = Path(path)
+    message = f'there is no {what} {path}'
+    if not path.parent.is_dir():
+        return f'{message}: the folder {path.parent} does not exist'
+    names = [other.name for other in path.parent.glob(f'*{path.suffix}')]
+    near = close_names(path.name, names, cutoff=0.5)
+    if near:
+        return f'{message}; did you mean {path.parent / near[0]}?'
+    return message + _ADVICE.get(what, '')

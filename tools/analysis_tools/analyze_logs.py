@@ -174,6 +174,9 @@ def train_times(run: str, include_outliers: bool) -> str:
 def main() -> None:
     """Parse and do the task."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'runs')
 
     from mmaction.utils.cli import user_errors
 

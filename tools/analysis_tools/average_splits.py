@@ -69,6 +69,9 @@ def average(paths: list[Path]) -> dict[str, tuple[float, list[float]]]:
 def main() -> None:
     """Parse, average, print."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'results')
 
     from mmaction.utils.cli import user_errors
     from mmaction.utils.io import write_json

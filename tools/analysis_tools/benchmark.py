@@ -392,6 +392,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Print the tables."""
     arguments = sys.argv[1:] if arguments is None else arguments
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config')
     import torch
 
     from mmaction.utils.cli import user_errors

@@ -178,6 +178,9 @@ def compare(args: argparse.Namespace) -> None:
 def main() -> None:
     """Parse and measure."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'lists')
     import cv2
 
     from mmaction.utils.cli import user_errors

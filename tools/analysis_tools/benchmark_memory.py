@@ -77,6 +77,9 @@ def measure(config: str, mode: str, args: argparse.Namespace) -> dict[int, int]:
 def main(arguments: list[str] | None = None) -> None:
     """Print a table for each config."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'configs')
     warnings.filterwarnings('ignore')
     import benchmark
 

@@ -140,6 +140,9 @@ def plot(tables: dict[str, tuple[list[dict[str, Any]], str]], path: str) -> None
 def main(arguments: list[str] | None = None) -> None:
     """Print the tables and write the plot."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'configs')
     warnings.filterwarnings('ignore')
     import torch
 

@@ -64,6 +64,9 @@ def rate(model: Any, loader: Any, videos: int) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config')
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     warnings.filterwarnings('ignore')

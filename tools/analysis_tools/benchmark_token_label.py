@@ -119,6 +119,9 @@ def measure(run: Callable[[], None]) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config')
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):

@@ -49,6 +49,9 @@ def rows_of(data: Any, classes: list[str] | None) -> list[tuple[str, np.ndarray]
 def main() -> None:
     """Parse, read, draw."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config')
 
     from mmaction.utils.cli import user_errors
 

@@ -53,6 +53,9 @@ def pairs(matrix: np.ndarray, names: list[str], most: int) -> list[str]:
 def main() -> None:
     """Parse, count, print, draw."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'results')
 
     from mmaction.utils.cli import user_errors
 

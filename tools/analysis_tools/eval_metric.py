@@ -33,6 +33,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Parse, compute, print."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'results')
 
     from mmaction.utils.cli import user_errors
 

@@ -51,6 +51,9 @@ def count(backbone: Any, shape: tuple[int, int, int], channels: int = 3) -> tupl
 def main() -> None:
     """Print the table."""
     args = parse_args()
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config')
     from mmengine.registry import init_default_scope
 
     from mmaction.config.load import load_config

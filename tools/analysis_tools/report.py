@@ -283,6 +283,9 @@ def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> s
 def main(argv: list[str] | None = None) -> None:
     """Parse, read, write."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'results')
     from mmengine.registry import init_default_scope
 
     from mmaction.config.load import load_config

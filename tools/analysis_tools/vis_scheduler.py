@@ -105,6 +105,9 @@ def draw(curves: dict[str, tuple[list[float], int]], out: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Parse, compute, draw."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'configs')
     import warnings
 
     from mmengine.registry import init_default_scope

@@ -71,8 +71,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def find_clips(folder: Path, rawframes: bool) -> dict[str, int | None]:
     """Clips under a folder and the number of their images (None for videos)."""
-    from mmaction.data_preparation.jobs import VIDEO_EXTENSIONS, find_files
-    from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS
+    from mmaction.data_preparation.jobs import find_files
+    from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
     wanted = IMAGE_EXTENSIONS if rawframes else VIDEO_EXTENSIONS
     found, others = find_files(folder, wanted)
@@ -342,6 +342,9 @@ def build(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Parse and write."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'folder')
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):

@@ -72,8 +72,9 @@ def read_entries(args: argparse.Namespace) -> Listed:
         FileNotFoundError: There is no such list.
         ValueError: The list is malformed, or the folder holds no videos.
     """
-    from mmaction.data_preparation.jobs import VIDEO_EXTENSIONS, find_files
+    from mmaction.data_preparation.jobs import find_files
     from mmaction.datasets.annotations import ListFormat, read_list
+    from mmaction.utils.file_types import VIDEO_EXTENSIONS
 
     file: Path = args.list
     if file.is_dir():
@@ -173,6 +174,9 @@ def _check_listed(args: argparse.Namespace, listed: Listed, out: Path) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, check, exit."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'list')
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):

@@ -21,8 +21,8 @@ from typing import Any
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.datasets.numbered_frames import IMAGE_EXTENSIONS
     from mmaction.utils.cli import add_job_options
+    from mmaction.utils.file_types import IMAGE_EXTENSIONS
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -154,6 +154,9 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, extract, exit."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'folder')
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):

@@ -87,6 +87,9 @@ def reader_of(dataset: str) -> Reader:
 def main(argv: list[str] | None = None) -> None:
     """Parse, prepare."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'annotations', 'videos')
     from mmaction.data_preparation import Request, check_clips, prepare
     from mmaction.utils.cli import user_errors
 

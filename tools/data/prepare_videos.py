@@ -237,6 +237,9 @@ def prepare(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, prepare, exit."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'folder')
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):

@@ -130,6 +130,9 @@ def check(model: Classifier, run: Any, shape: tuple[int, int, int]) -> float:
 def main(argv: list[str] | None = None) -> None:
     """Parse, export, check."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint')
     from mmaction.apis import init_recognizer
     from mmaction.config.load import load_config
     from mmaction.errors import ConfigError

@@ -124,6 +124,9 @@ def publish(args: argparse.Namespace) -> Path:
 def main(argv: list[str] | None = None) -> None:
     """Parse and publish."""
     args = parse_args(argv)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'checkpoint')
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):

@@ -144,6 +144,9 @@ def row(values: Sequence[tuple[float, float]]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Parse, measure, print."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint')
 
     from mmaction.utils.cli import user_errors
 

@@ -302,6 +302,9 @@ def _draw_ends(
 def main(arguments: list[str] | None = None) -> None:
     """Parse, draw."""
     args = parse_args(arguments)
+    from mmaction.utils.cli import check_files
+
+    check_files(args, 'config', 'checkpoint')
 
     from mmaction.utils.cli import user_errors
 

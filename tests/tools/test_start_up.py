@@ -1,0 +1,80 @@
+"""A command that only has to say "no such file", or `--help`, waits for no library."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
+WEIGHTS = ['there is no checkpoint', CONFIG, 'no.pth']
+VIDEO = [*WEIGHTS, 'no.mp4']
+MISSING = {
+    'tools/train.py': ['there is no config file', 'no.py'],
+    'tools/test.py': WEIGHTS,
+    'tools/analysis_tools/print_config.py': ['there is no config file', 'no.py'],
+    'tools/analysis_tools/get_flops.py': ['there is no config file', 'no.py'],
+    'tools/analysis_tools/eval_metric.py': ['there is no file of results', CONFIG, 'no.pkl'],
+    'tools/analysis_tools/benchmark.py': ['there is no config file', 'no.py'],
+    'tools/deployment/publish_model.py': ['there is no checkpoint', 'no.pth', 'out'],
+    'tools/misc/migrate_config.py': ['there is no config file', 'no.py', 'new.py'],
+    'tools/data/extract_frames.py': ['there is no folder', 'no', 'out'],
+    'tools/data/prepare_videos.py': ['there is no folder', 'no', 'out'],
+    'demo/demo.py': VIDEO,
+    'demo/demo_gradcam.py': VIDEO,
+    'demo/demo_token_label.py': VIDEO,
+    'demo/long_video_demo.py': VIDEO,
+    'demo/web_demo.py': WEIGHTS,
+    'demo/webcam_demo.py': WEIGHTS,
+}
+RUN = """
+import json, runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name='__main__')
+except SystemExit as end:
+    code = end.code
+slow = {'torch', 'mmengine', 'cv2', 'matplotlib', 'av'} & set(sys.modules)
+ours = [name for name in sys.modules if name.split('.')[0] == 'mmaction']
+print(json.dumps([code, sorted(slow), ours]), file=sys.stderr)
+"""
+
+
+def run(*command):
+    """Exit status, libraries and modules of ours that a command loads, and what it says."""
+    done = subprocess.run(
+        [sys.executable, '-c', RUN, *map(str, command)], capture_output=True, text=True, cwd=ROOT
+    )
+    *said, last = done.stderr.splitlines()
+    return *json.loads(last), '\n'.join(said)
+
+
+@pytest.mark.parametrize('command', MISSING)
+def test_missing_file_is_reported_before_anything_is_loaded(command):
+    message, *arguments = MISSING[command]
+    code, slow, ours, said = run(command, *arguments)
+    assert code == 1
+    assert said.startswith(f'error: {message} ')
+    assert '\n' not in said
+    assert slow == []
+    assert len(ours) <= 10, ours
+
+
+@pytest.mark.parametrize('command', ['tools/train.py', 'tools/data/prepare.py', 'demo/demo.py'])
+def test_help_loads_no_library(command):
+    code, slow, ours, _ = run(command, '--help')
+    assert (code, slow) == (0, [])
+    assert len(ours) <= 10, ours
+
+
+def test_a_misspelt_file_is_suggested():
+    _, _, _, said = run('tools/train.py', CONFIG.replace('digits', 'digit'))
+    assert said.endswith(f'did you mean {CONFIG}?')
+
+
+def test_importing_the_package_is_light():
+    code = 'import mmaction, sys; print(sum(m.split(".")[0] == "mmaction" for m in sys.modules))'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert int(done.stdout) <= 10
