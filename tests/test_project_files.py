@@ -96,10 +96,11 @@ def test_github_files_are_valid_yaml(path):
 def test_pre_commit_runs_the_checks_of_lint():
     config = yaml.safe_load(text('.pre-commit-config.yaml'))
     hooks = [hook['id'] for repo in config['repos'] for hook in repo['hooks']]
-    commands = re.findall(r'"\$python" -m (\w+)(?: (\w+))?', text('tools/lint.sh'))
+    lint = text('tools/lint.sh')
     names = {'codespell_lib': 'codespell'}
-    checks = {'-'.join(filter(None, (names.get(a, a), b))) for a, b in commands}
-    assert checks - {'importlinter'} == set(hooks)
+    modules = re.findall(r'"\$python" -m (\w+)(?: (\w+))?', lint)
+    checks = {'-'.join(filter(None, (names.get(a, a), b))) for a, b in modules}
+    assert checks | set(re.findall(r'"\$python"\)/([\w-]+)', lint)) == set(hooks)
 
 
 def test_source_archive_has_the_files_of_the_repository():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import Any
 
@@ -283,11 +283,9 @@ class PyAVReader:
             The frames, fewer if one is missing, and whether time stamps and
             order of the frames agree.
         """
-        import av
-
         frames: list[np.ndarray] = []
         last, has_gap = None, False
-        with suppress(av.FFmpegError):
+        with _until_damage():
             for frame in self._container.decode(self._stream):
                 position = self._position(frame)
                 if position is None or (last is not None and position <= last):
@@ -312,10 +310,8 @@ class PyAVReader:
 
     def _decode_by_count(self, indices: np.ndarray) -> list[np.ndarray]:
         """Frames at increasing indices, counted from here on, fewer if the file ends before."""
-        import av
-
         frames: list[np.ndarray] = []
-        with suppress(av.FFmpegError):
+        with _until_damage():
             for position, frame in enumerate(self._container.decode(self._stream)):
                 if position == indices[len(frames)]:
                     frames.append(self._rgb(frame))
@@ -339,6 +335,18 @@ class PyAVReader:
         if self._container is not None:
             self._container.close()
             self._container = self._upright = None
+
+
+@contextmanager
+def _until_damage() -> Iterator[None]:
+    """End a loop over frames where one cannot be decoded; a lack of memory is no damage."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
 
 
 def _without_leading(

@@ -14,7 +14,11 @@ Filter = tuple[str, str | None]
 
 def display_matrix(frame: Any) -> np.ndarray | None:
     """The display matrix (3, 3), int32, that comes with a decoded frame, if any."""
-    data = frame.side_data.get('DISPLAYMATRIX')
+    from av.sidedata.sidedata import SideDataContainer
+
+    # `frame.side_data` would be kept in the frame to which it refers: a cycle that keeps the pixels
+    # of all frames until the next garbage collection.
+    data = SideDataContainer(frame).get('DISPLAYMATRIX')
     return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
 
 

@@ -36,14 +36,14 @@ def make_reader():
 
 @pytest.fixture(scope='module')
 def large(tmp_path_factory):
-    """40 frames of 17 MB each in a file of kilobytes."""
+    """64 frames of 17 MB each in a file of kilobytes."""
     path = tmp_path_factory.mktemp('large') / 'large.mp4'
     with av.open(str(path), 'w') as container:
         stream = container.add_stream('libx264', rate=20, options=dict(preset='ultrafast'))
         stream.width, stream.height, stream.pix_fmt = 2400, 2400, 'yuv420p'
         frame = av.VideoFrame.from_ndarray(np.full((2400, 2400, 3), 90, np.uint8), format='rgb24')
         frame = frame.reformat(format='yuv420p')
-        for i in range(40):
+        for i in range(64):
             frame.pts = i
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -78,11 +78,11 @@ def test_large_frames_are_not_kept_in_memory(large, make_reader):
     reader = make_reader()
     before = peak_memory(reader._call._pid)
     steps = [dict(step) for step in STEPS]
-    steps[1].update(clip_len=16, num_clips=2)
+    steps[1].update(clip_len=32, frame_interval=1, num_clips=2)
     (clips,) = reader.clips(large, [steps])
-    assert clips['inputs'].shape == (6, 3, 16, 32, 32)
-    # all 32 frames together are 553 MB
-    assert peak_memory(reader._call._pid) - before < 200
+    assert clips['inputs'].shape == (6, 3, 32, 32, 32)
+    # all 64 frames together are 1106 MB, the decoder's own buffers about 250 MB
+    assert peak_memory(reader._call._pid) - before < 500
 
 
 @linux_only
@@ -90,7 +90,7 @@ def test_memory_limit_fails_the_file_alone(large, tmp_path, make_reader):
     reader = make_reader(memory_megabytes=150)
     steps = [dict(step) for step in STEPS if step['type'] != 'Resize']
     steps[1].update(clip_len=32, num_clips=1)
-    with pytest.raises(ValueError, match=r'large\.mp4'):
+    with pytest.raises(ValueError, match=r'large\.mp4.* memory'):
         reader.clips(large, [steps])
     with pytest.raises(ValueError, match='more than 150 MB of memory'):
         reader._run(tmp_path, np.ones, 100_000_000)
@@ -102,7 +102,7 @@ def test_memory_limit_fails_the_file_alone(large, tmp_path, make_reader):
 def test_time_limit_fails_the_file_alone(large, tmp_path, make_reader):
     reader = make_reader(decode_seconds=0.3)
     steps = [dict(step) for step in STEPS]
-    steps[1].update(clip_len=40, frame_interval=1)
+    steps[1].update(clip_len=64, frame_interval=1)
     with pytest.raises(ValueError, match=r'large\.mp4: reading it took longer than 0.3 s'):
         reader.clips(large, [steps])
     clip = write_video(tmp_path / 'small.mp4', 20, 64, 48)
