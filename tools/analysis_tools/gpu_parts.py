@@ -1,0 +1,418 @@
+"""The parts of benchmark_gpu.py: each function measures one thing and returns its table.
+
+A table is a list of rows (dicts with the same keys). `small` is the size that a CPU can do in
+seconds, for trying the script where there is no GPU; its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+__all__ = ['PARTS']
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / 'configs/recognition/dualformer'
+KINETICS = 'dualformer_{}_patch244_window877_kinetics400_1k.py'
+PICO = 'dualformer_pico_motion_digits.py'
+PLAIN = 'tests/models/backbones/plain_dualformer.py:PlainDualFormer'
+PEERS = ('torchvision.swin3d_t', 'torchvision.mvit_v2_s', 'torchvision.r2plus1d_18')
+Row = dict[str, Any]
+
+
+def milliseconds(run: Callable[[], Any], device: str, steps: int) -> float:
+    """Median time of `run`, after a few runs to warm up."""
+    for _ in range(2):
+        run()
+    times = []
+    for _ in range(steps):
+        _wait(device)
+        start = time.perf_counter()
+        run()
+        _wait(device)
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times)
+
+
+def _wait(device: str) -> None:
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def _random(*shape: int, device: str, dtype: torch.dtype, grad: bool = False) -> Tensor:
+    return torch.randn(*shape, device=device, dtype=dtype, requires_grad=grad)
+
+
+def machine(device: str, small: bool) -> list[Row]:
+    """What the device can do at best: matrix products, copies within it and to it."""
+    size, elements, steps = (256, 1 << 18, 2) if small else (8192, 1 << 29, 10)
+    rows: list[Row] = []
+    for name in ('bfloat16', 'float16', 'float32', 'float32, TF32'):
+        dtype = getattr(torch, name.partition(',')[0])
+        a, b = (_random(size, size, device=device, dtype=dtype) for _ in range(2))
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision('high' if 'TF32' in name else 'highest')
+        spent = milliseconds(lambda a=a, b=b: a @ b, device, steps)  # type: ignore[misc]
+        torch.set_float32_matmul_precision(before)
+        rate = 2e-9 * size**3 / spent
+        rows.append(dict(what=f'product, {name}', value=rate, unit='TFLOP/s'))
+    source = torch.empty(elements, dtype=torch.bfloat16, device=device)
+    target = torch.empty_like(source)
+    spent = milliseconds(lambda: target.copy_(source), device, steps)
+    rows.append(dict(what='copy on the device', value=2e-6 * source.nbytes / spent, unit='GB/s'))
+    clips = (1, 1, 3, 8, 32, 32) if small else (8, 1, 3, 32, 224, 224)
+    for name, pinned in (('pageable', False), ('pinned', device == 'cuda')):
+        host = torch.empty(clips, dtype=torch.uint8, pin_memory=pinned)
+        spent = milliseconds(lambda h=host: h.to(device, non_blocking=True), device, steps)  # type: ignore[misc]
+        rows.append(
+            dict(what=f'{len(host)} uint8 clips to the device, {name}', value=spent, unit='ms')
+        )
+    return rows
+
+
+def _attention_shapes(small: bool) -> dict[str, tuple[int, int, int, int]]:
+    """(batch, heads, queries, keys) of 8 clips of DualFormer-T, head dim 32."""
+    if small:
+        return {'local 3': (1, 2, 49, 49)}
+    local = {f'local {i + 1}': (8 * 2 * 64 // 4**i, 2 << i, 392, 392) for i in range(4)}
+    queries = {i: 16 * (56 >> i) ** 2 for i in range(4)}
+    keys = (456, 456, 392, 784)
+    return local | {f'global {i + 1}': (8, 2 << i, queries[i], keys[i]) for i in range(4)}
+
+
+def attention(device: str, small: bool) -> list[Row]:
+    """Backends of scaled_dot_product_attention at the published shapes, forward and backward."""
+    dtype = torch.float32 if small else torch.bfloat16
+    backends = (
+        ['MATH']
+        if device == 'cpu'
+        else ['FLASH_ATTENTION', 'EFFICIENT_ATTENTION', 'CUDNN_ATTENTION']
+    )
+    rows = []
+    for name, (batch, heads, queries, keys) in _attention_shapes(small).items():
+        q, k, v = (
+            _random(batch, length, heads, 32, device=device, dtype=dtype)
+            .transpose(1, 2)
+            .requires_grad_()
+            for length in (queries, keys, keys)
+        )
+        grad = torch.randn_like(q)
+        exact = F.scaled_dot_product_attention(q[:1].float(), k[:1].float(), v[:1].float())
+        for backend in ['default', *backends]:
+            row: Row = {'shape': name, 'batch x heads x q x k': f'{batch}x{heads}x{queries}x{keys}'}
+            row['backend'] = backend.removesuffix('_ATTENTION').lower()
+            chosen = (
+                contextlib.nullcontext()
+                if backend == 'default'
+                else sdpa_kernel(getattr(SDPBackend, backend))
+            )
+
+            def forward() -> Tensor:
+                return F.scaled_dot_product_attention(q, k, v)  # noqa: B023
+
+            def both() -> None:
+                q.grad = k.grad = v.grad = None  # noqa: B023
+                forward().backward(grad)  # noqa: B023
+
+            try:
+                with chosen:
+                    error = (forward()[:1].float() - exact).detach().abs().max().item()
+                    row['forward ms'] = milliseconds(forward, device, 2 if small else 10)
+                    row['with backward ms'] = milliseconds(both, device, 2 if small else 10)
+                row['error'] = error
+                row['gradients finite'] = all(bool(x.grad.isfinite().all()) for x in (q, k, v))  # type: ignore[union-attr]
+            except RuntimeError as reason:
+                row['backend'] += f' ({str(reason).splitlines()[0][:60]})'
+            rows.append(row)
+    return rows
+
+
+def position(device: str, small: bool) -> list[Row]:
+    """Methods of the position generator at the grids of DualFormer-T, 8 clips."""
+    from mmaction.models.utils.position_ops import METHODS, add_position
+
+    grids = [(4, 4, 4, 8)] if small else [(16, 56 >> i, 56 >> i, 64 << i) for i in range(4)]
+    dtype = torch.float32 if small else torch.bfloat16
+    methods = [name for name in METHODS if device == 'cuda' or name != 'triton']
+    rows = []
+    for T, H, W, C in grids:
+        x = _random(1 if small else 8, T, H, W, C, device=device, dtype=dtype, grad=True)
+        weight = _random(C, 1, 3, 3, 3, device=device, dtype=dtype, grad=True)
+        bias = _random(C, device=device, dtype=dtype, grad=True)
+        grad = torch.randn_like(x)
+        exact = add_position(x[:1].float(), weight.float(), bias.float(), 'conv')
+        for method in methods:
+            for compiled in (False, True):
+                if compiled and device == 'cpu':
+                    continue
+                call = torch.compile(add_position, dynamic=False) if compiled else add_position
+
+                def forward() -> Tensor:
+                    return call(x, weight, bias, method)  # noqa: B023
+
+                def both() -> None:
+                    x.grad = weight.grad = bias.grad = None  # noqa: B023
+                    forward().backward(grad)  # noqa: B023
+
+                row: Row = dict(grid=f'{T}x{H}x{W}x{C}', method=method, compiled=compiled)
+                try:
+                    error = (call(x[:1], weight, bias, method).float() - exact).abs().max().item()
+                    row['forward ms'] = milliseconds(forward, device, 2 if small else 10)
+                    row['with backward ms'] = milliseconds(both, device, 2 if small else 10)
+                    row['error'] = error
+                except Exception as reason:
+                    row['method'] += (
+                        f' ({type(reason).__name__}: {str(reason).splitlines()[0][:60]})'
+                    )
+                rows.append(row)
+    return rows
+
+
+def _benchmark(config: str, *options: str) -> list[Row]:
+    """Rows of benchmark.py, run in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, 'rows.json')
+        tool = ROOT / 'tools/analysis_tools/benchmark.py'
+        command = [sys.executable, str(tool), str(CONFIGS / config), '--json', str(out), *options]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError((done.stderr or done.stdout).strip()[-400:])
+        found: list[Row] = json.loads(out.read_text())
+    return found
+
+
+def _model_rows(
+    mode: str, batches: dict[str, tuple[int, ...]], against: tuple[str, ...], small: bool
+) -> Iterator[Row]:
+    """A row for each model, batch and subject; without subjects to compare with, compiled."""
+    common = ['--mode', mode, '--precision', 'fp32' if small else 'bf16']
+    common += ['--steps', '2' if small else '10']
+    common += ['--against', ','.join(against)] if against else ['--compile']
+    for size, numbers in ({'pico': (1,)} if small else batches).items():
+        for batch in numbers:
+            row: Row = dict(model=size, mode=mode, batch=batch, compiled=not against)
+            config = PICO if small else KINETICS.format(size)
+            try:
+                found = _benchmark(config, *common, '--batch', str(batch))
+            except RuntimeError as reason:
+                yield row | {'error': str(reason).splitlines()[-1][:80]}
+                continue
+            for other in found:
+                middle = statistics.median(other['seconds'])
+                yield row | {
+                    'model': other['name'].partition('_patch')[0].rpartition(':')[2],
+                    'clips/s': batch / middle,
+                    'of peak': statistics.median(other['shares']),
+                    'memory GB': (other.get('memory') or 0) / 1e9,
+                }
+
+
+def train_models(device: str, small: bool) -> list[Row]:
+    """Eager training steps beside the plain network."""
+    return list(_model_rows('train', dict(tiny=(8, 32), small=(8,), base=(8,)), (PLAIN,), small))
+
+
+def infer_models(device: str, small: bool) -> list[Row]:
+    """Eager forward passes beside the plain network."""
+    return list(_model_rows('infer', dict(tiny=(1, 8, 32), small=(8,), base=(8,)), (PLAIN,), small))
+
+
+def compiled_models(device: str, small: bool) -> list[Row]:
+    """The same, compiled: the first steps take minutes."""
+    batches = dict(tiny=(8, 32), small=(8,), base=(8,))
+    return [row for mode in ('train', 'infer') for row in _model_rows(mode, batches, (), small)]
+
+
+def peers(device: str, small: bool) -> list[Row]:
+    """Video models of torchvision beside DualFormer-T, training and inference."""
+    against = ('torchvision.r3d_18',) if small else PEERS
+    return [
+        row
+        for mode in ('infer', 'train')
+        for row in _model_rows(mode, dict(tiny=(8,)), against, small)
+    ]
+
+
+def memory(device: str, small: bool) -> list[Row]:
+    """A step at each largest batch of the memory table, as far as this GPU has the memory."""
+    table = {'tiny': (43, 88), 'small': (23, 47), 'base': (16, 35)}
+    if small:
+        table = {'pico': (1,)}
+    total = torch.cuda.get_device_properties(0).total_memory / 1e9 if device == 'cuda' else 80
+    rows: list[Row] = []
+    for size, batches in table.items():
+        for batch, budget in zip(batches, (40, 80), strict=False):
+            if budget > total:
+                continue
+            row: Row = dict(model=size, batch=batch, budget_gb=budget)
+            options = [
+                '--mode',
+                'train',
+                '--precision',
+                'fp32' if small else 'bf16',
+                '--batch',
+                str(batch),
+            ]
+            try:
+                found = _benchmark(
+                    PICO if small else KINETICS.format(size),
+                    *options,
+                    '--steps',
+                    '1',
+                    '--warm-up',
+                    '1',
+                )
+                row |= {'peak GB': (found[0].get('memory') or 0) / 1e9, 'fits': True}
+            except RuntimeError as reason:
+                row |= {'fits': False, 'why': str(reason).splitlines()[-1][:80]}
+            rows.append(row)
+    return rows
+
+
+def loader(device: str, small: bool) -> list[Row]:
+    """Clips/s of reading, by workers, on generated videos, with the copy to the device."""
+    from mmengine.registry import init_default_scope
+    from torch.utils.data import DataLoader
+
+    from mmaction.config.load import load_config
+    from mmaction.data_preparation import motion_digits
+    from mmaction.registry import DATASETS
+
+    init_default_scope('mmaction')
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        clips = 8 if small else 256
+        motion_digits.build(Path(folder), clips, 8)
+        config = load_config(CONFIGS / PICO, [f'data_root={folder}'])
+        dataset = DATASETS.build(config.train_dataloader.dataset)
+        for workers in (0,) if small else (1, 4, 8, 16):
+            batches = DataLoader(
+                dataset, 8, num_workers=workers, pin_memory=device == 'cuda', collate_fn=list
+            )
+            start = time.perf_counter()
+            for batch in batches:
+                for item in batch:
+                    item['inputs'].to(device, non_blocking=True)
+            _wait(device)
+            rows.append(
+                {'workers': workers, 'clips/s': len(dataset) / (time.perf_counter() - start)}
+            )
+    return rows
+
+
+def profile(device: str, small: bool) -> list[Row]:
+    """The ten kernels on which a training step of Tiny, batch 8, bf16, eager, spends most."""
+    from mmengine.registry import init_default_scope
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as record
+
+    from mmaction.config.load import load_config
+    from mmaction.registry import MODELS
+
+    init_default_scope('mmaction')
+    config = load_config(CONFIGS / (PICO if small else KINETICS.format('tiny'))).model.backbone
+    backbone = MODELS.build(config).to(device)
+    size = config.get('video_size', (32, 224, 224))
+    clips = torch.randn(1 if small else 8, 3, *size, device=device)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16):
+            loss = backbone(clips).float().square().mean()
+        loss.backward()
+
+    for _ in range(2):
+        step()
+    on_gpu = device == 'cuda'
+    with record(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as found:
+        step()
+        _wait(device)
+    events = [
+        (e.key, e.self_device_time_total if on_gpu else e.self_cpu_time_total, e.count)
+        for e in found.key_averages()
+    ]
+    events.sort(key=lambda event: -event[1])
+    total = sum(event[1] for event in events) or 1
+    return [
+        {'kernel': key[:80], 'ms': spent / 1000, 'of step': spent / total, 'calls': count}
+        for key, spent, count in events[:10]
+    ]
+
+
+def tests(device: str, small: bool) -> list[Row]:
+    """The tests marked cuda; `small` only collects them."""
+    command = [
+        sys.executable,
+        '-m',
+        'pytest',
+        '-q',
+        '-m',
+        'cuda',
+        '-p',
+        'no:cacheprovider',
+        'tests',
+    ]
+    command += ['--collect-only'] if small else ['--tb=line', '-rf']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    lines = done.stdout.strip().splitlines()
+    failed = [dict(what=line) for line in lines if re.match(r'(FAILED|ERROR)', line)]
+    return [dict(what=lines[-1] if lines else done.stderr.strip()[-200:]), *failed]
+
+
+def quickstart(device: str, small: bool) -> list[Row]:
+    """The quickstart's recipe on this device: seconds and accuracy."""
+    from mmaction.data_preparation import motion_digits
+
+    with tempfile.TemporaryDirectory() as folder:
+        data, work = Path(folder, 'data'), Path(folder, 'work')
+        motion_digits.build(data, *((16, 8) if small else (800, 200)))
+        command = [sys.executable, 'tools/train.py', str(CONFIGS / PICO), '--seed', '0']
+        command += ['--work-dir', str(work), '--test-last', '--cfg-options', f'data_root={data}']
+        command += ['train_cfg.max_epochs=1'] if small else []
+        start = time.perf_counter()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        spent = time.perf_counter() - start
+        found = re.findall(r'top1_acc: ([\d.]+)', done.stdout)
+        if done.returncode or not found:
+            raise RuntimeError((done.stderr or done.stdout).strip()[-400:])
+    return [{'seconds': spent, 'top1_acc': float(found[-1])}]
+
+
+PARTS: dict[str, Callable[[str, bool], list[Row]]] = {
+    'machine': machine,
+    'attention': attention,
+    'position': position,
+    'profile': profile,
+    'infer': infer_models,
+    'train': train_models,
+    'peers': peers,
+    'memory': memory,
+    'loader': loader,
+    'tests': tests,
+    'quickstart': quickstart,
+    'compiled': compiled_models,
+}
+
+
+def main() -> None:
+    """Measure one part and write its rows: NAME FILE [--small]."""
+    name, file, *small = sys.argv[1:]
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    Path(file).write_text(json.dumps(PARTS[name](device, bool(small))))
+
+
+if __name__ == '__main__':
+    main()
