@@ -28,56 +28,57 @@ __all__ = ['PARTS']
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'configs/recognition/dualformer'
 KINETICS = 'dualformer_{}_patch244_window877_kinetics400_1k.py'
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 PICO = 'dualformer_pico_motion_digits.py'
 PLAIN = 'tests/models/backbones/plain_dualformer.py:PlainDualFormer'
 PEERS = ('torchvision.swin3d_t', 'torchvision.mvit_v2_s', 'torchvision.r2plus1d_18')
 Row = dict[str, Any]
 
 
-def milliseconds(run: Callable[[], Any], device: str, steps: int) -> float:
+def milliseconds(run: Callable[[], Any], steps: int) -> float:
     """Median time of `run`, after a few runs to warm up."""
     for _ in range(2):
         run()
     times = []
     for _ in range(steps):
-        _wait(device)
+        _wait()
         start = time.perf_counter()
         run()
-        _wait(device)
+        _wait()
         times.append(1000 * (time.perf_counter() - start))
     return statistics.median(times)
 
 
-def _wait(device: str) -> None:
-    if device == 'cuda':
+def _wait() -> None:
+    if DEVICE == 'cuda':
         torch.cuda.synchronize()
 
 
-def _random(*shape: int, device: str, dtype: torch.dtype, grad: bool = False) -> Tensor:
-    return torch.randn(*shape, device=device, dtype=dtype, requires_grad=grad)
+def _random(*shape: int, dtype: torch.dtype, grad: bool = False) -> Tensor:
+    return torch.randn(*shape, device=DEVICE, dtype=dtype, requires_grad=grad)
 
 
-def machine(device: str, small: bool) -> list[Row]:
+def machine(small: bool) -> list[Row]:
     """What the device can do at best: matrix products, copies within it and to it."""
     size, elements, steps = (256, 1 << 18, 2) if small else (8192, 1 << 29, 10)
     rows: list[Row] = []
     for name in ('bfloat16', 'float16', 'float32', 'float32, TF32'):
         dtype = getattr(torch, name.partition(',')[0])
-        a, b = (_random(size, size, device=device, dtype=dtype) for _ in range(2))
+        a, b = (_random(size, size, dtype=dtype) for _ in range(2))
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision('high' if 'TF32' in name else 'highest')
-        spent = milliseconds(lambda a=a, b=b: a @ b, device, steps)  # type: ignore[misc]
+        spent = milliseconds(lambda a=a, b=b: a @ b, steps)  # type: ignore[misc]
         torch.set_float32_matmul_precision(before)
         rate = 2e-9 * size**3 / spent
         rows.append(dict(what=f'product, {name}', value=rate, unit='TFLOP/s'))
-    source = torch.empty(elements, dtype=torch.bfloat16, device=device)
+    source = torch.empty(elements, dtype=torch.bfloat16, device=DEVICE)
     target = torch.empty_like(source)
-    spent = milliseconds(lambda: target.copy_(source), device, steps)
+    spent = milliseconds(lambda: target.copy_(source), steps)
     rows.append(dict(what='copy on the device', value=2e-6 * source.nbytes / spent, unit='GB/s'))
     clips = (1, 1, 3, 8, 32, 32) if small else (8, 1, 3, 32, 224, 224)
-    for name, pinned in (('pageable', False), ('pinned', device == 'cuda')):
+    for name, pinned in (('pageable', False), ('pinned', DEVICE == 'cuda')):
         host = torch.empty(clips, dtype=torch.uint8, pin_memory=pinned)
-        spent = milliseconds(lambda h=host: h.to(device, non_blocking=True), device, steps)  # type: ignore[misc]
+        spent = milliseconds(lambda h=host: h.to(DEVICE, non_blocking=True), steps)  # type: ignore[misc]
         rows.append(
             dict(what=f'{len(host)} uint8 clips to the device, {name}', value=spent, unit='ms')
         )
@@ -94,20 +95,18 @@ def _attention_shapes(small: bool) -> dict[str, tuple[int, int, int, int]]:
     return local | {f'global {i + 1}': (8, 2 << i, queries[i], keys[i]) for i in range(4)}
 
 
-def attention(device: str, small: bool) -> list[Row]:
+def attention(small: bool) -> list[Row]:
     """Backends of scaled_dot_product_attention at the published shapes, forward and backward."""
     dtype = torch.float32 if small else torch.bfloat16
     backends = (
         ['MATH']
-        if device == 'cpu'
+        if DEVICE == 'cpu'
         else ['FLASH_ATTENTION', 'EFFICIENT_ATTENTION', 'CUDNN_ATTENTION']
     )
     rows = []
     for name, (batch, heads, queries, keys) in _attention_shapes(small).items():
         q, k, v = (
-            _random(batch, length, heads, 32, device=device, dtype=dtype)
-            .transpose(1, 2)
-            .requires_grad_()
+            _random(batch, length, heads, 32, dtype=dtype).transpose(1, 2).requires_grad_()
             for length in (queries, keys, keys)
         )
         grad = torch.randn_like(q)
@@ -131,8 +130,8 @@ def attention(device: str, small: bool) -> list[Row]:
             try:
                 with chosen:
                     error = (forward()[:1].float() - exact).detach().abs().max().item()
-                    row['forward ms'] = milliseconds(forward, device, 2 if small else 10)
-                    row['with backward ms'] = milliseconds(both, device, 2 if small else 10)
+                    row['forward ms'] = milliseconds(forward, 2 if small else 10)
+                    row['with backward ms'] = milliseconds(both, 2 if small else 10)
                 row['error'] = error
                 row['gradients finite'] = all(bool(x.grad.isfinite().all()) for x in (q, k, v))  # type: ignore[union-attr]
             except RuntimeError as reason:
@@ -141,23 +140,23 @@ def attention(device: str, small: bool) -> list[Row]:
     return rows
 
 
-def position(device: str, small: bool) -> list[Row]:
+def position(small: bool) -> list[Row]:
     """Methods of the position generator at the grids of DualFormer-T, 8 clips."""
     from mmaction.models.utils.position_ops import METHODS, add_position
 
     grids = [(4, 4, 4, 8)] if small else [(16, 56 >> i, 56 >> i, 64 << i) for i in range(4)]
     dtype = torch.float32 if small else torch.bfloat16
-    methods = [name for name in METHODS if device == 'cuda' or name != 'triton']
+    methods = [name for name in METHODS if DEVICE == 'cuda' or name != 'triton']
     rows = []
     for T, H, W, C in grids:
-        x = _random(1 if small else 8, T, H, W, C, device=device, dtype=dtype, grad=True)
-        weight = _random(C, 1, 3, 3, 3, device=device, dtype=dtype, grad=True)
-        bias = _random(C, device=device, dtype=dtype, grad=True)
+        x = _random(1 if small else 8, T, H, W, C, dtype=dtype, grad=True)
+        weight = _random(C, 1, 3, 3, 3, dtype=dtype, grad=True)
+        bias = _random(C, dtype=dtype, grad=True)
         grad = torch.randn_like(x)
         exact = add_position(x[:1].float(), weight.float(), bias.float(), 'conv')
         for method in methods:
             for compiled in (False, True):
-                if compiled and device == 'cpu':
+                if compiled and DEVICE == 'cpu':
                     continue
                 call = torch.compile(add_position, dynamic=False) if compiled else add_position
 
@@ -171,8 +170,8 @@ def position(device: str, small: bool) -> list[Row]:
                 row: Row = dict(grid=f'{T}x{H}x{W}x{C}', method=method, compiled=compiled)
                 try:
                     error = (call(x[:1], weight, bias, method).float() - exact).abs().max().item()
-                    row['forward ms'] = milliseconds(forward, device, 2 if small else 10)
-                    row['with backward ms'] = milliseconds(both, device, 2 if small else 10)
+                    row['forward ms'] = milliseconds(forward, 2 if small else 10)
+                    row['with backward ms'] = milliseconds(both, 2 if small else 10)
                     row['error'] = error
                 except Exception as reason:
                     row['method'] += (
@@ -221,23 +220,23 @@ def _model_rows(
                 }
 
 
-def train_models(device: str, small: bool) -> list[Row]:
+def train_models(small: bool) -> list[Row]:
     """Eager training steps beside the plain network."""
     return list(_model_rows('train', dict(tiny=(8, 32), small=(8,), base=(8,)), (PLAIN,), small))
 
 
-def infer_models(device: str, small: bool) -> list[Row]:
+def infer_models(small: bool) -> list[Row]:
     """Eager forward passes beside the plain network."""
     return list(_model_rows('infer', dict(tiny=(1, 8, 32), small=(8,), base=(8,)), (PLAIN,), small))
 
 
-def compiled_models(device: str, small: bool) -> list[Row]:
+def compiled_models(small: bool) -> list[Row]:
     """The same, compiled: the first steps take minutes."""
     batches = dict(tiny=(8, 32), small=(8,), base=(8,))
     return [row for mode in ('train', 'infer') for row in _model_rows(mode, batches, (), small)]
 
 
-def peers(device: str, small: bool) -> list[Row]:
+def peers(small: bool) -> list[Row]:
     """Video models of torchvision beside DualFormer-T, training and inference."""
     against = ('torchvision.r3d_18',) if small else PEERS
     return [
@@ -247,12 +246,12 @@ def peers(device: str, small: bool) -> list[Row]:
     ]
 
 
-def memory(device: str, small: bool) -> list[Row]:
+def memory(small: bool) -> list[Row]:
     """A step at each largest batch of the memory table, as far as this GPU has the memory."""
-    table = {'tiny': (43, 88), 'small': (23, 47), 'base': (16, 35)}
+    table: dict[str, tuple[int, ...]] = {'tiny': (43, 88), 'small': (23, 47), 'base': (16, 35)}
     if small:
         table = {'pico': (1,)}
-    total = torch.cuda.get_device_properties(0).total_memory / 1e9 if device == 'cuda' else 80
+    total = torch.cuda.get_device_properties(0).total_memory / 1e9 if DEVICE == 'cuda' else 80
     rows: list[Row] = []
     for size, batches in table.items():
         for batch, budget in zip(batches, (40, 80), strict=False):
@@ -283,7 +282,7 @@ def memory(device: str, small: bool) -> list[Row]:
     return rows
 
 
-def loader(device: str, small: bool) -> list[Row]:
+def loader(small: bool) -> list[Row]:
     """Clips/s of reading, by workers, on generated videos, with the copy to the device."""
     from mmengine.registry import init_default_scope
     from torch.utils.data import DataLoader
@@ -301,20 +300,20 @@ def loader(device: str, small: bool) -> list[Row]:
         dataset = DATASETS.build(config.train_dataloader.dataset)
         for workers in (0,) if small else (1, 4, 8, 16):
             batches = DataLoader(
-                dataset, 8, num_workers=workers, pin_memory=device == 'cuda', collate_fn=list
+                dataset, 8, num_workers=workers, pin_memory=DEVICE == 'cuda', collate_fn=list
             )
             start = time.perf_counter()
             for batch in batches:
                 for item in batch:
-                    item['inputs'].to(device, non_blocking=True)
-            _wait(device)
+                    item['inputs'].to(DEVICE, non_blocking=True)
+            _wait()
             rows.append(
                 {'workers': workers, 'clips/s': len(dataset) / (time.perf_counter() - start)}
             )
     return rows
 
 
-def profile(device: str, small: bool) -> list[Row]:
+def profile(small: bool) -> list[Row]:
     """The ten kernels on which a training step of Tiny, batch 8, bf16, eager, spends most."""
     from mmengine.registry import init_default_scope
     from torch.profiler import ProfilerActivity
@@ -325,21 +324,21 @@ def profile(device: str, small: bool) -> list[Row]:
 
     init_default_scope('mmaction')
     config = load_config(CONFIGS / (PICO if small else KINETICS.format('tiny'))).model.backbone
-    backbone = MODELS.build(config).to(device)
+    backbone = MODELS.build(config).to(DEVICE)
     size = config.get('video_size', (32, 224, 224))
-    clips = torch.randn(1 if small else 8, 3, *size, device=device)
+    clips = torch.randn(1 if small else 8, 3, *size, device=DEVICE)
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(DEVICE, torch.bfloat16):
             loss = backbone(clips).float().square().mean()
         loss.backward()
 
     for _ in range(2):
         step()
-    on_gpu = device == 'cuda'
+    on_gpu = DEVICE == 'cuda'
     with record(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as found:
         step()
-        _wait(device)
+        _wait()
     events = [
         (e.key, e.self_device_time_total if on_gpu else e.self_cpu_time_total, e.count)
         for e in found.key_averages()
@@ -352,7 +351,7 @@ def profile(device: str, small: bool) -> list[Row]:
     ]
 
 
-def tests(device: str, small: bool) -> list[Row]:
+def tests(small: bool) -> list[Row]:
     """The tests marked cuda; `small` only collects them."""
     command = [
         sys.executable,
@@ -372,7 +371,7 @@ def tests(device: str, small: bool) -> list[Row]:
     return [dict(what=lines[-1] if lines else done.stderr.strip()[-200:]), *failed]
 
 
-def quickstart(device: str, small: bool) -> list[Row]:
+def quickstart(small: bool) -> list[Row]:
     """The quickstart's recipe on this device: seconds and accuracy."""
     from mmaction.data_preparation import motion_digits
 
@@ -391,7 +390,7 @@ def quickstart(device: str, small: bool) -> list[Row]:
     return [{'seconds': spent, 'top1_acc': float(found[-1])}]
 
 
-PARTS: dict[str, Callable[[str, bool], list[Row]]] = {
+PARTS: dict[str, Callable[[bool], list[Row]]] = {
     'machine': machine,
     'attention': attention,
     'position': position,
@@ -410,8 +409,7 @@ PARTS: dict[str, Callable[[str, bool], list[Row]]] = {
 def main() -> None:
     """Measure one part and write its rows: NAME FILE [--small]."""
     name, file, *small = sys.argv[1:]
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    Path(file).write_text(json.dumps(PARTS[name](device, bool(small))))
+    Path(file).write_text(json.dumps(PARTS[name](bool(small))))
 
 
 if __name__ == '__main__':

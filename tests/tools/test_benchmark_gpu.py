@@ -1,0 +1,65 @@
+"""The one command that measures a GPU, tried with tiny sizes."""
+
+import json
+
+import pytest
+
+from tools.analysis_tools import benchmark_gpu, gpu_parts
+
+
+def results(**parts):
+    machine = dict(device='H100', torch='2.14', cuda='13.0', cudnn=91500, python='3.12', cores=16)
+    return dict(machine=machine | dict(small=False), parts=parts)
+
+
+def test_every_part_has_a_time_limit():
+    assert list(benchmark_gpu.LIMITS) == list(gpu_parts.PARTS)
+
+
+def test_parts_are_measured_and_kept_on_resume(tmp_path, capsys):
+    command = ['--out', str(tmp_path), '--small', '--only', 'machine']
+    benchmark_gpu.main(command)
+    first = json.loads((tmp_path / 'results.json').read_text())
+    rows = first['parts']['machine']['rows']
+    assert {row['unit'] for row in rows} == {'TFLOP/s', 'GB/s', 'ms'}
+    assert all(row['value'] > 0 for row in rows)
+    assert 'A trial with tiny sizes' in (tmp_path / 'results.md').read_text()
+    benchmark_gpu.main([*command, '--resume'])
+    assert json.loads((tmp_path / 'results.json').read_text()) == first
+    assert capsys.readouterr().out.count('machine') == 1
+
+
+def test_part_that_takes_too_long_or_fails_is_reported(tmp_path):
+    log = tmp_path / 'log.txt'
+    found = benchmark_gpu.measure('machine', 0.5, True, log)
+    assert found['error'].startswith('took longer than 0 s')
+    assert found['seconds'] < 10
+    found = benchmark_gpu.measure('nothing', 60, True, log)
+    assert found['error'] == 'status 1; see log.txt'
+    assert "KeyError: 'nothing'" in log.read_text()
+
+
+def test_tables_go_into_the_page(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text('# P\n<!-- gpu: begin -->\nold\n<!-- gpu: end -->\nrest\n')
+    benchmark_gpu.into_docs(page, None)
+    assert page.read_text() == '# P\n<!-- gpu: begin -->\nNot yet run.\n<!-- gpu: end -->\nrest\n'
+    found = results(train=dict(rows=[{'a|b': 1.23456, 'c': True}]), peers=dict(error='status 1'))
+    benchmark_gpu.into_docs(page, found)
+    text = page.read_text()
+    assert 'H100, PyTorch 2.14, CUDA 13.0' in text
+    assert '| 1.235 | True |' in text
+    assert 'Failed: status 1' in text
+    assert text.endswith('<!-- gpu: end -->\nrest\n')
+    found['machine']['small'] = True
+    with pytest.raises(ValueError, match='of a trial'):
+        benchmark_gpu.into_docs(page, found)
+    page.write_text('# P\n')
+    with pytest.raises(ValueError, match='needs the lines'):
+        benchmark_gpu.into_docs(page, None)
+
+
+def test_documentation_has_a_gpu_section():
+    text = (benchmark_gpu.ROOT / 'docs' / 'performance.md').read_text('utf-8')
+    assert benchmark_gpu.BEGIN in text
+    assert benchmark_gpu.END in text
