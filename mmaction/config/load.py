@@ -48,6 +48,8 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
         apply_options(cfg, changes)
     if check:
         check_config(cfg)
+    # A config without the base that says so means the same.
+    cfg.setdefault('default_scope', 'mmaction')
     return cfg
 
 

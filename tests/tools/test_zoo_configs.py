@@ -1,0 +1,155 @@
+"""mmaction2's own recognition configs through `tools/train.py` and `tools/test.py`.
+
+A config is written as it was recorded; only what cannot be here is changed, networks
+have fewer blocks and no pretrained weights, and an epoch is one small batch. The lists,
+videos and frames that it names are synthesised in the working directory.
+"""
+
+import copy
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmaction.registry import MODELS
+from tests import zoo
+from tests.tools.test_train_and_test import tool
+from tests.video_factory import frame_pixels, write_video
+
+# What makes a network of a type small, and the channels that it gives then
+SMALLER = {
+    'SwinTransformer3D': dict(arch=dict(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 8])),
+    'MViT': dict(arch=dict(embed_dims=8, num_layers=4, num_heads=1, downscale_indices=[1, 2, 3])),
+    'TimeSformer': dict(num_transformer_layers=1, embed_dims=48),
+    'VisionTransformer': dict(depth=1, embed_dims=48),
+    'UniFormer': dict(depth=[1, 1, 1, 1], embed_dim=[8, 16, 64, 64]),
+    'UniFormerV2': dict(
+        layers=2, return_list=[0, 1], n_layers=2, width=48, n_dim=48, heads=4, n_head=4
+    ),
+}
+CHANNELS = dict.fromkeys(('SwinTransformer3D', 'MViT', 'UniFormer'), 64)
+FAMILIES = dict(
+    swin='swin/swin-tiny-p244-w877_in1k-pre_8xb8-amp-32x2x1-30e_kinetics400-rgb.py',
+    mvit='mvit/mvit-small-p244_k400-maskfeat-pre_8xb32-16x4x1-100e_kinetics400-rgb.py',
+    timesformer='timesformer/timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb.py',
+    uniformerv2=(
+        'uniformerv2/uniformerv2-base-p16-res224_clip-kinetics710-kinetics-k400-pre_16xb32-u8_mitv1'
+        '-rgb.py'
+    ),
+)
+# Published without a training part
+TEST_ONLY = dict(
+    videomae='videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400.py',
+    uniformer='uniformer/uniformer-small_imagenet1k-pre_16x4x1_kinetics400-rgb.py',
+)
+
+
+def datasets_in(node):
+    """Every dataset of a config: what has a list of its own."""
+    if isinstance(node, dict):
+        if 'ann_file' in node:
+            yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from datasets_in(part)
+
+
+def synthesise(cfg, clip):
+    """Write the lists that a config names, and two clips for each."""
+    for dataset in datasets_in(cfg):
+        root = Path(dataset.get('data_root') or '')
+        prefix = dataset.get('data_prefix') or {}
+        list_file = root / dataset['ann_file']
+        list_file.parent.mkdir(parents=True, exist_ok=True)
+        folder = root / (prefix.get('video') or prefix.get('img') or '')
+        folder.mkdir(parents=True, exist_ok=True)
+        if dataset['type'] != 'RawframeDataset':
+            for name in ('a.mp4', 'b.mp4'):
+                shutil.copy(clip, folder / name)
+            between = dataset.get('delimiter', ' ')
+            list_file.write_text(f'a.mp4{between}0\nb.mp4{between}1\n')
+            continue
+        from PIL import Image
+
+        template = dataset.get('filename_tmpl', 'img_{:05}.jpg')
+        for name in ('a', 'b'):
+            (folder / name).mkdir(exist_ok=True)
+            for index in range(1, 41):
+                for flow in 'xy' if template.count('{') == 2 else '-':
+                    image = Image.fromarray(frame_pixels(index, 96, 64))
+                    parts = (index,) if flow == '-' else (flow, index)
+                    image.convert('RGB' if flow == '-' else 'L').save(
+                        folder / name / template.format(*parts)
+                    )
+        list_file.write_text('a 40 0\nb 40 1\n')
+
+
+def shrunk(cfg, views):
+    """A copy with a small network and few views, without pretrained weights and workers."""
+    cfg = copy.deepcopy(cfg)
+    model = cfg['model']
+    kind = model['backbone']['type']
+    model['backbone'].update(SMALLER[kind])
+    model['cls_head']['in_channels'] = CHANNELS.get(kind, 48)
+    for part in (model['backbone'], model['cls_head']):
+        part.pop('pretrained', None)
+        part.pop('init_cfg', None)
+    for split in ('train', 'val', 'test'):
+        if f'{split}_dataloader' in cfg:
+            cfg[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
+            cfg[f'{split}_dataloader']['batch_size'] = 2 if split == 'train' else 1
+    for step in cfg['test_dataloader']['dataset']['pipeline']:
+        if views and 'num_clips' in step:
+            step['num_clips'] = views
+    if 'train_cfg' in cfg:
+        cfg['train_cfg'].update(max_epochs=1)
+        for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+            cfg.pop(key)
+    return cfg
+
+
+def run_tool(name, arguments, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [f'{name}.py', *map(str, arguments)])
+    tool(name).main()
+
+
+def run_config(name, folder, monkeypatch, views=None):
+    """One training step, where the config trains, and a test of its weights."""
+    cfg = shrunk(zoo.configs()[name], views)
+    monkeypatch.chdir(folder)
+    synthesise(cfg, write_video(folder / 'clip.mp4', num_frames=40, width=96, height=64))
+    file = folder / Path(name).name
+    file.write_text(''.join(f'{key} = {value!r}\n' for key, value in cfg.items()))
+    weights = folder / 'run' / 'epoch_1.pth'
+    if 'train_cfg' in cfg:
+        run_tool('train', [file, '--work-dir', weights.parent], monkeypatch)
+        state = torch.load(weights, weights_only=False)['state_dict']
+        assert all(value.isfinite().all() for value in state.values())
+    else:
+        weights.parent.mkdir()
+        model = MODELS.build(Config(cfg).model)
+        torch.save(dict(state_dict=model.state_dict(), meta={}), weights)
+    out = folder / 'scores.json'
+    run_tool('test', [file, weights, '--work-dir', folder, '--out', out], monkeypatch)
+    scores = torch.tensor(json.loads(out.read_text()))
+    assert scores.shape == (2, cfg['model']['cls_head']['num_classes'])
+    assert torch.allclose(scores.sum(1), torch.ones(2), atol=1e-4)
+
+
+@pytest.mark.parametrize('family', [*FAMILIES, *TEST_ONLY])
+def test_a_config_of_each_family_trains_and_tests(family, tmp_path, monkeypatch):
+    run_config({**FAMILIES, **TEST_ONLY}[family], tmp_path, monkeypatch, views=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name',
+    [name for name, cfg in zoo.configs().items() if cfg['model']['backbone']['type'] in SMALLER],
+)
+def test_every_config_trains_and_tests(name, tmp_path, monkeypatch):
+    run_config(name, tmp_path, monkeypatch)
