@@ -99,11 +99,16 @@ def _no_layer(model: nn.Module, name: str, part: str, path: Sequence[str]) -> st
 
 
 def default_layer(model: nn.Module) -> str:
-    """The last block of the backbone, or the backbone where it has no `blocks`."""
+    """The `cam_layer` that a backbone names, else its last block, else the backbone."""
+    named = getattr(model.backbone, 'cam_layer', None)
+    if named is not None:
+        return f'backbone/{named}'
     return 'backbone/blocks/-1/-1' if hasattr(model.backbone, 'blocks') else 'backbone'
 
 
-def to_channels_first(tokens: Tensor, clip_shape: tuple[int, int, int], name: str) -> Tensor:
+def to_channels_first(
+    tokens: Tensor, clip_shape: tuple[int, int, int], name: str, model: nn.Module | None = None
+) -> Tensor:
     """Bring the output of a layer to (B, C, t, h, w), as a view.
 
     Layers of transformers give (B, t, h, w, C), convolutions (B, C, t, h, w). Which
@@ -114,11 +119,16 @@ def to_channels_first(tokens: Tensor, clip_shape: tuple[int, int, int], name: st
         tokens: Output of the layer.
         clip_shape: (T, H, W) of the clips that the model was given.
         name: The layer, for messages.
+        model: The recognizer, whose backbone may have a `token_map` that knows which of
+            its rows of tokens are places.
 
     Raises:
         ValueError: It is no map over time and space.
     """
     shape = tuple(tokens.shape)
+    token_map = getattr(getattr(model, 'backbone', None), 'token_map', None)
+    if tokens.ndim == 3 and token_map is not None:
+        return token_map(tokens, clip_shape)
     misfits = {}
     if tokens.ndim == 5:
         misfits = {
@@ -156,8 +166,8 @@ def layers_with_maps(
             if not isinstance(output, Tensor) or path in found:
                 return
             try:
-                grid = to_channels_first(output, clip_shape, path).shape[2:]
-            except ValueError:  # no map at all
+                grid = to_channels_first(output, clip_shape, path, model).shape[2:]
+            except (ValueError, RuntimeError):  # no map at all
                 return
             if grid.numel() > 1:
                 found.append(path)

@@ -124,11 +124,14 @@ class GradCAM:
         recorded: list[Tensor] = []
 
         def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            if not isinstance(output, Tensor):
+            # A block of MViT gives its grid as well.
+            more = output[1:] if isinstance(output, tuple) else None
+            tokens = output if more is None else output[0]
+            if not isinstance(tokens, Tensor):
                 return output
-            recorded.append(output)
+            recorded.append(tokens)
             # What follows may write into its input, so it gets a copy.
-            return output.clone()
+            return tokens.clone() if more is None else (tokens.clone(), *more)
 
         with torch.enable_grad():
             preprocess: Any = self.model.data_preprocessor
@@ -139,23 +142,25 @@ class GradCAM:
                 logits = self.model(inputs, batch['data_samples'], mode='tensor', stage='head')
             finally:
                 handle.remove()
-            if len(recorded) != 1 or len(recorded[0]) != len(logits):
+            clip_shape = tuple(inputs.shape[-3:])
+            if len(recorded) != 1 or len(self._map(recorded[0], clip_shape)) != len(logits):
                 shapes = [tuple(output.shape) for output in recorded] or 'nothing'
                 raise ValueError(
                     f'layer {self.layer_name} gives {shapes} for {len(logits)} clips; Grad-CAM '
                     'takes a layer that runs once and outputs one map per clip'
                 )
-            clip_shape = tuple(inputs.shape[-3:])
-            if to_channels_first(recorded[0], clip_shape, self.layer_name)[0, 0].numel() == 1:
+            if self._map(recorded[0], clip_shape)[0, 0].numel() == 1:
                 raise ValueError(self._one_cell(batch, clip_shape))
             chosen = logits.argmax(1) if labels is None else _checked(labels, logits)
             score = logits.gather(1, chosen[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, recorded[0])
         maps = (
-            to_channels_first(tokens.detach().float(), clip_shape, self.layer_name)
-            for tokens in (recorded[0], gradient)
+            self._map(tokens.detach().float(), clip_shape) for tokens in (recorded[0], gradient)
         )
         return next(maps), next(maps), logits.detach(), clip_shape
+
+    def _map(self, tokens: Tensor, clip_shape: tuple[int, int, int]) -> Tensor:
+        return to_channels_first(tokens, clip_shape, self.layer_name, self.model)
 
     def _one_cell(self, batch: dict[str, Any], clip_shape: tuple[int, int, int]) -> str:
         """What to do where the layer has a single cell, whose heat is the same everywhere."""

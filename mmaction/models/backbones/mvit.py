@@ -259,6 +259,9 @@ class MViT(BaseModule):
         ValueError: Unknown `arch` or scale, or an output token without a token.
     """
 
+    # After the last block, the class token alone counts.
+    cam_layer = 'blocks/-2'
+
     def __init__(
         self,
         arch: str | dict[str, Any] = 'base',
@@ -381,6 +384,15 @@ class MViT(BaseModule):
         codes = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, self.grid)
         codes = F.interpolate(codes, size=grid, mode=self.interpolate_mode, align_corners=False)
         return torch.cat((self.pos_embed[:, :1], codes.flatten(2).transpose(1, 2)), 1)
+
+    def token_map(self, tokens: Tensor, clip_shape: Size3) -> Tensor:
+        """Tokens of a block (B, N, C), of clips (T', H', W') -> map (B, C, T, H, W)."""
+        conv: Any = self.patch_embed.projection
+        steps = zip(clip_shape, conv.kernel_size, conv.stride, conv.padding, strict=True)
+        t, h, w = ((n + 2 * pad - kernel) // step + 1 for n, kernel, step, pad in steps)
+        while t * h * w > tokens.shape[1]:
+            h, w = -(-h // 2), -(-w // 2)
+        return tokens[:, -t * h * w :].transpose(1, 2).unflatten(2, (t, h, w))
 
     def forward(self, x: Tensor) -> tuple[Tensor | list[Tensor], ...]:
         """Maps of clips (B, c, T', H', W').

@@ -162,6 +162,9 @@ class TimeSformer(nn.Module):
             that do not tile the frame.
     """
 
+    # After the last block, the class token alone counts.
+    cam_layer = 'transformer_layers/layers/-2'
+
     def __init__(
         self,
         num_frames: int,
@@ -215,6 +218,13 @@ class TimeSformer(nn.Module):
         if self.pretrained:
             divided = self.attention_type == 'divided_space_time'
             load_pretrained(self, self.pretrained, divide_attention if divided else None)
+
+    def token_map(self, tokens: Tensor, _clip_shape: tuple[int, int, int]) -> Tensor:
+        """Tokens of a block -> map (B, C, T, H, W) of the patches."""
+        side = round((self.pos_embed.shape[1] - 1) ** 0.5)
+        form = '(b t) (h w) c' if self.attention_type == 'space_only' else 'b (h w t) c'
+        sizes = dict(h=side, w=side, t=self.num_frames)
+        return rearrange(tokens[:, 1:], f'{form} -> b c t h w', **sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, c, T, H, W) -> class tokens (B, C).

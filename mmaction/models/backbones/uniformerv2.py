@@ -10,6 +10,7 @@ Tokens come first: (L, B T, C), so that stochastic depth drops what it drops in 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -242,6 +243,8 @@ class UniFormerV2(BaseModule):
         ValueError: Numbers of global blocks that contradict each other.
     """
 
+    cam_layer = 'transformer/resblocks/-1'
+
     def __init__(
         self,
         input_resolution: int = 224,
@@ -306,6 +309,11 @@ class UniFormerV2(BaseModule):
         else:
             source = WEIGHTS.get(self.pretrained, self.pretrained)
             load_pretrained(self, source, inflate_center if self.clip_pretrained else None)
+
+    def token_map(self, tokens: Tensor, _clip_shape: tuple[int, int, int]) -> Tensor:
+        """Tokens of a local block (L, B T, C) -> map (B, C, T, H, W) of the patches."""
+        sizes = dict(h=math.isqrt(len(tokens) - 1), t=self.transformer.frames)
+        return rearrange(tokens[1:], '(h w) (b t) c -> b c t h w', **sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> (B, C).

@@ -127,6 +127,8 @@ class VisionTransformer(BaseModule):
         init_cfg: Initialization, as in mmengine.
     """
 
+    cam_layer = 'blocks/-1'
+
     def __init__(
         self,
         img_size: int = 224,
@@ -202,6 +204,12 @@ class VisionTransformer(BaseModule):
         codes = self.pos_embed.unflatten(1, self.grid)[0].permute(0, 3, 1, 2)  # (T, C, H, W)
         codes = F.interpolate(codes, size=grid[1:], mode='bicubic', align_corners=False)
         return codes.permute(0, 2, 3, 1).flatten(0, 2)[None]
+
+    def token_map(self, tokens: Tensor, clip_shape: tuple[int, int, int]) -> Tensor:
+        """Tokens of a block (B, N, C), of clips (T', H', W') -> map (B, C, T, H, W)."""
+        patch = self.patch_embed.projection.kernel_size
+        grid = tuple(size // step for size, step in zip(clip_shape, patch, strict=True))
+        return tokens.transpose(1, 2).unflatten(2, grid)
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, c, T', H', W') -> (B, C), or the map (B, C, T, H, W)."""
