@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from .layers import build_norm_layer
+
 __all__ = [
     'FFN',
     'Attention',
@@ -46,15 +48,9 @@ def check_keys(arch: str | Mapping[str, Any], known: Mapping[str, Mapping[str, A
     return arch
 
 
-def build_layer_norm(norm_cfg: Mapping[str, Any], dims: int) -> nn.LayerNorm:
-    """A layer norm by its config, such as `dict(type='LN', eps=1e-6)`.
-
-    Raises:
-        ValueError: The config is of another norm.
-    """
-    if norm_cfg.get('type') not in ('LN', 'LayerNorm'):
-        raise ValueError(f"norm_cfg={dict(norm_cfg)}: a transformer takes type='LN'")
-    return nn.LayerNorm(dims, **{key: norm_cfg[key] for key in norm_cfg if key != 'type'})
+def build_layer_norm(norm_cfg: Mapping[str, Any], dims: int) -> nn.Module:
+    """A norm of C channels by its config, such as `dict(type='LN', eps=1e-6)`."""
+    return build_norm_layer(dict(norm_cfg), dims)[1]
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:

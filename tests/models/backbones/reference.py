@@ -65,3 +65,27 @@ def _check_outputs(output, probes):
     for tensor, probe in zip(tensors, probes, strict=True):
         check_probe(tensor, {**probe, 'size': tensor.numel()}, 1e-4)
     return tensors
+
+
+def check_checkpointing(name):
+    """With `with_cp`, blocks run again in the backward pass and gradients stay the same."""
+    case = recorded()[name]
+    clip = make_input(tuple(case['input_shape']), case['input_seed'])
+    gradients = []
+    for with_cp in (False, True):
+        torch.manual_seed(0)
+        model = MODELS.build(dict(copy.deepcopy(case['backbone']), with_cp=with_cp)).train()
+        runs = []
+        for block in model.modules():
+            if hasattr(block, 'attn') and not hasattr(block, 'lmhra1'):
+                block.register_forward_pre_hook(lambda *_, runs=runs: runs.append(1))
+        torch.manual_seed(1)
+        sum(out.square().sum() for out in _tensors(model(clip))).backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+        ran = len(runs)
+        runs.clear()
+        with torch.no_grad():
+            model.eval()(clip)
+        assert ran == (2 if with_cp else 1) * len(runs) > 0
+    for plain, again in zip(*gradients, strict=True):
+        assert torch.allclose(plain, again, rtol=1e-4, atol=1e-5)

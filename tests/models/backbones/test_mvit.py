@@ -3,7 +3,7 @@
 import pytest
 
 from tests import zoo
-from tests.models.backbones.reference import cases_of, check_case
+from tests.models.backbones.reference import cases_of, check_case, check_checkpointing
 
 
 @pytest.mark.parametrize('name', zoo.names_of('mvit', distinct=True))
@@ -20,3 +20,7 @@ def test_outputs_and_gradients_are_mmaction2s(case):
 @pytest.mark.parametrize('name', zoo.names_of('mvit', probed=True))
 def test_scores_are_mmaction2s(name):
     zoo.check_scores(name)
+
+
+def test_checkpointing_leaves_gradients_as_they_are():
+    check_checkpointing('mvit/mvit')
