@@ -44,19 +44,25 @@ class Camera:
     def __init__(self, name: str) -> None:
         import cv2
 
-        from mmaction.datasets.video_source import clip_info
+        from mmaction.datasets.video_source import VideoSource, clip_info
 
         self.live = name.isdigit()
         if not self.live:
             clip_info(name, 'video')
-        self._capture = cv2.VideoCapture(int(name) if self.live else name)
+            self._file = VideoSource(name)
+            self.fps = self._file.fps or 30.0
+            return
+        self._capture = cv2.VideoCapture(int(name))
         if not self._capture.isOpened():
-            what = f'camera {name}' if self.live else name
-            hint = '; --camera-id takes another number, or a video file' if self.live else ''
-            raise ValueError(f'{what} cannot be opened{hint}')
+            hint = '--camera-id takes another number, or a video file'
+            raise ValueError(f'camera {name} cannot be opened; {hint}')
         self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 30.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        if not self.live:
+            for frames in self._file.parts():
+                yield from frames
+            return
         try:
             while True:
                 found, frame = self._capture.read()

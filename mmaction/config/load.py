@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from mmengine.config import Config
+from mmengine.fileio import JsonHandler, YamlHandler
+from mmengine.fileio.handlers.registry_utils import file_handlers
 
 from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
@@ -56,19 +61,63 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
 def read_config(path: str | Path) -> Config:
     """A config as its file and bases say it, of either form and unchecked.
 
+    A Python file is code, which is run. YAML and JSON files are data: nothing
+    in them is run, and they may have no base and no imports that would be.
+
     Raises:
         FileNotFoundError: There is no such file.
-        ConfigError: The file fails to run.
+        ConfigError: The file fails to run, or is data that asks for code.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(missing_file(path, 'config file'))
     try:
-        return Config.fromfile(str(path))
-    except (FileNotFoundError, ConfigError):
+        with _data_files_are_data():
+            return Config.fromfile(str(path))
+    except FileNotFoundError:
         raise
     except Exception as error:
-        raise ConfigError(f'{path} cannot be read as a config: {error}') from error
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise ConfigError(f'{path} cannot be read as a config: {reason}') from error
+
+
+@contextmanager
+def _data_files_are_data() -> Iterator[None]:
+    """Have mmengine read YAML and JSON without running what is in them.
+
+    Its own reader of YAML makes any Python object that a file asks for.
+    """
+    before = dict(file_handlers)
+    file_handlers.update(json=_JsonHandler(), yaml=_YamlHandler(), yml=_YamlHandler())
+    try:
+        yield
+    finally:
+        file_handlers.clear()
+        file_handlers.update(before)
+
+
+class _JsonHandler(JsonHandler):
+    def load_from_fileobj(self, file: Any) -> Any:
+        return _without_code(super().load_from_fileobj(file))
+
+
+class _YamlHandler(YamlHandler):
+    def load_from_fileobj(self, file: Any, **_: Any) -> Any:
+        return _without_code(yaml.safe_load(file))
+
+
+def _without_code(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f'it holds a {type(content).__name__}, expected keys and values')
+    bases = content.get('_base_', [])
+    for base in bases if isinstance(bases, list) else [bases]:
+        if str(base).endswith('.py'):
+            raise ConfigError(
+                f'_base_={base!r} is code, and this file is data: write it as a Python config'
+            )
+    if 'custom_imports' in content:
+        raise ConfigError('custom_imports runs modules: write it as a Python config')
+    return content
 
 
 def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:

@@ -218,6 +218,7 @@ class BaseActionDataset(BaseDataset):
 
     def _train_sample(self, key: SampleKey, fetch: Callable[[SampleKey, bool], Any]) -> Any:
         failed: list[tuple[str, str]] = []
+        tried: set[int] = set()
         current = key
         while True:
             try:
@@ -229,13 +230,17 @@ class BaseActionDataset(BaseDataset):
                     note(data, replaced=failed)
                 return data
             if len(failed) > self.max_refetch:
-                files = '; '.join(f'{name!r}: {reason}' for name, reason in failed)
+                files = '; '.join(f'{name!r}: {reason}' for name, reason in dict(failed).items())
                 raise UnreadableVideoError(
                     f'{len(failed)} clips in a row cannot be read, more than max_refetch='
                     f'{self.max_refetch} allows: {files}'
                 )
+            tried.add(int(current))
             draws = sample_generator(*key.entropy, len(failed))
-            current = SampleKey(int(draws.integers(len(self))), key.epoch, key.seed, key.stream)
+            index = int(draws.integers(len(self)))
+            while index in tried and len(tried) < len(self):
+                index = (index + 1) % len(self)
+            current = SampleKey(index, key.epoch, key.seed, key.stream)
 
     def _test_sample(self, key: SampleKey, fetch: Callable[[SampleKey, bool], Any]) -> Any:
         try:

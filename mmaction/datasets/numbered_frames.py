@@ -33,11 +33,16 @@ class FrameFolder(NamedTuple):
 
 
 def numbered_frames(names: Iterable[str]) -> FrameFolder | None:
-    """The frames among the files of a folder, optical flow left out; None if there are none."""
+    """The frames among the files of a folder; None if there are none.
+
+    Optical flow beside them, and what file managers leave (`._img_00001.jpg`,
+    `Thumbs.db`), are left out.
+    """
     numbers: dict[tuple[str, str], list[str]] = {}
     others = 0
     for name in names:
-        if os.path.splitext(name)[1].lower() not in IMAGE_EXTENSIONS or _FLOW.match(name):
+        is_image = os.path.splitext(name)[1].lower() in IMAGE_EXTENSIONS
+        if not is_image or name.startswith('.') or _FLOW.match(name):
             continue
         match = _NUMBERED.fullmatch(name)
         if match is None:

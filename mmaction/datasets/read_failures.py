@@ -22,11 +22,13 @@ class ReadingReport:
     Args:
         replaced: Files in whose place another was drawn (training).
         unreadable: Files in whose place the batch holds a black clip (testing).
+        unreadable_clips: Indices of these clips; several may share a file.
         fallback: Files that decord could not read and PyAV did.
     """
 
     replaced: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    unreadable_clips: set[Any] = field(default_factory=set)
     fallback: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -42,6 +44,7 @@ def reading_report(data_batch: Any) -> ReadingReport:
         report.replaced += [(str(name), str(why)) for name, why in sample.get('replaced', [])]
         if 'unreadable' in sample:
             report.unreadable.append((str(sample.get('filename')), str(sample.get('unreadable'))))
+            report.unreadable_clips.add(sample.get('sample_idx'))
         if 'decoder_fallback' in sample:
             name, why = sample.get('decoder_fallback')
             report.fallback.append((str(name), str(why)))

@@ -214,3 +214,56 @@ def test_a_0x_config_is_recognised(tmp_path):
 @pytest.mark.parametrize('path', sorted(Path('configs').rglob('dualformer_*_*.py')), ids=str)
 def test_every_config_passes_the_check(path):
     load_config(path)
+
+
+CODE_IN_YAML = [
+    '!!python/object/apply:os.mkdir ["{proof}"]',
+    '!!python/object/new:os.mkdir ["{proof}"]',
+    '!!python/name:os.system',
+    '!!python/module:antigravity',
+    '!!python/object/apply:subprocess.call [["mkdir", "{proof}"]]',
+]
+
+
+@pytest.mark.parametrize('value', CODE_IN_YAML)
+@pytest.mark.parametrize('place', ['leaf.yaml', 'leaf.yml', 'base.yaml', 'base of Python'])
+def test_code_in_yaml_is_not_run(tmp_path, value, place):
+    proof = tmp_path / 'proof'
+    text = f'work_dir: {value.format(proof=proof)}\n'
+    path = tmp_path / ('base.yaml' if place.startswith('base') else place)
+    path.write_text(text)
+    leaf = path
+    if place == 'base.yaml':
+        leaf = tmp_path / 'leaf.yaml'
+        leaf.write_text("_base_: ['base.yaml']\n")
+    elif place == 'base of Python':
+        leaf = tmp_path / 'leaf.py'
+        leaf.write_text("_base_ = ['base.yaml']\n")
+    with pytest.raises(ConfigError, match=r'leaf.* cannot be read as a config: .*python/'):
+        load_config(leaf)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize('name', ['leaf.yaml', 'leaf.json'])
+def test_data_cannot_ask_for_code(tmp_path, name):
+    (tmp_path / 'base.py').write_text('import os\nos.mkdir("proof")\n')
+    for key, value in (('_base_', '"base.py"'), ('custom_imports', '{"imports": ["base"]}')):
+        (tmp_path / name).write_text(f'{{"{key}": {value}}}')
+        with pytest.raises(ConfigError, match=f'{name} cannot be read .*{key}.*Python config'):
+            load_config(tmp_path / name)
+    assert not Path('proof').exists()
+
+
+def test_yaml_and_json_configs_are_read(tmp_path):
+    from mmengine.fileio.handlers.registry_utils import file_handlers
+
+    before = dict(file_handlers)
+    (tmp_path / 'base.yaml').write_text('train_cfg: {by_epoch: true, max_epochs: 3}\n')
+    (tmp_path / 'a.yaml').write_text("_base_: ['base.yaml']\ntrain_cfg: {max_epochs: 5}\n")
+    (tmp_path / 'a.json').write_text('{"_base_": ["base.yaml"], "train_cfg": {"max_epochs": 5}}')
+    for name in ('a.yaml', 'a.json'):
+        assert load_config(tmp_path / name).train_cfg == dict(by_epoch=True, max_epochs=5)
+    assert file_handlers == before
+    (tmp_path / 'list.yaml').write_text('- 1\n')
+    with pytest.raises(ConfigError, match='holds a list, expected keys and values'):
+        load_config(tmp_path / 'list.yaml')

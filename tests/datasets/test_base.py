@@ -206,6 +206,27 @@ def test_training_stops_if_no_clip_is_readable(folder):
         load(dataset, num_workers=1)
 
 
+def test_message_names_each_file_once(folder):
+    """Not one file eleven times, in a dataset of one clip and in one of two."""
+    for name in ('a.mp4', 'b.mp4'):
+        write_broken(folder.root / name, 'empty')
+    for names in (['a.mp4'], ['a.mp4', 'b.mp4']):
+        with pytest.raises(UnreadableVideoError) as caught:
+            folder(names, good=0)[0]
+        assert [str(caught.value).count(f'/{name}') for name in names] == [1] * len(names)
+
+
+def test_clip_that_was_tried_is_not_tried_again(folder):
+    """With one readable clip of eight, seven replacements always find it."""
+    names = [f'{number}.mp4' for number in range(7)]
+    for name in names:
+        write_broken(folder.root / name, 'empty')
+    dataset = folder(names, good=1, max_refetch=7)
+    for index in range(8):
+        replaced = dataset[SampleKey(index, seed=3)]['data_samples'].get('replaced', [])
+        assert len(dict(replaced)) == len(replaced)
+
+
 def test_plain_index_uses_global_random_state(folder):
     dataset = folder()
     np.random.seed(1)

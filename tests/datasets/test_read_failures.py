@@ -28,3 +28,10 @@ def test_nothing_to_report():
     report = reading_report(dict(inputs=['abc'], data_samples=[sample(filename='a.mp4')]))
     assert (report.replaced, report.unreadable, report.fallback) == ([], [], [])
     assert reading_report(dict(inputs=['abc'])).replaced == []
+
+
+def test_clips_of_one_file_count_each():
+    """Segments of one file are clips of their own."""
+    samples = [sample(unreadable='empty', filename='a.mp4', sample_idx=i) for i in (3, 4, 4)]
+    report = reading_report(dict(data_samples=samples))
+    assert report.unreadable_clips == {3, 4}

@@ -12,7 +12,7 @@ from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.datasets.video_source import VideoSource
 from mmaction.visualization import enlarge
 from tests.apis.conftest import CLASSES, tiny_config
-from tests.video_factory import write_video
+from tests.video_factory import cut_video, set_display_matrix, write_video
 
 NAMES = [f'class {"abcdef"[i]}' for i in range(CLASSES)]
 
@@ -94,3 +94,17 @@ def test_errors(files, monkeypatch, capsys, options, text):
     with pytest.raises(SystemExit):
         run(files, *options)
     assert text in capsys.readouterr().err
+
+
+def test_file_is_read_as_training_reads_it(tmp_path):
+    """Cut, mirrored and interlaced files, which OpenCV reads otherwise."""
+    whole = write_video(tmp_path / 'whole.mp4', num_frames=40, key_interval=20, b_frames=2)
+    paths = [cut_video(whole, tmp_path / 'cut.mp4', 25)]
+    mirrored = write_video(tmp_path / 'mirrored.mp4', num_frames=10)
+    paths.append(set_display_matrix(mirrored, -65536, 0, 0, 65536))
+    paths.append(write_video(tmp_path / 'i.mp4', 10, options={'x264-params': 'tff=1'}))
+    for path in paths:
+        camera = webcam_demo.Camera(str(path))
+        assert camera.fps == 25
+        source = VideoSource(str(path))
+        assert np.array_equal(np.stack(list(camera)), source.read(range(len(source))))

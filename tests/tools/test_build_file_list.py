@@ -169,11 +169,23 @@ def test_split_folders(tmp_path, capsys):
 
 def test_folders_of_images(tmp_path):
     touch(tmp_path, *(f'{c}/clip {n}/img_{i:05}.jpg' for c in 'ab' for n in (0, 1) for i in (1, 2)))
+    # What file managers and optical flow leave beside the frames is not counted.
+    beside = ('._img_00001.jpg', 'Thumbs.db', '.DS_Store', 'flow_x_00001.jpg', 'flow_y_00001.jpg')
+    touch(tmp_path, *(f'a/clip 0/{name}' for name in beside))
     run(tmp_path, '--rawframes', '--val', 0.5)
     found = entries(tmp_path / 'train.txt', total_frames=1)
     found += entries(tmp_path / 'val.txt', total_frames=1)
     expected = [(f'{c}/clip {n}', 2, label) for label, c in enumerate('ab') for n in (0, 1)]
     assert sorted(found) == expected
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [('img_00004.jpg', 'frames are missing'), ('cover 1.jpg', '1 images have other names')],
+)
+def test_faulty_folder_of_images_is_an_error(tmp_path, capsys, name, message):
+    touch(tmp_path, *(f'{c}/clip/img_{i:05}.jpg' for c in 'ab' for i in (1, 2)), f'a/clip/{name}')
+    assert message in fails(capsys, tmp_path, '--rawframes')
 
 
 @pytest.mark.parametrize(

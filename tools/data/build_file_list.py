@@ -70,8 +70,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def find_clips(folder: Path, rawframes: bool) -> dict[str, int | None]:
-    """Clips under a folder and the number of their images (None for videos)."""
+    """Clips under a folder and the number of their frames (None for videos).
+
+    Raises:
+        ValueError: A folder of frames has gaps, or images of other names.
+    """
     from mmaction.data_preparation.jobs import find_files
+    from mmaction.datasets.numbered_frames import numbered_frames
     from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 
     wanted = IMAGE_EXTENSIONS if rawframes else VIDEO_EXTENSIONS
@@ -83,9 +88,19 @@ def find_clips(folder: Path, rawframes: bool) -> dict[str, int | None]:
             f'{count} {name or "without extension"}' for name, count in others.items()
         )
         print(f'note: other files were left out: {kinds}', file=sys.stderr)
-    if rawframes:
-        return dict(Counter(Path(path).parent.as_posix() for path in found))
-    return dict.fromkeys(found)
+    if not rawframes:
+        return dict.fromkeys(found)
+    names: dict[str, list[str]] = defaultdict(list)
+    for path in found:
+        names[Path(path).parent.as_posix()].append(Path(path).name)
+    clips: dict[str, int | None] = {}
+    for path, images in names.items():
+        frames = numbered_frames(images)
+        if frames is not None and frames.fault:
+            raise ValueError(f'{str(folder / path)!r}: {frames.fault}')
+        if frames is not None:
+            clips[path] = frames.total
+    return clips
 
 
 def from_folders(folder: Path, rawframes: bool, splits: bool) -> list[Clip]:

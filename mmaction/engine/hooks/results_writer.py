@@ -15,6 +15,7 @@ from mmaction.distributed.collectives import broadcast_object, gather_objects
 from mmaction.errors import TrainingError
 from mmaction.evaluation.results import check_out_file, write_predictions, write_scores
 from mmaction.registry import HOOKS
+from mmaction.utils.cli import printable
 from mmaction.utils.io import write_json
 from mmaction.utils.metric_names import published_names
 
@@ -52,10 +53,11 @@ class TestResultsHook(Hook):
         self.dump = dump
         self._samples: list[dict[str, Any]] = []
         self._unreadable: list[tuple[str, str]] = []
+        self._unreadable_clips: set[Any] = set()
 
     def before_test_epoch(self, runner: ActionRunner) -> None:
         """Forget the samples of an earlier test."""
-        self._samples, self._unreadable = [], []
+        self._samples, self._unreadable, self._unreadable_clips = [], [], set()
 
     def after_test_iter(
         self,
@@ -65,7 +67,9 @@ class TestResultsHook(Hook):
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Keep the predictions of a batch, where they are asked for."""
-        self._unreadable += reading_report(data_batch).unreadable
+        report = reading_report(data_batch)
+        self._unreadable += report.unreadable
+        self._unreadable_clips |= report.unreadable_clips
         if self.out is None and self.dump is None:
             return
         for sample in outputs or ():
@@ -77,14 +81,16 @@ class TestResultsHook(Hook):
     def after_test_epoch(self, runner: ActionRunner, metrics: dict[str, float] | None) -> None:
         """Print and write."""
         self._write_samples(runner)
-        # Samplers may give a clip to two processes: its file counts once.
         unreadable = broadcast_object(_merged(gather_objects(self._unreadable)))
+        # Samplers may give a clip to two processes: it counts once.
+        parts = gather_objects(self._unreadable_clips)
+        clips = broadcast_object(len(set().union(*(parts or ()))))
         size = len(runner.test_dataloader.dataset)
         if is_main_process():
-            self._write_metrics(runner, metrics or {}, unreadable, size)
-        if len(unreadable) > self.max_unreadable * size:
+            self._write_metrics(runner, metrics or {}, unreadable, clips, size)
+        if clips > self.max_unreadable * size:
             raise TrainingError(
-                f'{len(unreadable)} of {size} clips could not be read, more than --max-unreadable '
+                f'{clips} of {size} clips could not be read, more than --max-unreadable '
                 f'{self.max_unreadable:g} allows; they are listed in '
                 f'{Path(runner.work_dir, "metrics.json")}'
             )
@@ -94,6 +100,7 @@ class TestResultsHook(Hook):
         runner: ActionRunner,
         metrics: dict[str, float],
         unreadable: dict[str, str],
+        unreadable_clips: int,
         size: int,
     ) -> None:
         named = published_names(metrics)
@@ -102,6 +109,7 @@ class TestResultsHook(Hook):
             config=runner.cfg.filename,
             checkpoint=str(runner._load_from),
             clips=size,
+            unreadable_clips=unreadable_clips,
             unreadable=[dict(file=file, reason=reason) for file, reason in unreadable.items()],
         )
         path = Path(runner.work_dir, 'metrics.json')
@@ -109,9 +117,9 @@ class TestResultsHook(Hook):
         for name, value in named.items():
             print(f'{name}: {value:.4f}', flush=True)
         if unreadable:
-            print(f'{len(unreadable)} clips could not be read and count as wrong:')
+            print(f'{unreadable_clips} clips could not be read and count as wrong:')
             for file, reason in unreadable.items():
-                print(f'  {file}: {reason}', flush=True)
+                print(f'  {printable(file)}: {reason}', flush=True)
         runner.logger.info(f'metrics: {path}')
 
     def _write_samples(self, runner: ActionRunner) -> None:

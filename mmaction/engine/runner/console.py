@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 
@@ -45,8 +46,14 @@ class _ConsoleFormatter(logging.Formatter):
 
 
 def quiet_console(logger: MMLogger) -> None:
-    """Make the console handler of a logger brief; the log file still gets everything."""
+    """Make the console handler of a logger brief; the log file still gets everything.
+
+    File names that are not UTF-8 are written with backslashes instead of failing.
+    """
     for handler in logger.handlers:
+        stream = getattr(handler, 'stream', None)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setFormatter(_ConsoleFormatter())
             handler.addFilter(_ConsoleFilter())

@@ -94,3 +94,10 @@ def test_partial_checkpoint_of_killed_run_is_removed(tmp_path):
     build_runner(cfg).train()
     assert not unfinished.exists()
     assert others.exists()
+
+
+def test_names_that_are_not_utf8_are_logged(tmp_path, capfd):
+    runner = build_runner(toy_config(tmp_path))
+    runner.logger.warning('clip g\udcff.mp4 cannot be read')
+    assert 'clip g\\udcff.mp4 cannot be read' in next(tmp_path.glob('*/*.log')).read_text()
+    assert 'Logging error' not in capfd.readouterr().err
