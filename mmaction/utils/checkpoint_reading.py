@@ -24,6 +24,14 @@ from mmaction.utils.plain_pickle import numpy_stand_ins, resolve
 from mmaction.utils.suggest import did_you_mean, missing_file
 
 
+def bare_name(name: str) -> str:
+    """A weight's name without what DDP (`module.`) and torch.compile (`_orig_mod.`) add to it."""
+    name = name.replace('_orig_mod.', '')
+    while name.startswith('module.'):
+        name = name.removeprefix('module.')
+    return name
+
+
 def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
     """Read a .pth or .safetensors file that holds tensors and plain values.
 

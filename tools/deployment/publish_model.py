@@ -46,6 +46,8 @@ def choose_weights(checkpoint: dict[str, Any], which: str) -> dict[str, Any]:
     """
     import torch
 
+    from mmaction.utils.checkpoint_reading import bare_name
+
     if which == 'raw':
         if 'ema_state_dict' not in checkpoint:
             raise ValueError(
@@ -53,13 +55,13 @@ def choose_weights(checkpoint: dict[str, Any], which: str) -> dict[str, Any]:
             )
         # mmengine puts the average in the place of the weights, and the weights in its place.
         found = {
-            name.removeprefix('module.'): value
+            bare_name(name): value
             for name, value in checkpoint['ema_state_dict'].items()
             if name != 'steps'
         }
     else:
         found = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
-        found = {name.removeprefix('module.'): value for name, value in found.items()}
+        found = {bare_name(name): value for name, value in found.items()}
     weights = {
         name: value.detach().cpu().contiguous().clone()
         for name, value in found.items()

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmaction.errors import CheckpointError
-from mmaction.utils.checkpoint_reading import load_checkpoint_file
+from mmaction.utils.checkpoint_reading import bare_name, load_checkpoint_file
 from mmaction.utils.io import atomic_path, write_text
 from mmaction.version import __version__
 
@@ -173,13 +173,17 @@ class LoadReport:
         """Whether file and model hold the same weights."""
         return not (self.missing or self.unexpected or self.mismatched)
 
-    def outside_head(self) -> LoadReport:
-        """The report without what concerns the head."""
+    def errors_of_training(self, pooling_kernels: set[str]) -> LoadReport:
+        """The report without what may start anew: the head, and kernels of other clips."""
         rest = LoadReport()
         rest.loaded = self.loaded
         rest.missing = [name for name in self.missing if not _in_head(name)]
         rest.unexpected = [name for name in self.unexpected if not _in_head(name)]
-        rest.mismatched = [entry for entry in self.mismatched if not _in_head(entry[0])]
+        rest.mismatched = [
+            (name, theirs, ours)
+            for name, theirs, ours in self.mismatched
+            if not _in_head(name) and not (name in pooling_kernels and theirs[:2] == ours[:2])
+        ]
         return rest
 
     def __str__(self) -> str:
@@ -194,6 +198,14 @@ class LoadReport:
         if self.unexpected:
             parts.append(f'not in the model: {_some(self.unexpected)}')
         return '; '.join(parts) or 'all weights match'
+
+
+def _pooling_kernels(model: nn.Module) -> set[str]:
+    return {
+        f'{name}.weight'
+        for name, module in model.named_modules()
+        if getattr(module, 'kernel_follows_video_size', False)
+    }
 
 
 def _in_head(name: str) -> bool:
@@ -213,13 +225,13 @@ def load_weights(
     Args:
         model: The bare model, not its wrapper.
         checkpoint: As `load_checkpoint_file` returns it: with `state_dict` or
-            `model`, or the weights themselves. A leading `module.` of names is
-            dropped; a backbone's own names get `backbone.` in front.
+            `model`, or the weights themselves. What DDP and torch.compile add to
+            names is dropped; a backbone's own names get `backbone.` in front.
         source: The file, for messages.
         strict: Whether a head that does not match is an error as well. Without
             it, entries of `cls_head` that are missing, unknown or of another
             shape (other classes) leave the model's own as they are, and are
-            reported.
+            reported; so are pooling kernels of another `video_size`.
 
     Raises:
         CheckpointError: Anything else, or with `strict` anything, does not
@@ -227,9 +239,7 @@ def load_weights(
     """
     weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
     weights = {
-        re.sub(r'^module\.', '', name): value
-        for name, value in weights.items()
-        if isinstance(value, torch.Tensor)
+        bare_name(name): value for name, value in weights.items() if isinstance(value, torch.Tensor)
     }
     own, report, fitting = model.state_dict(), LoadReport(), {}
     if not any(name in own for name in weights):
@@ -247,7 +257,7 @@ def load_weights(
             fitting[name] = value
     report.loaded = list(fitting)
     report.missing = [name for name in own if name not in weights]
-    wrong = report if strict else report.outside_head()
+    wrong = report if strict else report.errors_of_training(_pooling_kernels(model))
     if not fitting or not wrong.complete:
         raise CheckpointError(
             f'checkpoint {source} does not fit the model of this config: {wrong}. '

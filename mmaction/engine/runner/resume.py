@@ -32,6 +32,7 @@ __all__ = [
     'names_checkpoint',
     'resume_message_hub',
     'resume_rank_state',
+    'resume_schedulers',
     'set_resume',
 ]
 
@@ -139,11 +140,13 @@ def check_resumable(checkpoint: Mapping[str, Any], filename: str) -> dict[str, A
     Raises:
         CheckpointError: It holds weights only.
     """
-    meta = checkpoint.get('meta', {})
-    if 'optimizer' not in checkpoint or not {'iter', 'epoch'} <= set(meta):
+    meta = checkpoint.get('meta') or {}
+    lacking = [key for key in ('epoch', 'iter') if key not in meta]
+    lacking += [] if 'optimizer' in checkpoint else ['optimizer']
+    if lacking:
         raise CheckpointError(
-            f'{filename} holds no state of a run to resume; to start from its weights set '
-            'load_from instead'
+            f'{filename} holds no state of a run to resume (it lacks {", ".join(lacking)}); to '
+            'start from its weights set load_from instead'
         )
     return meta
 
@@ -185,20 +188,64 @@ def move_position(
         Whether the schedulers were run up, so that their saved state, which
         counts other steps, is of no use.
     """
-    loop._epoch, loop._iter = meta['epoch'], meta['iter']
+    epoch, step = loop._epoch, loop._iter = meta['epoch'], meta['iter']
     steps = len(loop.dataloader)
-    before = meta.get('steps_per_epoch', steps)
-    if before == steps or isinstance(loop, IterBasedTrainLoop):
+    if isinstance(loop, IterBasedTrainLoop):
         return False
-    clips = (meta['iter'] - meta['epoch'] * before) * meta['clips_per_step']
+    before = meta.get('steps_per_epoch') or _steps_per_epoch(epoch, step, steps)
+    if before == steps:
+        return False
+    # After a whole epoch, which is all that other frameworks' checkpoints tell, nothing is left.
     per_step = (loop.dataloader.batch_size or 1) * world_size
-    loop._iter = meta['epoch'] * steps + min(clips // per_step, steps)
+    clips = (step - epoch * before) * meta.get('clips_per_step', per_step)
+    loop._iter = epoch * steps + min(clips // per_step, steps)
+    of = f' of {meta["clips_per_step"]}' if 'clips_per_step' in meta else ''
     logger.warning(
-        f'an epoch has {steps} steps of {per_step} clips now and had {before} of '
-        f'{meta["clips_per_step"]}: step {meta["iter"]} becomes {loop._iter}'
+        f'an epoch has {steps} steps of {per_step} clips now and had {before}{of}: step {step} '
+        f'becomes {loop._iter}'
     )
     _run_up_schedulers(schedulers, steps, loop._epoch, min(loop._iter, loop.max_iters))
     return True
+
+
+def _steps_per_epoch(epoch: int, step: int, now: int) -> int:
+    """The steps of an epoch of a run that did not note them, as mmengine's and mmcv's do not.
+
+    Raises:
+        CheckpointError: It stopped within an epoch of another length.
+    """
+    if epoch * now <= step <= (epoch + 1) * now:
+        return now
+    if epoch and step % epoch == 0:
+        return step // epoch
+    raise CheckpointError(
+        f'the checkpoint was written at step {step} within epoch {epoch + 1} and does not tell '
+        f'how long its epochs were; they have {now} steps now. Resume with the batch size and '
+        'number of GPUs of that run, or start from its weights: load_from'
+    )
+
+
+def resume_schedulers(
+    schedulers: Sequence[Any], states: Any, loop: EpochBasedTrainLoop | IterBasedTrainLoop
+) -> bool:
+    """Set schedulers to the states of a checkpoint, or else by the step of the run.
+
+    Args:
+        schedulers: Parameter schedulers, not yet stepped.
+        states: What the checkpoint has of them, if anything.
+        loop: The training loop, at the step to resume from.
+
+    Returns:
+        Whether the states were those of these schedulers.
+    """
+    known = [set(scheduler.state_dict()) for scheduler in schedulers]
+    if isinstance(states, Sequence) and [set(state) for state in states] == known:
+        for scheduler, state in zip(schedulers, states, strict=True):
+            scheduler.load_state_dict(state)
+        return True
+    steps = min(loop._iter, loop.max_iters)
+    _run_up_schedulers(schedulers, len(loop.dataloader), loop._epoch, steps)
+    return False
 
 
 def _run_up_schedulers(schedulers: Sequence[Any], per_epoch: int, epochs: int, steps: int) -> None:

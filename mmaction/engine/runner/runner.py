@@ -44,6 +44,7 @@ from .resume import (
     names_checkpoint,
     resume_message_hub,
     resume_rank_state,
+    resume_schedulers,
 )
 
 __all__ = ['ActionRunner']
@@ -354,7 +355,7 @@ class ActionRunner(Runner):
         if report.complete:
             self.logger.info(text)
         else:
-            self.logger.warning(f'{text}; {report}')
+            self.logger.warning(f'{text}; {report}. What was not loaded starts anew')
         return checkpoint
 
     @names_checkpoint
@@ -378,20 +379,23 @@ class ActionRunner(Runner):
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
         schedulers = self.param_schedulers or []
         moved = move_position(self.train_loop, schedulers, meta, self.world_size, self.logger)
+        if not moved and resume_param_scheduler and schedulers:
+            states = checkpoint.get('param_schedulers')
+            moved = not resume_schedulers(schedulers, states, self.train_loop)
+            if moved:
+                self.logger.warning(
+                    f'{filename} holds no state of the schedulers of this config: they are set '
+                    f'by the step, {self.iter}'
+                )
         groups = self.optim_wrapper.optimizer.param_groups
         rates = [group['lr'] for group in groups] if moved else None
         if resume_optimizer:
             self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
             check_optimizer_state(self.optim_wrapper.optimizer)
         if rates is not None:
-            # The schedulers were run up to this step; their saved state counts other steps.
+            # The schedulers were run up to this step: their rate, not that of the file, counts.
             for group, rate in zip(self.optim_wrapper.optimizer.param_groups, rates, strict=True):
                 group['lr'] = rate
-        elif resume_param_scheduler:
-            for scheduler, state in zip(
-                schedulers, checkpoint.get('param_schedulers', []), strict=True
-            ):
-                scheduler.load_state_dict(state)
         states = checkpoint.get('processes', [])
         self.resumed_random_state = resume_rank_state(
             states, self.rank, self.world_size, self.bare_model

@@ -14,7 +14,7 @@ from mmengine.registry import Registry
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
-from mmaction.utils.checkpoint_reading import read_checkpoint
+from mmaction.utils.checkpoint_reading import bare_name, read_checkpoint
 from mmaction.utils.suggest import did_you_mean
 
 __all__ = ['TimmBackbone', 'TorchvisionBackbone']
@@ -85,7 +85,7 @@ class _Backbone(nn.Module):
         for key in ('state_dict', 'model'):
             loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
         state = {
-            name.removeprefix('module.').removeprefix('backbone.').removeprefix('net.'): value
+            bare_name(name).removeprefix('backbone.').removeprefix('net.'): value
             for name, value in loaded.items()
         }
         state = {k: v for k, v in state.items() if not k.startswith(self._head_names)}

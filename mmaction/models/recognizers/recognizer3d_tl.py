@@ -179,7 +179,7 @@ class Teacher:
             if isinstance(loaded.get(key), dict):
                 loaded = loaded[key]
         state = {
-            name.removeprefix('module.'): value
+            name.replace('_orig_mod.', '').removeprefix('module.'): value
             for name, value in loaded.items()
             # a student that teaches in turn does so by its classifier
             if 'cls_head.token_linear.' not in name

@@ -20,6 +20,7 @@ from mmaction.engine.runner.checkpoint import (
     write_pointer,
 )
 from mmaction.errors import CheckpointError
+from mmaction.models import DualFormer
 
 
 class Malicious:
@@ -162,7 +163,9 @@ def ones(model):
     return {name: torch.ones_like(value) for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.'])
+@pytest.mark.parametrize(
+    'prefix', ['', 'module.', '_orig_mod.', 'module._orig_mod.', '_orig_mod.module.']
+)
 @pytest.mark.parametrize('key', [None, 'state_dict', 'model'])
 def test_all_weights_load(key, prefix):
     model = Recognizer()
@@ -172,6 +175,46 @@ def test_all_weights_load(key, prefix):
     assert report.complete
     assert report.total == len(report.loaded) == 4
     assert all(bool((p == 1).all()) for p in model.parameters())
+
+
+def test_weights_of_compiled_parts_load():
+    model = Recognizer()
+    weights = {
+        name.replace('backbone.', 'backbone._orig_mod.').replace(
+            'head.0', 'head.0._orig_mod'
+        ): value
+        for name, value in ones(model).items()
+    }
+    assert sum('_orig_mod' in name for name in weights) == 4
+    assert load_weights(model, weights, 'x', strict=True).complete
+    bare = {name.removeprefix('backbone.'): value for name, value in weights.items()}
+    found = load_weights(
+        model, {k: v for k, v in bare.items() if 'head' not in k}, 'x', strict=False
+    )
+    assert found.loaded == list(ones(model))[:2]
+
+
+def test_pooling_kernels_of_other_clips_start_anew():
+    """UCF101-T starts from the 32-frame Kinetics model, as in the release."""
+    sizes = dict(
+        embed_dims=(8,), num_heads=(2,), depths=(2,), mlp_ratios=(1,), local_sizes=((2, 2, 2),),
+        fine_pysizes=((2, 2, 2),), coarse_pysizes=((1, 2, 2),),
+    )  # fmt: skip
+    models = [DualFormer(arch=sizes, video_size=(frames, 32, 32)) for frames in (8, 16)]
+    short, long = (nn.ModuleDict({'backbone': model}) for model in models)
+    kernels = ['blocks.0.1.attn.lr.3.weight', 'blocks.0.1.attn.sr.weight']
+    kernels = [f'backbone.{name}' for name in kernels]
+    own = {name: value.clone() for name, value in short.state_dict().items()}
+    report = load_weights(short, long.state_dict(), 'x.pth', strict=False)
+    assert sorted(name for name, _, _ in report.mismatched) == kernels
+    assert all(name in str(report) for name in kernels)
+    for name, value in short.state_dict().items():
+        assert torch.equal(value, own[name] if name in kernels else long.state_dict()[name]), name
+    with pytest.raises(CheckpointError, match=r'other shapes: .*sr\.weight'):
+        load_weights(short, long.state_dict(), 'x.pth', strict=True)
+    wider = {**long.state_dict(), kernels[1]: torch.zeros(9, 1, 2, 4, 4)}
+    with pytest.raises(CheckpointError, match=r'sr\.weight \(\(9, 1, 2, 4, 4\) in the file'):
+        load_weights(short, wider, 'x.pth', strict=False)
 
 
 def test_head_of_other_classes_is_reinitialized():
