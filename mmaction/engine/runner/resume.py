@@ -129,7 +129,7 @@ def check_optimizer_state(optimizer: Any) -> None:
     """
     for parameter, state in optimizer.state.items():
         for name in ('exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer'):
-            moment = state.get(name)
+            moment = (state or {}).get(name)  # None in a ZeRO rank that holds none
             if moment is not None and getattr(moment, 'shape', None) != parameter.shape:
                 raise ValueError(f'{name} does not have the shape {tuple(parameter.shape)}')
 
