@@ -172,7 +172,7 @@ def _names_of_checkpoint(meta: Mapping[str, Any]) -> Iterator[tuple[str, list[st
     if isinstance(own, str):
         own = _literal_values(own)
     if isinstance(own, (Mapping, Config)):
-        data_set = next((found for _, found in _data_sets(own)), None)
+        data_set = next(_data_sets(own), None)
         if data_set is not None:
             yield f'the checkpoint (data set {data_set})', known_class_names(data_set)
 
@@ -189,7 +189,7 @@ def _names_of_config(
             )
         if names:
             yield origin, list(map(str, names))
-    found = [data_set for _, data_set in _data_sets(cfg)]
+    found = list(_data_sets(cfg))
     by_name = find_data_set(Path(getattr(cfg, 'filename', None) or '').stem)
     for data_set in [*found[:1], *([by_name] if by_name else [])]:
         yield f'{origin} (data set {data_set})', known_class_names(data_set)
@@ -198,10 +198,9 @@ def _names_of_config(
 def _datasets(cfg: Mapping[str, Any] | Config) -> Iterator[Mapping[str, Any]]:
     """Configs of the datasets of 1.x loaders and of 0.x `data`, those of tests first."""
     for split in ('test', 'val', 'train'):
-        loader = cfg.get(f'{split}_dataloader')
-        yield from _unwrapped((loader or {}).get('dataset') if _is_map(loader) else None)
-        data = cfg.get('data')
-        yield from _unwrapped(data.get(split) if _is_map(data) else None)
+        for holder, key in ((f'{split}_dataloader', 'dataset'), ('data', split)):
+            found: Any = cfg.get(holder)
+            yield from _unwrapped(found.get(key) if isinstance(found, Mapping) else None)
 
 
 def _unwrapped(dataset: Any) -> Iterator[Mapping[str, Any]]:
@@ -209,25 +208,21 @@ def _unwrapped(dataset: Any) -> Iterator[Mapping[str, Any]]:
     if isinstance(dataset, (list, tuple)):
         for each in dataset:
             yield from _unwrapped(each)
-    elif _is_map(dataset):
+    elif isinstance(dataset, Mapping):
         yield dataset
         yield from _unwrapped(dataset.get('dataset') or dataset.get('datasets'))
 
 
-def _data_sets(cfg: Mapping[str, Any] | Config) -> Iterator[tuple[str, str]]:
-    """Each place in the datasets of a config that names a data set, and its name."""
+def _data_sets(cfg: Mapping[str, Any] | Config) -> Iterator[str]:
+    """The data sets that paths and types in the datasets of a config mention, in order."""
     for dataset in _datasets(cfg):
-        prefix = dataset.get('data_prefix')
-        prefixes = list(prefix.values()) if _is_map(prefix) else [prefix]
+        prefix: Any = dataset.get('data_prefix')
+        prefixes = list(prefix.values()) if isinstance(prefix, Mapping) else [prefix]
         places = [dataset.get('ann_file'), dataset.get('data_root'), *prefixes, dataset.get('type')]
         for place in places:
             found = find_data_set(place) if isinstance(place, str) else None
             if found is not None:
-                yield place, found
-
-
-def _is_map(value: Any) -> bool:
-    return isinstance(value, Mapping)
+                yield found
 
 
 def _literal_values(text: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ __all__ = [
 # Hues that stay apart where they are pale.
 PALETTE = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#c62828', '#7b4ab0', '#7a5230', '#f0e442')
 OTHER = '#b8b8b8'
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)  # weights of R, G and B (ITU-R BT.601)
 _FAINTEST = 0.3  # strength of a color where the model is not sure at all
 
 
@@ -187,7 +188,7 @@ def _draw_grid(
         return
     for row in range(rows):
         for column in range(columns):
-            light = picture[row, column] @ (0.299, 0.587, 0.114) > 0.48
+            light = picture[row, column] @ LUMA > 0.48
             axis.text(
                 column + 0.5,
                 row + 0.52,
@@ -265,7 +266,7 @@ def overlay_token_map(
             Image.fromarray(frame).resize((w, h), Image.Resampling.BICUBIC), np.float32
         )
         # Only the map speaks in colors, or those of the frame would be taken for classes.
-        gray = picture @ np.array((0.299, 0.587, 0.114), np.float32)
+        gray = picture @ LUMA
         picture = np.repeat(gray[..., None], 3, 2)
         opacity = alpha * layer[..., 3:] / 255
         mixed = picture * (1 - opacity) + layer[..., :3] * opacity
