@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     'CheckpointError',
     'ConfigError',
+    'FileWriteError',
     'MissingCheckpointError',
     'TrainingError',
     'UnreadableVideoError',
@@ -25,6 +26,13 @@ class CheckpointError(RuntimeError):
 
 class MissingCheckpointError(CheckpointError, FileNotFoundError):
     """There is no checkpoint at a path."""
+
+
+class FileWriteError(OSError):
+    """A file that cannot be written; what was in its place before is still there."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class UnreadableVideoError(RuntimeError):

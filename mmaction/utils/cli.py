@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmaction.errors import CheckpointError, ConfigError, TrainingError, UnreadableVideoError
+from mmaction.errors import (
+    CheckpointError,
+    ConfigError,
+    FileWriteError,
+    TrainingError,
+    UnreadableVideoError,
+)
 from mmaction.utils.suggest import missing_file
 
 __all__ = ['add_job_options', 'amp_values', 'describe', 'one_line', 'printable', 'user_errors']
@@ -37,7 +43,7 @@ def user_errors(*, setup: bool) -> Iterator[None]:
             gave. False while training or testing, where only the errors of
             `mmaction.errors` do and everything else keeps its traceback.
     """
-    own = (ConfigError, CheckpointError, TrainingError, UnreadableVideoError)
+    own = (ConfigError, CheckpointError, FileWriteError, TrainingError, UnreadableVideoError)
     caught = (*own, *_USER_TYPES) if setup else own
     try:
         yield

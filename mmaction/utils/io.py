@@ -11,9 +11,11 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from mmaction.errors import FileWriteError
 
 __all__ = [
     'atomic_path',
@@ -130,19 +132,29 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
         path: The file.
         durable: Wait until the bytes, and the new name, have reached the disk: a
             power cut right after the block then loses nothing.
+
+    Raises:
+        FileWriteError: The disk is full, there is no permission, and so on.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = partial_path(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         if durable:
             _sync(part)
         part.replace(path)
         if durable and os.name == 'posix':
             _sync(path.parent)
+    except OSError as error:
+        # The block may read, too: other errors are not of this file.
+        if error.filename in (None, str(part), str(path), str(path.parent)) and error.errno:
+            reason = f'cannot write {path}: {os.strerror(error.errno)}'
+            raise FileWriteError(error.errno, reason) from error
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

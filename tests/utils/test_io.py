@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from mmaction.errors import FileWriteError
 from mmaction.utils.io import (
     atomic_path,
     lock,
@@ -182,3 +183,40 @@ def test_a_lock_does_not_outlive_its_process(tmp_path, holder):
     process.wait()
     with lock(tmp_path, 'tool'):
         pass
+
+
+FULL_DISK = """
+import resource, sys
+from mmaction.utils.cli import user_errors
+from mmaction.utils import io
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+with user_errors(setup=False):
+    getattr(io, sys.argv[1])(sys.argv[2], eval(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize(
+    ('function', 'value'),
+    [
+        ('write_json', '["x" * 99999]'),
+        ('write_bytes', 'bytes(99999)'),
+        ('write_lines', '["x" * 99999]'),
+        ('write_text', '"x" * 99999'),
+    ],
+)
+def test_full_disk_is_one_sentence(tmp_path, function, value):
+    """While training and testing, too, where other errors keep their traceback."""
+    path = tmp_path / 'out'
+    path.write_text('old')
+    command = [sys.executable, '-c', FULL_DISK, function, str(path), value]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (1, f'error: cannot write {path}: File too large\n')
+    assert path.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['out']
+
+
+def test_path_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / 'file').touch()
+    for path in (tmp_path, tmp_path / 'file' / 'out.json'):
+        with pytest.raises(FileWriteError, match=f'^cannot write {path}: '):
+            write_json(path, 1)

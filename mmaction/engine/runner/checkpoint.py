@@ -242,6 +242,9 @@ def load_weights(
         bare_name(name): value for name, value in weights.items() if isinstance(value, torch.Tensor)
     }
     own, report, fitting = model.state_dict(), LoadReport(), {}
+    # A hook for averaged weights takes those of the other name.
+    for loaded in (weights, checkpoint.get('ema_state_dict', {})):
+        _check_kinds(loaded, own, source)
     if not any(name in own for name in weights):
         weights = {f'backbone.{name}': value for name, value in weights.items()}
     for name, value in weights.items():
@@ -249,10 +252,6 @@ def load_weights(
             report.unexpected.append(name)
         elif value.shape != own[name].shape:
             report.mismatched.append((name, tuple(value.shape), tuple(own[name].shape)))
-        elif not _same_kind(value, own[name]):
-            raise CheckpointError(
-                f'checkpoint {source}: {name} is {_kind(value)}, expected {_kind(own[name])}'
-            )
         else:
             fitting[name] = value
     report.loaded = list(fitting)
@@ -265,6 +264,17 @@ def load_weights(
         )
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _check_kinds(weights: dict[str, Any], own: dict[str, Any], source: str | Path) -> None:
+    """Raise `CheckpointError` for a weight that is sparse, complex or of integers."""
+    for name, value in weights.items():
+        mine = own.get(re.sub(r'^module\.', '', name), own.get(f'backbone.{name}'))
+        comparable = isinstance(value, torch.Tensor) and mine is not None
+        if comparable and not _same_kind(value, mine):
+            raise CheckpointError(
+                f'checkpoint {source}: {name} is {_kind(value)}, expected {_kind(mine)}'
+            )
 
 
 def _same_kind(value: torch.Tensor, own: torch.Tensor) -> bool:

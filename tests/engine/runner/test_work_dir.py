@@ -158,3 +158,59 @@ def test_pointer_to_a_folder_elsewhere_is_absolute(tmp_path):
     path.touch()
     write_pointer(tmp_path / 'run', path)
     assert checkpoints_by_age(tmp_path / 'run') == [path]
+
+
+def forged(content, **changes):
+    """A copy of a checkpoint with other entries; a function changes an entry."""
+    content = dict(content)
+    for key, value in changes.items():
+        content[key] = value(content[key]) if callable(value) else value
+    return content
+
+
+def with_moment(state):
+    first = next(iter(state['state']))
+    moments = {**state['state'][first], 'exp_avg': torch.ones(3)}
+    return {**state, 'state': {**state['state'], first: moments}}
+
+
+def with_first(change):
+    def changed(weights):
+        name = next(name for name in weights if weights[name].dim() == 2)
+        return {**weights, name: change(weights[name])}
+
+    return changed
+
+
+MALFORMED = {
+    'schedulers short': dict(param_schedulers=lambda states: states[:1]),
+    'schedulers of other types': dict(param_schedulers=[3, None]),
+    'optimizer empty': dict(optimizer={}),
+    'optimizer of others': dict(optimizer=dict(state={}, param_groups=[])),
+    'moment of another shape': dict(optimizer=with_moment),
+    'hub without arrays': dict(message_hub=dict(log_scalars={'loss': dict(values=3)})),
+    'hub of lists': dict(message_hub=dict(log_scalars=[1])),
+    'processes of numbers': dict(processes=[3]),
+    'no epoch': dict(meta=dict(iter=3)),
+    'negative step': dict(meta=dict(iter=-3, epoch=0)),
+    'steps of text': dict(meta=dict(iter=3, epoch=0, steps_per_epoch='x')),
+    'no clips per step': dict(meta=dict(iter=3, epoch=0, steps_per_epoch=99)),
+    'sparse weight': dict(state_dict=with_first(lambda w: w.to_sparse())),
+    'complex weight': dict(state_dict=with_first(lambda w: w.to(torch.complex64))),
+    'integer weight': dict(state_dict=with_first(lambda w: w.long())),
+    'weight without content': dict(state_dict=with_first(lambda w: w.to('meta'))),
+    'no weights': dict(state_dict={}),
+}
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('kind', MALFORMED)
+def test_resuming_a_malformed_checkpoint_is_one_sentence(tmp_path, finished, kind):
+    content = load_checkpoint_file(checkpoints_by_age(finished)[0])
+    path = tmp_path / 'forged.ckpt'
+    torch.save(forged(content, **MALFORMED[kind]), path)
+    cfg = toy_config(tmp_path / 'run', **{'train_cfg.max_epochs': 3})
+    cfg.load_from, cfg.resume = str(path), True
+    with pytest.raises(CheckpointError, match=r'forged\.ckpt') as caught:
+        build_runner(cfg).train()
+    assert '\n' not in str(caught.value)
