@@ -17,11 +17,13 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from mmaction.errors import ConfigError
+from mmaction.utils.cli import brief
 from mmaction.utils.suggest import close_names, did_you_mean
 
 from .legacy.keys import SUCCESSORS
+from .values import check_type, check_value
 
-__all__ = ['RUNNER_KEYS', 'accepted_arguments', 'check_config']
+__all__ = ['RUNNER_KEYS', 'accepted_arguments', 'check_config', 'check_parts']
 
 RUNNER_KEYS = frozenset(
     {
@@ -75,7 +77,25 @@ _USUAL_VARIABLES = {
     'optimizer',
 }
 
+_READERS = {
+    'train_dataloader': ('torch.utils.data.DataLoader',),
+    'val_dataloader': ('torch.utils.data.DataLoader',),
+    'test_dataloader': ('torch.utils.data.DataLoader',),
+    'train_cfg': ('mmengine.runner.EpochBasedTrainLoop', 'mmengine.runner.IterBasedTrainLoop'),
+    'val_cfg': ('mmengine.runner.ValLoop',),
+    'test_cfg': ('mmengine.runner.TestLoop',),
+    'log_processor': ('mmengine.runner.LogProcessor',),
+    'optim_wrapper': ('mmengine.optim.OptimWrapper',),
+}
+"""Classes that read the dicts without `type`."""
 _DATALOADER = {'dataset', 'num_batch_per_epoch', 'disable_subprocess_warning'}
+_MORE_KEYS = {
+    'train_dataloader': _DATALOADER,
+    'val_dataloader': _DATALOADER,
+    'test_dataloader': _DATALOADER,
+    'train_cfg': {'by_epoch'},
+    'optim_wrapper': {'optimizer', 'constructor', 'paramwise_cfg'},
+}
 _PARAMWISE = {
     'custom_keys',
     'bias_lr_mult',
@@ -90,10 +110,27 @@ _UNTYPED = {
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'optim_wrapper.clip_grad': {
+        'type',
+        'max_norm',
+        'norm_type',
+        'error_if_nonfinite',
+        'clip_value',
+        'foreach',
+    },
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
     'env_cfg.dist_cfg': {'backend', 'timeout', 'init_backend', 'port'},
     'compile': {'backend', 'mode', 'dynamic', 'fullgraph', 'options'},
     'custom_imports': {'imports', 'allow_failed_imports'},
+}
+_LISTS_OF_TYPED = {
+    'pipeline',
+    'transforms',
+    'custom_hooks',
+    'vis_backends',
+    'param_scheduler',
+    'val_evaluator',
+    'test_evaluator',
 }
 _HOOK_NAMES = {
     'runtime_info',
@@ -120,12 +157,39 @@ def check_config(cfg: Config) -> None:
     register_all_modules(init_default_scope=False)
     _check_top_level(cfg)
     for name, value in cfg.items():
-        _walk(value, (name,))
+        # Of the other variables only the parts of the config count that are made of them.
+        if name in RUNNER_KEYS:
+            check_value((name,), value)
+            _walk(value, (name,))
 
 
 def _fail(way: tuple[str, ...], message: str, name: str, known: Iterable[str]) -> ConfigError:
     hint = did_you_mean(name, known, list_known=True)
     return ConfigError(f'config key {".".join(way)}: {message}{hint}')
+
+
+_TOGETHER = (
+    ('train_dataloader', 'train_cfg', 'optim_wrapper'),
+    ('val_dataloader', 'val_cfg', 'val_evaluator'),
+    ('test_dataloader', 'test_cfg', 'test_evaluator'),
+)
+"""Keys of which the runner takes all or none."""
+
+
+def check_parts(cfg: Config) -> None:
+    """Raise `ConfigError` where a config gives some of what a run needs together.
+
+    Raises:
+        ConfigError: With the key that is missing.
+    """
+    for keys in _TOGETHER:
+        missing = [key for key in keys if cfg.get(key) is None]
+        given = [key for key in keys if key not in missing]
+        if missing and given:
+            raise ConfigError(
+                f'config key {missing[0]}: not given, but {given[0]} is; '
+                f'{", ".join(keys)} go together: give all of them, or none'
+            )
 
 
 def _check_top_level(cfg: Config) -> None:
@@ -152,18 +216,24 @@ def _walk(node: Any, way: tuple[str, ...]) -> None:
     """Check a value and all below it."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):
-            if isinstance(item, (dict, list, tuple)):
-                _walk(item, (*way, str(index)))
+            if way[-1] in _LISTS_OF_TYPED and not (isinstance(item, dict) and 'type' in item):
+                raise ConfigError(
+                    f'config key {".".join((*way, str(index)))}: expected a dict with "type", '
+                    f'found {brief(item)}'
+                )
+            check_value((*way, str(index)), item)
+            _walk(item, (*way, str(index)))
         return
     if not isinstance(node, dict):
         return
-    if 'type' in node:
+    # The type of `clip_grad` is no class but 'norm' or 'value'.
+    if 'type' in node and '.'.join(way) not in _UNTYPED:
         _check_typed(node, way)
     else:
         _check_untyped(node, way)
     for key, value in node.items():
-        if isinstance(value, (dict, list, tuple)):
-            _walk(value, (*way, str(key)))
+        check_value((*way, str(key)), value)
+        _walk(value, (*way, str(key)))
 
 
 def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
@@ -174,15 +244,22 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
         found = _resolve(kind, _registry_at(way))
         if found is None:
             raise _fail((*way, 'type'), f'no class "{kind}" is registered', kind, _all_names(way))
-    else:
+    elif callable(kind):
         found = kind
+    else:
+        raise ConfigError(
+            f'config key {".".join((*way, "type"))}: expected the name of a class, found '
+            f'{brief(kind)}'
+        )
     known, takes_more = accepted_arguments(found)
     known = known - {'self', 'runner', 'params', 'args', 'kwargs'} | _extra_keys(way) | {'type'}
     if way == ('optim_wrapper', 'optimizer') and isinstance(node.get('optimizer_type'), str):
         # ZeroRedundancyOptimizer hands the rest on.
         known |= _group_options(dict(type=node['optimizer_type']))
-    for key in node:
+    for key, value in node.items():
         if key in known or str(key).startswith('_'):
+            if key != 'type':
+                check_type('.'.join((*way, str(key))), value, found, key)
             continue
         # What takes anything may still mean what it names itself.
         if takes_more and not close_names(key, known, cutoff=0.85):
@@ -196,17 +273,19 @@ def _check_untyped(node: dict[str, Any], way: tuple[str, ...]) -> None:
     place = '.'.join(way)
     known: Set[str] | None = _UNTYPED.get(place)
     if len(way) == 1:
-        if place.endswith('_dataloader'):
-            known = _signature_of('torch.utils.data.DataLoader') | _DATALOADER
-        elif place in ('train_cfg', 'val_cfg', 'test_cfg'):
-            known = _loop_keys(place)
-        elif place == 'log_processor':
-            known = _signature_of('mmengine.runner.LogProcessor')
-        elif place == 'optim_wrapper':
-            known = _signature_of('mmengine.optim.OptimWrapper') | _extra_keys(way)
+        readers = [_imported(name) for name in _READERS.get(place, ())]
+        if readers:
+            names = set().union(*(accepted_arguments(reader)[0] for reader in readers))
+            known = names - {'self', 'runner', 'dataloader', 'evaluator'} | _MORE_KEYS.get(
+                place, set()
+            )
+        if place == 'optim_wrapper':
             _check_paramwise(node, way)
         elif place == 'default_hooks':
             _check_hook_names(node)
+        for reader in readers:
+            for key in node:
+                check_type(f'{place}.{key}', node[key], reader, key)
     if known is None:
         return
     for key in node:
@@ -263,16 +342,6 @@ def _group_options(optimizer: dict[str, Any]) -> set[str]:
 
     found = _resolve(optimizer['type'], OPTIMIZERS) if 'type' in optimizer else None
     return set(accepted_arguments(found)[0]) if found is not None else set()
-
-
-def _loop_keys(place: str) -> Set[str]:
-    if place == 'train_cfg':
-        loops, keys = ['EpochBasedTrainLoop', 'IterBasedTrainLoop'], {'by_epoch'}
-    else:
-        loops, keys = ['ValLoop' if place == 'val_cfg' else 'TestLoop'], set()
-    for loop in loops:
-        keys |= _signature_of(f'mmengine.runner.{loop}')
-    return keys - {'runner', 'dataloader', 'evaluator'}
 
 
 def _extra_keys(way: tuple[str, ...]) -> set[str]:
@@ -387,9 +456,9 @@ def _parameters(function: Callable[..., Any]) -> tuple[set[str], bool]:
 
 
 @cache
-def _signature_of(place: str) -> frozenset[str]:
-    """Argument names of a class given by its dotted place."""
+def _imported(place: str) -> Any:
+    """The class at a dotted place."""
     from importlib import import_module
 
     module, _, name = place.rpartition('.')
-    return accepted_arguments(getattr(import_module(module), name))[0] - {'self'}
+    return getattr(import_module(module), name)

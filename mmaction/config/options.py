@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmaction.errors import ConfigError
+from mmaction.utils.cli import brief
 from mmaction.utils.suggest import did_you_mean
 
 from .check import RUNNER_KEYS
@@ -122,6 +123,7 @@ def apply_options(
     """
     for key in options:
         _check_option(cfg, key, known)
+        _check_list_item(cfg, key, options[key])
     variables = {key.split('.')[0] for key in options} - known
     before = {name: copy.deepcopy(cfg[name]) for name in variables}
     try:
@@ -135,6 +137,16 @@ def apply_options(
                 'config holds any more; set the key that was made of it',
                 file=sys.stderr,
             )
+
+
+def _check_list_item(cfg: Config, key: str, value: Any) -> None:
+    """Refuse to put anything but a dict in the place of one in a list, which mmengine cannot."""
+    *way, last = key.split('.')
+    node: Any = cfg._cfg_dict
+    for part in way:
+        node = node[int(part)] if isinstance(node, (list, tuple)) else (node or {}).get(part)
+    if isinstance(node, list) and isinstance(node[int(last)], dict) and not isinstance(value, dict):
+        raise ConfigError(f'--cfg-options {key}: expected a dict with "type", found {brief(value)}')
 
 
 def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:

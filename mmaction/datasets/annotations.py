@@ -12,6 +12,8 @@ from typing import Any
 
 from mmengine.fileio import exists, get
 
+from mmaction.utils.cli import brief
+
 __all__ = ['ListFormat', 'read_list']
 
 _INTEGER = re.compile(r'[+-]?[0-9]+')
@@ -128,7 +130,8 @@ def _parse_line(line: str, separator: str | None, place: str, form: ListFormat) 
     lost_label = not numbers and len(path.rsplit(separator, 1)) > 1
     if len(numbers) < len(form.counts) or (lost_label and not form.multi_class):
         raise ValueError(
-            f'{place}: expected {form.example!r} with integers after the path, found {line!r}'
+            f'{place}: expected {form.example!r} with integers after the path, found '
+            f'{brief(line, 200)}'
         )
     if path.startswith('"') and separator == ',':
         path = next(csv.reader([path]))[0]
@@ -166,11 +169,13 @@ def _json_entries(
         place = f'{ann_file}: entry {number}'
         keys = [form.path_key, *form.counts, 'label']
         if not isinstance(item, dict) or not isinstance(item.get(form.path_key), str):
-            raise ValueError(f'{place}: expected an object with {keys}, found {item!r}')
+            raise ValueError(f'{place}: expected an object with {keys}, found {brief(item, 200)}')
         entry = {key: item[key] for key in keys if key in item}
         for key in form.counts:
             if type(entry.get(key)) is not int:
-                raise ValueError(f'{place}: {key!r} must be an integer, found {entry.get(key)!r}')
+                raise ValueError(
+                    f'{place}: {key!r} must be an integer, found {brief(entry.get(key))}'
+                )
         if form.categories:
             entry['categories'], label = _category_labels(entry.get('label', {}), place, form)
             entry['label'] = label
@@ -185,14 +190,14 @@ def _category_labels(label: Any, place: str, form: ListFormat) -> tuple[list[str
     if unknown:
         raise ValueError(
             f'{place}: label must be an object with some of the categories '
-            f'{list(form.categories)}, found {unknown[0]!r}'
+            f'{list(form.categories)}, found {brief(unknown[0])}'
         )
     labels, first = [], 0
     for category, count in form.categories.items():
         for one in label.get(category, []):
             if type(one) is not int or not 0 <= one < count:
                 raise ValueError(
-                    f'{place}: label {one!r} of {category!r} is outside its {count} labels '
+                    f'{place}: label {brief(one)} of {category!r} is outside its {count} labels '
                     f'(0 to {count - 1})'
                 )
             labels.append(first + one)
@@ -203,7 +208,9 @@ def _category_labels(label: Any, place: str, form: ListFormat) -> tuple[list[str
 def _json_label(label: Any, place: str, form: ListFormat) -> int | list[int]:
     labels = label if isinstance(label, list) else [label]
     if any(type(one) is not int for one in labels):
-        raise ValueError(f'{place}: label must be an integer or a list of them, found {label!r}')
+        raise ValueError(
+            f'{place}: label must be an integer or a list of them, found {brief(label)}'
+        )
     if form.multi_class:
         return [] if label == -1 else labels
     if len(labels) != 1:

@@ -10,6 +10,7 @@ from typing import Any, Union
 import numpy as np
 
 from mmaction.errors import UnreadableVideoError
+from mmaction.utils.cli import brief
 
 from .decoders import DefaultReader
 from .numbered_frames import numbered_frames
@@ -20,6 +21,7 @@ __all__ = ['FORMATS', 'Video', 'VideoSource', 'clip_info', 'clip_name']
 Video = Union[str, 'os.PathLike[str]', np.ndarray, Mapping[str, Any]]
 """A video file, a folder of frames, an array (T, H, W, 3) uint8 RGB, or a pipeline's own dict."""
 
+_LONGEST_PATH = 4096
 _KEYS = dict(video='filename', rawframes='frame_dir', array='array')
 FORMATS = tuple(_KEYS)
 
@@ -56,6 +58,10 @@ def clip_info(video: Video, input_format: str | None = None) -> tuple[str, dict[
         kind, info = 'array', {**base, **_array_info(video)}
     elif isinstance(video, (str, os.PathLike)):
         path = Path(video)
+        if len(str(video)) > _LONGEST_PATH:
+            raise FileNotFoundError(
+                f'a path of {len(str(video))} characters is none: {brief(str(video))}'
+            )
         if path.is_dir():
             kind, info = 'rawframes', {**base, **_folder_info(path)}
         elif path.is_file() or '://' in str(video):
@@ -65,7 +71,7 @@ def clip_info(video: Video, input_format: str | None = None) -> tuple[str, dict[
     else:
         raise TypeError(
             'a video is a path, an array (T, H, W, 3) or a dict, '
-            f'not {type(video).__name__}: {video!r}'
+            f'not {type(video).__name__}: {brief(video)}'
         )
     if input_format not in (None, kind):
         raise ValueError(f'{clip_name(video)} is no input of format {input_format!r} but {kind!r}')

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmaction.errors import (
     CheckpointError,
@@ -19,9 +21,24 @@ from mmaction.errors import (
 )
 from mmaction.utils.suggest import missing_file
 
-__all__ = ['add_job_options', 'amp_values', 'describe', 'one_line', 'printable', 'user_errors']
+__all__ = [
+    'add_job_options',
+    'amp_values',
+    'brief',
+    'describe',
+    'one_line',
+    'printable',
+    'user_errors',
+]
 
-_USER_TYPES = (ValueError, TypeError, OSError, ImportError, LookupError)
+_OWN = (ConfigError, CheckpointError, FileWriteError, TrainingError, UnreadableVideoError)
+_PLAIN = (*_OWN, ValueError, OSError)
+_READABLE = (*_PLAIN, TypeError, ImportError, LookupError)
+"""Errors whose messages can be understood without their type."""
+
+
+_LONGEST = 2000
+"""Characters of a message that are shown: some libraries put their input into it."""
 
 
 def _is_main() -> bool:
@@ -38,25 +55,44 @@ def user_errors(*, setup: bool) -> Iterator[None]:
     caught.
 
     Args:
-        setup: True around the steps before the first batch, where any
-            `ValueError`, `TypeError`, `OSError`, ... comes from what the user
-            gave. False while training or testing, where only the errors of
-            `mmaction.errors` do and everything else keeps its traceback.
+        setup: True around the steps before the first batch, where any error comes from
+            what the user gave. False while training or testing, where only the errors of
+            `mmaction.errors`, full memory and the end of a data-loading worker do, and
+            everything else keeps its traceback.
     """
-    own = (ConfigError, CheckpointError, FileWriteError, TrainingError, UnreadableVideoError)
-    caught = (*own, *_USER_TYPES) if setup else own
     try:
         yield
     except KeyboardInterrupt:
         sys.exit(130)
-    except caught as error:
-        if os.environ.get('MMACTION_TRACEBACK') == '1':
+    except Exception as error:
+        hint = _from_outside(error)
+        if os.environ.get('MMACTION_TRACEBACK') == '1' or not (
+            setup or hint or isinstance(error, _OWN)
+        ):
             raise
-        if _is_main() or isinstance(error, UnreadableVideoError):
-            print(f'error: {describe(error)}', file=sys.stderr, flush=True)
-            if isinstance(error, (TypeError, ImportError, LookupError)):
+        if _is_main() or hint or isinstance(error, UnreadableVideoError):
+            kind = '' if hint or isinstance(error, _READABLE) else f'{type(error).__name__}: '
+            text = describe(error).rstrip('.') if hint else describe(error)
+            print(f'error: {kind}{text}{hint}', file=sys.stderr, flush=True)
+            if not hint and not isinstance(error, _PLAIN):
                 print('(MMACTION_TRACEBACK=1 shows where it was raised)', file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def _from_outside(error: Exception) -> str:
+    """What to do about an error that the machine is to blame for; empty for others."""
+    text = str(error)
+    if re.match(r'DataLoader worker \(pid.*\) (is killed|exited)', text):
+        return (
+            ': most often memory ran out; fewer num_workers, or a smaller batch_size or '
+            'prefetch_factor; --resume continues from the last checkpoint'
+        )
+    if type(error).__name__ == 'OutOfMemoryError':  # torch is not imported for it
+        return (
+            '. A smaller batch_size with optim_wrapper.accumulative_counts, --amp or '
+            'model.backbone.use_checkpoint=True take less memory'
+        )
+    return ''
 
 
 def describe(error: BaseException) -> str:
@@ -68,7 +104,8 @@ def describe(error: BaseException) -> str:
     if text.startswith('Caught ') and ' in DataLoader worker ' in text:
         # The message is at the end of the worker's traceback.
         text = text.rpartition(f'{type(error).__name__}: ')[2]
-    return one_line(text)
+    text = one_line(text)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + '...'
 
 
 _FILES = {
@@ -110,6 +147,15 @@ def check_files(args: argparse.Namespace, *names: str) -> None:
 def one_line(text: str) -> str:
     """A text with line breaks, tabs and runs of blanks made one blank."""
     return ' '.join(text.split())
+
+
+def brief(value: Any, length: int = 60) -> str:
+    """A value as messages show it: of a long one only the beginning, lest data fill them."""
+    # Before `repr`, which of megabytes takes its time.
+    if isinstance(value, (str, bytes)):
+        value = value[: length + 1]
+    text = repr(value)
+    return text if len(text) <= length else text[: length - 3] + '...'
 
 
 def printable(name: str | Path) -> str:

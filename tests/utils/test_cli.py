@@ -1,4 +1,9 @@
+import os
+import signal
+
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from mmaction.datasets import UnreadableVideoError
 from mmaction.errors import CheckpointError, ConfigError, TrainingError
@@ -71,3 +76,32 @@ def test_ctrl_c_is_no_error(capsys):
         raise KeyboardInterrupt
     assert end.value.code == 130
     assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize(
+    'error', [AssertionError(), AttributeError('x has no y'), RuntimeError('a')]
+)
+def test_any_error_of_the_setup_is_one_line(error, capsys):
+    with pytest.raises(SystemExit), user_errors(setup=True):
+        raise error
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f'error: {type(error).__name__}')
+    assert 'MMACTION_TRACEBACK=1' in second
+
+
+@pytest.mark.parametrize('end', [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_data_loading_worker_is_one_line(capsys, end):
+    loader = DataLoader(list(range(8)), num_workers=1, worker_init_fn=lambda _: os.kill(os.getpid(), end))  # fmt: skip  # noqa: E501
+    with pytest.raises(SystemExit), user_errors(setup=False):
+        list(loader)
+    lines = capsys.readouterr().err.splitlines()
+    (shown,) = [line for line in lines if line.startswith('error: ')]
+    assert shown.startswith('error: DataLoader worker (pid')
+    assert ': most often memory ran out' in shown
+    assert 'fewer num_workers' in shown
+
+
+def test_full_memory_is_one_line(capsys):
+    with pytest.raises(SystemExit), user_errors(setup=False):
+        raise torch.OutOfMemoryError('CUDA out of memory')
+    assert 'error: CUDA out of memory. A smaller batch_size' in capsys.readouterr().err
