@@ -3,19 +3,25 @@
     python tools/deployment/export.py CONFIG CHECKPOINT OUT.onnx
     python tools/deployment/export.py CONFIG CHECKPOINT OUT.pt2 [--aot]
 
-The exported model takes RGB clips (batch, 3, T, H, W) as float32 from 0 to 255, normalizes them as
-the config says, and gives the probabilities (batch, classes) of each clip; batch is any number.
-What was written is run and held against the model before the command ends.
+The exported model takes RGB clips (batch, 3, T, H, W) as float32 from 0 to 255 and gives for each
+clip what the recognizer predicts of it: normalization, color order, softmax or sigmoid are inside.
+Batch is any number. How clips are sampled, resized and cropped is in the metadata of the file, see
+docs/deployment.md. Before the file takes its name, it is run on a decoded video and held against
+the recognizer.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 TOLERANCE = 1e-4
@@ -32,6 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('out', type=Path, help='.onnx, or .pt2 for torch.export')
     add('--aot', action='store_true', help='compile the .pt2 ahead of time, for this machine')
     add('--shape', type=int, nargs=3, metavar=('T', 'H', 'W'), help="default: the config's clips")
+    add('--video', help='video on which the export is checked (default: a generated one)')
     add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     args = parser.parse_args(argv)
     if args.out.suffix not in ('.onnx', '.pt2'):
@@ -42,45 +49,134 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class Classifier(nn.Module):
-    """What is exported: normalization, backbone, head, softmax.
+    """What is exported: the recognizer's own steps from a clip to its scores.
 
     Args:
-        recognizer: A `Recognizer3D` or one of its kind.
+        recognizer: A `Recognizer3D` or one of its kind, in evaluation mode.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, recognizer: Any) -> None:
         super().__init__()
-        self.backbone = recognizer.backbone
-        self.head = recognizer.cls_head
-        preprocessor = recognizer.data_preprocessor
-        for name, default in (('mean', 0.0), ('std', 1.0)):
-            value = getattr(preprocessor, name, None)
-            value = torch.tensor(default) if value is None else value.detach().float()
-            self.register_buffer(name, value.reshape(-1, 1, 1, 1))
+        self.recognizer = recognizer
+        # It saves memory, changes no score, and has no meaning for a batch of any size.
+        recognizer.test_cfg.pop('max_testing_views', None)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(batch, 3, T, H, W), 0 to 255 -> probabilities (batch, classes)."""
-        return self.head(self.backbone((clips - self.mean) / self.std)).softmax(-1)
+        """(batch, 3, T, H, W), 0 to 255 -> scores (batch, classes), each clip for itself."""
+        data = self.recognizer.data_preprocessor(dict(inputs=clips[:, None], data_samples=None))
+        feats, head_kwargs = self.recognizer.extract_feat(
+            data['inputs'], stage='neck', test_mode=True
+        )
+        head_kwargs.pop('loss_aux', None)
+        head = self.recognizer.cls_head
+        scores = head.average_clip(head(feats, **head_kwargs))
+        return scores.flatten(0, 1) if scores.ndim == 3 else scores
 
 
-def clip_shape(cfg: Any) -> tuple[int, int, int]:
-    """(T, H, W) of the clips that the config's backbone is made for.
+def decoded_views(recognizer: Any, video: str | None) -> Tensor:
+    """Views (V, 3, T, H, W) of a video, uint8, by the config's test pipeline."""
+    from mmaction.apis.inference import load_clip
 
-    Raises:
-        ValueError: The config does not say.
-    """
-    size = cfg.model.backbone.get('video_size')
-    if size is None:
-        raise ValueError('the config has no model.backbone.video_size: give --shape T H W')
-    return tuple(size)
+    if video is not None:
+        return load_clip(recognizer, video)['inputs']
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, 'generated.mp4')
+        _write_video(path)
+        return load_clip(recognizer, str(path))['inputs']
 
 
-def export(model: Classifier, clips: Tensor, out: Path, aot: bool) -> Any:
+def _write_video(path: Path, frames: int = 90, width: int = 340, height: int = 256) -> None:
+    """Moving colored blocks: no channel, place or moment is like another."""
+    import av
+    import numpy as np
+
+    blocks = np.random.default_rng(0).integers(0, 256, (height // 16, width // 20, 3), np.uint8)
+    picture = blocks.repeat(16, 0).repeat(20, 1)
+    with av.open(str(path), 'w') as container:
+        stream: Any = container.add_stream('mpeg4', rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
+        for index in range(frames):
+            image = np.ascontiguousarray(np.roll(picture, 3 * index, axis=1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, 'rgb24')))
+        container.mux(stream.encode())
+
+
+def predict(recognizer: Any, views: Tensor) -> Tensor:
+    """What `mode='predict'` gives for the views (V, 3, T, H, W) of one video: (K,) or (V, K)."""
+    from mmaction.structures import ActionDataSample
+
+    with torch.no_grad():
+        (sample,) = recognizer.test_step(dict(inputs=[views], data_samples=[ActionDataSample()]))
+    return sample.pred_score.float()
+
+
+def describe_model(recognizer: Any, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The metadata: all that a program has to know to feed the model and read its answer."""
+    from mmaction.apis.test_pipeline import pipeline_steps
+    from mmaction.version import __version__
+
+    cfg, head = recognizer.cfg, recognizer.cls_head
+    preprocessor = recognizer.data_preprocessor
+    steps = pipeline_steps(cfg)
+    sampling: dict[str, Any] = next((step for step in steps if 'clip_len' in step), {})
+    if head.average_clips == 'prob':
+        output = 'probabilities (sigmoid)' if head.multi_class else 'probabilities (softmax)'
+    else:
+        output = 'logits'
+    mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
+    return dict(
+        classes=recognizer.dataset_meta.get('classes'),
+        input_shape=list(shape),
+        input_order='batch, channel (RGB), time, height, width',
+        input_range=[0, 255],
+        clip_len=sampling.get('clip_len', shape[0]),
+        frame_interval=sampling.get('frame_interval', 1),
+        num_clips=sampling.get('num_clips', 1),
+        resize=_resize_of(steps),
+        crop=_crop_of(steps),
+        normalization=dict(
+            inside=True,
+            mean=None if mean is None else mean.flatten().tolist(),
+            std=None if std is None else std.flatten().tolist(),
+            to_rgb=bool(getattr(preprocessor, 'to_rgb', False)),
+        ),
+        output=output,
+        average_clips=head.average_clips,
+        multi_label=bool(head.multi_class),
+        pipeline=[{key: _plain(value) for key, value in step.items()} for step in steps],
+        config=Path(cfg.filename).name if cfg.filename else None,
+        version=f'mmaction {__version__}, torch {torch.__version__}',
+    )
+
+
+def _resize_of(steps: list[dict[str, Any]]) -> Any:
+    """The first `Resize`: [width, height], or {'short_side': s}, or its factor; None without."""
+    step = next((step for step in steps if step['type'] == 'Resize'), None)
+    if step is None:
+        return None
+    scale = step.get('scale')
+    if isinstance(scale, (list, tuple)) and -1 in scale:
+        return dict(short_side=max(scale))
+    keeps = step.get('keep_ratio', True)
+    return dict(largest=list(scale)) if keeps and isinstance(scale, (list, tuple)) else scale
+
+
+def _crop_of(steps: list[dict[str, Any]]) -> Any:
+    crop = next((step for step in steps if step['type'].endswith('Crop')), None)
+    return None if crop is None else dict(type=crop['type'], size=_plain(crop.get('crop_size')))
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+Run = Callable[[Tensor], Tensor]
+
+
+def export(model: Classifier, clips: Tensor, out: Path, aot: bool, about: dict[str, Any]) -> Run:
     """Write the model, and return a function that runs what was written."""
     batch = torch.export.Dim('batch', min=1, max=1024)
+    texts = {key: json.dumps(value) for key, value in about.items()}
     if out.suffix == '.onnx':
         torch.onnx.export(
             model,
@@ -88,42 +184,64 @@ def export(model: Classifier, clips: Tensor, out: Path, aot: bool) -> Any:
             str(out),
             dynamo=True,
             input_names=['clips'],
-            output_names=['probabilities'],
+            output_names=['logits' if about['output'] == 'logits' else 'probabilities'],
             dynamic_shapes={'clips': {0: batch}},
             external_data=False,
             verbose=False,
         )
+        import onnx
         import onnxruntime
 
+        written = onnx.load(str(out))
+        onnx.helper.set_model_props(written, texts)
+        onnx.save(written, str(out))
         session = onnxruntime.InferenceSession(str(out), providers=['CPUExecutionProvider'])
         return lambda x: torch.from_numpy(session.run(None, {'clips': x.numpy()})[0])
     program = torch.export.export(model, (clips,), dynamic_shapes={'clips': {0: batch}})
     if aot:
-        torch._inductor.aoti_compile_and_package(program, package_path=str(out))
+        torch._inductor.aoti_compile_and_package(
+            program, package_path=str(out), inductor_configs={'aot_inductor.metadata': texts}
+        )
         return torch._inductor.aoti_load_package(str(out))
-    torch.export.save(program, str(out))
+    torch.export.save(program, str(out), extra_files={'metadata.json': json.dumps(about)})
     return torch.export.load(str(out)).module()
 
 
-def check(model: Classifier, run: Any, shape: tuple[int, int, int]) -> float:
-    """The largest difference between model and export, for batches of 1 and 3.
+def check(recognizer: Any, run: Run, views: Tensor) -> float:
+    """The largest difference between what the recognizer predicts and what the export gives.
 
-    That of the probabilities, and of their logarithms where they are not tiny.
+    Held on a decoded video, all of whose views go through the export as one batch, and on three
+    clips of noise. Probabilities are compared also by their logarithms where they are not tiny,
+    logits by their size.
+
+    Args:
+        recognizer: The recognizer.
+        run: The export.
+        views: Views of a video (V, 3, T, H, W), uint8.
 
     Raises:
         ValueError: It exceeds the tolerance.
     """
     generator, worst = torch.Generator().manual_seed(1), 0.0
-    for size in (1, 3):
-        clips = torch.rand(size, 3, *shape, generator=generator) * 255
+    noise = torch.randint(0, 256, (3, *views.shape[1:]), generator=generator, dtype=torch.uint8)
+    average = recognizer.cls_head.average_clips
+    for name, clips in (('the decoded video', views), ('noise', noise)):
+        expected = predict(recognizer, clips)
         with torch.no_grad():
-            expected, found = model(clips), run(clips)
+            found = run(clips.float())
+        found = found if average is None else found.mean(0)
         if found.shape != expected.shape:
             raise ValueError(f'the export gives {tuple(found.shape)}, not {tuple(expected.shape)}')
-        for a, b in ((found, expected), (found.clamp(1e-4).log(), expected.clamp(1e-4).log())):
-            worst = max(worst, float((a - b).abs().max()))
-    if worst > TOLERANCE:
-        raise ValueError(f'the export differs from the model by {worst:.1e}, over {TOLERANCE:g}')
+        if average == 'prob':
+            pairs = [(found, expected), (found.clamp(1e-4).log(), expected.clamp(1e-4).log())]
+        else:
+            size = expected.abs().max().clamp(min=1.0)
+            pairs = [(found / size, expected / size)]
+        worst = max(worst, *(float((a - b).abs().max()) for a, b in pairs))
+        if not worst <= TOLERANCE:
+            raise ValueError(
+                f'the export differs from the model by {worst:.1e} on {name}, over {TOLERANCE:g}'
+            )
     return worst
 
 
@@ -140,21 +258,32 @@ def main(argv: list[str] | None = None) -> None:
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)
-        shape = tuple(args.shape or clip_shape(cfg))
         checkpoint = None if args.checkpoint == '-' else args.checkpoint
-        recognizer = init_recognizer(cfg, checkpoint, device='cpu')
+        recognizer: Any = init_recognizer(cfg, checkpoint, device='cpu')
         if not hasattr(recognizer, 'cls_head') or 'Recognizer3D' not in type(recognizer).__name__:
             raise ConfigError(f'a {type(recognizer).__name__} cannot be exported: Recognizer3D can')
         if args.out.suffix == '.onnx':
             try:
+                import onnx  # noqa: F401
                 import onnxruntime  # noqa: F401
                 import onnxscript  # noqa: F401
             except ImportError as error:
                 raise ConfigError(f'{error}: pip install onnx onnxruntime onnxscript') from error
+        views = decoded_views(recognizer, args.video)
+        if args.shape is not None and tuple(args.shape) != tuple(views.shape[2:]):
+            resized = F.interpolate(views.float(), tuple(args.shape), mode='trilinear')
+            views = resized.round().to(torch.uint8)
+        shape = tuple(views.shape[2:])
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        model = Classifier(recognizer).eval()
-        run = export(model, torch.rand(2, 3, *shape) * 255, args.out, args.aot)
-        worst = check(model, run, shape)
+        part = args.out.with_name(f'.{args.out.stem}.part{args.out.suffix}')
+        try:
+            model = Classifier(recognizer).eval()
+            about = describe_model(recognizer, shape)  # type: ignore[arg-type]
+            run = export(model, torch.rand(2, 3, *shape) * 255, part, args.aot, about)
+            worst = check(recognizer, run, views)
+            part.replace(args.out)
+        finally:
+            part.unlink(missing_ok=True)
         print(
             f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; clips (batch, 3, '
             f'{", ".join(map(str, shape))}); differs from the model by at most {worst:.1e}'
