@@ -23,6 +23,25 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def check_args(args: argparse.Namespace) -> None:
+    """Refuse options that no video could be drawn with, before any work.
+
+    Raises:
+        ConfigError: One is out of range.
+    """
+    from mmaction.errors import ConfigError
+
+    if not 0 < args.stride <= 1:
+        raise ConfigError(
+            f'--stride {args.stride:g}: it counts in lengths of a window and lies above 0, at most '
+            'at 1; a longer step would leave frames without a class'
+        )
+    if args.batch_size < 1:
+        raise ConfigError(f'--batch-size {args.batch_size} must be at least 1')
+    if not 0 <= args.threshold <= 1:
+        raise ConfigError(f'--threshold {args.threshold:g} must lie in 0 to 1')
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds."""
     return f'{int(seconds) // 60:3d}:{seconds % 60:04.1f}'
@@ -38,6 +57,7 @@ def main() -> None:
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
+        check_args(args)
         from tqdm import tqdm
 
         from mmaction.apis import init_recognizer

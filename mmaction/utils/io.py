@@ -19,6 +19,7 @@ from mmaction.errors import FileWriteError
 
 __all__ = [
     'atomic_path',
+    'file_digest',
     'lock',
     'partial_path',
     'remove_partials',
@@ -30,6 +31,15 @@ __all__ = [
 
 
 _PARTIAL = re.compile(r'\.[0-9a-f]{16}\.[0-9]+-[0-9a-f]{8}\.part')
+
+
+def file_digest(path: str | Path) -> str:
+    """The SHA-256 of a file's content, as hexadecimal digits."""
+    with Path(path).open('rb') as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def partial_path(path: Path) -> Path:

@@ -130,3 +130,33 @@ def test_wrong_arguments(model, array, inferencer):
         inferencer(array, batch_size=0)
     with pytest.raises(ValueError, match="out_type='img'"):
         inferencer(array, out_type='img')
+
+
+def test_one_bad_file_of_many(inferencer, array, video, tmp_path):
+    bad = tmp_path / 'bad.mp4'
+    bad.write_bytes(b'no video' * 100)
+    alone = inferencer([video, array])['predictions']
+    for batch_size in (1, 2, 4):
+        found = inferencer([video, str(bad), array], batch_size, return_vis=True)
+        first, error, last = found['predictions']
+        for one, expected in ((first, alone[0]), (last, alone[1])):
+            assert one['pred_labels'] == expected['pred_labels']
+            assert one['pred_scores'] == pytest.approx(expected['pred_scores'], abs=1e-5)
+        assert list(error) == ['error']
+        assert str(bad) in error['error']
+        assert [clip is None for clip in found['visualization']] == [False, True, False]
+    samples = inferencer([video, str(bad)], return_datasamples=True)['predictions']
+    assert 'pred_score' in samples[0]
+    assert 'pred_score' not in samples[1]
+    assert str(bad) in samples[1].error
+    with pytest.raises(ValueError, match=r'bad\.mp4'):
+        inferencer(str(bad))
+
+
+@pytest.mark.parametrize(
+    'given', ['x' * 1_800_000, b'x' * 1_800_000, [0] * 600_000, {'data': 'x' * 1_800_000}, 3.5]
+)
+def test_messages_do_not_hold_the_input(inferencer, given):
+    with pytest.raises((FileNotFoundError, TypeError, ValueError)) as error:
+        inferencer([given])
+    assert len(str(error.value)) < 500

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import av
+import pytest
 
 from tests.video_factory import write_video
 
@@ -40,3 +41,12 @@ def test_table_and_video(tmp_path):
     assert frames[0] > 80
     done = run(CONFIG, tmp_path / 'x.pth', tmp_path / 'none.mp4')
     assert done.stderr.startswith('error: there is no video file')
+
+
+@pytest.mark.parametrize(
+    'options', [('--stride', 1.5), ('--stride', 0), ('--stride', 'nan'), ('--threshold', 2)]
+)
+def test_wrong_options_fail_before_any_work(options):
+    done = run('no config', 'no checkpoint', 'no video', *options)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f'error: {options[0]} {options[1]}')

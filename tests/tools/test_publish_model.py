@@ -8,6 +8,7 @@ import torch
 
 from mmaction.engine.runner.checkpoint import save_checkpoint_file
 from mmaction.utils.checkpoint_reading import read_checkpoint
+from mmaction.utils.io import file_digest
 from tools.deployment import publish_model
 
 
@@ -73,3 +74,21 @@ def test_unpublishable_checkpoints_are_errors(tmp_path, capsys):
     assert run(tmp_path / 'none.pth', tmp_path / 'x') == 1
     assert 'there is no checkpoint' in capsys.readouterr().err
     assert not list(tmp_path.glob('x*'))
+
+
+def test_metrics_of_another_checkpoint_are_refused(tmp_path, checkpoint, capsys):
+    path, _ = checkpoint
+    metrics = tmp_path / 'metrics.json'
+    facts = {'top1_acc': 0.5, 'checkpoint': str(path), 'checkpoint_sha256': file_digest(path)}
+    metrics.write_text(json.dumps(facts))
+    assert run(path, tmp_path / 'a', '--metrics', metrics) == 0
+    assert run(path, tmp_path / 'b', '--weights', 'raw', '--metrics', metrics) == 1
+    assert 'a test measures the moving average' in capsys.readouterr().err
+    # a later checkpoint under the name of the one that was tested
+    path.write_bytes(path.read_bytes() + b' ')
+    assert run(path, tmp_path / 'c', '--metrics', metrics) == 1
+    assert f'was measured with {path}, which is not' in capsys.readouterr().err
+    metrics.write_text(json.dumps({'top1_acc': 0.5, 'checkpoint': 'elsewhere/epoch_30.pth'}))
+    assert run(path, tmp_path / 'd', '--metrics', metrics) == 1
+    assert 'was measured with elsewhere/epoch_30.pth' in capsys.readouterr().err
+    assert not [file for name in 'bcd' for file in tmp_path.glob(f'{name}-*')]

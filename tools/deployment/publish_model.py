@@ -84,6 +84,8 @@ def card(path: Path, weights: dict[str, Any], meta: dict[str, Any], metrics: Any
         lines += [f'Trained for {", ".join(trained)}{seed}.', '']
     lines += ['## Measured', '']
     if metrics:
+        if not metrics.get('checkpoint'):
+            lines += ['The metrics do not say which checkpoint they are of.', '']
         lines += [f'- {name}: {value}' for name, value in metrics.items()]
     else:
         lines.append('Nothing was measured (`--metrics metrics.json` puts it here).')
@@ -97,6 +99,33 @@ def card(path: Path, weights: dict[str, Any], meta: dict[str, Any], metrics: Any
     return '\n'.join(lines)
 
 
+def read_metrics(args: argparse.Namespace) -> dict[str, Any]:
+    """The content of `--metrics`, which has to be of this checkpoint.
+
+    Raises:
+        ValueError: It says that it is of another one, or is of the average while the raw
+            weights are published.
+    """
+    from mmaction.utils.io import file_digest
+
+    metrics = json.loads(args.metrics.read_text(encoding='utf-8'))
+    if args.weights == 'raw':
+        raise ValueError(
+            '--metrics with --weights raw: a test measures the moving average, not these weights'
+        )
+    measured, digest = metrics.get('checkpoint'), metrics.get('checkpoint_sha256')
+    if digest is None:
+        same = measured is None or Path(measured).name == args.checkpoint.name
+    else:
+        same = digest == file_digest(args.checkpoint)
+    if not same:
+        raise ValueError(
+            f'{args.metrics} was measured with {measured}, which is not {args.checkpoint}: test '
+            'that one, or leave --metrics out'
+        )
+    return metrics
+
+
 def publish(args: argparse.Namespace) -> Path:
     """Write weights and card; the path of the weights."""
     import torch
@@ -108,7 +137,7 @@ def publish(args: argparse.Namespace) -> Path:
     checkpoint = read_checkpoint(args.checkpoint)
     weights = choose_weights(checkpoint, args.weights)
     meta = checkpoint.get('meta') or {}
-    metrics = json.loads(args.metrics.read_text(encoding='utf-8')) if args.metrics else None
+    metrics = read_metrics(args) if args.metrics else None
     if args.format == 'safetensors':
         content = save(weights)
     else:

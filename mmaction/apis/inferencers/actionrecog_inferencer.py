@@ -21,6 +21,7 @@ from mmaction.datasets.video_source import FORMATS, Video, VideoSource, clip_inf
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import read_class_names
+from mmaction.utils.cli import describe
 from mmaction.visualization import (
     ActionVisualizer,
     ClipWriter,
@@ -129,11 +130,14 @@ class ActionRecogInferencer:
             dict(predictions=[...]), one for each input in order: dict(pred_labels=[class],
             pred_scores=[score of each class], pred_names=[name],
             top5=[(name, score), ...]), and visualization=[array (T, H, W, 3), ...], None
-            without `return_vis`.
+            without `return_vis`. An input of a list that cannot be read has
+            dict(error=text) there, with `return_datasamples` a sample whose only field
+            is `error`, and None among the visualizations; the others have their results.
 
         Raises:
             FileNotFoundError: An input does not exist; found before any is classified.
-            ValueError: An input cannot be read, or would be overwritten by its labeled video.
+            ValueError: An input that is given alone cannot be read, or one would be
+                overwritten by its labeled video.
             TypeError: An input is of none of these types.
         """
         if batch_size < 1:
@@ -154,15 +158,20 @@ class ActionRecogInferencer:
             if name is not None:
                 check_out_name(name, (ending,), video)
         samples: list[ActionDataSample] = []
+        alone = not isinstance(inputs, (list, tuple))
         for start in range(0, len(videos), batch_size):
             stop = min(start + batch_size, len(videos))
-            clips = [self._clip(*entries[i], videos[i]) for i in range(start, stop)]
-            samples += predict(self.model, clips)
-        predictions = [self._as_dict(sample) for sample in samples]
+            samples += self._predict(entries[start:stop], videos[start:stop], alone)
+        predictions = [
+            dict(error=sample.error) if 'error' in sample else self._as_dict(sample)
+            for sample in samples
+        ]
         drawn = None
         if return_vis or show or vid_out_dir is not None:
             drawn = [
-                _label(
+                None
+                if 'error' in prediction
+                else _label(
                     video,
                     prediction['top5'] if draw_pred else [],
                     name,
@@ -181,6 +190,23 @@ class ActionRecogInferencer:
             dump(json.loads(json.dumps(dict(predictions=predictions))), pred_out)
         found = samples if return_datasamples or return_datasample else predictions
         return dict(predictions=found, visualization=drawn if return_vis else None)
+
+    def _predict(
+        self, entries: Sequence[tuple[str, dict[str, Any]]], videos: Sequence[Video], alone: bool
+    ) -> list[ActionDataSample]:
+        """Predictions of one batch; a clip that cannot be read has its error in its place."""
+        clips: list[dict[str, Any]] = []
+        samples: list[ActionDataSample | None] = []
+        for entry, video in zip(entries, videos, strict=True):
+            try:
+                clips.append(self._clip(*entry, video))
+                samples.append(None)
+            except ValueError as error:
+                if alone:
+                    raise
+                samples.append(ActionDataSample(error=describe(error)))
+        predicted = iter(predict(self.model, clips) if clips else [])
+        return [next(predicted) if sample is None else sample for sample in samples]
 
     def _clip(self, kind: str, info: dict[str, Any], video: Video) -> dict[str, Any]:
         if kind not in self._pipelines:

@@ -16,7 +16,7 @@ from mmaction.errors import TrainingError
 from mmaction.evaluation.results import check_out_file, write_predictions, write_scores
 from mmaction.registry import HOOKS
 from mmaction.utils.cli import printable
-from mmaction.utils.io import write_json
+from mmaction.utils.io import file_digest, write_json
 from mmaction.utils.metric_names import published_names
 
 if TYPE_CHECKING:
@@ -105,9 +105,11 @@ class TestResultsHook(Hook):
     ) -> None:
         named = published_names(metrics)
         named.pop('unreadable', None)  # listed below
+        checkpoint = str(runner._load_from)
         facts = dict(
             config=runner.cfg.filename,
-            checkpoint=str(runner._load_from),
+            checkpoint=checkpoint,
+            checkpoint_sha256=file_digest(checkpoint) if Path(checkpoint).is_file() else None,
             clips=size,
             unreadable_clips=unreadable_clips,
             unreadable=[dict(file=file, reason=reason) for file, reason in unreadable.items()],
