@@ -20,6 +20,7 @@ from torch.utils.data import get_worker_info
 from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
 from mmaction.utils.class_names import class_names_beside
+from mmaction.utils.cli import brief
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
 
 from .annotations import ListFormat, read_list
@@ -70,6 +71,8 @@ class BaseActionDataset(BaseDataset):
     """
 
     ann_file: str
+    list_form: str = ''
+    """What a line of the list holds."""
     data_prefix: dict[str, str | None]
 
     def __init__(
@@ -118,6 +121,9 @@ class BaseActionDataset(BaseDataset):
         classes = class_names_beside(self.ann_file)
         if classes is not None:
             self._metainfo.setdefault('classes', classes)
+        for transform in self.pipeline.transforms:
+            if hasattr(transform, 'bind_classes'):
+                transform.bind_classes(self._metainfo.get('classes'))
         if not lazy_init:
             self.full_init()
 
@@ -142,6 +148,7 @@ class BaseActionDataset(BaseDataset):
             FileNotFoundError: The list or the folder of the clips is missing.
             ValueError: The list is empty, malformed, or has labels without a name.
         """
+        self.list_form = form.example
         entries = read_list(self.ann_file, form)
         self._check_class_names(entries)
         prefix = self.data_prefix.get(prefix_key)
@@ -165,7 +172,7 @@ class BaseActionDataset(BaseDataset):
         if largest >= len(classes):
             entry = entries[int(np.argmax(labels))]
             raise ValueError(
-                f'{self.ann_file}: label {largest} ({entry!r}) has no name: there are '
+                f'{self.ann_file}: label {largest} ({brief(entry, 200)}) has no name: there are '
                 f'{len(classes)} class names (from `metainfo` or `classes.txt` beside the list)'
             )
 

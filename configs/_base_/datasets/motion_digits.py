@@ -5,9 +5,14 @@ data_root = '{{$DATA_ROOT:data/motion_digits}}'
 
 clip = dict(type='SampleFrames', clip_len=8, frame_interval=2, test_sampling='segment_centers')
 resize = dict(type='Resize', scale=(48, 48), keep_ratio=False)
-# A mirrored motion is another class: left and right, up and down, clockwise and counter-clockwise.
-mirrored = {0: 1, 1: 0, 4: 5, 5: 4}
-upside_down = {2: 3, 3: 2, 4: 5, 5: 4}
+# A mirrored motion is another class. Names, not numbers: on other classes they swap nothing.
+turns = ('turning clockwise', 'turning counter-clockwise')
+mirrored = {
+    a: b for pair in (('moving left', 'moving right'), turns) for a, b in (pair, pair[::-1])
+}
+upside_down = {
+    a: b for pair in (('moving up', 'moving down'), turns) for a, b in (pair, pair[::-1])
+}
 
 train_pipeline = [
     dict(type='DecordInit'),

@@ -190,14 +190,16 @@ class Flip(BaseTransform):
         flip_ratio: Probability of a flip.
         direction: 'horizontal' or 'vertical'.
         flip_label_map: Label of a clip -> label of the mirrored clip, for those
-            that change ("left to right").
+            that change ("left to right"): numbers, or names of classes, which the
+            dataset resolves (`bind_classes`). Classes of other names are not touched.
         left_kp: Taken for old configs; must be None, key points are not handled.
         right_kp: As `left_kp`.
         lazy: Only record the flip for `Fuse`.
 
     Raises:
         ValueError: `direction` is unknown, or a key point index is given, or flow
-            is to be flipped vertically or lazily, or `flip_label_map` is something else.
+            is to be flipped vertically or lazily, or `flip_label_map` is something else
+            or names classes that no dataset has resolved.
         TypeError: `flip_label_map` meets a clip with several labels.
     """
 
@@ -207,7 +209,7 @@ class Flip(BaseTransform):
         self,
         flip_ratio: float = 0.5,
         direction: str = 'horizontal',
-        flip_label_map: Mapping[int, int] | None = None,
+        flip_label_map: Mapping[int, int] | Mapping[str, str] | None = None,
         left_kp: Sequence[int] | None = None,
         right_kp: Sequence[int] | None = None,
         lazy: bool = False,
@@ -216,19 +218,53 @@ class Flip(BaseTransform):
             raise ValueError(f"direction={direction!r} must be 'horizontal' or 'vertical'")
         if left_kp is not None or right_kp is not None:
             raise ValueError('left_kp and right_kp must be None: key points are not handled')
-        # A key that is a text would never be met, and nothing swapped.
-        if flip_label_map is not None and not (
-            isinstance(flip_label_map, Mapping)
-            and all(type(one) is int for pair in flip_label_map.items() for one in pair)
-        ):
+        given = flip_label_map if flip_label_map is not None else {}
+        pairs = given.items() if isinstance(given, Mapping) else [(None, None)]
+        kinds = {type(one) for pair in pairs for one in pair}
+        if not (kinds <= {int} or kinds <= {str}):
             raise ValueError(
                 f'flip_label_map={flip_label_map!r} must be a dict from integer to integer, '
-                'such as {4: 6, 6: 4}'
+                'such as {4: 6, 6: 4}, or from class name to class name'
             )
         self.flip_ratio = flip_ratio
         self.direction = direction
         self.flip_label_map = flip_label_map
+        self.swaps: dict[int, int] | None = None
+        if kinds <= {int}:
+            self.swaps = {int(a): int(b) for a, b in pairs}
         self.lazy = lazy
+
+    def bind_classes(self, classes: Sequence[str] | None) -> None:
+        """Turn names in `flip_label_map` into the labels of a dataset.
+
+        A map whose names are all unknown is of another dataset and swaps nothing.
+
+        Args:
+            classes: Names of the classes; None if the dataset knows none.
+
+        Raises:
+            ValueError: Some of the names or labels of the map exist, others do not.
+        """
+        if not self.flip_label_map:
+            return
+        labels = {name: label for label, name in enumerate(classes or ())}
+        named = {one for pair in self.flip_label_map.items() for one in pair}
+        if self.swaps is not None and {type(one) for one in named} == {int}:
+            missing = [one for one in sorted(named) if classes and int(one) >= len(classes)]
+        else:
+            missing = sorted(str(one) for one in named if one not in labels)
+            if len(missing) == len(named):
+                self.swaps = {}
+                return
+            if not missing:
+                self.swaps = {
+                    labels[str(a)]: labels[str(b)] for a, b in self.flip_label_map.items()
+                }
+        if missing:
+            raise ValueError(
+                f'flip_label_map of Flip: {", ".join(map(str, missing))} is none of the '
+                f'{len(labels)} classes: give the classes that a mirrored clip changes, or None'
+            )
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Flip the frames of `results`, with the probability asked for."""
@@ -239,7 +275,7 @@ class Flip(BaseTransform):
         flip = bool(np.random.rand() < self.flip_ratio)
         results['flip'] = flip
         results['flip_direction'] = self.direction
-        if flip and self.flip_label_map is not None:
+        if flip and self.flip_label_map:
             results['label'] = self._mapped(results['label'])
         if self.lazy:
             record = pending(results)
@@ -252,10 +288,15 @@ class Flip(BaseTransform):
         return results
 
     def _mapped(self, label: Any) -> Any:
-        assert self.flip_label_map is not None
+        if self.swaps is None:
+            raise ValueError(
+                'flip_label_map of Flip gives names of classes, which only a dataset can resolve'
+            )
+        if not self.swaps:
+            return label
         if not isinstance(label, (int, np.integer)):
             raise TypeError(f'flip_label_map needs one integer label per clip, not {label!r}')
-        return self.flip_label_map.get(int(label), label)
+        return self.swaps.get(int(label), label)
 
 
 def _invert_x(imgs: Frames) -> None:

@@ -11,14 +11,14 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
 from mmaction.engine.optimizers.amp import precision_of
-from mmaction.engine.runner.data_check import splits_of
+from mmaction.engine.runner.data_check import label_flips, splits_of
 from mmaction.registry import HOOKS
 from mmaction.utils.model_wrapper import bare_model
 
 if TYPE_CHECKING:
     from mmaction.engine.runner.runner import ActionRunner
 
-__all__ = ['StartReportHook', 'clip_facts', 'promised_weights']
+__all__ = ['StartReportHook', 'clip_facts', 'flip_facts', 'promised_weights']
 
 
 @HOOKS.register_module()
@@ -33,17 +33,14 @@ class StartReportHook(Hook):
 
     def before_train(self, runner: ActionRunner) -> None:
         """Report on training."""
+        swaps, doubts = flip_facts(runner.train_dataloader.dataset)
         wrapper = runner.optim_wrapper
-        lines = self._splits(runner) + [self._model(runner, precision_of(wrapper))]
+        lines = [*self._splits(runner), *swaps, self._model(runner, precision_of(wrapper))]
         if isinstance(wrapper, OptimWrapper):
             lines += [self._batch(runner, wrapper), self._schedule(runner, wrapper)]
         runner.logger.info('\n'.join(['before the first step', *(f'  {line}' for line in lines)]))
-        on_cpu = not torch.cuda.is_available()
-        if on_cpu and 'fp16' in precision_of(wrapper):
-            runner.logger.warning(
-                'the config asks for fp16, which is made for GPUs and several times slower than '
-                'fp32 on a CPU: --amp off is quicker here'
-            )
+        for doubt in doubts:
+            runner.logger.warning(doubt)
         warning = promised_weights(runner.cfg)
         if warning and runner.iter == 0:
             runner.logger.warning(warning)
@@ -103,6 +100,37 @@ class StartReportHook(Hook):
             f'run:   {runner.max_iters} steps{first} in {runner.max_epochs} epochs, {kind}, '
             f'learning rate {shown} at the start, seed {runner.seed}'
         )
+
+
+_DIRECTIONS = re.compile(r'left|right|clockwise|\bup|\bdown|upward|downward', re.IGNORECASE)
+
+
+def flip_facts(dataset: Any) -> tuple[list[str], list[str]]:
+    """Which labels flips of a dataset swap, in lines, and warnings where that may be a mistake."""
+    lines, warnings = [], []
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    for flip in label_flips(dataset):
+        if not flip.swaps:
+            names = ', '.join(map(str, flip.flip_label_map))
+            warnings.append(
+                f'flip_label_map of the {flip.direction} Flip names {names}, which are no classes '
+                'here: it is of another dataset and swaps no labels. Set it to None, or to the '
+                'classes that a mirrored clip changes'
+            )
+            continue
+        named = [
+            tuple(str(classes[one]) if classes else str(one) for one in pair)
+            for pair in flip.swaps.items()
+        ]
+        shown = ', '.join(f'{a} -> {b}' for a, b in named)
+        lines.append(f'labels: a {flip.direction} Flip changes {shown}')
+        odd = [pair for pair in named if not all(map(_DIRECTIONS.search, pair))]
+        if classes and odd:
+            warnings.append(
+                f'flip_label_map labels mirrored clips of {odd[0][0]!r} as {odd[0][1]!r}: is it of '
+                'this dataset? Otherwise set it to None, or to the classes that a flip changes'
+            )
+    return lines, warnings
 
 
 def clip_facts(pipeline: list[Any]) -> str:

@@ -18,7 +18,7 @@ from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError
 from mmaction.utils.model_wrapper import bare_model
 
-__all__ = ['SplitFacts', 'check_splits', 'missing_paths', 'splits_of']
+__all__ = ['SplitFacts', 'check_splits', 'label_flips', 'missing_paths', 'splits_of']
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def check_splits(datasets: Mapping[str, Any], num_classes: int | None) -> dict[s
         num_classes: Classes of the model's head, if it says.
 
     Raises:
-        ConfigError: A label is outside the head's classes, or clips are missing.
+        ConfigError: A label is outside the head's classes or missing where one is needed, or
+            clips are missing.
     """
     problem, facts = None, {}
     if is_main_process():
@@ -91,13 +92,16 @@ def _inspect(split: str, dataset: Any, num_classes: int | None) -> SplitFacts:
         raise ConfigError(f'the {split} list {_list_of(dataset)} holds no clips')
     if not hasattr(dataset, 'get_data_info'):
         return SplitFacts(len(dataset))
+    _check_flips(split, dataset, num_classes)
     labels: set[int] = set()
-    paths = []
+    paths, unlabeled = [], None
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         path = info.get('filename', info.get('frame_dir'))
         if path is not None:
             paths.append(str(path))
+        if unlabeled is None and _has_no_label(info.get('label')):
+            unlabeled = path
         for label in _labels(info.get('label')):
             if num_classes is not None and not 0 <= label < num_classes:
                 raise ConfigError(
@@ -106,6 +110,13 @@ def _inspect(split: str, dataset: Any, num_classes: int | None) -> SplitFacts:
                     'Set model.cls_head.num_classes, or count labels from 0'
                 )
             labels.add(label)
+    if split != 'test' and (unlabeled is not None or not labels):
+        form = getattr(_innermost(dataset), 'list_form', '')
+        raise ConfigError(
+            f'{split} list {_list_of(dataset)}: clip {unlabeled or "..."} has no label, which '
+            f'{"training" if split == "train" else "validation"} needs'
+            + (f'; a line is "{form}"' if form else '')
+        )
     _check_paths(split, dataset, paths)
     if not labels:
         return SplitFacts(len(dataset), unlabeled=True)
@@ -124,11 +135,43 @@ def _labels(label: Any) -> Iterable[int]:
     return [] if labels == [-1] else labels
 
 
-def _list_of(dataset: Any) -> str:
+def _has_no_label(label: Any) -> bool:
+    """No label at all; clips of several labels may have none of them."""
+    vector = isinstance(label, torch.Tensor) and label.is_floating_point()
+    several = vector or (isinstance(label, (list, tuple)) and list(label) != [-1])
+    return not several and not list(_labels(label))
+
+
+def _check_flips(split: str, dataset: Any, num_classes: int | None) -> None:
+    for flip in label_flips(dataset):
+        outside = [label for label in flip.swaps or () if num_classes and label >= num_classes]
+        if outside:
+            raise ConfigError(
+                f'{split} pipeline: flip_label_map of Flip swaps label {outside[0]}, but there are '
+                f'{num_classes} classes: the map is of another dataset. Set flip_label_map to '
+                'None, or to the classes that a mirrored clip changes'
+            )
+
+
+def label_flips(dataset: Any) -> list[Any]:
+    """The `Flip` transforms of a dataset, and of those that it wraps, that change labels."""
+    parts = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    found = [step for step in transforms if getattr(step, 'flip_label_map', None)]
+    return found + [flip for part in parts if part is not None for flip in label_flips(part)]
+
+
+def _innermost(dataset: Any) -> Any:
+    """The dataset that reads the list, out of its wrappers; the first of several."""
     while not hasattr(dataset, 'ann_file') and hasattr(dataset, 'dataset'):
         dataset = dataset.dataset
     if not hasattr(dataset, 'ann_file') and getattr(dataset, 'datasets', None):
-        dataset = dataset.datasets[0]
+        return _innermost(dataset.datasets[0])
+    return dataset
+
+
+def _list_of(dataset: Any) -> str:
+    dataset = _innermost(dataset)
     return str(getattr(dataset, 'ann_file', '') or type(dataset).__name__)
 
 

@@ -64,7 +64,36 @@ def test_label_types(tmp_path):
         dict(label=-1),
         dict(),
     ]
-    assert prepared(tmp_path, infos).split_facts['train'] == SplitFacts(6, 4, 0, 3)
+    runner = build_runner(toy_config(tmp_path))
+    runner._test_dataloader['dataset'] = dict(type='ListedClips', infos=infos)
+    runner._test_loop = runner.build_test_loop(runner._test_loop)
+    assert splits_of(runner)['test'] == SplitFacts(6, 4, 0, 3)
+
+
+@pytest.mark.parametrize('label', [-1, None, [-1]])
+def test_train_and_validation_need_a_label_of_each_clip(tmp_path, label):
+    infos = [dict(label=0, filename='a.mp4'), dict(label=label, filename='b.mp4')]
+    with pytest.raises(ConfigError, match=r'train list list\.txt: clip b\.mp4 has no label, which'):
+        prepared(tmp_path, infos)
+    runner = build_runner(toy_config(tmp_path / 'val'))
+    runner._val_dataloader['dataset'] = dict(type='ListedClips', infos=infos)
+    with pytest.raises(ConfigError, match=r'val list .* no label, which validation needs'):
+        runner.prepare('train')
+
+
+@pytest.mark.parametrize(('kind', 'line', 'form'), [
+    ('VideoDataset', 'a.mp4', 'path label'),
+    ('RawframeDataset', 'a 3', 'path total_frames label'),
+])  # fmt: skip
+def test_lists_without_labels(tmp_path, kind, line, form):
+    (tmp_path / 'a.mp4').touch()
+    (tmp_path / 'list.txt').write_text(line + '\n')
+    runner = build_runner(toy_config(tmp_path))
+    runner._train_dataloader['dataset'] = dict(
+        type=kind, ann_file=str(tmp_path / 'list.txt'), pipeline=[]
+    )
+    with pytest.raises(ConfigError, match=f'no label, which training needs; a line is "{form}"'):
+        runner.prepare('train')
 
 
 def test_empty_split_is_error(tmp_path):
