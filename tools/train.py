@@ -42,7 +42,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         choices=('auto', *PRECISIONS),
-        help='mixed precision; without a value bf16, or fp16 on GPUs that have no bf16',
+        help='mixed precision; without a value what a short measurement finds fastest here',
     )
     add('--compile', action='store_true', help='compile the backbone with torch.compile')
     add('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
@@ -115,11 +115,12 @@ def main() -> None:
 
     with user_errors(setup=True):
         cfg = load_config(args.config, args.cfg_options)
+        processes = init_processes(args.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
+        # After the ranks have met, which have to agree on what --amp finds fastest.
         apply_train_args(cfg, args)
         set_resume(cfg, args.resume_from or args.resume)
         if args.amp:
             set_precision(cfg, args.amp)
-        processes = init_processes(args.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
         cfg.launcher = processes.launcher
         runner = ActionRunner.from_cfg(cfg)
         runner.prepare('train')

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from mmaction.engine.optimizers.amp import precision_of
 from mmaction.utils.io import partial_path
 from tests.engine.toy import Run, build_runner, toy_config
 
@@ -71,17 +72,23 @@ def test_plain_log_lines_without_terminal(tmp_path):
     assert all(name in step[0] for name in ('lr: ', 'eta: ', ' time: ', 'data_time: ', 'loss: '))
 
 
-@pytest.mark.parametrize(('dtype', 'warned'), [('float16', True), ('bfloat16', False)])
-def test_fp16_on_cpu_is_reported(tmp_path, dtype, warned, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ('dtype', 'precision'), [('float16', 'fp32'), ('bfloat16', 'bf16'), (None, 'bf16')]
+)
+def test_fp16_falls_back_to_fp32_on_a_cpu(tmp_path, dtype, precision, capsys, monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     cfg = toy_config(tmp_path)
     cfg.custom_hooks = [dict(type='StartReportHook'), dict(type='StopAfter', step=1)]
     cfg.custom_hooks.append(dict(type='StopHook'))
-    cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=dtype)
-    build_runner(cfg).train()
+    cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=dtype, loss_scale='dynamic')
+    runner = build_runner(cfg)
+    runner.train()
     shown = capsys.readouterr().out
-    assert ('fp16, which is made for GPUs' in shown) == warned
-    assert ('--amp off is quicker here' in shown) == warned
+    assert ('float16 is made for GPUs and far slower than fp32 on a CPU' in shown) == (
+        dtype == 'float16'
+    )
+    assert re.search(rf'device: .*, {precision}\n', shown)
+    assert precision_of(runner.optim_wrapper) == precision
 
 
 def test_partial_checkpoint_of_killed_run_is_removed(tmp_path):

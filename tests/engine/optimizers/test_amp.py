@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmaction.engine.optimizers import amp
 from mmaction.engine.optimizers.amp import (
     AmpOptimWrapper,
     ApexOptimWrapper,
@@ -169,6 +170,26 @@ def test_set_precision(precision, expected, words):
     set_precision(cfg, precision)
     assert dict(cfg.optim_wrapper) == dict(lr=1, **expected)
     assert precision_of(cfg.optim_wrapper) == words
+
+
+@pytest.mark.parametrize('fastest', ['off', 'bf16'])
+def test_the_faster_precision_is_taken(monkeypatch, capsys, fastest):
+    times = {'off': 0.002, 'bf16': 0.002}
+    times[fastest] = 0.001
+    monkeypatch.setattr(amp, 'measure_precisions', lambda: times)
+    cfg = Config(dict(optim_wrapper=dict(type='AmpOptimWrapper', dtype='float16')))
+    set_precision(cfg, 'auto')
+    name = {'off': 'fp32', 'bf16': 'bf16'}[fastest]
+    assert precision_of(cfg.optim_wrapper) == name
+    assert f'--amp: {name} is the fastest here (fp32' in capsys.readouterr().out
+
+
+def test_both_precisions_are_measured_and_no_random_number_is_drawn():
+    state = torch.get_rng_state()
+    seconds = amp.measure_precisions(repeats=1, tokens=8)
+    assert set(seconds) == {'off', 'bf16'}
+    assert all(value > 0 for value in seconds.values())
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_unknown_precision():
