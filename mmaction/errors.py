@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     'CheckpointError',
     'ConfigError',
+    'DivergedError',
     'FileWriteError',
     'MissingCheckpointError',
     'TrainingError',
@@ -18,6 +19,10 @@ class ConfigError(ValueError):
 
 class TrainingError(RuntimeError):
     """A run that cannot go on, though the config was in order."""
+
+
+class DivergedError(TrainingError, ValueError):
+    """A model gives scores that are not finite."""
 
 
 class CheckpointError(RuntimeError):

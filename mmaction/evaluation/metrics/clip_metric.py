@@ -11,6 +11,8 @@ import torch
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 
+from mmaction.errors import DivergedError
+
 __all__ = ['ClipMetric', 'merge_results']
 
 Result = dict[str, Any]
@@ -69,15 +71,23 @@ class ClipMetric(BaseMetric):
 
         Raises:
             ValueError: A sample lacks its label or its prediction.
+            DivergedError: A score is not finite.
         """
         for sample in data_samples:
             name = _name(sample)
             if 'gt_label' not in sample:
                 raise ValueError(f'{name} has no gt_label: is the label packed by the pipeline?')
             reason = sample.get('unreadable')
+            prediction = None if reason else self.prediction(sample, name)
+            if not _is_finite(prediction):
+                raise DivergedError(
+                    f'the scores of {name} are not numbers: the weights have diverged in training '
+                    '(a lower learning rate, a longer warm-up or clip_grad may help), or the '
+                    'checkpoint is damaged'
+                )
             self.results.append(
                 {
-                    'pred': None if reason else self.prediction(sample, name),
+                    'pred': prediction,
                     'label': _label(sample['gt_label']),
                     'sample_idx': sample.get('sample_idx'),
                     'filename': name,
@@ -151,6 +161,12 @@ def merge_results(parts: Sequence[Sequence[Result]], size: int) -> list[Result]:
             f'{max(-missing, len(unexpected))} unexpected{_such(unexpected)}'
         )
     return [clips[key] for key in keys]
+
+
+def _is_finite(prediction: Any) -> bool:
+    parts = prediction.values() if isinstance(prediction, Mapping) else [prediction]
+    arrays = [part for part in parts if isinstance(part, np.ndarray) and part.dtype.kind == 'f']
+    return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 def _such(items: Sequence[Any]) -> str:

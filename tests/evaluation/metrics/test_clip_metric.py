@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from mmaction.errors import TrainingError
+from mmaction.evaluation.metrics import AccMetric
 from mmaction.evaluation.metrics.clip_metric import merge_results, to_array
 
 
@@ -205,3 +207,11 @@ def test_other_types_stay():
     assert to_array(torch.tensor([1, 2])).dtype == np.int64
     assert to_array(torch.tensor([0.5], dtype=torch.float64)).dtype == np.float64
     assert to_array([0.5, 1.5]).dtype == np.float64
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_scores_of_a_diverged_model(bad):
+    sample = dict(gt_label=torch.tensor([0]), pred_score=torch.tensor([0.5, bad]), filename='a.mp4')
+    with pytest.raises(TrainingError, match=r'the scores of a\.mp4 are not numbers: the weights'):
+        AccMetric().process(None, [sample])
+    AccMetric().process(None, [{**sample, 'unreadable': 'cut off'}])
