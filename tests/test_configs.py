@@ -192,7 +192,8 @@ def test_configs_of_other_datasets(name):
     assert cfg.train_dataloader.batch_size * accumulated == clips
     assert cfg.auto_scale_lr.base_batch_size == 8 * clips
     warm, cosine = cfg.param_scheduler
-    assert (cfg.train_cfg.max_epochs, cosine.T_max, cosine.end) == (epochs,) * 3
+    assert not {'T_max', 'end'} & set(cosine)
+    assert cfg.train_cfg.max_epochs == epochs
     if dataset.endswith('_1k'):
         assert (warm.end, cfg.train_cfg.val_interval, cfg.load_from) == (2.5, 5, None)
     else:

@@ -3,8 +3,4 @@ _base_ = 'finetune_30e.py'
 
 optim_wrapper = dict(optimizer=dict(weight_decay=0.1))
 auto_scale_lr = dict(base_batch_size=128)
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(_base_.param_scheduler[1], T_max=16, end=16),
-]
 train_cfg = dict(max_epochs=16)

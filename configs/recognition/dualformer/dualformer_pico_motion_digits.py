@@ -13,7 +13,8 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, end=3, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', T_max=30, eta_min=0, end=30, convert_to_iter_based=True),
+    # Without T_max and end it ends with train_cfg.max_epochs.
+    dict(type='CosineAnnealingLR', eta_min=0, convert_to_iter_based=True),
 ]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_begin=1, val_interval=5)
 val_cfg = dict(type='ValLoop')

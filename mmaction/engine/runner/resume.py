@@ -33,6 +33,7 @@ __all__ = [
     'resume_message_hub',
     'resume_rank_state',
     'resume_schedulers',
+    'run_up_schedulers',
     'set_resume',
 ]
 
@@ -204,7 +205,7 @@ def move_position(
         f'an epoch has {steps} steps of {per_step} clips now and had {before}{of}: step {step} '
         f'becomes {loop._iter}'
     )
-    _run_up_schedulers(schedulers, steps, loop._epoch, min(loop._iter, loop.max_iters))
+    run_up_schedulers(schedulers, steps, loop._epoch, min(loop._iter, loop.max_iters))
     return True
 
 
@@ -244,12 +245,12 @@ def resume_schedulers(
             scheduler.load_state_dict(state)
         return True
     steps = min(loop._iter, loop.max_iters)
-    _run_up_schedulers(schedulers, len(loop.dataloader), loop._epoch, steps)
+    run_up_schedulers(schedulers, len(loop.dataloader), loop._epoch, steps)
     return False
 
 
-def _run_up_schedulers(schedulers: Sequence[Any], per_epoch: int, epochs: int, steps: int) -> None:
-    """Step the schedulers as a run to this position has done."""
+def run_up_schedulers(schedulers: Sequence[Any], per_epoch: int, epochs: int, steps: int) -> None:
+    """Step fresh schedulers as a run to this position has done."""
     for step in range(1, steps + 1):
         for scheduler in schedulers:
             if not scheduler.by_epoch:
