@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import warnings
@@ -23,13 +24,17 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from mmaction.config.check import check_parts
 from mmaction.distributed.collectives import broadcast_object, gather_objects
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 from mmaction.engine.compile import compile_backbone, compiler_settings
 from mmaction.engine.hooks.compile_time import CompileTimeHook
-from mmaction.errors import ConfigError
+from mmaction.engine.optimizers.amp import without_fp16_on_cpu
+from mmaction.engine.optimizers.schedule import schedule_warnings
+from mmaction.errors import CheckpointError, ConfigError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
 from mmaction.utils.checkpoint_reading import read_checkpoint
+from mmaction.utils.cli import describe
 from mmaction.utils.io import lock
 
 from .checkpoint import load_weights, plain, rank_state, run_facts, save_checkpoint_file
@@ -45,9 +50,24 @@ from .resume import (
     resume_message_hub,
     resume_rank_state,
     resume_schedulers,
+    run_up_schedulers,
 )
+from .setting_changes import can_run_up, load_optimizer, setting_changes, setting_facts
+from .trial import check_loader, try_clips
 
 __all__ = ['ActionRunner']
+
+
+_UNBUILDABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What constructors raise for arguments that they cannot take."""
 
 
 @RUNNERS.register_module()
@@ -76,8 +96,26 @@ class ActionRunner(Runner):
     _resume_point: tuple[Path, dict[str, Any]] | None = None
     resumed_random_state: dict[str, Any] | None = None
     _lock: ExitStack | None = None
+    _fp16_reported: bool = False
+    _tried: frozenset[str] = frozenset()
+    """Splits of which a clip has gone through the model."""
 
     # ------------------------------------------------------------ set-up
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> Any:
+        """Build a runner from a config.
+
+        Raises:
+            ConfigError: A part of it is missing, or takes what no constructor can.
+        """
+        check_parts(cfg)
+        try:
+            return super().from_cfg(cfg)
+        except CheckpointError:
+            raise
+        except (ArithmeticError, AssertionError, AttributeError, RuntimeError) as error:
+            raise ConfigError(f'the config cannot be built: {describe(error)}') from error
 
     def build_logger(self, log_level: int | str = 'INFO', **kwargs: Any) -> MMLogger:
         """The logger of mmengine with a brief console."""
@@ -171,6 +209,18 @@ class ActionRunner(Runner):
         """The model without its wrapper for several processes."""
         return self.model.module if is_model_wrapper(self.model) else self.model
 
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Build the optimizer and its wrapper; fp16 on a CPU becomes fp32."""
+        if isinstance(optim_wrapper, dict):
+            optim_wrapper, was_fp16 = without_fp16_on_cpu(optim_wrapper)
+            if was_fp16 and not self._fp16_reported:
+                self._fp16_reported = True
+                self.logger.warning(
+                    'optim_wrapper.dtype=float16 is made for GPUs and far slower than fp32 on a '
+                    'CPU: trains in fp32 (--amp bf16 if this CPU computes bf16 fast)'
+                )
+        return super().build_optim_wrapper(optim_wrapper)
+
     def scale_lr(
         self, optim_wrapper: OptimWrapper, auto_scale_lr: dict[str, Any] | None = None
     ) -> None:
@@ -212,12 +262,39 @@ class ActionRunner(Runner):
                 load_teacher()
             self._find_resume_point()
             self._train_loop = self.build_train_loop(self._train_loop)
+            check_loader('train', self._train_loop.dataloader, self._train_loop)
+            self._try_optimization()
         if mode in ('train', 'val') and self._val_loop is not None:
             self._val_loop = self.build_val_loop(self._val_loop)
         if mode == 'test' and self._test_loop is not None:
             self._test_loop = self.build_test_loop(self._test_loop)
+        loops = self._loops()
+        for name, loop in loops.items():
+            check_loader(name, loop.dataloader, loop)
         self.split_facts = {}
         splits_of(self)
+        untried = {name: loop.dataloader for name, loop in loops.items() if name not in self._tried}
+        try_clips(self.bare_model, untried, self.seed)
+        self._tried = self._tried.union(untried)
+
+    def _try_optimization(self) -> None:
+        """Build optimizer and schedulers and throw them away: `train` builds them later."""
+        if not isinstance(self.optim_wrapper, dict):
+            return
+        given, schedulers = self.optim_wrapper, self.param_schedulers
+        place = 'optim_wrapper'
+        try:
+            self.optim_wrapper = self.build_optim_wrapper(copy.deepcopy(given))
+            place = 'param_scheduler'
+            built = self.build_param_scheduler(copy.deepcopy(schedulers)) if schedulers else []
+        except ConfigError:
+            raise
+        except _UNBUILDABLE as error:
+            raise ConfigError(f'config key {place}: {describe(error)}') from error
+        finally:
+            self.optim_wrapper = given
+        for text in schedule_warnings(built, self.max_iters, len(self.train_dataloader)):
+            self.logger.warning(text)
 
     def _loops(self) -> dict[str, BaseLoop]:
         """The loops that are built, by the name of their split."""
@@ -283,6 +360,16 @@ class ActionRunner(Runner):
         """Have loaders that keep their workers start new ones next time."""
         for loop in self._loops().values():
             loop.dataloader._iterator = None
+
+    def _init_model_weights(self) -> None:
+        try:
+            super()._init_model_weights()
+        except CheckpointError:
+            raise
+        except _UNBUILDABLE as error:
+            raise ConfigError(
+                f'config key model: the weights cannot be initialized: {describe(error)}'
+            ) from error
 
     def _maybe_compile(self, target: str) -> None:
         """Compile where the config has `compile`; mmengine calls it before the first step."""
@@ -372,30 +459,12 @@ class ActionRunner(Runner):
             CheckpointError: It holds weights only, or does not fit.
         """
         checkpoint = self.load_checkpoint(filename, map_location, strict=True)
-        meta = check_resumable(checkpoint, filename)
+        check_resumable(checkpoint, filename)
         resume_message_hub(self.message_hub, checkpoint.get('message_hub', {}))
         self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
         if self.param_schedulers:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-        schedulers = self.param_schedulers or []
-        moved = move_position(self.train_loop, schedulers, meta, self.world_size, self.logger)
-        if not moved and resume_param_scheduler and schedulers:
-            states = checkpoint.get('param_schedulers')
-            moved = not resume_schedulers(schedulers, states, self.train_loop)
-            if moved:
-                self.logger.warning(
-                    f'{filename} holds no state of the schedulers of this config: they are set '
-                    f'by the step, {self.iter}'
-                )
-        groups = self.optim_wrapper.optimizer.param_groups
-        rates = [group['lr'] for group in groups] if moved else None
-        if resume_optimizer:
-            self.optim_wrapper.load_state_dict(checkpoint['optimizer'])
-            check_optimizer_state(self.optim_wrapper.optimizer)
-        if rates is not None:
-            # The schedulers were run up to this step: their rate, not that of the file, counts.
-            for group, rate in zip(self.optim_wrapper.optimizer.param_groups, rates, strict=True):
-                group['lr'] = rate
+        self._resume_optimization(checkpoint, filename, resume_optimizer, resume_param_scheduler)
         states = checkpoint.get('processes', [])
         self.resumed_random_state = resume_rank_state(
             states, self.rank, self.world_size, self.bare_model
@@ -407,6 +476,47 @@ class ActionRunner(Runner):
                 'other numbers than in an unbroken run'
             )
         self.logger.info(f'resumes {filename} after epoch {self.epoch}, step {self.iter}')
+
+    def _resume_optimization(
+        self,
+        checkpoint: dict[str, Any],
+        filename: str,
+        resume_optimizer: bool,
+        resume_param_scheduler: bool,
+    ) -> None:
+        """Set position, optimizer and schedule; settings that have changed are reported."""
+        schedulers = self.param_schedulers or []
+        optimizer, meta = self.optim_wrapper.optimizer, checkpoint['meta']
+        changes = setting_changes(self.train_loop, optimizer, schedulers, checkpoint)
+        moved = move_position(self.train_loop, schedulers, meta, self.world_size, self.logger)
+        if changes.schedule and not moved and can_run_up(schedulers):
+            steps = min(self.iter, self.max_iters)
+            run_up_schedulers(schedulers, len(self.train_dataloader), self.epoch, steps)
+            moved = True
+        elif not moved and resume_param_scheduler and schedulers:
+            states = checkpoint.get('param_schedulers')
+            moved = not resume_schedulers(schedulers, states, self.train_loop)
+            if moved:
+                self.logger.warning(
+                    f'{filename} holds no state of the schedulers of this config: they are set '
+                    f'by the step, {self.iter}'
+                )
+        rates = [group['lr'] for group in optimizer.param_groups] if moved else None
+        if resume_optimizer:
+            load_optimizer(self.optim_wrapper, checkpoint['optimizer'], changes)
+            check_optimizer_state(self.optim_wrapper.optimizer)
+        if rates is not None:
+            # The schedulers were run up to this step: their rate, not that of the file, counts.
+            for group, rate in zip(self.optim_wrapper.optimizer.param_groups, rates, strict=True):
+                group['lr'] = rate
+        if changes.texts:
+            rate = max(rates) if rates and changes.schedule else None
+            self.logger.warning(changes.report(filename, self.iter + 1, rate))
+        if self.iter >= self.max_iters:
+            self.logger.warning(
+                f'{filename} is at the end of training already: to extend the run raise '
+                'train_cfg.max_epochs (or max_iters)'
+            )
 
     # ------------------------------------------------------------ saving
 
@@ -452,6 +562,7 @@ class ActionRunner(Runner):
                 'seed': self.seed,
                 'experiment_name': self.experiment_name,
                 **run_facts(self.train_dataloader, self.world_size),
+                **setting_facts(self.train_loop, self.optim_wrapper, self.param_schedulers),
                 **meta,
             },
             'state_dict': self.bare_model.state_dict(),

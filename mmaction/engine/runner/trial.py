@@ -1,0 +1,179 @@
+"""One clip of each split, read and put through the model before the first step.
+
+What a list, a pipeline and a model say of themselves may be in order and still not fit
+together. A trial finds it in a second, instead of a worker in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import is_main_process
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+
+from mmaction.datasets.samplers import SampleKey
+from mmaction.distributed.collectives import broadcast_object
+from mmaction.errors import ConfigError, UnreadableVideoError
+from mmaction.utils.cli import describe
+from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
+
+from .loops import EpochBasedTrainLoop
+from .random_state import random_state, restore_random_state
+
+__all__ = ['check_loader', 'try_clips']
+
+SECONDS = 600
+"""How long reading one clip may take, replacements of unreadable ones included."""
+
+
+def check_loader(split: str, loader: DataLoader, loop: Any) -> None:
+    """Refuse a loader that gives no batch, or that never ends.
+
+    Args:
+        split: 'train', 'val' or 'test'.
+        loader: Its loader.
+        loop: The loop that takes the batches.
+
+    Raises:
+        ConfigError: It does.
+    """
+    place = f'{split}_dataloader'
+    sampler = loader.sampler
+    if isinstance(sampler, InfiniteSampler):
+        if split != 'train' or isinstance(loop, EpochBasedTrainLoop):
+            raise ConfigError(
+                f'{place}.sampler: an InfiniteSampler never ends, so an epoch would not either; '
+                'take type=EpochSampler, or for training train_cfg.by_epoch=False with max_iters'
+            )
+        return
+    if loader.batch_size is None and loader.batch_sampler is None:
+        raise ConfigError(f'{place}.batch_size: expected an integer, found None')
+    if not len(loader) and len(loader.dataset):  # type: ignore[arg-type]
+        raise ConfigError(
+            f'{place}.batch_size={loader.batch_size} with drop_last=True leaves no batch of '
+            f'{len(sampler)} clips: lower batch_size, or set drop_last=False'  # type: ignore[arg-type]
+        )
+    if split != 'train' and loader.drop_last:
+        raise ConfigError(f'{place}.drop_last=True would leave the last clips out of the metrics')
+
+
+def try_clips(model: nn.Module, loaders: dict[str, DataLoader], seed: int) -> None:
+    """Read a clip of each split and put it through the model.
+
+    The first process does it, all hear of it. Weights, statistics and random state stay as
+    they are.
+
+    Args:
+        model: The bare model.
+        loaders: Loaders by the names of their splits.
+        seed: Seed of the run.
+
+    Raises:
+        ConfigError: The pipeline fails, or the model cannot take what it gives.
+    """
+    problem = None
+    if is_main_process():
+        try:
+            for split, loader in loaders.items():
+                clip = _read(split, loader, seed)
+                if clip is not None:
+                    _forward(split, loader, clip, model)
+        except (ConfigError, UnreadableVideoError) as error:
+            problem = str(error)
+    problem = broadcast_object(problem)
+    if problem:
+        raise ConfigError(problem)
+
+
+def _read(split: str, loader: DataLoader, seed: int) -> Any:
+    """The first sample of a split, read at arm's length; None if that crashed or hung.
+
+    A single damaged file is not a fault of the set-up: the run itself counts it.
+    """
+    dataset: Any = loader.dataset
+    read: Any = lambda: dataset[SampleKey(0, 0, seed)]  # noqa: E731
+    isolated = IsolatedCall(read, SECONDS) if sys.platform.startswith('linux') else None
+    try:
+        return read() if isolated is None else isolated()
+    except (UnreadableVideoError, CallCrashed, CallTimedOut):
+        return None
+    except Exception as error:
+        raise ConfigError(
+            f'{split}_dataloader: its pipeline fails on the first clip: {_named(error)}'
+        ) from error
+    finally:
+        if isolated is not None:
+            isolated.close()
+
+
+def _forward(split: str, loader: DataLoader, clip: Any, model: Any) -> None:
+    state, training = random_state(), model.training
+    model.eval()
+    try:
+        batch = loader.collate_fn([clip])
+        inputs = batch['inputs']
+        with torch.no_grad(), _single_values(model) as single:
+            if split == 'train':
+                data = model.data_preprocessor(batch, True)
+                model.parse_losses(model(**data, mode='loss'))
+            else:
+                # One view tells as much as thirty.
+                batch['inputs'] = [views[:1] for views in inputs]
+                model(**model.data_preprocessor(batch, False), mode='predict')
+    except Exception as error:
+        given = clip.get('inputs') if isinstance(clip, dict) else None
+        shape = f' of shape {tuple(given.shape)}' if isinstance(given, torch.Tensor) else ''
+        raise ConfigError(
+            f'the model cannot take the first {split} clip{shape}: {_named(error)}'
+        ) from error
+    finally:
+        model.train(training)
+        restore_random_state(state)
+    if split == 'train' and single and _smallest_batch(loader) == 1:
+        raise ConfigError(
+            f'train_dataloader: the last batch of an epoch holds one clip, of which BatchNorm '
+            f'({single[0]}) has no statistics: set train_dataloader.drop_last=True, or another '
+            'batch_size'
+        )
+
+
+def _named(error: Exception) -> str:
+    plain = isinstance(error, (ValueError, OSError))
+    return describe(error) if plain else f'{type(error).__name__}: {describe(error)}'
+
+
+@contextmanager
+def _single_values(model: nn.Module) -> Iterator[list[str]]:
+    """Names of the BatchNorm layers that see a single value per channel of one clip."""
+    found: list[str] = []
+    handles = [
+        module.register_forward_pre_hook(_remember(name, found))
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm)
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _remember(name: str, found: list[str]) -> Any:
+    def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if inputs[0].numel() == inputs[0].shape[1]:
+            found.append(name)
+
+    return hook
+
+
+def _smallest_batch(loader: DataLoader) -> int:
+    size = loader.batch_size or 1
+    rest = len(loader.sampler) % size  # type: ignore[arg-type]
+    return size if loader.drop_last or not rest else rest

@@ -1,0 +1,117 @@
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from mmaction.errors import ConfigError
+from mmaction.registry import DATASETS, MODELS
+from tests.engine.toy import ToyClips, build_runner, toy_config
+
+
+@DATASETS.register_module(force=True)
+class FailingClips(ToyClips):
+    """Clips of which the first raises, or takes its process with it."""
+
+    def __init__(self, crashes=False, **kwargs):
+        super().__init__(**kwargs)
+        self.crashes = crashes
+
+    def __getitem__(self, key):
+        if int(key) == 0 and self.crashes:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if int(key) == 0:
+            raise KeyError('imgs')
+        return super().__getitem__(key)
+
+
+@MODELS.register_module(force=True)
+class PooledNorm(nn.Module):
+    """A backbone with BatchNorm on pooled features."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.linear = nn.Linear(3, 8)
+
+    def forward(self, x):
+        return self.linear(self.norm(x.mean((2, 3, 4))))[:, :, None, None, None]
+
+
+def prepared(tmp_path, **changes):
+    cfg = toy_config(tmp_path, **changes)
+    runner = build_runner(cfg)
+    runner.prepare('train')
+    return runner
+
+
+def test_a_pipeline_that_fails_is_found_before_training(tmp_path):
+    cfg = toy_config(tmp_path, **{'val_dataloader.dataset.type': 'FailingClips'})
+    message = 'val_dataloader: its pipeline fails on the first clip: KeyError: imgs'
+    with pytest.raises(ConfigError, match=message):
+        build_runner(cfg).prepare('train')
+
+
+def test_a_clip_that_crashes_its_reader_is_left_to_the_run(tmp_path):
+    dataset = dict(type='FailingClips', crashes=True)
+    prepared(tmp_path, **{'val_dataloader.dataset': dataset})
+
+
+def test_clips_that_the_model_cannot_take(tmp_path):
+    with pytest.raises(ConfigError, match=r'cannot take the first train clip of shape \(1, 3, 4,'):
+        prepared(tmp_path, **{'model.data_preprocessor.mean': [1.0] * 4})
+
+
+def test_the_trial_leaves_weights_statistics_and_random_state_alone(tmp_path):
+    cfg = toy_config(tmp_path)
+    runner = build_runner(cfg)
+    before = {k: v.clone() for k, v in runner.bare_model.state_dict().items()}
+    state = torch.get_rng_state()
+    runner.prepare('train')
+    assert torch.equal(torch.get_rng_state(), state)
+    assert runner.bare_model.training
+    after = runner.bare_model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_infinite_sampler_with_an_epoch_loop(tmp_path):
+    sampler = dict(type='InfiniteSampler', shuffle=True)
+    with pytest.raises(ConfigError, match=r'train_dataloader\.sampler: an InfiniteSampler never'):
+        prepared(tmp_path, **{'train_dataloader.sampler': sampler})
+    cfg = toy_config(tmp_path, **{'train_dataloader.sampler': sampler})
+    cfg.train_cfg = dict(by_epoch=False, max_iters=4, val_interval=4)
+    cfg.param_scheduler = []
+    build_runner(cfg).prepare('train')
+
+
+def test_drop_last_that_leaves_no_batch(tmp_path):
+    changes = {'train_dataloader.batch_size': 15, 'train_dataloader.drop_last': True}
+    with pytest.raises(
+        ConfigError, match='batch_size=15 with drop_last=True leaves no batch of 14'
+    ):
+        prepared(tmp_path, **changes)
+    with pytest.raises(ConfigError, match='drop_last=True would leave the last clips out'):
+        prepared(tmp_path, **{'val_dataloader.drop_last': True})
+
+
+def test_a_last_batch_of_one_with_batch_norm(tmp_path):
+    changes = {'model.backbone': dict(_delete_=True, type='PooledNorm')}
+    changes['train_dataloader.batch_size'] = 13
+    with pytest.raises(ConfigError, match=r'last batch .* one clip, .* \(backbone\.norm\)'):
+        prepared(tmp_path, **changes)
+    prepared(tmp_path, **changes, **{'train_dataloader.drop_last': True})
+    changes['train_dataloader.batch_size'] = 7
+    prepared(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'optim_wrapper.optimizer.lr': -1.0}, 'optim_wrapper: .*-1.0'),
+        ({'param_scheduler': [dict(type='CosineAnnealingLR', begin=3, end=2)]}, 'begin=3, end=2'),
+    ],
+)
+def test_optimizer_and_schedule_are_built_before_training(tmp_path, changes, message):
+    with pytest.raises((ConfigError, ValueError), match=message):
+        prepared(tmp_path, **changes)
