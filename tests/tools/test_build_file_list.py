@@ -157,6 +157,14 @@ def test_a_malformed_csv_is_named(tmp_path, capsys, text, message):
     assert message in fails(capsys, tmp_path, '--csv', tmp_path / 'labels.csv')
 
 
+def test_share_of_a_class_is_rounded(tmp_path):
+    """Of 8 clips, 0.2 are 1.6: two."""
+    touch(tmp_path, *(f'{c}/{n}.mp4' for c in 'ab' for n in range(8)))
+    run(tmp_path, '--val', 0.2)
+    labels = [label for _, label in entries(tmp_path / 'val.txt')]
+    assert sorted(labels) == [0, 0, 1, 1]
+
+
 def test_split_folders(tmp_path, capsys):
     touch(tmp_path, 'train/a/1.mp4', 'train/b/deep/2.mp4', 'val/b/3.mp4')
     assert 'add --split-folders' in fails(capsys, tmp_path)

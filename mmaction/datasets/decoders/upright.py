@@ -18,7 +18,7 @@ def display_matrix(frame: Any) -> np.ndarray | None:
 
     # `frame.side_data` would be kept in the frame to which it refers: a cycle that keeps the pixels
     # of all frames until the next garbage collection.
-    data = SideDataContainer(frame).get('DISPLAYMATRIX')
+    data = SideDataContainer(frame).get('DISPLAYMATRIX')  # type: ignore[call-arg]
     return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
 
 

@@ -37,7 +37,8 @@ def shown(reader, path):
     """Numbers of all frames, each the same alone as among its neighbors."""
     video = reader(str(path))
     frames = video.get_batch(range(len(video)))
-    for index in (0, len(video) // 2, len(video) - 1):
+    # Twice: a reader that stands behind a frame must not give the next one.
+    for index in (0, len(video) // 2, len(video) // 2, len(video) - 1):
         assert np.array_equal(video.get_batch([index]), frames[[index]])
     assert video.fallback is None if hasattr(video, 'fallback') else True
     return [frame_number(image) for image in frames]
@@ -199,3 +200,28 @@ def test_frame_that_opencv_leaves_out_shifts_no_other(tmp_path):
     assert frame_number(video.get_batch([12])[0]) == 12
     with pytest.raises(UnreadableVideoError, match='frame 8 of 20 is damaged or missing'):
         video.get_batch([8])
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_unknown_codec_is_named(tmp_path, source, reader):
+    path = join_streams(tmp_path / 'a.mkv', [source])
+    content = path.read_bytes()
+    assert b'V_MPEG4/ISO/AVC' in content
+    path.write_bytes(content.replace(b'V_MPEG4/ISO/AVC', b'V_MPEG9/ISO/XYZ'))
+    with pytest.raises(UnreadableVideoError, match='its codec is unknown'):
+        reader(str(path))
+
+
+@pytest.mark.parametrize('reader', READERS)
+def test_stream_without_frames_is_passed_over(tmp_path, source, reader):
+    """The larger stream is empty: FFmpeg takes the one that has frames."""
+    path = tmp_path / 'a.mkv'
+    with av.open(str(source)) as video, av.open(str(path), 'w') as target:
+        empty = target.add_stream('libx264', rate=25)
+        empty.width, empty.height, empty.pix_fmt = 640, 480, 'yuv420p'
+        copy = target.add_stream_from_template(video.streams.video[0])
+        for packet in video.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                target.mux(packet)
+    assert shown(reader, path) == list(range(60))

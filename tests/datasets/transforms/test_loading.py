@@ -19,6 +19,7 @@ from mmaction.datasets.transforms import (
     TorchCodecInit,
     loading,
 )
+from mmaction.registry import TRANSFORMS
 from tests.video_factory import frame_number, write_broken, write_video
 
 PAIRS = [(DecordInit, DecordDecode), (PyAVInit, PyAVDecode), (OpenCVInit, OpenCVDecode)]
@@ -155,3 +156,17 @@ def test_repr():
 def test_transforms_import_from_mmaction2_paths():
     for name in ('SampleFrames', 'RawFrameDecode', 'ImageDecode', 'ArrayDecode', 'DecordInit'):
         assert hasattr(loading, name)
+
+
+@pytest.mark.parametrize('name', ['DecordInit', 'PyAVInit', 'OpenCVInit'])
+def test_mp4_is_added_only_if_there_is_no_such_file(tmp_path, name):
+    """To a name without extension, as mmaction2 does to any."""
+    write_video(tmp_path / 'named.mp4', num_frames=5)
+    write_video(tmp_path / 'clip.mp4', num_frames=8).rename(tmp_path / 'plain')
+    for stem, frames in (('named', 5), ('plain', 8)):
+        opened = TRANSFORMS.build(dict(type=name))(dict(filename=str(tmp_path / stem)))
+        assert opened['total_frames'] == frames
+        opened['video_reader'].close()
+    write_video(tmp_path / 'plain.mp4', num_frames=3)
+    opened = TRANSFORMS.build(dict(type=name))(dict(filename=str(tmp_path / 'plain')))
+    assert opened['total_frames'] == 8
