@@ -23,8 +23,8 @@ def compile_backbone(model: nn.Module, options: Mapping[str, Any] | bool) -> Non
         options: Arguments of `torch.compile`; True for its defaults.
     """
     arguments: dict[str, Any] = {} if isinstance(options, bool) else dict(options)
-    teacher: Any = getattr(model, 'teacher', None)
-    for network in (model, teacher):
+    networks: list[Any] = [model, getattr(model, 'teacher', None)]
+    for network in networks:
         if network is not None:
             network.backbone.compile(**arguments)
 
