@@ -10,7 +10,7 @@ import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .uploads import Limits, VideoFacts, check_video, container_format
 __all__ = ['UploadReader']
 
 Step = Mapping[str, Any]
+Result = TypeVar('Result')
 
 
 class UploadReader:
@@ -71,11 +72,12 @@ class UploadReader:
         """
         return self._run(path, _preview, path, self.limits.pixels)
 
-    def _run(self, path: Path, function: Callable[..., Any], *args: Any) -> Any:
+    def _run(self, path: Path, function: Callable[..., Result], *args: Any) -> Result:
         try:
             if self._call is None:
                 return function(*args)
-            return self._call(self.limits.memory_megabytes, function, *args)
+            result: Result = self._call(self.limits.memory_megabytes, function, *args)
+            return result
         except UnreadableVideoError as error:
             raise ValueError(str(error)) from error
         except (CallCrashed, CallTimedOut) as error:
@@ -192,7 +194,8 @@ class _Decode:
             if self.resize is None:
                 return frame
             changes.update(self.resize({**results, **changes, 'imgs': frame[None]}))
-            return changes.pop('imgs')[0]
+            image: np.ndarray = changes.pop('imgs')[0]
+            return image
 
         imgs = reader.get_batch(numbers, resized)
         reader.close()

@@ -295,7 +295,7 @@ def _busy(error: Busy) -> Response:
 
 
 def _asks_scores(request: Request) -> bool:
-    return request.query_params.get('scores') == 'only'
+    return bool(request.query_params.get('scores') == 'only')
 
 
 def plain_name(name: str) -> str:

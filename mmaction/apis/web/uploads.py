@@ -144,6 +144,6 @@ def _seconds(container: Any, stream: Any) -> float:
     if stream.duration:
         return float(stream.duration * stream.time_base)
     if container.duration:
-        return container.duration / 1e6
+        return float(container.duration / 1e6)
     times = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
     return float((max(times) - min(times)) * stream.time_base) if times else 0.0
