@@ -251,7 +251,7 @@ def _label(
 ) -> np.ndarray | None:
     """Draw the best classes into every frame; write and show these, return them if `keep`."""
     frames = VideoSource(video)
-    window = None if wait_time is None else ActionVisualizer('inferencer')
+    window: Any = None if wait_time is None else ActionVisualizer('inferencer')
     writer = ClipWriter(out, fps or frames.fps or 30.0) if out is not None else None
     kept = []
     with writer or nullcontext():
@@ -259,7 +259,7 @@ def _label(
             drawn = resize_frames(part, resolution)
             if top:
                 drawn = draw_top_classes(drawn, top)
-            for frame in drawn if window is not None else ():
+            for frame in () if window is None else drawn:
                 window.show(frame, win_name=clip_name(video), wait_time=wait_time)
             if writer is not None:
                 writer.write(drawn)
