@@ -47,6 +47,6 @@ def test_table_and_video(tmp_path):
     'options', [('--stride', 1.5), ('--stride', 0), ('--stride', 'nan'), ('--threshold', 2)]
 )
 def test_wrong_options_fail_before_any_work(options):
-    done = run('no config', 'no checkpoint', 'no video', *options)
+    done = run(CONFIG, CONFIG, CONFIG, *options)
     assert done.returncode == 2
     assert done.stderr.startswith(f'error: {options[0]} {options[1]}')
