@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmaction.datasets.numbered_frames import FrameFolder
+from mmaction.utils.class_names import read_class_names
 from mmaction.utils.cli import one_line, printable
 from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, write_lines
@@ -178,8 +179,7 @@ def _ordered(annotation: Annotation, request: Request) -> Annotation:
     if request.classes is not None:
         if annotation.categories:
             raise ValueError('--classes cannot be given where labels are by category')
-        text = request.classes.read_text(encoding='utf-8-sig', errors='surrogateescape')
-        wanted = [line.strip() for line in text.splitlines() if line.strip()]
+        wanted = read_class_names(request.classes)
         odd = sorted(set(wanted) ^ set(names))
         if odd or len(wanted) != len(names):
             what = f'{odd[0]!r} is in one of them only' if odd else 'a class is there twice'

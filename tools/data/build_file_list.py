@@ -251,6 +251,7 @@ def class_names(clips: Sequence[Clip], file: Path | None) -> list[str]:
     Raises:
         ValueError: A clip has a class that `file` lacks, or `file` has one twice.
     """
+    from mmaction.utils.class_names import read_class_names
     from mmaction.utils.cli import one_line
 
     found = {clip.label for clip in clips}
@@ -258,8 +259,7 @@ def class_names(clips: Sequence[Clip], file: Path | None) -> list[str]:
         numbers = all(re.fullmatch('[0-9]+', name) for name in found)
         names = sorted(found, key=(lambda name: (int(name), name)) if numbers else None)
     else:
-        lines = file.read_text(encoding='utf-8-sig', errors='surrogateescape').splitlines()
-        names = [line.strip() for line in lines if line.strip()]
+        names = read_class_names(file)
         if len(set(names)) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
             raise ValueError(f'{file}: {twice!r} is there twice')
