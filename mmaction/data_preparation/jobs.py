@@ -31,6 +31,7 @@ __all__ = [
     'JobResult',
     'check_folder',
     'check_settings',
+    'check_targets',
     'find_files',
     'find_work',
     'frame_chunks',
@@ -231,6 +232,26 @@ def _is_done(source: str, target: str) -> bool:
         return Path(target).stat().st_mtime_ns >= Path(source).stat().st_mtime_ns
     except FileNotFoundError:
         return False
+
+
+def check_targets(file: Path, jobs: Sequence[tuple[str, str]], done: int, overwrite: bool) -> None:
+    """Refuse to replace what a tool has not made.
+
+    Args:
+        file: Its settings, which it writes to a folder that it has written to.
+        jobs: As `find_work` returns them.
+        done: As `find_work` returns it.
+        overwrite: Whether the user asked for it.
+
+    Raises:
+        FileExistsError: Targets are there, and the settings are not.
+    """
+    there = [target for _, target in jobs if os.path.lexists(target)]
+    if (there or done) and not (overwrite or file.exists()):
+        what = repr(there[0]) if there else f'what {str(file.parent)!r} holds'
+        raise FileExistsError(
+            f'{what} was not made by this tool: give another folder, or --overwrite to replace it'
+        )
 
 
 def check_settings(file: Path, settings: dict[str, Any], overwrite: bool) -> None:

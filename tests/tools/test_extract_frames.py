@@ -66,3 +66,14 @@ def test_size_names_and_start(tmp_path, capsys):
 def test_template_without_number_is_error(tmp_path, capsys, template):
     assert run(tmp_path, tmp_path / 'out', '--template', template) == 2
     assert 'must be like img_{:05}.jpg' in capsys.readouterr().err
+
+
+def test_files_beside_the_frames_are_not_removed(tmp_path, capsys):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    write_video(folder / 'a.mp4', num_frames=5)
+    assert run(folder, out) == 0
+    (out / 'a' / 'notes.txt').write_text('mine')
+    assert run(folder, out, '--overwrite') == 1
+    assert 'notes.txt is no frame: move it out' in capsys.readouterr().err
+    assert (out / 'a' / 'notes.txt').read_text() == 'mine'

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from mmaction.datasets.decoders import DefaultReader, PyAVReader
+from mmaction.utils.io import partial_path
 from tests.video_factory import (
     cut_video,
     frame_number,
@@ -166,7 +168,7 @@ def children(pid):
     return found
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=120):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -185,25 +187,24 @@ def test_two_runs_on_one_folder_and_the_end_of_a_killed_one(tmp_path):
     """The second is refused; of a killed one nothing lives on, and the next run is whole."""
     folder, out = tmp_path / 'in', tmp_path / 'out'
     folder.mkdir()
-    for name in 'abcd':
-        write_video(folder / f'{name}.mp4', num_frames=400, width=320, height=240)
-    slow = ('--preset', 'veryslow', '--workers', '2')
-    first = start(folder, out, *slow)
-    wait_for(lambda: list(out.glob('.*.part')))
-    second = start(folder, out, *slow)
-    assert second.wait(60) == 1
-    assert f'error: {out} is in use by another tool (process {first.pid} on ' in (
-        second.stderr.read()
-    )
-    assert list(out.glob('.*.part'))
+    for name in 'ab':
+        write_video(folder / f'{name}.mp4', num_frames=120, width=320, height=240)
+    first = start(folder, out, '--preset', 'veryslow', '--workers', '2')
+    wait_for(lambda: len(children(first.pid)) == 2)
     encoders = children(first.pid)
-    assert len(encoders) == 2
+    # Stopped, it holds its lock for as long as the second takes to start.
+    first.send_signal(signal.SIGSTOP)
+    second = start(folder, out, '--preset', 'veryslow')
+    _, errors = second.communicate(timeout=240)
+    assert second.returncode == 1
+    assert f'error: {out} is in use by another tool (process {first.pid} on ' in errors
     first.kill()
     first.wait()
-    wait_for(lambda: not any(map(is_running, encoders)), 10)
+    wait_for(lambda: not any(map(is_running, encoders)), 20)
+    partial_path(out / 'a.mp4').write_bytes(b'half')
     assert run(folder, out, '--preset', 'ultrafast', '--overwrite') == 0
-    names = [f'{name}.mp4' for name in 'abcd']
-    assert sorted(path.name for path in out.iterdir()) == [*names, 'prepare_videos.json']
+    names = ['a.mp4', 'b.mp4', 'prepare_videos.json']
+    assert sorted(path.name for path in out.iterdir()) == names
 
 
 @pytest.mark.parametrize(
@@ -232,3 +233,21 @@ def test_prepared_video_shows_what_the_source_shows(tmp_path, kind):
     expected, made = frames(source)[0], frames(tmp_path / 'out' / 'a.mp4')[0]
     assert made.shape == expected.shape
     assert np.abs(made.astype(int) - expected).mean() < 4
+
+
+@pytest.mark.parametrize('age', ['older', 'newer'])
+def test_videos_that_are_not_its_own_are_not_replaced(tmp_path, capsys, age):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    for path in (folder, out):
+        path.mkdir()
+    write_video(folder / 'a.mp4', num_frames=12)
+    mine = write_video(out / 'a.mp4', num_frames=30)
+    os.utime(mine, (1, 1) if age == 'older' else None)
+    content = mine.read_bytes()
+    assert run(folder, out) == 1
+    assert 'was not made by this tool: give another folder, or --overwrite' in (
+        capsys.readouterr().err
+    )
+    assert mine.read_bytes() == content
+    assert run(folder, out, '--overwrite') == 0
+    assert len(frames(mine)[0]) == 12

@@ -103,12 +103,26 @@ def extract(
                 )
                 (part / name).write_bytes(content.tobytes())
                 number += 1
-        shutil.rmtree(target, ignore_errors=True)
+        _remove_frames(target, os.path.splitext(template)[1])
         part.rename(target)
     finally:
         reader.close()
         shutil.rmtree(part, ignore_errors=True)
     return number - start
+
+
+def _remove_frames(folder: Path, extension: str) -> None:
+    """Remove frames of an earlier run.
+
+    Raises:
+        FileExistsError: The folder holds other files.
+    """
+    if not folder.exists():
+        return
+    other = next((path for path in folder.iterdir() if path.suffix != extension), None)
+    if other is not None:
+        raise FileExistsError(f'{other} is no frame: move it out of the folder of frames')
+    shutil.rmtree(folder)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mmaction.data_preparation.jobs import (
         check_settings,
+        check_targets,
         find_work,
         output_folder,
         report_failures,
@@ -135,6 +150,7 @@ def run(args: argparse.Namespace) -> int:
     work = functools.partial(extract, **settings)
     with output_folder(args.out):
         jobs, done = find_work(args.folder, args.out, '', args.overwrite)
+        check_targets(args.out / 'extract_frames.json', jobs, done, args.overwrite)
         check_settings(args.out / 'extract_frames.json', settings, args.overwrite)
         for (video, _), count, reason in run_jobs(
             work, jobs, workers=args.workers, timeout=args.timeout, title='extract'

@@ -198,6 +198,7 @@ def prepare(args: argparse.Namespace) -> int:
 
     from mmaction.data_preparation.jobs import (
         check_settings,
+        check_targets,
         find_work,
         output_folder,
         report_failures,
@@ -209,6 +210,7 @@ def prepare(args: argparse.Namespace) -> int:
     frames, start = 0, time.time_ns()
     with output_folder(args.out):
         jobs, done = find_work(args.folder, args.out, '.mp4', args.overwrite)
+        check_targets(args.out / 'prepare_videos.json', jobs, done, args.overwrite)
         check_settings(args.out / 'prepare_videos.json', settings._asdict(), args.overwrite)
         for outcome in run_jobs(
             functools.partial(work, settings=settings),
