@@ -61,6 +61,14 @@ _AT_LEAST = {
     'num_batch_per_epoch': 1,
 }
 """Least values of the numbers by which a run is set up, wherever the runner reads them."""
+_PROBABILITIES = {
+    'attn_drop_rate',
+    'drop_path_rate',
+    'drop_rate',
+    'dropout_ratio',
+    'flip_ratio',
+    'label_smooth_eps',
+}
 _CHOICES = {
     'env_cfg.mp_cfg.mp_start_method': ('fork', 'spawn', 'forkserver'),
     'log_level': ('NOTSET', 'DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'),
@@ -187,6 +195,8 @@ def _out_of_range(way: tuple[str, ...], value: float) -> str:
         return 'nan is no value, set a number'
     if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
         return f'{value:.3g} is larger than any integer here'
+    if key in _PROBABILITIES and not 0 <= value <= 1:
+        return f'expected a number from 0 to 1, found {value}'
     if way[0] in ('default_hooks', 'custom_hooks'):
         never = key in ('interval', 'max_keep_ckpts') and value < 1 and value != -1
         return f'expected at least 1, or -1 for never, found {value}' if never else ''

@@ -81,6 +81,7 @@ def test_long_values_are_not_repeated():
         ('default_hooks.checkpoint.interval', 0, 'or -1 for never'),
         ('env_cfg.mp_cfg.mp_start_method', 'thread', 'one of fork'),
         ('log_level', 'LOUD', 'one of NOTSET'),
+        ('model.backbone.drop_path_rate', 1e8, 'from 0 to 1'),
         ('train_cfg', 3, 'a dict'),
     ],
 )
