@@ -17,10 +17,12 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 from mmaction.errors import ConfigError
+from mmaction.registry import MODELS
 from mmaction.utils.cli import brief
 from mmaction.utils.suggest import close_names, did_you_mean
 
 from .legacy.keys import SUCCESSORS
+from .scope import why_missing
 from .values import check_type, check_value
 
 __all__ = ['RUNNER_KEYS', 'accepted_arguments', 'check_config', 'check_parts']
@@ -142,6 +144,13 @@ _HOOK_NAMES = {
     'sync_buffers',
     'visualization',
 }
+_ROLES = {
+    'model': 'recognizers',
+    'backbone': 'backbones',
+    'neck': 'necks',
+    'cls_head': 'heads',
+    'loss_cls': 'losses',
+}
 _ANY_LIBRARY = ('torchvision', 'timm', 'mmcls', 'mmpretrain', 'mmdet')
 
 
@@ -239,11 +248,15 @@ def _walk(node: Any, way: tuple[str, ...]) -> None:
 def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
     kind = node['type']
     if isinstance(kind, str):
+        found = None if '.' in kind else _resolve(kind, _registry_at(way))
+        reason = why_missing(kind) if found is None else None
+        if reason is not None:
+            raise ConfigError(f'config key {".".join((*way, "type"))}: {reason}')
         if kind.split('.')[0] in _ANY_LIBRARY:
             return
-        found = _resolve(kind, _registry_at(way))
+        found = found or _resolve(kind, _registry_at(way))
         if found is None:
-            raise _fail((*way, 'type'), f'no class "{kind}" is registered', kind, _all_names(way))
+            raise _unknown_type(kind, way)
     elif callable(kind):
         found = kind
     else:
@@ -267,6 +280,25 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
         name = getattr(found, '__name__', str(kind))
         raise _fail((*way, key), f'{name} takes no argument "{key}"', key, known)
     _check_paramwise(node, way)
+
+
+def _unknown_type(kind: str, way: tuple[str, ...]) -> ConfigError:
+    """The error of a type that is not registered; it names the nearest of the same role."""
+    role = _ROLES.get(way[-1]) if way[0] == 'model' else None
+    names = _all_names(way)
+    if role is not None:
+        names = {name for name in names if f'.models.{role}.' in _module_of(name)} or names
+    message = f'no class "{kind}" is registered'
+    if role == 'backbones':
+        message += ' (models of other libraries are "torchvision.NAME" and "timm.NAME")'
+    return _fail((*way, 'type'), message, kind, names)
+
+
+def _module_of(name: str) -> str:
+    """The module in which a registered model is; users' own count as backbones, heads and so on."""
+    module = getattr(MODELS.get(name), '__module__', '')
+    ours = module.split('.')[0] in ('mmaction', 'mmengine', 'torch')
+    return module if ours else ''.join(f'.models.{role}.' for role in _ROLES.values())
 
 
 def _check_untyped(node: dict[str, Any], way: tuple[str, ...]) -> None:
@@ -352,6 +384,8 @@ def _extra_keys(way: tuple[str, ...]) -> set[str]:
         return {'convert_to_iter_based'}
     if way == ('optim_wrapper',):
         return {'optimizer', 'constructor', 'paramwise_cfg'}
+    if way[-1] == 'norm_cfg':
+        return {'requires_grad'}
     return set()
 
 

@@ -21,6 +21,7 @@ from mmaction.utils.suggest import missing_file
 from .check import RUNNER_KEYS, check_config
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
 from .options import Options, apply_options, parse_options
+from .scope import mend_published
 
 __all__ = ['load_config', 'read_config']
 
@@ -49,6 +50,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     changes = options if isinstance(options, dict) else parse_options(options or ())
     if is_old_config(cfg):
         return _load_old(cfg, changes, check=check)
+    mend_published(cfg)
     if changes:
         apply_options(cfg, changes)
     if check:

@@ -218,6 +218,12 @@ class Flip(BaseTransform):
             raise ValueError(f"direction={direction!r} must be 'horizontal' or 'vertical'")
         if left_kp is not None or right_kp is not None:
             raise ValueError('left_kp and right_kp must be None: key points are not handled')
+        if isinstance(flip_label_map, Mapping):
+            # a config that was JSON once has "86" for 86
+            flip_label_map = {
+                int(a) if isinstance(b, int) and str(a).isdigit() else a: b
+                for a, b in flip_label_map.items()
+            }
         given = flip_label_map if flip_label_map is not None else {}
         pairs = given.items() if isinstance(given, Mapping) else [(None, None)]
         kinds = {type(one) for pair in pairs for one in pair}

@@ -104,11 +104,12 @@ class ActionRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Any:
-        """Build a runner from a config.
+        """Build a runner from a config; where that names no scope, types are this package's.
 
         Raises:
             ConfigError: A part of it is missing, or takes what no constructor can.
         """
+        cfg.setdefault('default_scope', 'mmaction')
         check_parts(cfg)
         try:
             return super().from_cfg(cfg)

@@ -1,0 +1,95 @@
+"""What mmaction2 has and this package leaves out, and two slips in its configs."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+from mmengine.config import Config
+
+__all__ = ['mend_published', 'why_missing']
+
+_LEFT_OUT = {
+    'detection of actions in space': (
+        'AVADataset AVAKineticsDataset AVAMetric MultiSportsMetric SampleAVAFrames FastRCNN '
+        'AVARoIHead BBoxHeadAVA SingleRoIExtractor3D MaxIoUAssignerAVA ACRNHead LFB FBOHead '
+        'LFBInferHead SlowOnlyRoIHead'
+    ),
+    'localization in time': (
+        'BMN PEM TEM TCANet DRN ActivityNetDataset CharadesSTADataset ANetMetric RecallatTopK '
+        'PackLocalizationInputs LoadLocalizationFeature GenerateLocalizationLabels LoadProposals '
+        'BinaryLogisticRegressionLoss BMNLoss SSNLoss OHEMHingeLoss'
+    ),
+    'skeletons': (
+        'RecognizerGCN MMRecognizer3D AAGCN STGCN GCNHead RGBPoseConv3D RGBPoseHead PoseDataset '
+        'FormatGCNInput DecompressPose GeneratePoseTarget PoseCompact PreNormalize3D '
+        'PreNormalize2D JointToBone ToMotion MergeSkeFeat GenSkeFeat UniformSampleFrames PadTo '
+        'PoseDecode MMUniformSampleFrames MMDecode MMCompact'
+    ),
+    'audio': (
+        'RecognizerAudio ResNetAudio TSNAudioHead ConvAudio AudioDataset FormatAudioShape '
+        'LoadAudioFeature AudioFeatureSelector'
+    ),
+    'video and text (retrieval, question answering)': (
+        'CLIPSimilarity SimpleMeanAdapter TransformerAdapter MSRVTTVQA MSRVTTVQAMC '
+        'MSRVTTRetrieval VideoTextDataset CLIPTokenize VQAAcc ReportVQA VQAMCACC RetrievalRecall '
+        'RetrievalMetric RetrievalValLoop RetrievalTestLoop VindLURetrieval VindLURetrievalMC '
+        'VindLUVQA BeitModel3D BertDecoder XBertForMaskedLM XBertModel'
+    ),
+    'training on images and videos in turns': 'RecognizerOmni OmniResNet OmniHead',
+    "mmpretrain's MobileOne": 'MobileOneTSM',
+}
+_SUBJECTS = {name: subject for subject, names in _LEFT_OUT.items() for name in names.split()}
+
+
+def why_missing(kind: str) -> str | None:
+    """Why a type of an mmaction2 config is not here, in one sentence, where that is on purpose.
+
+    Args:
+        kind: The type, as a config names it.
+    """
+    library, _, name = kind.rpartition('.')
+    library = library.split('.')[0]
+    if name in _SUBJECTS:
+        return (
+            f'"{kind}" is mmaction2\'s, for {_SUBJECTS[name]}, which this package leaves out: it '
+            'recognizes actions in videos (docs/migration.md says what else is not here)'
+        )
+    if library in ('mmcls', 'mmpretrain', 'mmdet', 'mmpose') and find_spec(library) is None:
+        return (
+            f'"{kind}" needs {library}, which is not installed and runs on no current PyTorch: '
+            'backbones of torchvision and timm take its place, such as "timm.resnext101_32x4d" or '
+            '"torchvision.resnext101_32x8d"'
+        )
+    return None
+
+
+def mend_published(cfg: Config) -> None:
+    """Read two slips in configs of mmaction2 1.2 as they were meant, and say so on stderr.
+
+    `pipeline` and `test_mode` beside a dataloader's dataset belong to the dataset;
+    `DecordDecode` has no `io_backend`, which `DecordInit` has.
+    """
+    notes = []
+    for name, loader in cfg.items():
+        if not name.endswith('_dataloader') or not isinstance(loader, dict):
+            continue
+        for key in ('pipeline', 'test_mode'):
+            if key in loader and isinstance(loader.get('dataset'), dict):
+                loader.dataset[key] = loader.pop(key)
+                notes.append(f'{name}.{key} is read as {name}.dataset.{key}')
+    if _drop_io_backend(cfg._cfg_dict):
+        notes.append('io_backend of DecordDecode is dropped: DecordInit reads the file')
+    for note in notes:
+        print(f'note: {cfg.filename}: {note}', file=sys.stderr)
+
+
+def _drop_io_backend(node: Any) -> bool:
+    """Whether a `DecordDecode` had one."""
+    if isinstance(node, (list, tuple)):
+        return sum(_drop_io_backend(item) for item in node) > 0
+    if not isinstance(node, dict):
+        return False
+    had = node.get('type') == 'DecordDecode' and node.pop('io_backend', None) is not None
+    return sum(_drop_io_backend(value) for value in node.values()) > 0 or had
