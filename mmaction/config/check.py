@@ -248,13 +248,9 @@ def _walk(node: Any, way: tuple[str, ...]) -> None:
 def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
     kind = node['type']
     if isinstance(kind, str):
-        found = None if '.' in kind else _resolve(kind, _registry_at(way))
-        reason = why_missing(kind) if found is None else None
-        if reason is not None:
-            raise ConfigError(f'config key {".".join((*way, "type"))}: {reason}')
-        if kind.split('.')[0] in _ANY_LIBRARY:
+        if kind.split('.')[0] in _ANY_LIBRARY and why_missing(kind) is None:
             return
-        found = found or _resolve(kind, _registry_at(way))
+        found = _resolve(kind, _registry_at(way))
         if found is None:
             raise _unknown_type(kind, way)
     elif callable(kind):
@@ -283,7 +279,10 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
 
 
 def _unknown_type(kind: str, way: tuple[str, ...]) -> ConfigError:
-    """The error of a type that is not registered; it names the nearest of the same role."""
+    """The error of a type that is not registered: why, or the nearest one of the same role."""
+    reason = why_missing(kind)
+    if reason is not None:
+        return ConfigError(f'config key {".".join((*way, "type"))}: {reason}')
     role = _ROLES.get(way[-1]) if way[0] == 'model' else None
     names = _all_names(way)
     if role is not None:

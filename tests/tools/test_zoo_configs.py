@@ -32,17 +32,18 @@ SMALLER = {
     'UniFormerV2': dict(
         layers=2, return_list=[0, 1], n_layers=2, width=48, n_dim=48, heads=4, n_head=4
     ),
-    **dict.fromkeys(
-        ('ResNet3d', 'ResNet3dSlowOnly', 'ResNet3dCSN', 'ResNet2Plus1d'),
-        dict(stage_blocks=[1, 1, 1, 1], inflate=[1, 1, 1, 1], non_local=[0, 1, 0, 0]),
-    ),
+    **{
+        kind: dict(stage_blocks=[1, 1, 1, 1], inflate=[1, 1, 1, 1], non_local=[0, 1, 0, 0])
+        for kind in ('ResNet3d', 'ResNet3dSlowOnly', 'ResNet3dCSN', 'ResNet2Plus1d')
+    },
     # as they are
-    **dict.fromkeys(
-        ('ResNet', 'C2D', 'ResNetTSM', 'MobileNetV2TSM', 'ResNetTIN', 'TANet', 'X3D', 'C3D'), {}
-    ),
-    **dict.fromkeys(
-        ('ResNet3dSlowFast', 'torchvision.densenet161', 'timm.swin_base_patch4_window7_224'), {}
-    ),
+    **{
+        kind: {}
+        for kind in (
+            *('ResNet', 'C2D', 'ResNetTSM', 'MobileNetV2TSM', 'ResNetTIN', 'TANet', 'X3D', 'C3D'),
+            *('ResNet3dSlowFast', 'torchvision.densenet161', 'timm.swin_base_patch4_window7_224'),
+        )
+    },
 }
 CHANNELS = {
     **dict.fromkeys(('SwinTransformer3D', 'MViT', 'UniFormer'), 64),

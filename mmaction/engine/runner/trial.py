@@ -113,6 +113,14 @@ def _read(split: str, loader: DataLoader, seed: int) -> Any:
             isolated.close()
 
 
+def _frames_at_once(model: Any, views: torch.Tensor) -> int:
+    """Rows of (views, C, T, H, W) or (frames, C, H, W) that a model takes at least."""
+    if views.ndim != 4:
+        return 1
+    parts = (model.backbone, getattr(model, 'cls_head', None))
+    return max(getattr(part, 'num_segments', None) or 1 for part in parts)
+
+
 def _forward(split: str, loader: DataLoader, clip: Any, model: Any) -> None:
     state, training = random_state(), model.training
     model.eval()
@@ -125,7 +133,7 @@ def _forward(split: str, loader: DataLoader, clip: Any, model: Any) -> None:
                 model.parse_losses(model(**data, mode='loss'))
             else:
                 # One view tells as much as thirty.
-                batch['inputs'] = [views[:1] for views in inputs]
+                batch['inputs'] = [views[: _frames_at_once(model, views)] for views in inputs]
                 model(**model.data_preprocessor(batch, False), mode='predict')
     except Exception as error:
         given = clip.get('inputs') if isinstance(clip, dict) else None
