@@ -34,6 +34,8 @@ class C3D(CNNBackbone):
     Source: arXiv:1412.0767.
     """
 
+    cam_layer = 'conv5b'
+
     def __init__(
         self,
         pretrained: str | None = None,

@@ -301,6 +301,7 @@ class ResNet3d(CNNBackbone):
                 wide = out
             self.res_layers.append(f'layer{i + 1}')
             self.add_module(self.res_layers[-1], nn.Sequential(*blocks))
+        self.cam_layer = self.res_layers[-1]
         self.feat_dim = wide
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:

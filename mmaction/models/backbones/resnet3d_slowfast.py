@@ -185,6 +185,7 @@ class ResNet3dSlowFast(BaseModule):
         if slow.get('lateral'):
             slow.update(speed_ratio=speed_ratio, channel_ratio=channel_ratio)
         self.slow_path = MODELS.build(slow)
+        self.cam_layer = f'slow_path/{self.slow_path.cam_layer}'
         self.fast_path = MODELS.build(dict(fast_pathway))
 
     def init_weights(self) -> None:

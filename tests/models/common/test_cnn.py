@@ -8,6 +8,8 @@ from torchvision.models import resnet18, resnet50
 from mmaction.errors import CheckpointError
 from mmaction.models.common.cnn import fit_2d, torchvision_names
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
+from mmaction.visualization import GradCAM
 
 SMALL = dict(depth=50, stage_blocks=(1, 1, 1, 1))
 
@@ -207,3 +209,33 @@ def test_frames_that_are_no_multiple_of_the_segments():
     backbone = MODELS.build(dict(type='ResNetTSM', depth=18, num_segments=8))
     with pytest.raises(ValueError, match='6 frames are no multiple of num_segments=8'):
         backbone(torch.randn(6, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'head'),
+    [
+        (dict(type='ResNet3dCSN', base_channels=8, **SMALL), dict(in_channels=256)),
+        (
+            dict(
+                type='ResNet3dSlowFast',
+                slow_pathway=dict(type='resnet3d', lateral=True, base_channels=16, **SMALL),
+                fast_pathway=dict(type='resnet3d', base_channels=2, **SMALL),
+            ),
+            dict(type='SlowFastHead', in_channels=576),
+        ),
+        (dict(type='C3D', out_dim=512 * 9), dict(in_channels=4096, spatial_type=None)),
+    ],
+)
+def test_grad_cam_has_a_default_layer(backbone, head):
+    model = MODELS.build(
+        dict(
+            type='Recognizer3D',
+            backbone=backbone,
+            cls_head=dict(dict(type='I3DHead', num_classes=3), **head),
+        )
+    ).eval()
+    clip = torch.randint(0, 256, (1, 3, 16, 64, 64), dtype=torch.uint8)
+    data = dict(inputs=[clip], data_samples=[ActionDataSample().set_gt_label(0)])
+    blended, scores = GradCAM(model)(data)
+    assert blended.shape == (1, 16, 64, 64, 3)
+    assert scores.shape == (1, 3)

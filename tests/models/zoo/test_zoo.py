@@ -42,6 +42,8 @@ def test_all_scores_are_mmaction2s(name):
 
 
 def test_families_cover_the_zoo():
-    """What is not built is named, with its reason."""
+    """What is not built is named, with its reason; transformers have tests of their own."""
     left_out = {'omnisource': 'images and videos in turns, by a network of mmpretrain'}
-    assert {name.split('/')[0] for name in names_of()} <= set(FAMILIES) | set(left_out)
+    transformers = {'swin', 'mvit', 'timesformer', 'uniformer', 'uniformerv2', 'videomae'}
+    covered = {*FAMILIES, *left_out, *transformers, 'videomaev2'}
+    assert {name.split('/')[0] for name in names_of()} == covered - {'tpn'}
