@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=3,
         metavar=('T', 'H', 'W'),
-        help="clip size; the backbone's video_size if not given",
+        help="clip size; that of the config if not given",
     )
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     return parser.parse_args()
@@ -35,17 +35,32 @@ def _attention_flops(inputs: list[Any], _outputs: list[Any]) -> Counter[str]:
     return Counter(attention=2 * batch * heads * length * keys * dim)
 
 
-def count(backbone: Any, shape: tuple[int, int, int], channels: int = 3) -> tuple[int, Any]:
-    """Parameters, and fvcore's analysis of one clip (1, channels, *shape)."""
+def count(
+    backbone: Any, shape: tuple[int, int, int], channels: int = 3, by_frame: bool = False
+) -> tuple[int, Any]:
+    """Parameters, and fvcore's analysis of one clip: (1, channels, T, H, W), or its T frames."""
     import torch
     from fvcore.nn import FlopCountAnalysis
 
     clip = torch.zeros(1, channels, *shape)
-    flops = FlopCountAnalysis(backbone.eval(), clip)
+    flops = FlopCountAnalysis(backbone.eval(), clip[0].transpose(0, 1) if by_frame else clip)
     # fvcore does not know the fused kernel; element-wise work it leaves out, as everywhere.
     flops.set_op_handle('aten::scaled_dot_product_attention', _attention_flops)
     flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     return sum(p.numel() for p in backbone.parameters()), flops
+
+
+def clip_shape(cfg: Any) -> tuple[int, int, int]:
+    """The clip (T, H, W) of a config: the backbone's `video_size`, else what is sampled to train.
+
+    Frames that a 2-D network sees one by one are counted all: `num_clips` of them.
+    """
+    if 'video_size' in cfg.model.backbone:
+        return tuple(cfg.model.backbone.video_size)
+    steps = cfg.get('train_pipeline') or cfg.get('test_pipeline') or []
+    (sampling,) = [step for step in steps if 'clip_len' in step] or [dict(clip_len=32)]
+    clips = sampling.get('num_clips', 1) if cfg.model.type == 'Recognizer2D' else 1
+    return sampling['clip_len'] * clips, 224, 224
 
 
 def main() -> None:
@@ -62,9 +77,11 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     init_default_scope('mmaction')
     config = cfg.model.backbone
-    shape = tuple(args.shape or config.get('video_size', (32, 224, 224)))
+    shape = tuple(args.shape or clip_shape(cfg))
     config.pretrained = None
-    params, flops = count(MODELS.build(config), shape, config.get('in_chans', 3))
+    channels = config.get('in_chans', config.get('in_channels', 3))
+    by_frame = cfg.model.type == 'Recognizer2D'
+    params, flops = count(MODELS.build(config), shape, channels, by_frame)  # type: ignore[arg-type]
     print(f'clip        {shape[0]} x {shape[1]} x {shape[2]}')
     print(f'parameters  {params / 1e6:.3f} M')
     print(f'FLOPs       {flops.total() / 1e9:.2f} G')

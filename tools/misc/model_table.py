@@ -1,9 +1,9 @@
-"""Make the README's tables of models from the metafile.
+"""Make the tables of models in README.md and docs/model_zoo.md from the metafiles.
 
     python tools/misc/model_table.py [--check]
 
-They stand between two comments, and all else in the README is left as it is. With --check
-nothing is written; the exit status is 1 if the README says something else.
+They stand between two comments, and all else in a page is left as it is. With --check
+nothing is written; the exit status is 1 if a page says something else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'configs' / 'recognition' / 'dualformer'
 METAFILE = FOLDER / 'metafile.yml'
+ZOO = FOLDER.parent / 'metafile.yml'
 BEGIN, END = '<!-- models: begin -->', '<!-- models: end -->'
 KEYS = {
     'Name',
@@ -52,6 +53,42 @@ def read_models(path: Path = METAFILE) -> list[dict[str, Any]]:
         if ('Measured' in model) != ('Command' in model):
             raise ValueError(f'{path}: {name}: Measured and Command go together')
     return models
+
+
+ZOO_KEYS = {'Name', 'Model', 'Data', 'Parameters', 'FLOPs', 'Published', 'Weights'}
+
+
+def read_zoo(path: Path = ZOO) -> list[dict[str, Any]]:
+    """The entries of mmaction2's models.
+
+    Raises:
+        ValueError: An entry has other keys, or names no config.
+    """
+    models = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
+    for model in models:
+        if set(model) != ZOO_KEYS:
+            wrong = sorted(set(model) ^ ZOO_KEYS)
+            raise ValueError(f'{path}: {model.get("Name")}: unknown or missing {wrong}')
+        if not (path.parent / f'{model["Name"]}.py').is_file():
+            raise ValueError(f'{path}: there is no config {model["Name"]}.py')
+    return models
+
+
+def zoo_table(models: list[dict[str, Any]]) -> str:
+    """One row for each of mmaction2's models."""
+    rows = [
+        '| model | dataset | top-1 (published) | parameters (ours) | GFLOPs of a clip (ours) '
+        '| config | checkpoint |',
+        '|---|---|---|---|---|---|---|',
+    ]
+    rows += [
+        f'| {model["Model"]} | {model["Data"]} | {model["Published"]} '
+        f'| {model["Parameters"]:.1f} M | {model["FLOPs"]:.1f} '
+        f'| [{model["Name"].split("/")[0]}](../configs/recognition/{model["Name"]}.py) '
+        f'| [file]({model["Weights"]}) |'
+        for model in models
+    ]
+    return '\n'.join(rows)
 
 
 def tables(models: list[dict[str, Any]]) -> str:
@@ -93,18 +130,22 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--check', action='store_true', help='write nothing')
     args = parser.parse_args(argv)
-    readme = ROOT / 'README.md'
-    text = readme.read_text(encoding='utf-8')
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    made = f'{before}{BEGIN}\n{tables(read_models())}\n{END}{after}'
-    if made == text:
-        return
-    if args.check:
-        sys.exit('error: README.md and the metafile differ: run python tools/misc/model_table.py')
-    from mmaction.utils.io import write_text
+    made = {
+        ROOT / 'README.md': tables(read_models()),
+        ROOT / 'docs' / 'model_zoo.md': zoo_table(read_zoo()),
+    }
+    for page, table in made.items():
+        text = page.read_text(encoding='utf-8')
+        before, _, rest = text.partition(BEGIN)
+        new = f'{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}'
+        if new == text:
+            continue
+        if args.check:
+            name = page.relative_to(ROOT)
+            sys.exit(f'error: {name} and its metafile differ: run python tools/misc/model_table.py')
+        from mmaction.utils.io import write_text
 
-    write_text(readme, made)
+        write_text(page, new)
 
 
 if __name__ == '__main__':
