@@ -16,7 +16,7 @@ from tools.misc import model_table
 FOLDER = Path(__file__).parents[2] / 'configs' / 'recognition'
 ENTRIES = model_table.read_zoo()
 # Elsewhere than in the model zoo of mmaction2
-HERE = {'pretrained', 'init_cfg', 'channel_map', 'test_cfg'}
+HERE = {'pretrained', 'init_cfg', 'channel_map', 'test_cfg', 'train_cfg'}
 
 
 def config_of(entry):
