@@ -47,7 +47,7 @@ def test_configs_have_the_published_model(entry):
             sampled.get('num_clips', 1) == wanted['num_clips'] or 'train_pipeline' not in published
         )
     assert sampled['clip_len'] * sampled.get('num_clips', 1) == frames or 'num_clips' not in sampled
-    layout = cfg.model.data_preprocessor.get('format_shape', 'NCTHW')
+    layout = 'NCHW' if cfg.model.type == 'Recognizer2D' else 'NCTHW'
     assert cfg.train_pipeline[-2] == dict(type='FormatShape', input_format=layout)
 
 

@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         nargs=3,
         metavar=('T', 'H', 'W'),
-        help="clip size; that of the config if not given",
+        help='clip size; that of the config if not given',
     )
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     return parser.parse_args()
