@@ -25,7 +25,7 @@ from .legacy.keys import SUCCESSORS
 from .scope import why_missing
 from .values import check_type, check_value
 
-__all__ = ['RUNNER_KEYS', 'accepted_arguments', 'check_config', 'check_parts']
+__all__ = ['RUNNER_KEYS', 'accepted_arguments', 'check_config', 'check_parts', 'is_registered']
 
 RUNNER_KEYS = frozenset(
     {
@@ -435,11 +435,35 @@ def _registries() -> tuple[Registry, ...]:
 
 
 def _resolve(kind: str, first: Registry | None) -> Callable[..., Any] | None:
+    """The class of a type; only a dotted one may be imported by its name."""
     for registry in ((first,) if first is not None else ()) + _registries():
+        registry.import_from_location()
+        if '.' not in kind and kind not in _names_of(registry):
+            continue
         found = registry.get(kind)
         if found is not None:
             return found
     return None
+
+
+def is_registered(kind: str) -> bool:
+    """Whether a type is in a registry, so that no module is imported because it is named.
+
+    mmengine imports any other: `type: os.system` would be a call of it.
+    """
+    from mmaction.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    scope, _, name = kind.rpartition('.') if kind.count('.') == 1 else ('', '', kind)
+    if scope in ('', 'mmaction', 'mmengine') and name in _registered():
+        return True
+    library, _, name = kind.partition('.')
+    if library not in ('torchvision', 'timm'):
+        return False
+    try:
+        return MODELS.children[library].get(name) is not None
+    except ValueError:  # the library has no such model
+        return False
 
 
 def _names_of(registry: Registry) -> set[str]:
@@ -449,8 +473,10 @@ def _names_of(registry: Registry) -> set[str]:
 
 def _all_names(way: tuple[str, ...]) -> set[str]:
     first = _registry_at(way)
-    if first is not None:
-        return _names_of(first)
+    return _registered() if first is None else _names_of(first)
+
+
+def _registered() -> set[str]:
     return set().union(*(_names_of(registry) for registry in _registries()))
 
 

@@ -18,7 +18,7 @@ from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
 from mmaction.utils.suggest import missing_file
 
-from .check import RUNNER_KEYS, check_config
+from .check import RUNNER_KEYS, check_config, is_registered
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
 from .options import Options, apply_options, parse_options
 from .scope import mend_published
@@ -119,7 +119,25 @@ def _without_code(content: Any) -> dict[str, Any]:
             )
     if 'custom_imports' in content:
         raise ConfigError('custom_imports runs modules: write it as a Python config')
+    for key, kind in _types(content):
+        if '.' in kind and not is_registered(kind):
+            raise ConfigError(
+                f'{key}: {kind} is in no registry, so it would be imported, and this file is data: '
+                'write it as a Python config'
+            )
     return content
+
+
+def _types(node: Any) -> Iterator[tuple[str, str]]:
+    """Every value by which mmengine looks up a class, with its key."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ('type', 'constructor', 'runner_type') and isinstance(value, str):
+                yield key, value
+            yield from _types(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _types(item)
 
 
 def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:

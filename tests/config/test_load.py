@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
-from mmaction.config.load import load_config
+from mmaction.apis import init_recognizer
+from mmaction.config.load import load_config, read_config
 from mmaction.config.options import parse_options, parse_value
 from mmaction.errors import ConfigError
 
@@ -252,6 +254,46 @@ def test_data_cannot_ask_for_code(tmp_path, name):
         with pytest.raises(ConfigError, match=f'{name} cannot be read .*{key}.*Python config'):
             load_config(tmp_path / name)
     assert not Path('proof').exists()
+
+
+@pytest.mark.parametrize(
+    ('key', 'kind'),
+    [
+        ('type', 'os.mkdir'),
+        ('type', 'subprocess.check_output'),
+        ('type', 'torchvision.io.os.mkdir'),
+        ('type', 'timm.data.os.mkdir'),
+        ('type', 'mmaction.utils.io.os.mkdir'),
+        ('constructor', 'os.mkdir'),
+    ],
+)
+@pytest.mark.parametrize('name', ['leaf.yaml', 'leaf.json'])
+def test_types_of_data_are_not_imported(tmp_path, name, key, kind):
+    path, proof = tmp_path / name, tmp_path / 'proof'
+    backbone = {key: kind, 'path': str(proof), 'name': str(proof)}
+    path.write_text(json.dumps(dict(model=dict(type='Recognizer3D', backbone=[backbone]))))
+    with pytest.raises(ConfigError, match=f'{name}.*{key}: {kind} is in no registry'):
+        init_recognizer(str(path), device='cpu')
+    assert not proof.exists()
+
+
+def test_type_without_a_dot_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / 'planted_module.py').write_text("open('proof', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'leaf.yaml').write_text('model: {type: planted_module}')
+    with pytest.raises(ConfigError, match='no class "planted_module" is registered'):
+        load_config('leaf.yaml')
+    assert not Path('proof').exists()
+
+
+@pytest.mark.parametrize(
+    'kind', ['DualFormer', 'mmaction.DualFormer', 'torchvision.r3d_18', 'timm.resnet18.a1_in1k']
+)
+def test_registered_types_of_data_are_read(tmp_path, kind):
+    path = tmp_path / 'leaf.yaml'
+    path.write_text(f'model: {{type: Recognizer3D, backbone: {{type: {kind}}}}}')
+    assert read_config(path).model.backbone.type == kind
 
 
 def test_yaml_and_json_configs_are_read(tmp_path):
