@@ -81,7 +81,7 @@ def main() -> None:
     config.pretrained = None
     channels = config.get('in_chans', config.get('in_channels', 3))
     by_frame = cfg.model.type == 'Recognizer2D'
-    params, flops = count(MODELS.build(config), shape, channels, by_frame)  # type: ignore[arg-type]
+    params, flops = count(MODELS.build(config), shape, channels, by_frame)
     print(f'clip        {shape[0]} x {shape[1]} x {shape[2]}')
     print(f'parameters  {params / 1e6:.3f} M')
     print(f'FLOPs       {flops.total() / 1e9:.2f} G')

@@ -58,7 +58,7 @@ def pool_tokens(x: Tensor, grid: Size3, pool: nn.Module) -> tuple[Tensor, Size3]
     maps = patches.transpose(-1, -2).reshape(-1, x.shape[-1], *grid)
     maps = pool(maps)
     patches = maps.flatten(2).transpose(1, 2).unflatten(0, x.shape[:-2])
-    return torch.cat((classes, patches), -2), tuple(maps.shape[2:])  # type: ignore[return-value]
+    return torch.cat((classes, patches), -2), tuple(maps.shape[2:])
 
 
 def relative_positions(table: Tensor, queries: int, keys: int) -> Tensor:

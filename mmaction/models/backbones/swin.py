@@ -207,6 +207,7 @@ class SwinTransformer3D(BaseModule):
         """Clips (B, c, T, H, W) -> map (B, C, T', H', W') of each stage of `out_indices`."""
         x = self.pos_drop(self.patch_embed(x))  # (B, T, H, W, C)
         maps = []
+        stage: Any
         for i, stage in enumerate(self.layers):
             x = run_blocks(stage.blocks, x, self.with_cp)
             merged = x if stage.downsample is None else stage.downsample(x)

@@ -145,7 +145,9 @@ class UniFormer(BaseModule):
             self.add_module(f'patch_embed{i + 1}', embed)
         self.pos_drop = nn.Dropout(drop_rate)
         rates = iter(drop_path_rates(drop_path_rate, sum(depth)))
-        attention = dict(qkv_bias=qkv_bias, qk_scale=qk_scale, attn_drop=attn_drop_rate)
+        attention: dict[str, Any] = dict(
+            qkv_bias=qkv_bias, qk_scale=qk_scale, attn_drop=attn_drop_rate
+        )
         for i, (blocks, dims) in enumerate(zip(depth, embed_dim, strict=True)):
             shared = (dims, mlp_ratio, drop_rate)
             stage: list[nn.Module] = [

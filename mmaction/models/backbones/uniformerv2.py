@@ -66,8 +66,9 @@ class LocalMHRA(nn.Module):
             nn.Conv3d(inner, dims, 1),
         )
         # Zero at first: CLIP's weights then give what they give frames one by one.
-        nn.init.zeros_(self.pos_embed[3].weight)
-        nn.init.zeros_(self.pos_embed[3].bias)
+        last: Any = self.pos_embed[3]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same."""
@@ -137,9 +138,10 @@ class GlobalBlock(nn.Module):
         self.mlp = feed_forward(dims, round(mlp_ratio * dims), dropout)
         self.ln_2 = nn.LayerNorm(dims)
         self.ln_3 = nn.LayerNorm(dims)
+        last: Any
         for last in (self.attn.out_proj, self.mlp.c_proj):
-            nn.init.zeros_(last.weight)  # type: ignore[arg-type]
-            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         """(1, B, C) and (L T, B, C) -> (1, B, C)."""

@@ -89,7 +89,7 @@ class Block(nn.Module):
             self.gamma_1 = nn.Parameter(torch.full((dims,), init_values))
             self.gamma_2 = nn.Parameter(torch.full((dims,), init_values))
         else:
-            self.gamma_1 = self.gamma_2 = 1.0
+            self.gamma_1 = self.gamma_2 = 1.0  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""

@@ -95,7 +95,7 @@ class Attention(nn.Module):
 
     def qkv_of(self, x: Tensor) -> Tensor:
         """(B, N, C) -> queries, keys and values (3, B, h, N, d)."""
-        bias = self.qkv.bias
+        bias: Tensor | None = self.qkv.bias
         if hasattr(self, 'q_bias'):
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
         qkv = F.linear(x, self.qkv.weight, bias)

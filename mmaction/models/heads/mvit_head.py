@@ -28,13 +28,12 @@ class MViTHead(TimeSformerHead):
         self,
         num_classes: int,
         in_channels: int,
-        *args: Any,
         dropout_ratio: float = 0.5,
         init_scale: float = 1.0,
         with_cls_token: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, in_channels, *args, dropout_ratio=dropout_ratio, **kwargs)
+        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
         self.init_scale = init_scale
         self.with_cls_token = with_cls_token
 
