@@ -77,7 +77,7 @@ def mend_published(cfg: Config) -> None:
             continue
         for key in ('pipeline', 'test_mode'):
             if key in loader and isinstance(loader.get('dataset'), dict):
-                loader.dataset[key] = loader.pop(key)
+                loader['dataset'][key] = loader.pop(key)
                 notes.append(f'{name}.{key} is read as {name}.dataset.{key}')
     if _drop_io_backend(cfg._cfg_dict):
         notes.append('io_backend of DecordDecode is dropped: DecordInit reads the file')

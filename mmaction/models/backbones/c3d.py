@@ -5,6 +5,8 @@ Shapes: clips (N, C, T, H, W).
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mmaction.models.common.cnn import CNNBackbone
@@ -50,7 +52,7 @@ class C3D(CNNBackbone):
     ) -> None:
         super().__init__(pretrained, pretrained2d=False, init_cfg=init_cfg)
         self.init_std = init_std
-        layers = dict(
+        layers: dict[str, Any] = dict(
             conv_cfg=conv_cfg or dict(type='Conv3d'),
             norm_cfg=norm_cfg,
             act_cfg=act_cfg or dict(type='ReLU'),
@@ -82,7 +84,9 @@ class C3D(CNNBackbone):
         Raises:
             ValueError: Clips of a size that `out_dim` does not go with.
         """
-        x = self.collect(x, (len(self.res_layers) - 1,)).flatten(1)
+        for stage in self.stages():
+            x = stage(x)
+        x = x.flatten(1)
         if x.shape[1] != self.fc6.in_features:
             raise ValueError(
                 f'the last map of C3D holds {x.shape[1]} numbers, but out_dim is '

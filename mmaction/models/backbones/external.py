@@ -37,7 +37,7 @@ class _Backbone(nn.Module):
     """
 
     name: str
-    net: nn.Module
+    net: Any
 
     def __init__(
         self,

@@ -112,7 +112,7 @@ class MobileNetV2(CNNBackbone):
                 f'frozen_stages={self.frozen_stages} within -1 to 8'
             )
         self.out_indices = tuple(out_indices)
-        layers = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         wide = make_divisible(32 * widen_factor)
         self.conv1 = ConvModule(3, wide, 3, 2, 1, act_cfg=act_cfg, **layers)
         for i, (expand_ratio, channels, count, stride) in enumerate(STAGES):

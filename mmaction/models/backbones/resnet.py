@@ -153,7 +153,7 @@ class ResNet(CNNBackbone):
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
         self.partial_bn = partial_bn
-        layers = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         self.conv1 = ConvModule(in_channels, 64, 7, 2, 3, bias=False, act_cfg=act_cfg, **layers)
         self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1)
         block, counts = DEPTHS[depth]

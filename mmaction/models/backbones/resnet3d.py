@@ -253,7 +253,7 @@ class ResNet3d(CNNBackbone):
         self.with_pool1 = with_pool1
         self.with_pool2 = with_pool2
 
-        layers = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         kernel = _triple(conv1_kernel)
         self.conv1 = ConvModule(
             in_channels,
@@ -268,7 +268,9 @@ class ResNet3d(CNNBackbone):
         stride = (pool1_stride_t, pool1_stride_s, pool1_stride_s)
         self.maxpool = nn.MaxPool3d((1, 3, 3), stride, (0, 1, 1))
         self.pool2 = nn.MaxPool3d((2, 1, 1))
-        options = dict(layers, style=style, inflate_style=inflate_style, with_cp=with_cp)
+        options: dict[str, Any] = dict(
+            layers, style=style, inflate_style=inflate_style, with_cp=with_cp
+        )
         if bottleneck_mode is not None:
             options['bottleneck_mode'] = bottleneck_mode
         wide = base_channels

@@ -73,7 +73,7 @@ class ResNet3dPathway(ResNet3d):
             for i, flow in enumerate(flows)
             if flow
         }
-        layers = dict(
+        layers: dict[str, Any] = dict(
             conv_cfg=kwargs.get('conv_cfg') or dict(type='Conv3d'),
             norm_cfg=(kwargs.get('norm_cfg') or dict(type='BN3d')) if lateral_norm else None,
             act_cfg=(kwargs.get('act_cfg') or dict(type='ReLU')) if lateral_norm else None,

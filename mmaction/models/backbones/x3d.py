@@ -124,7 +124,7 @@ class X3D(CNNBackbone):
                 f"se_style={se_style!r} must be 'half' or 'all', and spatial_strides="
                 f'{tuple(spatial_strides)} must have num_stages={num_stages} values, 4 at most'
             )
-        layers = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         base = make_divisible(24 * (gamma_w or 1))
         self.conv1_s = ConvModule(
             in_channels,

@@ -30,7 +30,7 @@ class SlowFastHead(I3DHead):
     ) -> None:
         super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
 
-    def forward(self, x: tuple[Tensor, Tensor], **kwargs: Any) -> Tensor:
+    def forward(self, x: Any, **kwargs: Any) -> Tensor:
         """Slow (N, C, T, H, W) and fast map (N, C', T', H, W) -> logits (N, K)."""
         maps = [part if self.avg_pool is None else self.avg_pool(part) for part in x]
         pooled = torch.cat(maps[::-1], 1).flatten(1)

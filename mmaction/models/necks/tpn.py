@@ -224,7 +224,9 @@ class TPN(nn.Module):
         )
         self.upsample_ops = nn.ModuleList()
         if upsample_cfg is not None:
-            scale = {k: tuple(v) if isinstance(v, list) else v for k, v in upsample_cfg.items()}
+            scale: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in upsample_cfg.items()
+            }
             self.upsample_ops.extend(nn.Upsample(**scale) for _ in between)
         self.downsample_ops = nn.ModuleList()
         if downsample_cfg is not None:
