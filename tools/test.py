@@ -29,7 +29,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('checkpoint', help='checkpoint file or its http(s) address')
     add('--work-dir', help='folder for metrics.json and logs (default: ./work_dirs/CONFIG_NAME)')
     add('--out', metavar='FILE', help='write the scores of each clip (.pkl, .json or .yaml)')
-    add('--dump', metavar='FILE', help='write predictions and labels of each clip (.pkl)')
+    add('--dump', metavar='FILE', help='write predictions and labels of each clip (.json or .pkl)')
     add('--eval', nargs='+', choices=METRICS, help='metrics (default: those of the config)')
     add(
         '--eval-options',

@@ -18,6 +18,7 @@ from mmaction.utils.io import write_bytes, write_json, write_text
 from mmaction.utils.plain_pickle import PlainUnpickler, resolve
 
 __all__ = [
+    'check_dump_file',
     'check_out_file',
     'labeled_results',
     'read_results',
@@ -56,17 +57,56 @@ def write_scores(scores: list[Any], path: str | Path) -> None:
         write_text(path, yaml.safe_dump(plain, default_flow_style=None))
 
 
+def check_dump_file(path: str | None) -> None:
+    """Raise `ConfigError` unless predictions can be written in the format of the name."""
+    if path is not None and Path(path).suffix.lower() not in (*_JSON, *_PICKLE):
+        raise ConfigError(f'--dump {path}: the name has to end in .json or .pkl')
+
+
 def write_predictions(samples: Sequence[dict[str, Any]], path: str | Path) -> None:
-    """Write a dict for each clip, as `--dump` does, which `read_results` reads."""
-    write_bytes(path, pickle.dumps(list(samples)))
+    """Write a dict for each clip, as `--dump` does, which `read_results` reads.
+
+    Args:
+        samples: Predictions, labels and meta data.
+        path: `.json`, or `.pkl` in the layout of mmaction2.
+    """
+    if Path(path).suffix.lower() in _JSON:
+        write_json(path, [_plain(sample) for sample in samples], indent=None)
+    else:
+        write_bytes(path, pickle.dumps(list(samples)))
+
+
+_TENSORS = ('pred_score', 'pred_label', 'gt_label')
+
+
+def _plain(value: Any) -> Any:
+    """Tensors and arrays as lists; what JSON does not know as text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        return value.tolist()
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+
+
+def _tensors(sample: dict[str, Any]) -> dict[str, Any]:
+    """A dict of a .json file with its scores and labels as tensors again."""
+    for name in _TENSORS:
+        value = sample.get(name)
+        if isinstance(value, dict):  # of several modalities or categories
+            sample[name] = {key: torch.as_tensor(item) for key, item in value.items()}
+        elif value is not None:
+            sample[name] = torch.as_tensor(value)
+    return sample
 
 
 def read_results(path: str | Path) -> Loaded:
     """The predictions of a test.
 
     Args:
-        path: A .pkl of `--dump` (a dict for each clip with `pred_score` and
-            `gt_label`), or a .pkl, .json or .yaml of `--out` (scores of each clip).
+        path: A .json or .pkl of `--dump` (a dict for each clip with `pred_score`
+            and `gt_label`), or a .pkl, .json or .yaml of `--out` (scores of each clip).
 
     Returns:
         One dict, or one array (num_classes,), for each clip, in the order of the list.
@@ -106,7 +146,9 @@ def _read_content(path: Path) -> Any:
         with path.open('rb') as file:
             return resolve(PlainUnpickler(file).load())
     if kind in _JSON:
-        return json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
+        is_dump = isinstance(content, list) and all(isinstance(item, dict) for item in content)
+        return [_tensors(item) for item in content] if is_dump else content
     if kind in _YAML:
         return yaml.safe_load(path.read_text(encoding='utf-8'))
     raise ValueError('the name has to end in .pkl, .json or .yaml')

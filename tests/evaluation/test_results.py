@@ -8,7 +8,13 @@ import yaml
 
 from mmaction.engine.hooks.results_writer import in_list_order
 from mmaction.errors import ConfigError
-from mmaction.evaluation.results import check_out_file, read_results, write_scores
+from mmaction.evaluation.results import (
+    check_dump_file,
+    check_out_file,
+    read_results,
+    write_predictions,
+    write_scores,
+)
 from mmaction.utils.metric_names import published_names
 
 
@@ -52,6 +58,36 @@ def test_other_formats_are_refused():
     check_out_file('x.YML')
     with pytest.raises(ConfigError, match=r'--out x\.npy: .* \.pkl, \.json or \.yaml'):
         check_out_file('x.npy')
+
+
+@pytest.mark.parametrize('name', ['dump.json', 'dump.pkl'])
+def test_predictions_are_read_as_written(tmp_path, name):
+    samples = [
+        dict(
+            pred_score=torch.tensor([0.25, 0.75]),
+            pred_label=torch.tensor([1]),
+            gt_label=torch.tensor([i]),
+            img_shape=(40, 40),
+            filename='a b.mp4',
+            sample_idx=i,
+        )
+        for i in range(2)
+    ]
+    samples[1]['pred_score'] = {'rgb': torch.tensor([0.5, 0.5]), 'flow': torch.tensor([1.0, 0.0])}
+    write_predictions(samples, tmp_path / name)
+    for sample, other in zip(samples, read_results(tmp_path / name), strict=True):
+        assert other.keys() == sample.keys()
+        torch.testing.assert_close(other['pred_score'], sample['pred_score'])
+        assert torch.equal(other['gt_label'], sample['gt_label'])
+        assert other['gt_label'].dtype == torch.int64
+        assert list(other['img_shape']) == [40, 40]
+        assert other['filename'] == 'a b.mp4'
+
+
+def test_other_dump_formats_are_refused():
+    check_dump_file(None)
+    with pytest.raises(ConfigError, match=r'--dump x\.npz: .* \.json or \.pkl'):
+        check_dump_file('x.npz')
 
 
 @pytest.mark.parametrize('size', [1, 5, 6, 7, 8])

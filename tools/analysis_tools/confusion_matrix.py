@@ -1,6 +1,6 @@
 """Draw the confusion matrix of a test, and list the pairs that are confused most.
 
-    python tools/analysis_tools/confusion_matrix.py CONFIG RESULTS.pkl --out MATRIX.png
+    python tools/analysis_tools/confusion_matrix.py CONFIG RESULTS.json --out MATRIX.png
 
 RESULTS is what `tools/test.py --dump` wrote, or `--out`.
 """
@@ -21,7 +21,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add('config', help='config file')
-    add('results', help='.pkl of tools/test.py --dump, or .pkl, .json or .yaml of --out')
+    add('results', help='file of tools/test.py --dump or --out')
     add('--label-file', metavar='FILE', help='names of the classes, one a line')
     add('--out', '--show-path', metavar='FILE', help='picture, .png, .pdf or .svg')
     add(

@@ -1,6 +1,6 @@
 """Compute metrics from the saved results of a test.
 
-    python tools/analysis_tools/eval_metric.py CONFIG RESULTS.pkl [--eval METRIC ...]
+    python tools/analysis_tools/eval_metric.py CONFIG RESULTS.json [--eval METRIC ...]
 
 RESULTS is what `tools/test.py --dump` wrote, or `--out`; the labels of the latter are
 those of the config's test list.
@@ -23,7 +23,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add('config', help='config file')
-    add('results', help='.pkl of tools/test.py --dump, or .pkl, .json or .yaml of --out')
+    add('results', help='file of tools/test.py --dump or --out')
     add('--eval', nargs='+', choices=METRICS, help='metrics (default: those of the config)')
     add('--eval-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
     add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')

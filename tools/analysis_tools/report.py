@@ -1,7 +1,7 @@
 """Make one HTML page of a test: what is right, what is wrong, and how it looks.
 
-    python tools/test.py CONFIG CHECKPOINT --dump results.pkl
-    python tools/analysis_tools/report.py CONFIG results.pkl --out report.html
+    python tools/test.py CONFIG CHECKPOINT --dump results.json
+    python tools/analysis_tools/report.py CONFIG results.json --out report.html
 
 The page holds its pictures, needs no network, and can be sent as one file.
 """
@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('config', help='config file')
-    add('results', type=Path, help='.pkl of tools/test.py --dump')
+    add('results', type=Path, help='file of tools/test.py --dump')
     add('--out', type=Path, default=Path('report.html'), help='page to write (%(default)s)')
     add('--label-file', metavar='FILE', help='names of the classes, one a line')
     add('--mistakes', type=int, default=12, help='worst mistakes to show (%(default)s)')

@@ -13,7 +13,12 @@ from mmengine.hooks import Hook
 from mmaction.datasets import reading_report
 from mmaction.distributed.collectives import broadcast_object, gather_objects
 from mmaction.errors import TrainingError
-from mmaction.evaluation.results import check_out_file, write_predictions, write_scores
+from mmaction.evaluation.results import (
+    check_dump_file,
+    check_out_file,
+    write_predictions,
+    write_scores,
+)
 from mmaction.registry import HOOKS
 from mmaction.utils.cli import printable
 from mmaction.utils.io import file_digest, write_json
@@ -33,7 +38,7 @@ class TestResultsHook(Hook):
 
     Args:
         out: File for the scores of each clip, in the order of the list.
-        dump: Pickle file for a list of dicts with `pred_score`, `pred_label`,
+        dump: `.json` or `.pkl` file for a list of dicts with `pred_score`, `pred_label`,
             `gt_label` and the meta data of each clip.
         max_unreadable: Part of the clips, 0 to 1, that may be unreadable.
 
@@ -48,6 +53,7 @@ class TestResultsHook(Hook):
         self, out: str | None = None, dump: str | None = None, max_unreadable: float = 0.01
     ) -> None:
         check_out_file(out)
+        check_dump_file(dump)
         self.max_unreadable = max_unreadable
         self.out = out
         self.dump = dump

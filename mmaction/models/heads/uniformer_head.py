@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
-from mmengine.fileio import load
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import _load_checkpoint_with_prefix
 
@@ -61,7 +62,7 @@ class UniFormerHead(TimeSformerHead):
             super().init_weights()
             return
         source = self.init_cfg['checkpoint']
-        chosen = load(self.channel_map)
+        chosen = json.loads(Path(self.channel_map).read_text())
         state = _load_checkpoint_with_prefix('cls_head.', source, map_location='cpu')
         weight = state['fc_cls.weight']
         if len(chosen) != self.num_classes or not all(0 <= i < len(weight) for i in chosen):

@@ -162,6 +162,9 @@ class Teacher:
             return self.model_config
         assert self.config is not None
         self._check_file(self.config, 'config')
+        if not self.config.endswith('.py'):
+            # mmengine makes any Python object that a YAML file asks for.
+            raise ValueError(f'{self._name} has to be a Python config (.py)')
         return Config.fromfile(self.config).model
 
     def _check_file(self, path: str | None, what: str) -> None:

@@ -1,6 +1,7 @@
 """Recognizer3D_TL: a teacher that labels tokens and is no part of the student."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -209,13 +210,18 @@ def test_testing_never_loads_the_teacher():
         model(**model.data_preprocessor(data(), True), mode='loss')
 
 
-def test_missing_checkpoint_and_defaults(trained):
+def test_missing_checkpoint_and_defaults(trained, tmp_path, monkeypatch):
     files, _ = trained
+    monkeypatch.chdir(tmp_path)
     missing = student(dict(config=files['config'], checkpoint='no/such.pth'))
     with pytest.raises(
         FileNotFoundError, match=r'no/such\.pth is not there.*model\.teacher\.check'
     ):
         missing.load_teacher()
+    Path('no.yaml').write_text('model: !!python/object/apply:os.mkdir [proof]')
+    with pytest.raises(ValueError, match=r'the teacher no\.yaml has to be a Python config'):
+        student(dict(config='no.yaml', checkpoint='no/such.pth')).load_teacher()
+    assert not Path('proof').exists()
     default = student(None)._teacher
     assert default.config.endswith('dualformer_base_patch244_window877_kinetics400_1k.py')
     assert default.checkpoint == 'checkpoints/k400/dualformer_base_patch244_window877.pth'
