@@ -253,6 +253,15 @@ def test_unreadable_test_clips_are_marked(folder, num_workers):
     assert not any('unreadable' in item['sample'] for item in found[:6])
 
 
+def test_unreadable_test_clip_keeps_its_index_without_meta_keys(folder):
+    pipeline = [*PIPELINE[:-1], dict(type='PackActionInputs', meta_keys=())]
+    dataset = folder(['gone.mp4'], test_mode=True, pipeline=pipeline)
+    lost = dataset[6]['data_samples']
+    assert lost.sample_idx == 6
+    assert lost.filename == str(folder.root / 'gone.mp4')
+    assert 'sample_idx' not in dataset[5]['data_samples']
+
+
 def test_test_samples_do_not_depend_on_order(folder):
     dataset = folder(test_mode=True)
     expected = dataset[2]['inputs']

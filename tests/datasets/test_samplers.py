@@ -118,3 +118,9 @@ def test_sample_key_is_an_integer_with_epoch_and_seed():
     for twin in (copy.deepcopy(key), pickle.loads(pickle.dumps(key))):
         assert (twin, twin.entropy) == (17, (5, 2, 17))
     assert repr(key) == 'SampleKey(index=17, epoch=2, seed=5)'
+
+
+def test_skip_that_is_no_multiple_of_the_ranks():
+    whole = indices(make(11))
+    for skip in (1, 4, 5):
+        assert merged(11, 3, skip=skip, round_up=False) == whole[skip:]

@@ -79,6 +79,20 @@ def test_several_mpi_machines_need_an_address(monkeypatch):
         launch._mpi_env()
 
 
+@pytest.mark.parametrize(('processes', 'share'), [(1, 8), (2, 4), (3, 2), (16, 1)])
+def test_cores_are_divided_by_the_processes_of_the_machine(monkeypatch, processes, share):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(8)))
+    assert launch.core_share(processes) == share
+    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
+        monkeypatch.setenv(name, 'to be restored')
+        monkeypatch.delenv(name)
+    threads = []
+    monkeypatch.setattr('torch.set_num_threads', threads.append)
+    launch._share_cores(processes)
+    assert threads == [share]
+    assert os.environ['OMP_NUM_THREADS'] == os.environ['MKL_NUM_THREADS'] == str(share)
+
+
 WORKER = """
     import os
     import torch
@@ -118,7 +132,7 @@ def test_two_processes_under_torchrun(tmp_path):
         [*command, '2', str(script)], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr
-    threads = launch.core_share(2)
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
     expected = [f'{Processes("pytorch", rank, rank, 2, 2, "cpu")} {threads}' for rank in (0, 1)]
     assert sorted(done.stdout.splitlines()) == expected
     assert done.stderr == ''

@@ -220,6 +220,14 @@ def without_chance(cfg):
     return cfg
 
 
+def short_config(work_dir, hooks=(), **changes):
+    """A run of one epoch with the given hooks."""
+    cfg = toy_config(work_dir, **changes)
+    cfg.train_cfg.max_epochs = 1
+    cfg.custom_hooks = list(hooks)
+    return cfg
+
+
 def build_runner(cfg, launcher='none'):
     """An `ActionRunner` in this process."""
     from mmaction.distributed.launch import init_processes
@@ -227,6 +235,12 @@ def build_runner(cfg, launcher='none'):
 
     cfg.launcher = init_processes(launcher).launcher
     return ActionRunner.from_cfg(cfg)
+
+
+def log_of(runner):
+    """The log file of a run."""
+    with open(runner.logger.log_file) as file:
+        return file.read()
 
 
 def _train(text, environment, output):

@@ -6,7 +6,6 @@ import pytest
 import torch
 import yaml
 
-from mmaction.engine.hooks.results_writer import in_list_order
 from mmaction.errors import ConfigError
 from mmaction.evaluation.results import (
     check_dump_file,
@@ -15,25 +14,6 @@ from mmaction.evaluation.results import (
     write_predictions,
     write_scores,
 )
-from mmaction.utils.metric_names import published_names
-
-
-def test_names_of_the_published_tool():
-    metrics = {
-        'acc/top1': 0.5,
-        'acc/top5': np.float64(1.0),
-        'acc/mean1': 0.25,
-        'acc/mean_average_precision': 0.75,
-        'acc/rgb_top1': 0.1,
-        'confusion_matrix/result': [[1]],
-    }
-    assert published_names(metrics) == {
-        'top1_acc': 0.5,
-        'top5_acc': 1.0,
-        'mean_class_accuracy': 0.25,
-        'mean_average_precision': 0.75,
-        'rgb_top1': 0.1,
-    }
 
 
 @pytest.mark.parametrize(
@@ -88,17 +68,6 @@ def test_other_dump_formats_are_refused():
     check_dump_file(None)
     with pytest.raises(ConfigError, match=r'--dump x\.npz: .* \.json or \.pkl'):
         check_dump_file('x.npz')
-
-
-@pytest.mark.parametrize('size', [1, 5, 6, 7, 8])
-@pytest.mark.parametrize('processes', [1, 2, 3])
-def test_gathered_samples_follow_list_order(size, processes):
-    samples = list(range(size))
-    assert in_list_order([samples[r::processes] for r in range(processes)], size) == samples
-
-
-def test_repeated_samples_are_dropped():
-    assert in_list_order([[0, 2, 4], [1, 3, 0]], 5) == [0, 1, 2, 3, 4]
 
 
 class Planted:

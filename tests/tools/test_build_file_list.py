@@ -86,6 +86,13 @@ def test_small_classes_are_in_train_and_val():
     assert Counter(clip.label for clip in split['train']) == {'a': 10, 'b': 1, 'c': 1}
 
 
+@pytest.mark.parametrize(('clips', 'part', 'in_val'), [(8, 0.2, 2), (7, 0.2, 1), (12, 0.3, 4)])
+def test_size_of_the_validation_split_is_rounded(clips, part, in_val):
+    """1.6 clips are 2, 1.4 are 1, 3.6 are 4."""
+    split = split_by_group([Clip(f'a{n}', 'a', f'a{n}') for n in range(clips)], part, 0)
+    assert (len(split['val']), len(split['train'])) == (in_val, clips - in_val)
+
+
 def test_validation_never_takes_a_whole_class():
     clips = [Clip('a0', 'a', 'a0'), Clip('a1', 'a', 'a1')]
     assert {side: len(part) for side, part in split_by_group(clips, 0.9, 0).items()} == {

@@ -80,6 +80,15 @@ def test_views_are_chunked_at_any_batch_size(at_once):
     assert sum(sizes) == 12
 
 
+def test_max_testing_views_has_no_part_in_training():
+    model = build(test_cfg=dict(average_clips='prob', max_testing_views=1))
+    sizes = []
+    model.backbone.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    losses = model(**model.data_preprocessor(data(3), True), mode='loss')
+    assert sizes == [3]
+    assert bool(torch.isfinite(losses['loss_cls']))
+
+
 def test_average_clips_on_recognizer_or_head():
     assert build(test_cfg=dict(average_clips='prob')).cls_head.average_clips == 'prob'
     assert build(average_clips='score').cls_head.average_clips == 'score'

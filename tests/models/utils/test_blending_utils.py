@@ -76,7 +76,7 @@ CUTMIX = dict(type='CutmixBlending', num_classes=4, alpha=1.0)
 
 @pytest.mark.parametrize(
     ('probs', 'shares'),
-    [(None, (0.5, 0.5, 0.0)), ([0.6, 0.4], (0.6, 0.4, 0.0)), ([0.2, 0.3], (0.2, 0.3, 0.5))],
+    [(None, (0.5, 0.5, 0.0)), ([0.7, 0.3], (0.7, 0.3, 0.0)), ([0.1, 0.2], (0.1, 0.2, 0.7))],
 )
 def test_random_batch_augment_draws_by_probability(probs, shares):
     augment = RandomBatchAugment([MIXUP, CUTMIX], probs)
@@ -104,7 +104,7 @@ def test_random_batch_augment_draws_by_probability(probs, shares):
 
 
 def test_one_augment_with_one_probability():
-    assert RandomBatchAugment(MIXUP, 0.5).probs == [0.5, 0.5]
+    assert RandomBatchAugment(MIXUP, 0.2).probs == [0.2, 0.8]
     assert RandomBatchAugment(dict(MIXUP)).probs is None
 
 

@@ -1,3 +1,4 @@
+import io
 import os
 import re
 import struct
@@ -6,11 +7,38 @@ import sys
 
 import pytest
 
-from mmaction.engine.optimizers.amp import precision_of
-from mmaction.utils.io import partial_path
-from tests.engine.toy import Run, build_runner, toy_config
+from tests.engine.toy import Run, build_runner, log_of, short_config, toy_config
+
+
+class Watched(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_bar_fields(tmp_path, monkeypatch):
+    screen = Watched()
+    monkeypatch.setattr(sys, 'stdout', screen)
+    runner = build_runner(short_config(tmp_path, [dict(type='ProgressHook')]))
+    runner.train()
+    monkeypatch.undo()
+    shown = screen.getvalue()
+    for text in ('training', '7/7', 'loss ', 'lr ', 'step ', 'data ', 'left '):
+        assert text in shown, shown
+    assert 'Epoch(train)' not in shown
+    assert 'Epoch(val)' in shown
+    assert 'Epoch(train)' in log_of(runner)
+
+
+def test_no_progress_bar_without_terminal(tmp_path, capsys):
+    runner = build_runner(short_config(tmp_path, [dict(type='ProgressHook')]))
+    runner.train()
+    shown = capsys.readouterr()
+    assert '7/7' not in shown.err
+    assert '%|' not in shown.out
+
 
 fcntl, pty, termios = (pytest.importorskip(name) for name in ('fcntl', 'pty', 'termios'))
+
 
 WATCHED = """
 import sys
@@ -70,41 +98,3 @@ def test_plain_log_lines_without_terminal(tmp_path):
     assert '\x1b' not in lines
     step = re.search(r'Epoch\(train\) \[1\]\[5/7\].*', lines)
     assert all(name in step[0] for name in ('lr: ', 'eta: ', ' time: ', 'data_time: ', 'loss: '))
-
-
-@pytest.mark.parametrize(
-    ('dtype', 'precision'), [('float16', 'fp32'), ('bfloat16', 'bf16'), (None, 'bf16')]
-)
-def test_fp16_falls_back_to_fp32_on_a_cpu(tmp_path, dtype, precision, capsys, monkeypatch):
-    monkeypatch.setattr('torch.cuda.is_available', lambda: False)
-    cfg = toy_config(tmp_path)
-    cfg.custom_hooks = [dict(type='StartReportHook'), dict(type='StopAfter', step=1)]
-    cfg.custom_hooks.append(dict(type='StopHook'))
-    cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=dtype, loss_scale='dynamic')
-    runner = build_runner(cfg)
-    runner.train()
-    shown = capsys.readouterr().out
-    assert ('float16 is made for GPUs and far slower than fp32 on a CPU' in shown) == (
-        dtype == 'float16'
-    )
-    assert re.search(rf'device: .*, {precision}\n', shown)
-    assert precision_of(runner.optim_wrapper) == precision
-
-
-def test_partial_checkpoint_of_killed_run_is_removed(tmp_path):
-    unfinished = partial_path(tmp_path / 'iter_3.pth')
-    others = tmp_path / 'notes.tmp'
-    for path in (unfinished, others):
-        path.write_text('half')
-    cfg = toy_config(tmp_path)
-    cfg.train_cfg.max_epochs = 1
-    build_runner(cfg).train()
-    assert not unfinished.exists()
-    assert others.exists()
-
-
-def test_names_that_are_not_utf8_are_logged(tmp_path, capfd):
-    runner = build_runner(toy_config(tmp_path))
-    runner.logger.warning('clip g\udcff.mp4 cannot be read')
-    assert 'clip g\\udcff.mp4 cannot be read' in next(tmp_path.glob('*/*.log')).read_text()
-    assert 'Logging error' not in capfd.readouterr().err

@@ -1,0 +1,33 @@
+from types import SimpleNamespace
+
+from mmaction.engine.hooks.data_time import DataTimeHook
+
+
+def data_time(data, step, **kwargs):
+    """What the hook says of an epoch of 10 steps."""
+    hook, said = DataTimeHook(**kwargs), []
+    scalars = {
+        f'train/{name}': SimpleNamespace(current=lambda value=value: value)
+        for name, value in (('data_time', data), ('time', step))
+    }
+    runner = SimpleNamespace(
+        message_hub=SimpleNamespace(log_scalars=scalars),
+        train_dataloader=SimpleNamespace(num_workers=2),
+        logger=SimpleNamespace(warning=said.append),
+    )
+    for _ in range(2):
+        hook.before_train_epoch(runner)
+        for index in range(10):
+            hook.after_train_iter(runner, index)
+        hook.after_train_epoch(runner)
+    return said
+
+
+def test_slow_data_loading_is_reported_once():
+    (said,) = data_time(0.62, 1.0)
+    assert said.startswith('62% of the time is spent waiting for data')
+    assert 'num_workers more than 2' in said
+
+
+def test_fast_data_loading_is_not_reported():
+    assert data_time(0.1, 1.0) == []

@@ -1,0 +1,57 @@
+import signal
+
+import pytest
+import torch
+
+from tests.engine.toy import Run, last_checkpoint, toy_config
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
+def test_signal_saves_checkpoint_and_run_resumes(tmp_path, name):
+    whole, cfg = toy_config(tmp_path / 'whole'), toy_config(tmp_path / 'half')
+    for each in (whole, cfg):
+        each.train_cfg.max_epochs = 2
+        each.param_scheduler.pop()
+        each.default_hooks.checkpoint.interval = 100
+    cfg.custom_hooks.append(dict(type='StopAfter', step=5, name=name))
+    assert Run(cfg).wait() == [128 + signal.Signals[name]]
+    assert last_checkpoint(cfg.work_dir)['meta']['iter'] == 5
+    cfg.custom_hooks.pop()
+    cfg.resume = True
+    Run(cfg).check()
+    Run(whole).check()
+    first, second = (last_checkpoint(c.work_dir)['state_dict'] for c in (whole, cfg))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+@pytest.mark.dist
+def test_signal_to_workers_does_not_break_last_step(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.train_dataloader.update(num_workers=1, persistent_workers=True)
+    cfg.train_dataloader.dataset.update(delay=0.05, log=str(tmp_path / 'reads.txt'))
+    run = Run(cfg, 2)
+    log = tmp_path / 'reads.txt'
+    while not log.exists() or len(log.read_text().split()) < 12:
+        assert all(p.is_alive() for p in run.processes), run.output.read_text()
+    run.send(signal.SIGTERM)
+    assert run.wait() == [143, 143], run.output.read_text()
+    assert last_checkpoint(tmp_path)['meta']['iter'] >= 1
+
+
+def test_signal_during_validation_reruns_it_on_resume(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.custom_hooks.append(dict(type='StopInValidation'))
+    assert Run(cfg).wait() == [143]
+    checkpoint = last_checkpoint(tmp_path)
+    assert checkpoint['meta']['iter'] == 7
+    assert 'val/acc/top1' not in checkpoint['message_hub']['log_scalars']
+    cfg.custom_hooks.pop()
+    cfg.resume = True
+    cfg.default_hooks.checkpoint.interval = 1
+    Run(cfg).check()
+    values = last_checkpoint(tmp_path)['message_hub']['log_scalars']['val/acc/top1']['values']
+    assert len(values) >= 3  # the first validation is among them
+    whole = toy_config(tmp_path / 'whole', **{'default_hooks.checkpoint.interval': 1})
+    Run(whole).check()
+    first = last_checkpoint(tmp_path / 'whole')
+    assert torch.equal(first['message_hub']['log_scalars']['val/acc/top1']['values'], values)

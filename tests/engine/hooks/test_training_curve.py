@@ -1,0 +1,8 @@
+from tests.engine.toy import build_runner, short_config
+
+
+def test_training_curve_is_drawn(tmp_path):
+    runner = build_runner(short_config(tmp_path, [dict(type='CurveHook')]))
+    runner.train()
+    assert (tmp_path / 'curve.png').read_bytes()[:4] == b'\x89PNG'
+    assert runner.message_hub.get_info('steps_of_val') == [7]
