@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tools.data import prepare
 
 
@@ -23,6 +25,19 @@ def touch(folder, *names):
     put(folder, dict.fromkeys(names, b''))
 
 
+def kinetics(root, train, val=None):
+    """Write the annotation of Kinetics, of rows `class,id,start,end`."""
+    head = 'label,youtube_id,time_start,time_end'
+    val = val or [train[0].partition(',')[0] + ',val0,0,10']
+    put(
+        root / 'annotations',
+        {
+            'train.csv': '\n'.join([head, *train]) + '\n',
+            'validate.csv': '\n'.join([head, *val]) + '\n',
+        },
+    )
+
+
 def images(folder, *names, count=3, template='img_{:05}.jpg', first=1):
     """Make folders of empty images."""
     for name in names:
@@ -35,6 +50,15 @@ def run(root, dataset, *options):
     args = (dataset, *folders, '--out', root / 'out', '--workers', 2, *options)
     prepare.main([str(arg) for arg in args])
     return root / 'out'
+
+
+def fails(capsys, root, dataset, *options):
+    """What a preparation prints that ends with an error and without lists."""
+    with pytest.raises(SystemExit) as caught:
+        run(root, dataset, *options)
+    assert caught.value.code == 1
+    assert not list(root.glob('out/*.txt'))
+    return capsys.readouterr().err
 
 
 def lines(path):

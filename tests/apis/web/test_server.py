@@ -16,11 +16,7 @@ from mmaction.apis import init_recognizer
 from mmaction.apis.web.explain import Explainer, sprite
 from mmaction.apis.web.jobs import KEPT, Jobs
 from mmaction.apis.web.server import plain_name
-from mmaction.apis.web.uploads import (
-    UploadError,
-    check_video,
-    container_format,
-)
+from mmaction.apis.web.uploads import UploadError, check_video, container_format
 from mmaction.datasets.video_source import VideoSource
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.apis.web_site import LIMITS, Site, fake_check, fake_explain

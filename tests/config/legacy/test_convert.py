@@ -1,183 +1,25 @@
 """Configs of mmaction2 0.x: what they were, and what is made of them."""
 
 import copy
-import math
-import random
 import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
 
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.config.check import check_config
 from mmaction.config.legacy import convert_old_config, is_old_config
 from mmaction.config.load import load_config, read_config
-from mmaction.config.source import config_source, difference
 from mmaction.errors import ConfigError
-from mmaction.registry import MODELS, PARAM_SCHEDULERS
 from tests.legacy_configs import PUBLISHED, write_published
 from tests.video_factory import write_video
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+
+
 LEAVES = {path.stem: path for path in (ROOT / 'configs' / 'recognition').rglob('*.py')}
-EPOCH = 40
-"""Steps of an epoch in the tests of learning rates."""
-
-
-@pytest.fixture
-def changed(pico, tmp_path):
-    """The pico config with more lines at its end."""
-
-    def load(more):
-        path = tmp_path / 'changed.py'
-        path.write_text(f"_base_ = '{pico.as_posix()}'\n{more}\n")
-        return load_config(path)
-
-    return load
-
-
-def learning_rates(param_scheduler, epochs, rate=1.0):
-    """The learning rate of each step, as mmengine's runner and hook make it."""
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
-    schedulers = []
-    for config in param_scheduler or []:
-        config = dict(config)
-        if config.pop('convert_to_iter_based', False):
-            kind = PARAM_SCHEDULERS.get(config.pop('type'))
-            schedulers.append(kind.build_iter_from_epoch(optimizer, epoch_length=EPOCH, **config))
-        else:
-            schedulers.append(PARAM_SCHEDULERS.build(dict(config, optimizer=optimizer)))
-    rates = []
-    for step in range(epochs * EPOCH):
-        rates.append(optimizer.param_groups[0]['lr'])
-        optimizer.step()
-        for scheduler in schedulers:
-            if not scheduler.by_epoch or (step + 1) % EPOCH == 0:
-                scheduler.step()
-    return np.array(rates)
-
-
-# ---------------------------------------------------------------- learning rates
-
-
-def published_rate(step, policy, warm_up=None):
-    """The learning rate of mmcv 1.x for a base of 1; `warm_up` is (steps, first factor, 'exp'?)."""
-    epoch = step // EPOCH
-    rate = policy(epoch, step / EPOCH)
-    if warm_up is not None and step < warm_up[0]:
-        length, first, *kind = warm_up
-        left = 1 - step / length
-        rate *= first**left if kind else 1 - left * (1 - first)
-    return rate
-
-
-def cosine(least, epochs, each_step=False):
-    def rate(epoch, position):
-        done = (position if each_step else epoch) / epochs
-        return least + 0.5 * (1 - least) * (1 + math.cos(math.pi * done))
-
-    return rate
-
-
-@pytest.mark.parametrize(
-    ('lr_config', 'policy', 'warm_up', 'tolerance'),
-    [
-        ("policy='CosineAnnealing', min_lr=0", cosine(0, 6), None, 1e-9),
-        ("policy='CosineAnnealing', min_lr_ratio=0.1", cosine(0.1, 6), None, 1e-9),
-        (
-            "policy='CosineAnnealing', min_lr=0, by_epoch=False",
-            cosine(0, 6, each_step=True),
-            None,
-            1e-9,
-        ),
-        (
-            "policy='CosineAnnealing', min_lr=0, warmup='linear', warmup_iters=100,"
-            'warmup_ratio=0.01',
-            cosine(0, 6),
-            (100, 0.01),
-            1e-9,
-        ),
-        (
-            "policy='CosineAnnealing', min_lr=0, warmup='linear', warmup_by_epoch=True,"
-            'warmup_iters=2.5',
-            cosine(0, 6),
-            (100, 0.1),
-            1e-9,
-        ),
-        (
-            "policy='step', step=[2, 4], warmup='exp', warmup_iters=60, warmup_ratio=0.1",
-            lambda e, _: 0.1 ** ((e >= 2) + (e >= 4)),
-            (60, 0.1, 'exp'),
-            1e-9,
-        ),
-        ("policy='step', step=[2, 4]", lambda e, _: 0.1 ** ((e >= 2) + (e >= 4)), None, 1e-9),
-        ("policy='step', step=2, gamma=0.5", lambda e, _: 0.5 ** (e // 2), None, 1e-9),
-        (
-            "policy='step', step=[2, 4], warmup='linear', warmup_iters=60, warmup_ratio=0.1",
-            lambda e, _: 0.1 ** ((e >= 2) + (e >= 4)),
-            (60, 0.1),
-            1e-9,
-        ),
-        (
-            "policy='step', step=[50, 90], by_epoch=False",
-            lambda _, p: 0.1 ** ((p >= 50 / EPOCH) + (p >= 90 / EPOCH)),
-            None,
-            1e-9,
-        ),
-        (
-            "policy='poly', power=2, min_lr=0.01",
-            lambda e, _: 0.99 * (1 - e / 6) ** 2 + 0.01,
-            None,
-            1e-9,
-        ),
-        (
-            "policy='poly', power=2, min_lr=0.01, by_epoch=False",
-            lambda _, p: 0.99 * (1 - p / 6) ** 2 + 0.01,
-            None,
-            0.01,
-        ),
-        # Where a warm-up meets a least rate, the two do not quite multiply.
-        (
-            "policy='CosineAnnealing', min_lr=0.01, warmup='linear', warmup_iters=100",
-            cosine(0.01, 6),
-            (100, 0.1),
-            0.0015,
-        ),
-        ("policy='exp', gamma=0.7", lambda e, _: 0.7**e, None, 1e-9),
-        ("policy='fixed', warmup='linear', warmup_iters=30", lambda *_: 1.0, (30, 0.1), 1e-9),
-    ],
-)
-def test_learning_rates_equal_0x(changed, lr_config, policy, warm_up, tolerance):
-    cfg = changed(f'lr_config = dict(_delete_=True, {lr_config})\ntotal_epochs = 6')
-    found = learning_rates(cfg.param_scheduler, 6)
-    wanted = [published_rate(step, policy, warm_up) for step in range(6 * EPOCH)]
-    np.testing.assert_allclose(found, wanted, atol=tolerance)
-
-
-def test_constant_warmup(changed):
-    cfg = changed(
-        "lr_config = dict(_delete_=True, policy='fixed', warmup='constant', warmup_iters=7)"
-    )
-    found = learning_rates(cfg.param_scheduler, 1)
-    np.testing.assert_allclose(found[:7], 0.1)
-    np.testing.assert_allclose(found[7:], 1)
-
-
-def test_cosine_restarts(changed):
-    cfg = changed(
-        "lr_config = dict(_delete_=True, policy='CosineRestart', periods=[2, 4], min_lr=0,"
-        'restart_weights=[1, 0.5])\ntotal_epochs = 6'
-    )
-    found = learning_rates(cfg.param_scheduler, 6)[::EPOCH]
-    halves = [0.5 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
-    np.testing.assert_allclose(found, [1, 0.5, *halves], atol=1e-9)
-
-
-# ---------------------------------------------------------------- each key
 
 
 @pytest.mark.parametrize(
@@ -284,12 +126,6 @@ def test_converted_keys(changed, capsys, more, place, wanted):
     assert 'warning' not in capsys.readouterr().err
 
 
-def test_missing_val_or_test_list_is_named(changed):
-    cfg = changed('data = dict(val=None)')
-    assert cfg.val_dataloader is cfg.val_cfg is cfg.val_evaluator is None
-    assert cfg.default_hooks.checkpoint.get('save_best') is None
-
-
 def test_without_optimizer_and_epochs_a_config_can_be_tested(pico, tmp_path, capsys):
     text = pico.read_text()
     text = text[: text.index('optimizer = ')]
@@ -306,49 +142,6 @@ def test_missing_training_section_is_named(changed, capsys, missing):
     cfg = changed('data = dict(train=None)' if missing == 'data.train' else f'{missing} = None')
     assert cfg.train_dataloader is cfg.optim_wrapper is cfg.param_scheduler is cfg.train_cfg is None
     assert f'warning: {missing} not given: the config can only be' in capsys.readouterr().err
-
-
-def test_wrapped_and_listed_datasets(changed):
-    cfg = changed(
-        "one = dict(type='VideoDataset', ann_file='a', data_prefix='b',"
-        'pipeline={{_base_.train_pipeline}})\n'
-        "data = dict(train=dict(_delete_=True, type='RepeatDataset', times=3, dataset=one),"
-        'val=[one, one])'
-    )
-    repeated = cfg.train_dataloader.dataset
-    assert (repeated.type, repeated.times) == ('RepeatDataset', 3)
-    assert repeated.dataset.pipeline[-1] == dict(type='PackActionInputs')
-    both = cfg.val_dataloader.dataset
-    assert both.type == 'ConcatDataset'
-    assert [part.data_prefix.video for part in both.datasets] == ['b', 'b']
-    assert all(part.test_mode for part in both.datasets)
-
-
-@pytest.mark.parametrize('to_bgr', [False, True])
-def test_clips_are_normalized_as_by_normalize(changed, to_bgr):
-    cfg = changed(
-        f'norm = dict(type="Normalize", mean=[1, 2, 3], std=[4, 5, 6], to_bgr={to_bgr})\n'
-        'train_pipeline = [dict(type="DecordInit"), norm, '
-        'dict(type="FormatShape", input_format="NCTHW"), dict(type="Collect", keys=["imgs"])]\n'
-        'data = dict(train=dict(pipeline=train_pipeline), val=dict(pipeline=train_pipeline),'
-        'test=dict(pipeline=train_pipeline))'
-    )
-    clip = torch.randint(0, 256, (1, 3, 2, 4, 5), dtype=torch.uint8)
-    made = MODELS.build(cfg.model.data_preprocessor)(dict(inputs=[clip]))['inputs'][0]
-    channels = clip.float().flip(1) if to_bgr else clip.float()
-    vector = torch.tensor([1.0, 2, 3]), torch.tensor([4.0, 5, 6])
-    mean, std = (v.view(1, 3, 1, 1, 1) for v in vector)
-    torch.testing.assert_close(made, (channels - mean) / std)
-
-
-def test_meta_keys_of_collect_stay(changed):
-    cfg = changed(
-        'data = dict(test=dict(pipeline=[dict(type="DecordInit"), '
-        'dict(type="Normalize", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], '
-        'to_bgr=False), '
-        'dict(type="Collect", keys=["imgs", "label"], meta_keys=["filename", "my_key"])]))'
-    )
-    assert cfg.test_pipeline[-1].meta_keys == ('img_shape', 'filename', 'sample_idx', 'my_key')
 
 
 def test_a_published_leaf_among_our_configs(tmp_path):
@@ -385,9 +178,6 @@ def test_inference_with_an_old_config(pico, tmp_path):
     assert 0.5 < float(seen[0].std()) < 2.5
 
 
-# ---------------------------------------------------------------- what has no counterpart
-
-
 @pytest.mark.parametrize(
     ('more', 'told'),
     [
@@ -415,22 +205,6 @@ def test_inference_with_an_old_config(pico, tmp_path):
 def test_keys_without_counterpart_are_named(changed, capsys, more, told):
     changed(more)
     assert re.search(told, capsys.readouterr().err)
-
-
-@pytest.mark.parametrize(
-    ('package', 'backends'), [('math', ['LocalVisBackend', 'TensorboardVisBackend']),
-                              ('no_such_package', ['LocalVisBackend'])],
-)  # fmt: skip
-def test_tensorboard_only_if_installed(changed, capsys, monkeypatch, package, backends):
-    from mmaction.config.legacy import runtime
-
-    monkeypatch.setitem(runtime._PACKAGES, 'TensorboardVisBackend', package)
-    cfg = changed(
-        "log_config = dict(hooks=[dict(type='TextLoggerHook'), dict(type='TensorboardLoggerHook')])"
-    )
-    assert [backend.type for backend in cfg.visualizer.vis_backends] == backends
-    missing = 'TensorboardVisBackend is left out' in capsys.readouterr().err
-    assert missing == (len(backends) == 1)
 
 
 @pytest.mark.parametrize(
@@ -511,9 +285,6 @@ def test_misspelled_key_is_an_error_at_every_place(tmp_path):
     check_config(convert_old_config(Config(values))[0])
 
 
-# ---------------------------------------------------------------- options
-
-
 def test_options_with_old_keys(pico):
     cfg = load_config(pico, ['data.videos_per_gpu=4', 'total_epochs=3', 'optimizer.lr=1e-3'])
     assert cfg.train_dataloader.batch_size == 2
@@ -570,50 +341,3 @@ def test_new_configs_are_not_detected_as_0x():
         assert not is_old_config(read_config(path)), path
     assert not is_old_config(dict(data=dict(data_root='x'), model={}))
     assert is_old_config(dict(data=dict(train={})))
-
-
-# ---------------------------------------------------------------- as text
-
-
-def test_text_of_a_config_gives_its_values():
-    draw = random.Random(0)
-
-    def value(depth):
-        kinds = ['int', 'float', 'str', 'bool', 'none', *(['dict', 'list', 'tuple'] * (depth > 0))]
-        kind = draw.choice(kinds)
-        if kind in ('dict', 'list', 'tuple'):
-            items = [value(depth - 1) for _ in range(draw.randint(0, 5))]
-            if kind == 'dict':
-                names = draw.choice([['a', 'b_c', 'lambda', 'e', 'f'], ['k1', 'k2', 'x', 'y', 'z']])
-                return dict(zip(names, items, strict=False))
-            return tuple(items) if kind == 'tuple' else items
-        return dict(
-            int=draw.randint(-5, 10**6),
-            float=draw.choice([1e-5, 0.1, -2.5, float('inf')]),
-            str=draw.choice(['', "it's", 'a "b"', 'long ' * 10, '{{x}}', 'new\nline']),
-            bool=draw.random() < 0.5,
-            none=None,
-        )[kind]
-
-    for _ in range(200):
-        values = {f'name_{i}': value(4) for i in range(4)}
-        text = config_source(values)
-        read = {}
-        exec(text, read)
-        assert {key: read[key] for key in values} == values
-        assert max(map(len, text.splitlines())) <= 100
-
-
-def test_unserializable_value_is_error():
-    with pytest.raises(TypeError, match='which a config file cannot hold'):
-        config_source(dict(x=torch.nn.Linear))
-
-
-def test_config_differences_merge_back():
-    base = dict(a=1, hook=dict(type='A', x=1, y=2), same=[1], other=dict(type='B', z=1))
-    wanted = dict(a=1, hook=dict(type='A', x=1, y=3), same=[1], other=dict(type='C', z=1), new=True)
-    changes = difference(base, wanted)
-    assert changes == dict(hook=dict(y=3), other=dict(_delete_=True, type='C', z=1), new=True)
-    merged = Config(base)
-    merged.merge_from_dict(changes)
-    assert merged._cfg_dict.to_dict() == wanted
