@@ -31,6 +31,12 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.timeout(1800))
 
 
+@pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
+def device(request):
+    """Where a check runs: on the CPU, and on a GPU where there is one."""
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def _random_state():
     """Each test starts from the same random state and leaves none behind."""

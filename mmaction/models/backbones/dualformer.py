@@ -32,6 +32,16 @@ from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
 
+# The operations of GPUs. Without them, as in a checkout that has this file alone, PyTorch's own
+# operators give the same.
+add_position: Callable[..., Tensor] | None
+attention: Callable[..., Tensor] = F.scaled_dot_product_attention
+try:
+    from mmaction.models.utils.attention_ops import attention
+    from mmaction.models.utils.position_ops import add_position
+except ImportError:
+    add_position = None
+
 Size3 = tuple[int, int, int]
 
 KEEP_TIME = (-1, 1, 1, 1)
@@ -68,13 +78,26 @@ def window_merge(x: Tensor, window: Size3, grid: Size3) -> Tensor:
     return rearrange(x, '(B T H W) (t h w) C -> B (T t) (H h) (W w) C', **sizes)
 
 
-def window_mask(grid: Size3, padded: Size3, window: Size3, device: torch.device) -> Tensor | None:
-    """Which tokens of each window are real: bool (windows, L), or None if all are."""
-    if grid == padded:
-        return None
-    real = torch.zeros(1, *padded, 1, dtype=torch.bool, device=device)
-    real[:, : grid[0], : grid[1], : grid[2]] = True
-    return window_partition(real, window).squeeze(-1)
+def map_windows(function: Callable[[Tensor], Tensor], x: Tensor, window: Size3) -> Tensor:
+    """Apply `function` to the windows of a grid; those at its ends may be smaller.
+
+    The grid is cut where whole windows end, so that every part has windows of one size and there
+    is no padding that would have to be masked.
+
+    Args:
+        function: Maps windows (N, L, C) to the same shape.
+        x: Tokens (B, T, H, W, C).
+        window: (t, h, w).
+
+    Returns:
+        (B, T, H, W, C).
+    """
+    for axis, (n, w) in enumerate(zip(grid_of(x), window, strict=True), start=1):
+        if n > w and n % w:
+            parts = x.split((n - n % w, n % w), axis)
+            return torch.cat([map_windows(function, part, window) for part in parts], axis)
+    t, h, w = (min(pair) for pair in zip(window, grid_of(x), strict=True))
+    return window_merge(function(window_partition(x, (t, h, w))), (t, h, w), grid_of(x))
 
 
 def cells(x: Tensor, kernel: Sequence[int]) -> Tensor:
@@ -208,6 +231,21 @@ def _triple(value: Any, name: str) -> Size3:
 # ---------------------------------------------------------------- attention
 
 
+def _pool_copied(x: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums of the cells of x; on a CPU the copy makes the sum cheaper than it costs."""
+    taps = weight.flatten(1).t()  # (C, 1, kt, kh, kw) -> (kt * kh * kw, C)
+    return (cells(x, weight.shape[2:]) * taps).sum(4)
+
+
+def _pool_in_place(x: Tensor, weight: Tensor) -> Tensor:
+    """The same from a view of x: no copy to make, and none to keep for the backward pass."""
+    t, h, w = weight.shape[2:]
+    x = pad_to_multiple(x, (t, h, w))
+    x = x.unflatten(3, (-1, w)).unflatten(2, (-1, h)).unflatten(1, (-1, t))
+    taps = weight.squeeze(1).permute(1, 2, 3, 0)[:, None, :, None]  # (kt, 1, kh, 1, kw, C)
+    return (x * taps).sum((2, 4, 6))
+
+
 class DepthwisePool(nn.Conv3d):
     """A depthwise convolution whose kernel equals its stride, as a weighted sum of each cell.
 
@@ -223,8 +261,8 @@ class DepthwisePool(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> (B, T/kt, H/kh, W/kw, C)."""
         assert self.bias is not None
-        weight = self.weight.flatten(1).t()  # (C, 1, kt, kh, kw) -> (kt * kh * kw, C)
-        return (cells(x, self.kernel_size) * weight).sum(4) + self.bias
+        pooled = _pool_copied if x.device.type == 'cpu' else _pool_in_place
+        return pooled(x, self.weight) + self.bias
 
 
 @dataclass(frozen=True)
@@ -260,11 +298,10 @@ class Attention(nn.Module):
         x = x.unflatten(-1, (parts, self.num_heads, -1))  # (B, L, parts, h, d)
         return x.permute(2, 0, 3, 1, 4).unbind(0)  # parts x (B, h, L, d)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Softmax attention: q (B, h, L, d), k and v (B, h, M, d) -> (B, L, C)."""
-        x = F.scaled_dot_product_attention(
-            q, k, v, mask, self.attn_drop if self.training else 0.0, scale=self.scale
-        )
+        dropout = self.attn_drop if self.training else 0.0
+        x = attention(q, k, v, dropout_p=dropout, scale=self.scale)
         x = x.transpose(1, 2).flatten(2)  # (B, h, L, d) -> (B, L, C)
         return self.proj_drop(self.proj(x))
 
@@ -280,18 +317,12 @@ class LocalWindowAttention(Attention):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> the same."""
-        grid = grid_of(x)
-        # A window larger than the grid would only add padding, which nothing attends to.
-        window: Size3 = tuple(min(w, n) for w, n in zip(self.window, grid, strict=True))  # type: ignore[assignment]
-        x = pad_to_multiple(x, window)
-        padded = grid_of(x)
-        mask = window_mask(grid, padded, window, x.device)
-        if mask is not None:
-            mask = mask[:, None, None].repeat(len(x), 1, 1, 1)  # (B * windows, 1, 1, L)
-        x = window_partition(x, window)  # (B * windows, L, C)
-        q, k, v = self.split_heads(self.qkv(x), 3)  # each (B * windows, h, L, d)
-        x = window_merge(self.attend(q, k, v, mask), window, padded)  # (B, *padded, C)
-        return x[:, : grid[0], : grid[1], : grid[2]]
+        return map_windows(self._attend_within, x, self.window)
+
+    def _attend_within(self, x: Tensor) -> Tensor:
+        """Windows (N, L, C) -> the same."""
+        q, k, v = self.split_heads(self.qkv(x), 3)  # each (N, h, L, d)
+        return self.attend(q, k, v)
 
 
 class GlobalPyramidAttention(Attention):
@@ -381,10 +412,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> the same."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
+        # The sum keeps the dtype of the residual stream, whatever the branch has under autocast.
+        x = (x + self.drop_path(self.attn(self.norm1(x)))).to(x.dtype)
         if self.recompute_mlp and self.training and torch.is_grad_enabled():
-            return x + self.drop_path(checkpoint(self._normed_mlp, x, use_reentrant=False))
-        return x + self.drop_path(self._normed_mlp(x))
+            mlp = checkpoint(self._normed_mlp, x, use_reentrant=False)
+        else:
+            mlp = self._normed_mlp(x)
+        return (x + self.drop_path(mlp)).to(x.dtype)
 
     def _normed_mlp(self, x: Tensor) -> Tensor:
         return self.mlp(self.norm2(x))
@@ -457,9 +491,10 @@ class _Depthwise3x3x3(torch.autograd.Function):
             padded[:, t : t + T, h : h + H, w : w + W]
             for t, h, w in itertools.product(range(3), repeat=3)
         )
-        grad_weight = torch.stack([(cut * grad).sum((0, 1, 2, 3)) for cut in shifted], -1)
+        wide = grad.float()
+        grad_weight = torch.stack([(cut * wide).sum((0, 1, 2, 3)) for cut in shifted], -1)
         grad_x = depthwise_3x3x3(grad, weight.flip(2, 3, 4), None)
-        return grad_x, grad_weight.view(weight.shape), grad.sum((0, 1, 2, 3))
+        return grad_x, grad_weight.view(weight.shape), wide.sum((0, 1, 2, 3))
 
 
 def depthwise_3x3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -482,9 +517,13 @@ class PositionGenerator(nn.Module):
         """(B, T, H, W, C) -> the same."""
         conv = self.proj[0]
         assert isinstance(conv, nn.Conv3d)
+        if x.device.type != 'cpu' and add_position is not None:
+            return add_position(x, conv.weight, conv.bias)
         if self.training and x.device.type == 'cpu':
-            return x + _Depthwise3x3x3.apply(x, conv.weight, conv.bias)
-        return x + depthwise_3x3x3(x, conv.weight, conv.bias)
+            y = _Depthwise3x3x3.apply(x, conv.weight, conv.bias)
+        else:
+            y = depthwise_3x3x3(x, conv.weight, conv.bias)
+        return (x + y).to(x.dtype)
 
 
 # ---------------------------------------------------------------- model
@@ -530,6 +569,10 @@ class DualFormer(BaseModule):
             with the same gradients: False nothing, 'selective' the hidden tokens of the
             MLPs (about two thirds of the memory), True whole blocks (the least memory and
             the most time).
+        bf16_residual: Whether, under bf16 autocast, the tokens between blocks are bf16 too, which
+            halves what the residual stream moves and keeps. Norms and softmax still compute in
+            fp32. Without bf16 autocast it changes nothing, nor on a CPU, where autocast norms
+            give bf16 anyway.
         frozen_stages: How many stages keep their weights and run as in evaluation (no
             dropout, BatchNorm's stored statistics). 0 freezes the first patch embedding
             alone, -1 nothing; the last norm always learns.
@@ -565,6 +608,7 @@ class DualFormer(BaseModule):
         use_checkpoint: bool | str = False,
         frozen_stages: int = -1,
         init_cfg: dict[str, Any] | None = None,
+        bf16_residual: bool = False,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         given = dict(
@@ -593,6 +637,7 @@ class DualFormer(BaseModule):
                 f"use_checkpoint={use_checkpoint!r} is none of False, 'selective' and True."
             )
         self.use_checkpoint = use_checkpoint
+        self.bf16_residual = bf16_residual
         if not -1 <= frozen_stages <= len(dims):
             raise ValueError(
                 f'frozen_stages={frozen_stages} is not from -1 (nothing is frozen) to the '
@@ -677,13 +722,22 @@ class DualFormer(BaseModule):
             zip(self.patch_embeds, self.blocks, self.pos_block, strict=True)
         ):
             x = patch_embed(x)  # (B, *grid of stage i, channels of stage i)
+            if self._residual_is_bf16(x):
+                x = x.bfloat16()
             if i >= self.frozen_stages:
                 x = self.pos_drop(x)
             for j, block in enumerate(blocks):
                 x = self._run(block, x)
                 if j == 0:
                     x = position(x)
+        if self._residual_is_bf16(x):
+            x = x.float()
         return self.norm(x).permute(0, 4, 1, 2, 3)  # (B, T, H, W, C) -> (B, C, T, H, W)
+
+    def _residual_is_bf16(self, x: Tensor) -> bool:
+        if not self.bf16_residual or not torch.is_autocast_enabled(x.device.type):
+            return False
+        return torch.get_autocast_dtype(x.device.type) is torch.bfloat16
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if not (self.use_checkpoint is True and self.training and torch.is_grad_enabled()):

@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .gpu import gpu_name
+
 __all__ = ['METHODS', 'add_position', 'choose_method']
 
 METHODS = ('conv', 'native', 'products', 'triton')
@@ -40,9 +42,8 @@ def choose_method(x: Tensor) -> str:
     if x.device.type != 'cuda':
         return 'conv'
     mode = 'compiled' if torch.compiler.is_compiling() else 'eager'
-    name = torch.cuda.get_device_name(x.device)
     dtype = str(_dtype_of(x)).removeprefix('torch.')
-    return MEASURED.get(f'{name}/{dtype}/{mode}', 'native')
+    return MEASURED.get(f'{gpu_name(x.device.index)}/{dtype}/{mode}', 'native')
 
 
 def _dtype_of(x: Tensor) -> torch.dtype:
@@ -70,12 +71,12 @@ def add_position(x: Tensor, weight: Tensor, bias: Tensor, method: str | None = N
     """
     method = method or choose_method(x)
     if method == 'conv':
-        return x + _conv(x, weight, bias)
+        return (x + _conv(x, weight, bias)).to(x.dtype)
     if method == 'native':
         y = F.conv3d(
             x.permute(0, 4, 1, 2, 3).contiguous(), weight, bias, padding=1, groups=x.shape[-1]
         )
-        return x + y.permute(0, 2, 3, 4, 1)
+        return (x + y.permute(0, 2, 3, 4, 1)).to(x.dtype)
     if method == 'products':
         return x + _products(x, weight, bias)
     if method == 'triton':

@@ -16,6 +16,8 @@ from mmaction.models.backbones import DualFormer
 from mmaction.models.backbones.dualformer import (
     DepthwisePool,
     PositionGenerator,
+    _pool_copied,
+    _pool_in_place,
     bare_state_dict,
 )
 from mmaction.registry import MODELS
@@ -357,6 +359,49 @@ def test_wrong_input_is_refused(model, shape, message):
         model(torch.zeros(shape))
 
 
+WINDOWS = [
+    ((5, 7, 9), (2, 3, 4)), ((1, 1, 1), (8, 7, 7)), ((3, 9, 2), (2, 2, 2)), ((4, 7, 8), (8, 7, 7)),
+    ((2, 5, 11), (2, 5, 3)), ((9, 1, 6), (4, 2, 5)), ((4, 6, 8), (2, 3, 4)), ((3, 9, 3), (8, 4, 4)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(('grid', 'window'), WINDOWS)
+def test_windows_at_the_border_match_reference(model, grid, window, device):
+    """Forward and gradients: a window that the grid cuts has fewer tokens."""
+    block = model.to(device).blocks[0][0].train()
+    block.attn.window = window
+    tokens = torch.randn(2, *grid, 16, device=device, requires_grad=True)
+    weights = torch.randn(2, *grid, 16, device=device)
+    first = tokens.movedim(-1, 1)
+    parameters = list(block.attn.parameters())
+    ours = block.attn(tokens)
+    theirs = PlainDualFormer(model).local(first, 'blocks.0.0.attn', 2, window).movedim(1, -1)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    wanted = torch.autograd.grad((theirs * weights).sum(), [tokens, *parameters])
+    found = torch.autograd.grad((ours * weights).sum(), [tokens, *parameters])
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * max(1, b.abs().max().item()))
+
+
+def test_windows_have_no_mask_and_no_padding(model, monkeypatch):
+    seen = []
+
+    def attention(q, k, v, **kwargs):
+        seen.append((q.shape[2], kwargs.get('attn_mask')))
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, **kwargs)
+
+    monkeypatch.setattr('mmaction.models.backbones.dualformer.attention', attention)
+    model.blocks[0][0].attn(torch.randn(1, 3, 4, 6, 16))  # windows of 2 x 4 x 4
+    assert sorted(seen) == [(8, None), (16, None), (16, None), (32, None)]
+
+
+@pytest.mark.parametrize('kernel', [(2, 3, 4), (1, 4, 4), (2, 2, 1)])
+def test_pooling_from_a_view_equals_pooling_a_copy(kernel, device):
+    x = torch.randn(2, 5, 6, 7, 6, device=device)
+    weight = torch.randn(6, 1, *kernel, device=device)
+    torch.testing.assert_close(_pool_in_place(x, weight), _pool_copied(x, weight))
+
+
 def test_pooling_equals_convolution():
     pool = DepthwisePool(6, (2, 3, 4))
     x = torch.randn(2, 4, 6, 8, 6)
@@ -590,6 +635,41 @@ def test_cuda_autocast_follows_fp32(model, dtype):
         with torch.autocast('cuda', dtype):
             output = model(clips).float()
     assert (output - expected).abs().mean() < 0.03 * expected.abs().mean()
+
+
+@pytest.mark.parametrize('use_checkpoint', [False, 'selective', True])
+def test_bf16_residual_stream_follows_fp32(model, use_checkpoint, device):
+    lean = DualFormer(**SMALL, bf16_residual=True, use_checkpoint=use_checkpoint)
+    lean.load_state_dict(model.state_dict())
+    clips = torch.randn(2, 3, 7, 50, 45, device=device)
+    seen = {}
+    outputs = {}
+    for name, net in (('fp32', model), ('bf16', lean)):
+        net.to(device)
+        for embed in net.patch_embeds:  # as autocast norms do on a GPU
+            embed.register_forward_hook(lambda _, inputs, tokens: tokens.float())
+        net.blocks[1][1].register_forward_pre_hook(
+            lambda _, inputs, name=name: seen.update({name: inputs[0].dtype})
+        )
+        with torch.autocast(device, torch.bfloat16):
+            outputs[name] = net(clips)
+        outputs[name].float().square().mean().backward()
+    assert seen == dict(fp32=torch.float32, bf16=torch.bfloat16)
+    assert outputs['bf16'].dtype == outputs['fp32'].dtype
+    difference = (outputs['bf16'] - outputs['fp32']).abs().mean()
+    assert 0 < difference < 0.05 * outputs['fp32'].abs().mean()
+    for (name, a), b in zip(lean.named_parameters(), model.parameters(), strict=True):
+        assert a.grad.isfinite().all(), name
+        assert (a.grad - b.grad).norm() < 0.2 * b.grad.norm() + 0.5, name
+
+
+@pytest.mark.parametrize('dtype', [None, torch.float16])
+def test_bf16_residual_stream_needs_bf16_autocast(model, dtype):
+    lean = DualFormer(**SMALL, bf16_residual=True).eval()
+    lean.load_state_dict(model.eval().state_dict())
+    clips = torch.randn(1, 3, 8, 64, 64)
+    with torch.no_grad(), torch.autocast('cpu', dtype, enabled=dtype is not None):
+        assert torch.equal(lean(clips), model(clips))
 
 
 @pytest.mark.parametrize('bf16', [False, True])

@@ -111,7 +111,8 @@ def test_method_is_measured_or_safe(monkeypatch):
         device, dtype = torch.device('cuda'), torch.float32
 
     assert choose_method(torch.zeros(1)) == 'conv'
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda device: 'H100')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda index: 'H100')
     assert choose_method(OnGpu()) == 'native'
     monkeypatch.setitem(position_ops.MEASURED, 'H100/float32/eager', 'triton')
     assert choose_method(OnGpu()) == 'triton'

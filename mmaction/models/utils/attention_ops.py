@@ -1,0 +1,76 @@
+"""Softmax attention with the fastest backend that is right.
+
+On a GPU, PyTorch chooses among flash, memory-efficient, cuDNN and plain attention. Which one is
+fastest depends on device, dtype and size; `choose_backends` says which may run, from a table of
+measurements (`tools/analysis_tools/benchmark_gpu.py`, part `attention`).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .gpu import gpu_name
+
+__all__ = ['attention', 'choose_backends']
+
+MEASURED: dict[str, str] = {}
+"""Fastest `SDPBackend` by `device name/dtype/number of keys`; empty until a GPU was measured."""
+
+SOUND_CUDNN = 91501
+"""cuDNN before 9.15.1 reads beyond its inputs and gives NaN gradients where a length is no multiple
+of 128 (pytorch pull requests 167101, 171627); a window has 392 = 3 x 128 + 8 tokens."""
+
+_BACKENDS = [
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.MATH,
+]
+
+
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, dropout_p: float = 0.0, scale: float | None = None
+) -> Tensor:
+    """Softmax attention.
+
+    Args:
+        q: Queries (B, h, L, d).
+        k: Keys (B, h, M, d).
+        v: Values (B, h, M, d).
+        dropout_p: Dropout of the attention weights.
+        scale: Factor on the logits; d ** -0.5 if None.
+
+    Returns:
+        (B, h, L, d).
+    """
+    # With five axes PyTorch falls back to plain attention without a word.
+    assert q.ndim == k.ndim == v.ndim == 4
+    backends = choose_backends(q, k)
+    if backends is None:
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, scale=scale)
+    with sdpa_kernel(backends, set_priority=True):
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, scale=scale)
+
+
+def choose_backends(q: Tensor, k: Tensor) -> list[SDPBackend] | None:
+    """The backends that may run, best first; None leaves the choice to PyTorch."""
+    if q.device.type != 'cuda':
+        return None
+    allowed = list(_BACKENDS)
+    faulty = _cudnn_version() < SOUND_CUDNN and (q.shape[2] % 128 or k.shape[2] % 128)
+    if faulty:
+        allowed.remove(SDPBackend.CUDNN_ATTENTION)
+    dtype = str(q.dtype).removeprefix('torch.')
+    fastest = MEASURED.get(f'{gpu_name(q.device.index)}/{dtype}/{k.shape[2]}')
+    if fastest is not None:
+        allowed.sort(key=lambda backend: backend.name != fastest)
+        return allowed
+    return allowed if faulty else None
+
+
+@torch.compiler.assume_constant_result
+def _cudnn_version() -> int:
+    return torch.backends.cudnn.version() or 0
