@@ -1,3 +1,6 @@
+import hashlib
+from pathlib import Path
+
 import pytest
 
 from mmaction.engine.runner.checkpoint import load_checkpoint_file
@@ -28,7 +31,7 @@ def test_max_keep_ckpts_and_save_best(tmp_path):
     best = load_checkpoint_file(tmp_path / names[0])
     assert 'optimizer' not in best
     info = last_checkpoint(tmp_path)['message_hub']['runtime_info']
-    assert info['best_ckpt'] == best.name
+    assert info['best_ckpt'] == names[0]
     scores = last_checkpoint(tmp_path)['message_hub']['log_scalars']['val/acc/top1']['values']
     assert info['best_score'] == scores.max()
 
@@ -37,3 +40,55 @@ def test_save_best_of_unknown_metric_is_error(tmp_path):
     cfg = toy_config(tmp_path, **{'default_hooks.checkpoint.save_best': 'acc/top3'})
     with pytest.raises(ConfigError, match=r'gives no "acc/top3", but acc/top1, acc/mean1'):
         build_runner(cfg).train()
+
+
+def two_epochs(work_dir, **changes):
+    """A run of two epochs that writes a checkpoint after each, without validation."""
+    cfg = toy_config(work_dir)
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    cfg.custom_hooks = []
+    cfg.train_cfg.max_epochs = 2
+    cfg.default_hooks.checkpoint.update(interval=1, by_epoch=True, save_best=None, **changes)
+    return cfg
+
+
+def test_checkpoint_left_by_a_kill_is_removed_on_resume(tmp_path):
+    build_runner(two_epochs(tmp_path, max_keep_ckpts=1)).train()
+    # Killed between writing epoch 2 and removing epoch 1: the newer file names both.
+    info = last_checkpoint(tmp_path)['message_hub']['runtime_info']
+    assert info['keep_ckpt_ids'] == [1, 2]
+    (tmp_path / 'epoch_1.pth').write_bytes((tmp_path / 'epoch_2.pth').read_bytes())
+    cfg = two_epochs(tmp_path, max_keep_ckpts=1)
+    cfg.resume, cfg.train_cfg.max_epochs = True, 3
+    build_runner(cfg).train()
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_3.pth']
+
+
+def test_published_copy_has_the_keys_that_are_asked_for(tmp_path):
+    build_runner(two_epochs(tmp_path, published_keys=['meta', 'state_dict'])).train()
+    (path,) = tmp_path.glob('epoch_2-*.pth')
+    assert set(load_checkpoint_file(path)) == {'meta', 'state_dict'}
+    assert path.stem[-8:] == hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+
+def test_epoch_and_step_of_a_direct_save(tmp_path):
+    """As mmengine counts: what ends with the save is done."""
+    runner = build_runner(two_epochs(tmp_path))
+    runner.train()
+    for by_epoch, position in ((True, (3, 14)), (False, (2, 15))):
+        runner.save_checkpoint(str(tmp_path), 'now.pth', by_epoch=by_epoch)
+        meta = load_checkpoint_file(tmp_path / 'now.pth')['meta']
+        assert (meta['epoch'], meta['iter']) == position
+
+
+def test_best_checkpoint_of_another_work_dir_is_left_alone(tmp_path):
+    """A checkpoint notes a name, which is looked for in the folder of this run alone."""
+    hook = build_runner(two_epochs(tmp_path / 'run')).hooks
+    (hook,) = [one for one in hook if type(one).__name__ == 'CheckpointHook']
+    hook.out_dir = str(tmp_path / 'run')
+    other = tmp_path / 'best_acc_top1_epoch_1.pth'
+    other.touch()
+    assert hook._own_best(str(other)) is None
+    Path(hook.out_dir, other.name).touch()
+    assert hook._own_best(str(other)) == str(Path(hook.out_dir, other.name))
+    assert hook._own_best('epoch_1.pth') is None

@@ -31,3 +31,32 @@ def test_slow_data_loading_is_reported_once():
 
 def test_fast_data_loading_is_not_reported():
     assert data_time(0.1, 1.0) == []
+
+
+def epochs(*waits, **kwargs):
+    """What the hook says of epochs of steps that take 1 s, given what each waits for data."""
+    hook, said, scalars = DataTimeHook(**kwargs), [], {}
+    runner = SimpleNamespace(
+        message_hub=SimpleNamespace(log_scalars=scalars),
+        train_dataloader=SimpleNamespace(num_workers=2),
+        logger=SimpleNamespace(warning=said.append),
+    )
+    for steps in waits:
+        hook.before_train_epoch(runner)
+        for index, wait in enumerate(steps):
+            for name, value in (('data_time', wait), ('time', 1.0)):
+                scalars[f'train/{name}'] = SimpleNamespace(current=lambda value=value: value)
+            hook.after_train_iter(runner, index)
+        hook.after_train_epoch(runner)
+    return [text[:3] for text in said]
+
+
+def test_first_steps_of_an_epoch_do_not_count():
+    assert epochs([1.0] * 5 + [0.1] * 5) == []
+    assert epochs([1.0] * 5 + [0.1] * 5, warm_up=0) == ['55%']
+
+
+def test_each_epoch_is_measured_by_itself():
+    """0.4, 0.5 and 0.7 of the time: only a share that is much worse than before is reported."""
+    assert epochs([0.4] * 9, [0.5] * 9, [0.7] * 9) == ['40%', '70%']
+    assert epochs([0.2] * 9, [0.4] * 9) == ['40%']

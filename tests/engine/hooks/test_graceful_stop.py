@@ -1,9 +1,12 @@
+import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.engine.toy import Run, last_checkpoint, toy_config
+from mmaction.engine.hooks.graceful_stop import StopHook
+from tests.engine.toy import Run, build_runner, last_checkpoint, short_config, toy_config
 
 
 @pytest.mark.parametrize('name', ['SIGTERM', 'SIGINT'])
@@ -55,3 +58,29 @@ def test_signal_during_validation_reruns_it_on_resume(tmp_path):
     Run(whole).check()
     first = last_checkpoint(tmp_path / 'whole')
     assert torch.equal(first['message_hub']['log_scalars']['val/acc/top1']['values'], values)
+
+
+def test_second_ctrl_c_ends_at_once_unless_it_is_the_same_one():
+    before = {name: signal.getsignal(getattr(signal, name)) for name in StopHook.signals}
+    runner = SimpleNamespace(stop_signal=None, iter=3, hooks=[])
+    hook = StopHook()
+    hook.before_train(runner)
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        # The terminal and torchrun both pass one Ctrl-C on.
+        os.kill(os.getpid(), signal.SIGINT)
+        assert runner.stop_signal == signal.SIGINT
+        hook._first -= 10
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert {name: signal.getsignal(getattr(signal, name)) for name in before} == before
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def test_checkpoint_of_a_stopped_run_is_the_last_one(tmp_path):
+    cfg = short_config(tmp_path, [dict(type='StopHook'), dict(type='StopAfter', step=5)])
+    build_runner(cfg).train()
+    # Checkpoints come every 3 steps: the one of step 5 is there because of the signal.
+    assert (tmp_path / 'last_checkpoint').read_text().endswith('iter_5.pth')

@@ -1,9 +1,13 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from mmaction.engine.hooks.non_finite import NonFiniteLossHook
+from mmaction.engine.optimizers.amp import AmpOptimWrapper, OptimWrapper
 from mmaction.errors import TrainingError
+from mmaction.structures import ActionDataSample
 from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
 
 
@@ -50,3 +54,68 @@ def test_nonfinite_loss_on_one_rank_skips_all_ranks(tmp_path):
     assert checkpoint['optimizer']['skip_counts'] == (4, 0, True)  # once per epoch
     assert all(bool(torch.isfinite(v).all()) for v in checkpoint['state_dict'].values())
     assert 'update skipped (1 in a row)' in (tmp_path / 'output.txt').read_text()
+
+
+class Steps:
+    """Updates of one weight under the hook; `take(factor)` takes a step on factor * weight."""
+
+    def __init__(self, work_dir, wrapper=OptimWrapper, skipped=0, hook=None, **kwargs):
+        self.model = torch.nn.Linear(1, 1, bias=False)
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01)
+        self.wrapper = wrapper(optimizer=optimizer, **kwargs)
+        self.wrapper.initialize_count_status(self.model, 0, 100)
+        self.wrapper.skipped = skipped
+        self.said = []
+        logger = SimpleNamespace(warning=self.said.append, info=self.said.append)
+        self.runner = SimpleNamespace(
+            work_dir=str(work_dir), model=self.model, optim_wrapper=self.wrapper, logger=logger,
+            iter=0, rank=0, world_size=1,
+        )  # fmt: skip
+        self.hook = NonFiniteLossHook(**hook or {})
+        self.hook.before_train(self.runner)
+
+    def take(self, factor=1.0, loss=None):
+        number = self.runner.iter
+        sample = ActionDataSample(metainfo=dict(filename=f'{number}.mp4'))
+        batch = dict(inputs=[torch.zeros(1)], data_samples=[sample])
+        loss = self.model.weight.sum() * factor if loss is None else loss(self.model.weight)
+        self.hook.before_train_iter(self.runner, number, batch)
+        self.wrapper.update_params(loss)
+        self.hook.after_train_iter(self.runner, number, batch, dict(loss=loss))
+        self.runner.iter += 1
+
+
+def test_fp16_has_a_patience_of_its_own(tmp_path):
+    """The first overflows are how the loss scale is found."""
+    steps = Steps(
+        tmp_path, AmpOptimWrapper, dtype='float16', hook=dict(patience=2, patience_fp16=5)
+    )
+    for _ in range(4):
+        steps.take(math.inf)
+    with pytest.raises(TrainingError, match='5 updates in a row'):
+        steps.take(math.inf)
+    assert 'gradients overflow in fp16, update skipped (1 so far), loss scale now' in steps.said[0]
+
+
+def test_resumed_run_counts_from_its_skipped_updates(tmp_path):
+    steps = Steps(tmp_path, skipped=4)
+    steps.take()
+    assert steps.said == []
+    steps.take(math.nan)
+    assert 'update skipped (1 in a row)' in steps.said[0]
+
+
+def test_batch_of_an_earlier_window_is_not_blamed(tmp_path):
+    """After a good update, gradients that are not finite are not those of the bad batch before."""
+    steps = Steps(tmp_path, clip_grad=dict(max_norm=1.0))
+    steps.take(math.nan)
+    steps.take()
+
+    def infinite_slope(weight):
+        return (weight.sum() - weight.sum().detach()).abs().sqrt()
+
+    for _ in range(2):
+        steps.take(loss=infinite_slope)
+    with pytest.raises(TrainingError, match=r'3 updates in a row .* on 4\.mp4'):
+        steps.take(loss=infinite_slope)
+    assert torch.load(tmp_path / 'nonfinite_step_5_process_0.pth')['files'] == ['4.mp4']

@@ -1,12 +1,15 @@
 import io
+import logging
 import os
 import re
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from mmaction.engine.hooks.progress_bar import ProgressHook
 from tests.engine.toy import Run, build_runner, log_of, short_config, toy_config
 
 
@@ -98,3 +101,35 @@ def test_plain_log_lines_without_terminal(tmp_path):
     assert '\x1b' not in lines
     step = re.search(r'Epoch\(train\) \[1\]\[5/7\].*', lines)
     assert all(name in step[0] for name in ('lr: ', 'eta: ', ' time: ', 'data_time: ', 'loss: '))
+
+
+def test_console_is_as_before_after_a_run(monkeypatch):
+    screen = Watched()
+    monkeypatch.setattr(sys, 'stdout', screen)
+    logger = logging.Logger('run')
+    logger.addHandler(logging.StreamHandler(sys.stdout))
+    runner = SimpleNamespace(logger=logger)
+    hook = ProgressHook()
+    hook.before_run(runner)
+    logger.info('Epoch(train) [1][5/7]')
+    logger.info('saved')
+    assert 'Epoch(train)' not in screen.getvalue()
+    assert 'saved' in screen.getvalue()
+    hook.after_run(runner)
+    assert logger.handlers[0].stream is screen
+    logger.info('Epoch(train) [2][5/7]')
+    assert 'Epoch(train) [2][5/7]' in screen.getvalue()
+
+
+def test_bar_of_a_resumed_epoch_starts_at_its_step(monkeypatch):
+    screen = Watched()
+    monkeypatch.setattr(sys, 'stdout', screen)
+    runner = SimpleNamespace(
+        train_dataloader=range(7), iter=10, epoch=1, max_epochs=3, max_iters=21,
+        logger=logging.Logger('run'),
+    )  # fmt: skip
+    hook = ProgressHook()
+    hook.before_run(runner)
+    hook.before_train_epoch(runner)
+    hook.after_run(runner)
+    assert re.search(r'epoch 2/3 +43%\|.*\| 3/7', screen.getvalue())

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
+import torch
 from mmengine.config import Config
 
-from mmaction.engine.hooks.run_summary import clip_facts, promised_weights
+from mmaction.engine.hooks.run_summary import StartReportHook, clip_facts, promised_weights
 from mmaction.structures import ActionDataSample
 from tests.engine.toy import build_runner, log_of, short_config
 
@@ -55,3 +58,26 @@ def test_config_name_promises_pretraining(tmp_path, name, given, warned):
 
 def sample(**facts):
     return dict(data_samples=[ActionDataSample(metainfo=facts), ActionDataSample()])
+
+
+def test_batch_and_schedule_of_several_ranks_on_resume():
+    runner = SimpleNamespace(
+        train_dataloader=SimpleNamespace(batch_size=3), world_size=4, iter=10, max_iters=40,
+        max_epochs=2, seed=7,
+    )  # fmt: skip
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.125)
+    wrapper = SimpleNamespace(_accumulative_counts=2, optimizer=optimizer)
+    hook = StartReportHook()
+    assert hook._batch(runner, wrapper) == (
+        'batch: 24 clips per update (3 per process x 4 processes x 2 steps accumulated)'
+    )
+    assert hook._schedule(runner, wrapper) == (
+        'run:   40 steps from step 10 in 2 epochs, SGD, learning rate 0.125 at the start, seed 7'
+    )
+
+
+def test_frozen_parameters_are_counted():
+    model = torch.nn.Sequential(torch.nn.Linear(99, 100), torch.nn.Linear(299, 100))
+    model[0].requires_grad_(False)
+    text = StartReportHook()._model(SimpleNamespace(model=model, world_size=1), 'fp32')
+    assert '0.04 M parameters (0.01 M frozen)' in text

@@ -2,7 +2,9 @@ from tests.engine.toy import build_runner, short_config
 
 
 def test_training_curve_is_drawn(tmp_path):
-    runner = build_runner(short_config(tmp_path, [dict(type='CurveHook')]))
+    cfg = short_config(tmp_path, [dict(type='CurveHook')])
+    cfg.train_cfg.max_epochs = 2
+    runner = build_runner(cfg)
     runner.train()
     assert (tmp_path / 'curve.png').read_bytes()[:4] == b'\x89PNG'
-    assert runner.message_hub.get_info('steps_of_val') == [7]
+    assert runner.message_hub.get_info('steps_of_val') == [7, 14]

@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+from mmaction.engine.hooks import unreadable_clips
 from mmaction.engine.hooks.unreadable_clips import UnreadableClipsHook
 from mmaction.structures import ActionDataSample
 
@@ -47,3 +48,23 @@ def test_resumed_run_extends_unreadable_list(tmp_path):
     assert said[0] == 'cannot be read: b.mp4 (cut off)'
     assert said[1].startswith('test: 2 clips could not be read and count as wrong')
     assert (tmp_path / 'unreadable.txt').read_text() == 'a.mp4\tno frames\nb.mp4\tcut off\n'
+
+
+def test_ranks_share_what_they_found_at_intervals_and_never_within_validation(
+    tmp_path, monkeypatch
+):
+    """Ranks have equally many steps of training, but not of validation: waiting would hang."""
+    monkeypatch.setattr(unreadable_clips, 'get_world_size', lambda: 2)
+    said = []
+    runner = unreadable_runner(tmp_path, said)
+    hook = UnreadableClipsHook(interval=2)
+    bad = sample(replaced=[('a.mp4', 'no frames')])
+    hook.after_train_iter(runner, 0, bad)
+    assert said == []
+    hook.after_train_iter(runner, 1, bad)
+    assert said == ['cannot be read: a.mp4 (no frames)']
+    for index in range(4):
+        hook.after_val_iter(runner, index, sample(unreadable='cut off', filename='b.mp4'))
+    assert len(said) == 1
+    hook.after_val_epoch(runner)
+    assert said[1] == 'cannot be read: b.mp4 (cut off)'
