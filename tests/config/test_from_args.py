@@ -1,3 +1,5 @@
+from argparse import Namespace
+
 import pytest
 from mmengine.config import Config
 
@@ -59,3 +61,69 @@ def test_tensorboard_is_added_once_or_reported_missing():
     from_args.add_tensorboard(cfg)
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
     assert kinds == ['LocalVisBackend', 'TensorboardVisBackend']
+
+
+def train_args(**given):
+    defaults = dict(
+        work_dir=None, no_validate=False, seed=None, deterministic=False, compile=False,
+        tensorboard=False, auto_scale_lr=False,
+    )  # fmt: skip
+    return Namespace(**{**defaults, **given})
+
+
+def test_training_without_validation_seed_and_determinism(cfg):
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = dict(x=1)
+    from_args.apply_train_args(cfg, train_args())
+    assert cfg.val_evaluator == dict(x=1)
+    assert cfg.randomness == dict(seed=None)
+    from_args.apply_train_args(cfg, train_args(no_validate=True, seed=0, deterministic=True))
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert cfg.randomness == dict(seed=0, deterministic=True)
+    # What the config says stays where the command line says nothing.
+    from_args.apply_train_args(cfg, train_args())
+    assert cfg.randomness == dict(seed=0, deterministic=True)
+
+
+def test_auto_scale_lr_is_switched_on(cfg):
+    with pytest.raises(ConfigError, match='base_batch_size'):
+        from_args.apply_train_args(cfg, train_args(auto_scale_lr=True))
+    cfg.auto_scale_lr = dict(enable=False, base_batch_size=64)
+    from_args.apply_train_args(cfg, train_args())
+    assert cfg.auto_scale_lr.enable is False
+    from_args.apply_train_args(cfg, train_args(auto_scale_lr=True))
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=64)
+
+
+def test_compile_of_the_config_is_kept_by_the_flag(cfg):
+    from_args.apply_train_args(cfg, train_args(compile=True))
+    assert cfg.compile is True
+    cfg.compile = dict(mode='default')
+    from_args.apply_train_args(cfg, train_args(compile=True))
+    assert cfg.compile == dict(mode='default')
+
+
+def test_test_replaces_what_training_started_from(cfg):
+    cfg.update(resume=True, compile=True, custom_hooks=[dict(type='EMAHook')])
+    args = Namespace(
+        work_dir='w', checkpoint='x.pth', compile=False, eval=None, eval_options=[], show_dir=None,
+        average_clips=None, out='s.pkl', dump='d.pkl', max_unreadable=0.5,
+    )  # fmt: skip
+    from_args.apply_test_args(cfg, args)
+    assert (cfg.work_dir, cfg.load_from, cfg.resume, cfg.compile) == ('w', 'x.pth', False, None)
+    writer = dict(type='TestResultsHook', out='s.pkl', dump='d.pkl', max_unreadable=0.5)
+    assert cfg.custom_hooks == [dict(type='EMAHook'), writer]
+
+
+def test_work_dir_of_the_config_is_kept(cfg, tmp_path):
+    from_args.set_work_dir(cfg, None)
+    assert cfg.work_dir == str(tmp_path)
+
+
+def test_drawing_keeps_a_visualizer_that_can_draw_clips(cfg, tmp_path):
+    cfg.visualizer = dict(type='MyVisualizer')
+    cfg.default_hooks = dict(timer=dict(type='IterTimerHook'))
+    from_args.draw_clips(cfg, str(tmp_path / 'seen'), 3)
+    assert cfg.visualizer.type == 'MyVisualizer'
+    assert cfg.default_hooks.timer == dict(type='IterTimerHook')
+    hook = cfg.default_hooks.visualization
+    assert (hook.enable, hook.interval, hook.out_dir) == (True, 3, str(tmp_path / 'seen'))

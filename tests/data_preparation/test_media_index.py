@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mmaction.data_preparation.media_index import MediaIndex, scan_frames
+from mmaction.data_preparation.media_index import AmbiguousClipError, MediaIndex, scan_frames
 from mmaction.data_preparation.schema import strip_extension
 from tests.data_preparation.preparing import dropped, images, kinetics, lines, run, touch
 
@@ -88,3 +88,16 @@ def test_clips_with_equal_names(tmp_path, capsys):
         )
     ]
     assert 'train: 1 left out: 2 clips could be meant' in capsys.readouterr().out
+
+
+def test_replacement_and_split_decide_between_clips():
+    """Kinetics publishes replacements of clips that are broken."""
+    paths = ['train/x/a.mp4', 'val/x/a.mp4', 'train/x/b.mp4', 'replacement/b.mp4', 'c/C.mp4']
+    index = MediaIndex(paths, ('.mp4',))
+    assert index.find('x/a', 'train') == 'train/x/a.mp4'
+    assert index.find('x/a', 'val') == 'val/x/a.mp4'
+    assert index.find('x/b', 'train') == 'replacement/b.mp4'
+    with pytest.raises(AmbiguousClipError, match='2 clips could be meant'):
+        index.find('x/a')
+    assert index.find('c/c') is None
+    assert MediaIndex(paths, ('.mp4',), fold_case=True).find('c/c') == 'c/C.mp4'

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 import av
+import pytest
 
+from mmaction.data_preparation.trimming import Cut, cut
 from mmaction.datasets.decoders import DefaultReader
 from tests.data_preparation.preparing import dropped, lines, put, run
 from tests.video_factory import frame_number, write_broken, write_video
@@ -60,3 +62,12 @@ def test_trim_cuts_annotated_segments(tmp_path, capsys):
     before = {path.name: path.stat().st_mtime_ns for path in (videos / 'clips').iterdir()}
     run(tmp_path, 'activitynet', *options)
     assert before == {path.name: path.stat().st_mtime_ns for path in (videos / 'clips').iterdir()}
+
+
+@pytest.mark.parametrize(('start', 'end', 'numbers'), [(0.2, 0.4, range(5, 10)), (0.0, 0.04, [0])])
+def test_frames_whose_time_is_in_the_segment(tmp_path, start, end, numbers):
+    """25 frames a second: the frame at the start belongs to it, the one at its end does not."""
+    source = write_video(tmp_path / 'v.mp4', num_frames=20)
+    assert cut(Cut(str(source), str(tmp_path / 'c.mp4'), start, end)) == len(numbers)
+    reader = DefaultReader(str(tmp_path / 'c.mp4'))
+    assert [frame_number(image) for image in reader.get_batch(range(len(reader)))] == [*numbers]

@@ -1,5 +1,9 @@
 import pytest
 
+from mmaction.data_preparation.outcomes import KEPT, RowOutcome
+from mmaction.data_preparation.schema import Row
+from mmaction.data_preparation.write_lists import list_text
+from mmaction.datasets.numbered_frames import FrameFolder
 from tests.data_preparation.preparing import images, put, run
 
 
@@ -22,3 +26,19 @@ def test_unlistable_file_name_is_reported(tmp_path, capsys):
     images(tmp_path / 'videos', 'x/a 7', 'x/b')
     error = fails(capsys, tmp_path, '--frames', dataset='mmit')
     assert "'x/a 7' cannot stand in a list, where it reads as 'x/a': rename it" in error
+
+
+@pytest.mark.parametrize(
+    ('segment', 'span'),
+    [
+        ((0.0, 2.0), (0, 21)),
+        ((2.5, 4.0), (25, 16)),
+        ((9.5, 99.0), (95, 5)),
+        ((99.0, 99.5), (99, 1)),
+    ],
+)
+def test_frames_of_a_segment(segment, span):
+    """100 frames in 10 s; both ends belong to a segment, and none goes beyond the video."""
+    row = Row('a:1', ('clip',), 3, segment=segment, duration=10.0)
+    outcome = RowOutcome(row, KEPT, path='v', frames=FrameFolder(100, 1, 'img_{:05}.jpg'))
+    assert list(list_text([outcome])) == [f'v {span[0]} {span[1]} 3']

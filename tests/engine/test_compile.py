@@ -1,14 +1,7 @@
 import pytest
 import torch
 
-from tests.engine.toy import (
-    Run,
-    build_runner,
-    last_checkpoint,
-    losses,
-    toy_config,
-    without_chance,
-)
+from tests.engine.toy import Run, build_runner, last_checkpoint, losses, toy_config, without_chance
 
 
 def config(work_dir, **changes):

@@ -266,9 +266,9 @@ def _train(text, environment, output):
     os._exit(status)
 
 
-_context = multiprocessing.get_context('forkserver')
+context = multiprocessing.get_context('forkserver')
 _rooms = ('datasets', 'engine', 'evaluation', 'models', 'visualization')
-_context.set_forkserver_preload(['tests.engine.toy', *(f'mmaction.{room}' for room in _rooms)])
+context.set_forkserver_preload(['tests.engine.toy', *(f'mmaction.{room}' for room in _rooms)])
 
 
 class Run:
@@ -297,7 +297,7 @@ class Run:
                     MASTER_ADDR='127.0.0.1',
                     MASTER_PORT=str(port),
                 )
-            process = _context.Process(
+            process = context.Process(
                 target=_train, args=(cfg.pretty_text, environment, str(self.output))
             )
             process.start()

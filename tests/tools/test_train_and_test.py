@@ -398,6 +398,8 @@ def test_two_processes_test_exactly_what_one_does(trained):
     assert metrics['top1_acc'] == pytest.approx(right)
 
 
+# In one process: engine/runner/test_data_check.py; which rank reports: utils/test_cli.py.
+@pytest.mark.slow
 @pytest.mark.dist
 def test_bad_label_is_reported_once_with_two_ranks(toy_file):
     done = run(
@@ -418,6 +420,8 @@ def test_bad_label_is_reported_once_with_two_ranks(toy_file):
     )
 
 
+# The restarted workers below die in the same way; for the exit status see test_torchrun.py.
+@pytest.mark.slow
 @pytest.mark.dist
 def test_dead_rank_ends_job_with_traceback(toy_file):
     start = time.time()
@@ -474,7 +478,8 @@ SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=$tasks "$@" && wait
 
 
 @pytest.mark.dist
-def test_slurm_script(toy_file, tmp_path):
+@pytest.mark.parametrize('tasks', [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_slurm_script(toy_file, tmp_path, tasks):
     srun = tmp_path / 'bin' / 'srun'
     srun.parent.mkdir()
     srun.write_text(SRUN)
@@ -492,16 +497,18 @@ def test_slurm_script(toy_file, tmp_path):
         '--cfg-options',
         'train_cfg.max_epochs=1',
         cwd=tmp_path,
-        GPUS='2',
-        GPUS_PER_NODE='2',
+        GPUS=str(tasks),
+        GPUS_PER_NODE=str(tasks),
         SLURM_JOB_ID=str(os.getpid()),
         SLURM_NODELIST='localhost',
         PATH=f'{srun.parent}:{os.environ["PATH"]}',
     )
     asked = (tmp_path / 'srun.log').read_text()
-    assert '-p gpu --job-name=my job --gres=gpu:2 --ntasks=2 --ntasks-per-node=2' in asked
-    assert '2 processes' in done.stdout
-    assert last_checkpoint(tmp_path / 'w')['meta']['iter'] == 4
+    many = f'--gres=gpu:{tasks} --ntasks={tasks} --ntasks-per-node={tasks}'
+    assert f'-p gpu --job-name=my job {many}' in asked
+    assert ('2 processes' in done.stdout) == (tasks == 2)
+    # 14 clips, 2 for each task and step
+    assert last_checkpoint(tmp_path / 'w')['meta']['iter'] == (7 if tasks == 1 else 4)
 
 
 @pytest.mark.parametrize(

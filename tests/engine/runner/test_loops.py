@@ -1,14 +1,20 @@
-"""The precision that a test computes in, and what the log says of it."""
+"""Training, validation and test loops: order, resuming, precision."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
+from mmaction.datasets import EpochSampler
 from mmaction.engine.optimizers.amp import set_test_precision
+from mmaction.engine.runner.loops import batches_from
 from mmaction.errors import ConfigError
-from tests.engine.toy import build_runner, toy_config
+from mmaction.registry import HOOKS
+from tests.engine.toy import build_runner, last_checkpoint, toy_config
 from tools import test as test_tool
 
 DTYPES = {'off': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -111,3 +117,101 @@ def test_command_line_tests_in_bf16(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert 'top1_acc: 0.' in printed or 'top1_acc: 1.' in printed
     assert any('device:' in line and line.endswith(', bf16') for line in printed.splitlines())
+
+
+@pytest.mark.parametrize('kind', [EpochSampler, DefaultSampler])
+def test_batches_of_a_resumed_epoch(kind):
+    """A sampler that cannot skip is read again; what was used is dropped."""
+    loader = DataLoader(range(7), batch_size=2, sampler=kind(range(7), shuffle=True, seed=3))
+    whole = list(batches_from(loader, epoch=2, done=0))
+    rest = list(batches_from(loader, epoch=2, done=2))
+    assert [index for index, _ in whole] == [0, 1, 2, 3]
+    assert [(index, batch.tolist()) for index, batch in rest] == [
+        (index, batch.tolist()) for index, batch in whole[2:]
+    ]
+    assert list(batches_from(loader, epoch=2, done=4)) == []
+    assert [b.tolist() for _, b in batches_from(loader, 1, 0)] != [b.tolist() for _, b in whole]
+
+
+@HOOKS.register_module(force=True)
+class RecordCalls(Hook):
+    """Keeps at which step what was called, and whether the model trained."""
+
+    def __init__(self):
+        self.calls = []
+
+    def _note(self, name, runner):
+        self.calls.append((name, runner.iter, runner.model.training))
+
+    def after_train_epoch(self, runner):
+        self._note('train epoch', runner)
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if batch_idx == 0:
+            self._note('val', runner)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter in (0, 4):  # before and after the first validation
+            self._note('step', runner)
+
+
+def by_iter(work_dir, steps, **changes):
+    """A run by steps, with what it called."""
+    cfg = toy_config(work_dir, **changes)
+    cfg.train_cfg = dict(by_epoch=False, max_iters=steps, val_interval=4)
+    cfg.param_scheduler = []
+    cfg.custom_hooks = [dict(type='RecordCalls'), dict(type='StopHook')]
+    return cfg
+
+
+def calls_of(runner):
+    return next(hook.calls for hook in runner.hooks if isinstance(hook, RecordCalls))
+
+
+def test_run_by_steps_validates_at_its_end_in_eval_mode(tmp_path):
+    runner = build_runner(by_iter(tmp_path, 5))
+    runner.train()
+    assert calls_of(runner) == [
+        ('step', 0, True),
+        ('val', 4, False),
+        ('step', 4, True),
+        ('val', 5, False),
+        ('train epoch', 5, False),
+    ]
+
+
+def test_validation_is_not_repeated_on_resume(tmp_path):
+    build_runner(by_iter(tmp_path, 4, **{'default_hooks.checkpoint.interval': 4})).train()
+    assert last_checkpoint(tmp_path)['message_hub']['runtime_info']['last_validated_iter'] == 4
+    runner = build_runner(by_iter(tmp_path, 6, resume=True))
+    runner.train()
+    assert [step for name, step, _ in calls_of(runner) if name == 'val'] == [6]
+
+
+def test_infinite_sampler_goes_on_after_the_clips_that_were_used(tmp_path):
+    read = []
+    for name, stops in (('whole', ()), ('stopped', (3, None))):
+        log = tmp_path / f'{name}.txt'
+        for stop in stops or (None,):
+            cfg = by_iter(tmp_path / name, 6, **{'train_dataloader.dataset.log': str(log)})
+            cfg.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True, seed=1)
+            cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+            cfg.default_hooks.checkpoint.save_best = None
+            cfg.resume = stop is None and bool(stops)
+            if stop is not None:
+                cfg.custom_hooks.append(dict(type='StopAfter', step=stop))
+            build_runner(cfg).train()
+        read.append(log.read_text().split())
+    whole, stopped = read
+    assert len(whole) == 1 + 6 * 2  # the trial before training, and 6 steps
+    assert stopped.pop(1 + 3 * 2) == '0'  # the trial of the resumed run
+    assert stopped == whole
+
+
+def test_stopped_validation_keeps_no_results(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.custom_hooks = [dict(type='StopInValidation'), dict(type='StopHook')]
+    runner = build_runner(cfg)
+    runner.train()
+    assert runner.iter == 7
+    assert all(metric.results == [] for metric in runner.val_loop.evaluator.metrics)

@@ -1,15 +1,28 @@
+import logging
 import os
 import random
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 
 from mmaction.engine.runner.checkpoint import save_checkpoint_file, write_pointer
-from mmaction.engine.runner.resume import set_resume
-from tests.engine.toy import Run, last_checkpoint, toy_config
+from mmaction.engine.runner.loops import EpochBasedTrainLoop
+from mmaction.engine.runner.resume import (
+    check_optimizer_state,
+    find_resume_point,
+    move_position,
+    resume_message_hub,
+    resume_rank_state,
+    run_up_schedulers,
+    set_resume,
+)
+from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
 
 
 def differences(first, second):
@@ -143,3 +156,106 @@ def test_restarted_worker_resumes_only_its_own_run(cfg, tmp_path, monkeypatch):
     write_pointer(tmp_path, tmp_path / 'epoch_1.pth')
     set_resume(cfg, None)
     assert cfg.resume is True
+
+
+def test_seed_of_a_run_that_was_given_none_is_kept(tmp_path):
+    def run(name, draw, **changes):
+        """NumPy draws the seed; every run would have another one."""
+        np.random.seed(draw)
+        cfg = toy_config(tmp_path / name, **changes)
+        cfg.train_cfg.max_epochs = 1
+        cfg.param_scheduler = cfg.param_scheduler[:1]
+        if draw == 1:
+            cfg.custom_hooks.append(dict(type='StopAfter', step=3))
+        build_runner(cfg).train()
+        return last_checkpoint(tmp_path / name)
+
+    stopped = run('half', 1, **{'randomness.seed': None})
+    resumed = run('half', 2, resume=True, **{'randomness.seed': None})
+    seed = stopped['meta']['seed']
+    assert (stopped['meta']['iter'], resumed['meta']['iter']) == (3, 7)
+    assert resumed['meta']['seed'] == seed
+    assert differences(run('whole', 3, **{'randomness.seed': seed}), resumed) == []
+
+
+def epoch_loop(steps, batch_size=2):
+    loop = object.__new__(EpochBasedTrainLoop)
+    loader = SimpleNamespace(batch_size=batch_size)
+    loop.dataloader = type('Loader', (), {'__len__': lambda self: steps, **vars(loader)})()
+    loop._max_epochs, loop._max_iters = 4, 4 * steps
+    return loop
+
+
+class CountingScheduler:
+    def __init__(self, by_epoch):
+        self.by_epoch, self.steps = by_epoch, 0
+
+    def step(self):
+        self.steps += 1
+
+
+@pytest.mark.parametrize(
+    ('before', 'step', 'clips_per_step', 'now', 'world_size', 'found'),
+    [
+        (5, 8, 4, 10, 1, 16),  # 3 steps of 4 clips in: 12 clips are 6 steps of 2
+        (10, 14, 2, 5, 2, 7),  # 4 steps of 2 in: 8 clips are 2 steps of 2 x 2
+        (10, 19, 9, 5, 1, 10),  # more clips than the epoch has now: it ends
+        (10, 10, 2, 5, 1, 5),  # between two epochs
+    ],
+)
+def test_position_in_an_epoch_of_another_length(
+    before, step, clips_per_step, now, world_size, found
+):
+    """`before` and `now` are steps of an epoch; one epoch is done."""
+    meta = dict(epoch=1, iter=step, steps_per_epoch=before, clips_per_step=clips_per_step)
+    loop, schedulers = epoch_loop(now), [CountingScheduler(True), CountingScheduler(False)]
+    assert move_position(loop, schedulers, meta, world_size, logging.getLogger('resume'))
+    assert (loop._epoch, loop._iter) == (1, found)
+    assert [s.steps for s in schedulers] == [1, found]
+
+
+def test_epoch_that_has_not_ended_does_not_step_its_schedulers():
+    """The last step of an epoch may be done and its end not: validation comes in between."""
+    schedulers = [CountingScheduler(True), CountingScheduler(False)]
+    run_up_schedulers(schedulers, per_epoch=5, epochs=1, steps=10)
+    assert [s.steps for s in schedulers] == [1, 10]
+
+
+def test_gradients_of_a_half_window_are_given_back_by_rank():
+    model = torch.nn.Linear(2, 1, bias=False)
+    states = [
+        dict(random=f'state {rank}', gradients={'weight': torch.full((1, 2), float(rank))})
+        for rank in range(2)
+    ]
+    assert resume_rank_state(states, 1, 2, model) == 'state 1'
+    assert model.weight.grad.tolist() == [[1.0, 1.0]]
+    # Written by two ranks, resumed by one: nobody's.
+    model.weight.grad = None
+    assert resume_rank_state(states, 0, 1, model) is None
+    assert model.weight.grad is None
+
+
+def test_what_belongs_to_this_run_is_not_taken_from_the_checkpoint():
+    hub = MessageHub('resume test')
+    hub.update_info('cfg', 'of now')
+    info = dict(cfg='of then', seed=1, experiment_name='then', best_score=0.5)
+    resume_message_hub(hub, dict(runtime_info=info, log_scalars={}))
+    assert hub.get_info('cfg') == 'of now'
+    assert hub.get_info('best_score') == 0.5
+    assert hub.get_info('seed') is hub.get_info('experiment_name') is None
+
+
+def test_moments_of_another_shape_are_found_before_the_first_step():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.AdamW([weight])
+    optimizer.state[weight] = dict(exp_avg=torch.zeros(2), exp_avg_sq=torch.zeros(3))
+    with pytest.raises(ValueError, match=r'exp_avg_sq does not have the shape \(2,\)'):
+        check_optimizer_state(optimizer)
+
+
+def test_newest_readable_checkpoint_is_taken(tmp_path):
+    for step in (1, 2):
+        save_checkpoint_file({'step': step}, tmp_path / f'iter_{step}.pth')
+        os.utime(tmp_path / f'iter_{step}.pth', (step, step))
+    (path, content) = find_resume_point(tmp_path, None, logging.getLogger('resume'))
+    assert (path.name, content) == ('iter_2.pth', {'step': 2})
