@@ -75,7 +75,11 @@ def read_config(path: str | Path) -> Config:
         raise FileNotFoundError(missing_file(path, 'config file'))
     try:
         with _data_files_are_data():
-            return Config.fromfile(str(path))
+            cfg = Config.fromfile(str(path))
+            if path.suffix != '.py':
+                # Again with the bases: `{{_base_.name}}` stands for a value of theirs.
+                _without_code(cfg._cfg_dict)
+            return cfg
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -119,25 +123,39 @@ def _without_code(content: Any) -> dict[str, Any]:
             )
     if 'custom_imports' in content:
         raise ConfigError('custom_imports runs modules: write it as a Python config')
-    for key, kind in _types(content):
-        if '.' in kind and not is_registered(kind):
+    for way, value in _strings(content):
+        reason = _runs_code(way, value)
+        if reason:
             raise ConfigError(
-                f'{key}: {kind} is in no registry, so it would be imported, and this file is data: '
-                'write it as a Python config'
+                f'{way[-1]}: {value} {reason}, and this file is data: write it as a Python config'
             )
     return content
 
 
-def _types(node: Any) -> Iterator[tuple[str, str]]:
-    """Every value by which mmengine looks up a class, with its key."""
+def _runs_code(way: tuple[str, ...], value: str) -> str | None:
+    """Why a value would have a module imported or a program run, None if it would not."""
+    key = way[-1]
+    if key in ('type', 'constructor', 'runner_type') and '.' in value and not is_registered(value):
+        return 'is in no registry, so it would be imported'
+    if key in ('_scope_', 'default_scope') and value not in ('mmaction', 'mmengine'):
+        return 'is another package, which would be imported'
+    if way[-2:] == ('teacher', 'config'):
+        return 'is code'
+    if way[:2] == ('compile', 'options'):
+        return "may be a program, which PyTorch's compiler would run"
+    return None
+
+
+def _strings(node: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every text within a config, with the keys that lead to it."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if key in ('type', 'constructor', 'runner_type') and isinstance(value, str):
-                yield key, value
-            yield from _types(value)
-    elif isinstance(node, list):
+            yield from _strings(value, (*way, str(key)))
+    elif isinstance(node, (list, tuple)):
         for item in node:
-            yield from _types(item)
+            yield from _strings(item, way)
+    elif isinstance(node, str) and way:
+        yield way, node
 
 
 def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:

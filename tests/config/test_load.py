@@ -228,6 +228,30 @@ def test_types_of_data_are_not_imported(tmp_path, name, key, kind):
     assert not proof.exists()
 
 
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('{model: {type: {{_base_.place}} }}', 'type: planted.Model is in no registry'),
+        ('{model: {a: [{type: {{_base_.place}} }]}}', 'type: planted.Model is in no registry'),
+        ('{default_scope: planted}', 'default_scope: planted is another package'),
+        ('{model: {backbone: {_scope_: planted}}}', '_scope_: planted is another package'),
+        ('{model: {teacher: {config: planted.py}}}', 'config: planted.py is code'),
+        ('{compile: {options: {cpp.cxx: [planted]}}}', 'cpp.cxx: planted may be a program'),
+    ],
+)
+def test_other_ways_to_code_from_data_are_refused(tmp_path, monkeypatch, text, reason):
+    (tmp_path / 'planted').mkdir()
+    for name in ('__init__.py', 'registry.py'):
+        (tmp_path / 'planted' / name).write_text("open('proof', 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'base.yaml').write_text('place: planted.Model\n')
+    (tmp_path / 'leaf.yaml').write_text('_base_: base.yaml\n' + text[1:-1])
+    with pytest.raises(ConfigError, match=f'leaf.yaml.*{reason}.*Python config'):
+        load_config('leaf.yaml')
+    assert not Path('proof').exists()
+
+
 def test_type_without_a_dot_is_not_imported(tmp_path, monkeypatch):
     (tmp_path / 'planted_module.py').write_text("open('proof', 'w')")
     monkeypatch.syspath_prepend(tmp_path)
