@@ -10,6 +10,7 @@ import sys
 import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -272,6 +273,26 @@ def test_test_flags_set_config(toy_file, tmp_path):
     path.write_text("_base_ = ['toy config.py']\ntest_evaluator = dict(type='ConfusionMatrix')\n")
     with pytest.raises(ConfigError, match='AccMetric'):
         merged('test', path, str(tmp_path / 'x.pth'), '--eval', 'mean_class_accuracy')
+
+
+@pytest.mark.parametrize(
+    ('unlabeled', 'given', 'refused'),
+    [
+        (False, {}, False),
+        (True, {}, True),
+        (True, dict(out='s.json'), False),
+        (True, dict(dump='d.pkl'), False),
+        (True, dict(out='s.json', eval=['top_k_accuracy']), True),
+    ],
+)
+def test_measuring_without_labels_is_an_error(unlabeled, given, refused):
+    runner = SimpleNamespace(split_facts=dict(test=SimpleNamespace(unlabeled=unlabeled)))
+    args = SimpleNamespace(**{**dict(out=None, dump=None, eval=None), **given})
+    if refused:
+        with pytest.raises(ConfigError, match='there is nothing to measure'):
+            tool('test').check_labels(runner, args)
+    else:
+        tool('test').check_labels(runner, args)
 
 
 def test_show_dir_draws_by_the_hook_of_the_config(toy_file, tmp_path):

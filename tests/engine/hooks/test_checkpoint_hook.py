@@ -6,7 +6,7 @@ import pytest
 from mmaction.engine.runner.checkpoint import load_checkpoint_file
 from mmaction.errors import ConfigError
 from mmaction.utils.io import partial_path
-from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
+from tests.engine.toy import build_runner, last_checkpoint, toy_config
 
 
 def test_partial_checkpoint_of_killed_run_is_removed(tmp_path):
@@ -24,7 +24,7 @@ def test_partial_checkpoint_of_killed_run_is_removed(tmp_path):
 def test_max_keep_ckpts_and_save_best(tmp_path):
     cfg = toy_config(tmp_path)
     cfg.default_hooks.checkpoint.update(interval=1, by_epoch=True, max_keep_ckpts=2)
-    Run(cfg).check()
+    build_runner(cfg).train()
     names = sorted(p.name for p in tmp_path.glob('*.pth'))
     assert names[1:] == ['epoch_3.pth', 'epoch_4.pth']
     assert names[0].startswith('best_acc_top1_epoch_')
