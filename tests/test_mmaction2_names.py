@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import Registry
 from packaging.version import Version
 from torch import nn
@@ -21,6 +20,8 @@ from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
 
 ROOT = Path(__file__).parents[1]
+
+
 NAMES = {
     'mmaction': '__version__',
     'mmaction.apis': 'init_recognizer inference_recognizer ActionRecogInferencer '
@@ -222,9 +223,6 @@ def test_version_follows_mmaction2():
     assert version_info >= (1, 0)
 
 
-# ---------------------------------------------------------------- inferencers
-
-
 @pytest.fixture
 def video(tmp_path):
     write_video(tmp_path / 'clip.mp4', 20, 64, 48, fps=25)
@@ -329,9 +327,6 @@ def test_packed_inputs(video, tmp_path):
         InferencerPackInput('frames')
 
 
-# ---------------------------------------------------------------- models and metrics
-
-
 @pytest.mark.parametrize(
     ('format_shape', 'shape'),
     [('NCHW', (3, 1, 1)), ('NCTHW', (3, 1, 1, 1)), ('MIX2d3d', (3, 1, 1, 1))],
@@ -373,143 +368,6 @@ def test_losses():
     assert float(loss(scores, label)) == pytest.approx(float(focal.sum() / 5), rel=1e-4)
     with pytest.raises(ValueError, match='a positive number for each class'):
         CBFocalLoss(samples_per_cls=[1, 0])
-
-
-def test_output_hook_keeps_inner_outputs():
-    from mmaction.engine import OutputHook
-
-    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-    x = torch.randn(4, 2)
-    with OutputHook(model, outputs=('0', '1')) as hook:
-        y = model(x)
-    np.testing.assert_array_equal(hook.layer_outputs['1'], y.detach().numpy())
-    with OutputHook(model, outputs=['0'], as_tensor=True) as kept:
-        model(2 * x)
-    assert kept.layer_outputs['0'].requires_grad
-    np.testing.assert_array_equal(hook.layer_outputs['1'], y.detach().numpy())  # no longer listens
-    with pytest.raises(AttributeError, match='Module 7 not found'):
-        OutputHook(model, outputs=['7'])
-
-
-class Video2D(nn.Module):
-    """A network of the kinds of layers that TSN has."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
-        self.fc_cls = nn.Linear(4, 2)
-
-
-def groups_of(constructor, model, paramwise_cfg):
-    from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
-
-    config = dict(
-        type=constructor,
-        optim_wrapper_cfg=dict(
-            type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, weight_decay=0.01)
-        ),
-        paramwise_cfg=paramwise_cfg,
-    )
-    groups = OPTIM_WRAPPER_CONSTRUCTORS.build(config)(model).optimizer.param_groups
-    by_id = {id(p): name for name, p in model.named_parameters()}
-    return {
-        by_id[id(p)]: (round(g['lr'], 9), round(g['weight_decay'], 9))
-        for g in groups
-        for p in g['params']
-    }
-
-
-def test_tsm_constructor():
-    found = groups_of('TSMOptimWrapperConstructor', Video2D(), dict(fc_lr5=True))
-    assert found == {
-        'backbone.0.weight': (0.1, 0.01),
-        'backbone.0.bias': (0.2, 0),
-        'backbone.1.weight': (0.1, 0),
-        'backbone.1.bias': (0.1, 0),
-        'backbone.2.weight': (0.1, 0.01),
-        'backbone.2.bias': (0.2, 0),
-        'fc_cls.weight': (0.5, 0.01),
-        'fc_cls.bias': (1.0, 0),
-    }
-    found = groups_of('TSMOptimWrapperConstructor', Video2D(), dict(fc_lr5=False))
-    assert (found['fc_cls.weight'], found['fc_cls.bias']) == ((0.1, 0.01), (0.2, 0))
-    model = Video2D()
-    model.extra = nn.PReLU()
-    with pytest.raises(ValueError, match='has no rule for a PReLU'):
-        groups_of('TSMOptimWrapperConstructor', model, dict(fc_lr5=True))
-
-
-def test_swin_constructor_multiplies_all_keys_that_match():
-    rules = {'backbone': dict(lr_mult=0.1), '.1.': dict(decay_mult=0.0, lr_mult=0.5)}
-    model = Video2D()
-    model.backbone[2].requires_grad_(False)
-    assert groups_of('SwinOptimWrapperConstructor', model, rules) == {
-        'backbone.0.weight': (0.01, 0.01),
-        'backbone.0.bias': (0.01, 0.01),
-        'backbone.1.weight': (0.005, 0),
-        'backbone.1.bias': (0.005, 0),
-        'backbone.2.weight': (0.1, 0.01),  # frozen
-        'backbone.2.bias': (0.1, 0.01),
-        'fc_cls.weight': (0.1, 0.01),
-        'fc_cls.bias': (0.1, 0.01),
-    }
-
-
-# ---------------------------------------------------------------- utils and testing
-
-
-def test_frame_extract(video, tmp_path):
-    from mmaction.datasets.video_source import VideoSource
-    from mmaction.utils import frame_extract
-
-    paths, frames = frame_extract(video, out_dir=str(tmp_path / 'out'))
-    assert paths == [str(tmp_path / 'out' / 'clip' / f'img_{i:06d}.jpg') for i in range(1, 21)]
-    expected = VideoSource(video).read(np.arange(20))
-    np.testing.assert_array_equal(np.stack(frames)[..., ::-1], expected)
-    assert np.abs(cv2.imread(paths[3]).astype(int) - frames[3]).mean() < 8
-    _, small = frame_extract(video, short_side=24, out_dir=str(tmp_path / 'small'))
-    assert small[0].shape == (24, 32, 3)
-    with pytest.raises(FileNotFoundError, match=r'none\.mp4'):
-        frame_extract(str(tmp_path / 'none.mp4'))
-
-
-def test_get_str_type():
-    from mmaction.utils import get_str_type
-
-    assert get_str_type('Resize') == 'Resize'
-    assert get_str_type(Config) == 'Config'
-    assert get_str_type(get_str_type) == 'get_str_type'
-    assert get_str_type(3) is None
-
-
-def test_collect_env_names_the_versions():
-    from mmaction.utils import collect_env
-
-    found = collect_env()
-    assert found['MMAction2'].startswith('1.3.0')
-    assert found['PyTorch'] == torch.__version__
-    assert all(isinstance(value, str) for value in found.values())
-
-
-def test_video_writer(tmp_path):
-    from mmaction.utils import VideoWriter
-
-    for name in ('out/a.mp4', 'out/b.avi'):
-        with VideoWriter(str(tmp_path / name), 10) as writer:
-            for value in (0, 120, 250):
-                writer.write_frame(np.full((48, 64, 3), value, np.uint8))
-        capture = cv2.VideoCapture(str(tmp_path / name))
-        assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
-    with pytest.raises(ValueError, match=r'must end in .mp4 or .avi'):
-        VideoWriter('out.mov', 10)
-
-
-def test_track(capsys):
-    from mmaction.utils import track, track_on_main_process
-
-    assert list(track([1, 2], 'videos')) == [1, 2]
-    assert list(track_on_main_process(iter('ab'), total=2)) == ['a', 'b']
-    assert 'videos: 100%' in capsys.readouterr().err
 
 
 def test_recognizer_configs_are_read_afresh():

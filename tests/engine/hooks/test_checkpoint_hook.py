@@ -92,3 +92,18 @@ def test_best_checkpoint_of_another_work_dir_is_left_alone(tmp_path):
     Path(hook.out_dir, other.name).touch()
     assert hook._own_best(str(other)) == str(Path(hook.out_dir, other.name))
     assert hook._own_best('epoch_1.pth') is None
+
+
+def test_pointer_of_an_older_run_goes_before_the_first_step(tmp_path):
+    """A rank that is started again must not resume what this run has not written."""
+    pointer = tmp_path / 'last_checkpoint'
+    runner = build_runner(two_epochs(tmp_path))
+    (hook,) = [one for one in runner.hooks if type(one).__name__ == 'CheckpointHook']
+    pointer.write_text('iter_99.pth')
+    runner.prepare('train')
+    runner.train_loop._iter = 3
+    hook.before_train(runner)
+    assert pointer.exists()
+    runner.train_loop._iter = 0
+    hook.before_train(runner)
+    assert not pointer.exists()

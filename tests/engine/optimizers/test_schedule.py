@@ -1,0 +1,32 @@
+"""Warnings of learning rates that do not end with training."""
+
+import pytest
+import torch
+from mmengine.optim.scheduler import CosineAnnealingLR, MultiStepLR, PolyLR
+
+from mmaction.engine.optimizers.schedule import schedule_warnings
+
+
+def optimizer():
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'arguments', 'warning'),
+    [
+        (CosineAnnealingLR, dict(T_max=4, end=4), ''),
+        (CosineAnnealingLR, dict(T_max=40, end=40, by_epoch=False), ''),
+        (CosineAnnealingLR, dict(T_max=3, begin=1, end=4), ''),
+        (PolyLR, dict(end=4), ''),
+        (MultiStepLR, dict(milestones=[2], end=9), ''),
+        (CosineAnnealingLR, dict(T_max=8, end=4), 'falls over T_max=8 epochs, but acts until'),
+        (CosineAnnealingLR, dict(T_max=2, end=2), 'the learning rate then stays where it is'),
+        (CosineAnnealingLR, dict(T_max=8, end=8), 'ends at epoch 8, but training at epoch 4'),
+        (PolyLR, dict(end=25, by_epoch=False), 'ends at epoch 2.50, but training at epoch 4'),
+    ],
+)
+def test_schedule_that_does_not_end_with_training(kind, arguments, warning):
+    """Four epochs of 10 steps."""
+    found = schedule_warnings([kind(optimizer(), **arguments)], steps=40, steps_per_epoch=10)
+    assert len(found) == bool(warning)
+    assert all(warning in text for text in found)
