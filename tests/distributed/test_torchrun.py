@@ -7,15 +7,6 @@ import pytest
 
 from mmaction.distributed.launch import Processes
 
-LAUNCH = [name for name in os.environ if name.startswith(('SLURM_', 'OMPI_', 'TORCHELASTIC_'))]
-
-
-@pytest.fixture(autouse=True)
-def _no_launcher(monkeypatch):
-    for name in (*LAUNCH, 'RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT'):
-        monkeypatch.delenv(name, raising=False)
-
-
 WORKER = """
     import os
     import torch

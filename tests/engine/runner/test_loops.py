@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from mmaction.datasets import EpochSampler
 from mmaction.engine.optimizers.amp import set_test_precision
+from mmaction.engine.runner import ActionRunner
 from mmaction.engine.runner.loops import batches_from
 from mmaction.errors import ConfigError
 from mmaction.registry import HOOKS
@@ -23,6 +24,8 @@ WORDS = {'off': 'fp32', 'bf16': 'bf16', 'fp16': 'fp16'}
 
 def observe(runner):
     """Test; the types of the matrix products of the backbone, and of the scores."""
+    if isinstance(runner, ActionRunner):
+        runner.prepare('test')  # which tries a clip in fp32
     forward, scores = set(), set()
     layers = [m for m in runner.model.backbone.modules() if isinstance(m, torch.nn.Linear)]
     for layer in layers:
