@@ -115,14 +115,16 @@ class Watcher:
             return None
         job, self._job = self._job, None
         self.results.append(job.result())
-        return np.mean(self.results, axis=0)
+        mean: np.ndarray | None = np.mean(self.results, axis=0)
+        return mean
 
     def _classify(self, frames: np.ndarray) -> np.ndarray:
         from mmaction.apis.inference import load_clip, predict
 
         (sample,) = predict(self.model, [load_clip(self.model, frames, self.steps)])
         scores = sample.pred_score.numpy()
-        return scores.reshape(-1, scores.shape[-1]).mean(0)
+        mean: np.ndarray = scores.reshape(-1, scores.shape[-1]).mean(0)
+        return mean
 
     def close(self) -> None:
         """Drop what is not finished."""

@@ -89,7 +89,7 @@ def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
         if checkpoint is None:
             raise ValueError(f'--test-{name}: the run has no {name} checkpoint')
         checkpoint = Path(folder, checkpoint)
-        runner.load_checkpoint(checkpoint, strict=True)
+        runner.load_checkpoint(str(checkpoint), strict=True)
         metrics = published_names(runner.test())
         shown = ', '.join(f'{key}: {value:.4f}' for key, value in metrics.items())
         runner.logger.info(f'test of the {name} checkpoint ({Path(checkpoint).name}): {shown}')

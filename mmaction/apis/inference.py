@@ -80,7 +80,8 @@ def init_recognizer(
     count = getattr(getattr(model, 'cls_head', None), 'num_classes', None)
     names = None if count is None else find_class_names(cfg, count, meta)
     model.cfg, model.dataset_meta = cfg, {**(meta.get('dataset_meta') or {}), 'classes': names}
-    return model.to(place).eval()
+    placed: nn.Module = model.to(place).eval()
+    return placed
 
 
 def _device(device: str | torch.device | None) -> torch.device:
@@ -119,7 +120,8 @@ def load_clip(model: nn.Module, video: Video, steps: Steps | None = None) -> dic
 
 def _run(pipeline: Callable[[Any], Any], info: dict[str, Any], video: Video) -> dict[str, Any]:
     try:
-        return pipeline(info)
+        clip: dict[str, Any] = pipeline(info)
+        return clip
     except UnreadableVideoError as error:
         raise ValueError(str(error)) from error
     except (KeyError, IndexError) as error:

@@ -103,7 +103,7 @@ def _data_files_are_data() -> Iterator[None]:
 
 
 class _JsonHandler(JsonHandler):
-    def load_from_fileobj(self, file: Any) -> Any:
+    def load_from_fileobj(self, file: Any, **_: Any) -> Any:
         return _without_code(super().load_from_fileobj(file))
 
 

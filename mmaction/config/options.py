@@ -201,7 +201,7 @@ def _replace(cfg: Config, name: str, old: Any, new: Any) -> int:
     return count
 
 
-def _places(node: ConfigDict | list, skip: str | None = None) -> Iterator[tuple[Any, Any]]:
+def _places(node: ConfigDict | list[Any], skip: str | None = None) -> Iterator[tuple[Any, Any]]:
     """Every (container, key) of a nested config; `skip` is left out at the top."""
     for key in list(node) if isinstance(node, dict) else range(len(node)):
         if skip is not None and key == skip:

@@ -148,7 +148,7 @@ def place_digit(mask: np.ndarray, pose: np.ndarray) -> np.ndarray:
     scale = _OVERSAMPLING * size / _MASK
     center = (len(mask) - 1) / 2
     # OpenCV counts angles counter-clockwise.
-    matrix = cv2.getRotationMatrix2D((center, center), -angle, scale)
+    matrix: np.ndarray = cv2.getRotationMatrix2D((center, center), -angle, scale)
     matrix[:, 2] += np.array([x, y]) * _OVERSAMPLING - 0.5 - center
     wide = cv2.warpAffine(mask, matrix, (SIDE * _OVERSAMPLING,) * 2, flags=cv2.INTER_LINEAR)
     return cv2.resize(wide, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[..., None]

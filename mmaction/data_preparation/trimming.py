@@ -95,7 +95,7 @@ def _copy(job: Cut, target: Any) -> int:
             output = _output(target, stream, image)
             target.mux(output.encode(_timed(image, last, last.pts)))
         target.mux(output.encode())
-        return output.frames
+        return int(output.frames)
 
 
 def _even(width: int, height: int) -> tuple[int, int]:

@@ -206,7 +206,7 @@ def _category_labels(label: Any, place: str, form: ListFormat) -> tuple[list[str
 
 
 def _json_label(label: Any, place: str, form: ListFormat) -> int | list[int]:
-    labels = label if isinstance(label, list) else [label]
+    labels: list[int] = label if isinstance(label, list) else [label]
     if any(type(one) is not int for one in labels):
         raise ValueError(
             f'{place}: label must be an integer or a list of them, found {brief(label)}'

@@ -178,7 +178,7 @@ class BaseActionDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The annotation of a clip, with what the transforms read besides."""
-        info = super().get_data_info(int(idx))
+        info: dict[str, Any] = super().get_data_info(int(idx))
         info['modality'] = self.modality
         info['start_index'] = self.start_index
         if self.multi_class:

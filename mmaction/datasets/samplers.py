@@ -291,4 +291,5 @@ def class_weights(dataset: Any, power: float) -> np.ndarray:
     counts = Counter(label for of_clip in labels for label in set(of_clip))
     rarest = np.array([min(counts[label] for label in of_clip) for of_clip in labels], dtype=float)
     weights = rarest ** (power - 1)
-    return weights / weights.sum()
+    shares: np.ndarray = weights / weights.sum()
+    return shares

@@ -136,9 +136,11 @@ class VideoSource:
             if self._kind == 'video':
                 return self._reader.get_batch(indices)
             if self._kind == 'array':
-                return self._info['array'][indices]
+                chosen: np.ndarray = self._info['array'][indices]
+                return chosen
             inds = indices + self._info['start_index']
-            return RawFrameDecode()({**self._info, 'frame_inds': inds})['imgs']
+            images: np.ndarray = RawFrameDecode()({**self._info, 'frame_inds': inds})['imgs']
+            return images
         except UnreadableVideoError as error:
             raise ValueError(str(error)) from error
 

@@ -64,7 +64,8 @@ class CpuSyncBatchNorm(_BatchNorm):
         x = centered * torch.rsqrt(variance + self.eps).view(shape)
         if self.affine:
             x = x * self.weight.view(shape) + self.bias.view(shape)
-        return x.to(input.dtype)
+        y: torch.Tensor = x.to(input.dtype)
+        return y
 
     def _update_statistics(self, mean: torch.Tensor, variance: torch.Tensor, n: float) -> None:
         if not self.track_running_stats or self.running_mean is None:
@@ -96,7 +97,8 @@ def synchronize_batch_norm(model: nn.Module, kind: str | bool | None, device: st
     if kind not in (True, 'torch'):
         raise ConfigError(f"sync_bn is 'torch' or False, not {kind!r}")
     if device != 'cpu':
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        synced: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return synced
     return _replace(model)
 
 

@@ -59,6 +59,16 @@ class ActionDataSample(BaseDataElement):
     Source: the structure of this name in mmaction2 1.x.
     """
 
+    # For type checkers: `set_field` creates what is known of a sample, and no more.
+    gt_label: torch.Tensor
+    pred_label: torch.Tensor
+    pred_score: torch.Tensor
+    num_classes: int
+    error: str
+    _proposals: InstanceData
+    _gt_instances: InstanceData
+    _features: InstanceData
+
     def set_gt_label(self, value: LabelType) -> ActionDataSample:
         """Set the ground-truth label."""
         self.set_field(format_label(value), 'gt_label', dtype=torch.Tensor)

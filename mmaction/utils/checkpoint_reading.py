@@ -55,7 +55,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
         _check_zip(path)
         with torch.serialization.safe_globals(_known_types()):
             content = torch.load(path, map_location=map_location, weights_only=True)
-        content = resolve(content)
+        resolved: dict[str, Any] = resolve(content)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, error)) from None
     except MemoryError:
@@ -65,8 +65,8 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
         raise CheckpointError(
             f'checkpoint {path} is cut off or damaged ({_first_line(error)})'
         ) from None
-    check_content(content, path)
-    return content
+    check_content(resolved, path)
+    return resolved
 
 
 def check_content(content: Any, path: str | Path) -> None:
@@ -269,7 +269,7 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
         return load_checkpoint_file(source, map_location)
     register_safe_loaders()
     try:
-        content = CheckpointLoader.load_checkpoint(str(source), map_location)
+        content: dict[str, Any] = CheckpointLoader.load_checkpoint(str(source), map_location)
         check_content(content, source)
         return content
     except CheckpointError:

@@ -34,7 +34,9 @@ class _Dtype:
         if isinstance(code, _Dtype):
             code = code.dtype
         try:
-            self.dtype = np.dtype(code if isinstance(code, (str, np.dtype)) else None)
+            self.dtype: np.dtype[Any] = np.dtype(
+                code if isinstance(code, (str, np.dtype)) else None
+            )
         except (TypeError, ValueError, SyntaxError):
             raise _refuse('a dtype that is none') from None
         if not isinstance(code, (str, np.dtype)) or self.dtype.kind not in _KINDS:
@@ -77,11 +79,17 @@ def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
         raise _refuse(f'an array of shape {shape!r:.40}')
     if not isinstance(content, (bytes, bytearray)):
         raise _refuse('an array of objects')
-    if len(content) != math.prod(sides) * kind.itemsize or len(sides) > 32 or order not in 'CF':
+    if (
+        len(content) != math.prod(sides) * kind.itemsize
+        or len(sides) > 32
+        or order not in ('C', 'F')
+    ):
         raise _refuse('an array whose size does not fit its bytes')
     if not kind.itemsize:
         return np.zeros(sides, kind) if math.prod(sides) < 1 << 20 else np.zeros(0, kind)
-    return np.frombuffer(bytes(content), kind).reshape(sides, order=order).copy()
+    flat = np.frombuffer(bytes(content), kind)
+    array: np.ndarray = flat.reshape(sides, order='F' if order == 'F' else 'C').copy()
+    return array
 
 
 def _reconstruct(*_: Any) -> _Array:

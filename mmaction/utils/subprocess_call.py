@@ -114,7 +114,7 @@ class IsolatedCall:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._owner = 0
-        self._end: weakref.finalize | None = None
+        self._end: weakref.finalize[..., IsolatedCall] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return IsolatedCall, (self._function, self._timeout)

@@ -124,7 +124,8 @@ def _weights(attn: Any, q: Tensor, k: Tensor, real: Tensor | None = None) -> Ten
     logits = (q * scale) @ k.transpose(-1, -2)
     if real is not None:
         logits = logits.masked_fill(~real[..., None, None, :], -torch.inf)
-    return logits.softmax(-1).mean(-3)
+    weights: Tensor = logits.softmax(-1).mean(-3)
+    return weights
 
 
 def _cells(x: Tensor, size: Size3) -> Tensor:
@@ -144,10 +145,17 @@ def _from_cells(x: Tensor, size: Size3, grid: Size3) -> Tensor:
     return x[:, : grid[0], : grid[1], : grid[2]]
 
 
+def _grid(tokens: Tensor) -> Size3:
+    """(T, H, W) of tokens (B, T, H, W, C)."""
+    _, t, h, w, _ = tokens.shape
+    return t, h, w
+
+
 def _windows(attn: Any, tokens: Tensor, asks: Tensor) -> Tensor:
     """What each token gets from the queries of its own window, (B, T, H, W)."""
-    grid: Size3 = tuple(tokens.shape[1:4])  # type: ignore[assignment]
-    size: Size3 = tuple(min(w, n) for w, n in zip(attn.window, grid, strict=True))
+    grid = _grid(tokens)
+    t, h, w = (min(side, n) for side, n in zip(attn.window, grid, strict=True))
+    size = (t, h, w)
     q, k, _ = attn.qkv(_cells(tokens, size)).chunk(3, -1)
     real = _cells(torch.ones_like(tokens[:1, ..., :1]), size)[..., 0] > 0
     asked = _cells(asks[None, ..., None], size)[..., 0]
@@ -156,7 +164,7 @@ def _windows(attn: Any, tokens: Tensor, asks: Tensor) -> Tensor:
 
 def _pyramid(attn: Any, tokens: Tensor, asks: Tensor) -> Tensor:
     """What each token gets through the levels of the pyramid, (B, T, H, W)."""
-    grid: Size3 = tuple(tokens.shape[1:4])  # type: ignore[assignment]
+    grid = _grid(tokens)
     levels: list[tuple[Tensor, Size3]] = []
     if attn.sr is not None:
         levels.append((_pool(tokens, attn.sr), _kernel(attn.sr)))
@@ -164,7 +172,8 @@ def _pyramid(attn: Any, tokens: Tensor, asks: Tensor) -> Tensor:
             first, batch_norm, _, second = attn.lr
             middle = batch_norm(_pool(tokens, first).movedim(-1, 1)).relu().movedim(1, -1)
             sizes = zip(_kernel(first), _kernel(second), strict=True)
-            levels.append((_pool(middle, second), tuple(a * b for a, b in sizes)))  # type: ignore[arg-type]
+            t, h, w = (a * b for a, b in sizes)
+            levels.append((_pool(middle, second), (t, h, w)))
         keys = attn.norm(torch.cat([level.flatten(1, 3) for level, _ in levels], 1))
     else:
         levels.append((tokens, (1, 1, 1)))
@@ -191,4 +200,5 @@ def _pool(x: Tensor, conv: Any) -> Tensor:
     size = _kernel(conv)
     counts = [-(-n // s) for n, s in zip(x.shape[1:4], size, strict=True)]
     weight = conv.weight.flatten(1).t()  # (tokens of a cell, C)
-    return ((_cells(x, size) * weight).sum(2) + conv.bias).unflatten(1, counts)
+    y: Tensor = ((_cells(x, size) * weight).sum(2) + conv.bias).unflatten(1, counts)
+    return y

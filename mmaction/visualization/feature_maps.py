@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from mmengine.logging import print_log
@@ -64,7 +64,7 @@ def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     return '/'.join(found), module
 
 
-def _is_list(module: Any) -> bool:
+def _is_list(module: Any) -> TypeGuard[nn.ModuleList | nn.Sequential]:
     return isinstance(module, (nn.ModuleList, nn.Sequential))
 
 
@@ -128,7 +128,8 @@ def to_channels_first(
     shape = tuple(tokens.shape)
     token_map = getattr(getattr(model, 'backbone', None), 'token_map', None)
     if tokens.ndim == 3 and token_map is not None:
-        return token_map(tokens, clip_shape)
+        maps: Tensor = token_map(tokens, clip_shape)
+        return maps
     misfits = {}
     if tokens.ndim == 5:
         misfits = {

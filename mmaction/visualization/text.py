@@ -80,7 +80,7 @@ def draw_text(
 def _lay(frames: np.ndarray, panel: np.ndarray, top: int) -> np.ndarray:
     """Copies of frames with a panel (h, w, 4) at their left edge."""
     color, opacity = panel[..., :3].astype(np.float32), panel[..., 3:].astype(np.float32) / 255
-    out = frames.copy()
+    out: np.ndarray = frames.copy()
     h, w = panel.shape[:2]
     place = out[:, top : top + h, :w]
     place[:] = (place * (1 - opacity) + color * opacity + 0.5).astype(np.uint8)

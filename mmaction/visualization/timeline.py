@@ -31,7 +31,8 @@ UNSURE = (90, 90, 90)
 def at_frame(windows: Sequence[Window], index: int) -> np.ndarray:
     """The mean scores of the windows that hold a frame, (num_classes,)."""
     holding = [w.scores for w in windows if w.start <= index < w.stop]
-    return np.mean(holding, axis=0)
+    mean: np.ndarray = np.mean(holding, axis=0)
+    return mean
 
 
 def segments(

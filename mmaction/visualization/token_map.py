@@ -284,7 +284,8 @@ def token_pixels(tokens: TokenMap) -> np.ndarray:
     table = np.array([colors.get(label, (0, 0, 0)) for label in range(len(tokens.clip_scores))])
     hues = table[tokens.classes]
     pixels = np.concatenate([hues, _strength(tokens.scores)[..., None]], -1) * 255
-    return pixels.round().astype(np.uint8)
+    image: np.ndarray = pixels.round().astype(np.uint8)
+    return image
 
 
 def _legend_strip(lines: list[tuple[Any, str]], width: int) -> np.ndarray:

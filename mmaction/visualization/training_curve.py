@@ -72,7 +72,8 @@ def smooth(values: Sequence[float], window: int) -> np.ndarray:
     sums = np.cumsum(np.insert(numbers, 0, 0.0))
     ends = np.arange(1, len(numbers) + 1)
     starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: np.ndarray = (sums[ends] - sums[starts]) / (ends - starts)
+    return means
 
 
 def plot_training(history: TrainingHistory, path: str | Path, title: str = '') -> None:

@@ -166,7 +166,8 @@ def other_version(name: str, backbone: Any) -> Callable[[Any], Any]:
     content = runpy.run_path(file)
     if attribute not in content:
         raise ValueError(f'--against {name}: {file} has no {attribute}')
-    return content[attribute](backbone)
+    compiled: Callable[[Any], Any] = content[attribute](backbone)
+    return compiled
 
 
 def seconds(run: Callable[[], Any], device: Any) -> float:

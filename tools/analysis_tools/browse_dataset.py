@@ -77,7 +77,7 @@ def main() -> None:
         names = dataset.metainfo.get('classes')
         head = (cfg.get('model') or {}).get('cls_head') or {}
         if names is None and 'num_classes' in head:
-            names = find_class_names(cfg, head.num_classes)
+            names = find_class_names(cfg, head['num_classes'])
         rows: list[tuple[str, Any]] = []
         for i in range(args.start, stop):
             data = dataset[SampleKey(i, args.epoch, args.seed)]

@@ -9,6 +9,7 @@ those of the config's test list.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 METRICS = (
     'top_k_accuracy',
@@ -51,7 +52,7 @@ def main() -> None:
         cfg = load_config(args.config, args.cfg_options)
         init_default_scope('mmaction')
         set_metrics(cfg, args.eval, args.eval_options)
-        samples = labeled_results(args.results, cfg)
+        samples: list[Any] = labeled_results(args.results, cfg)
         evaluator = Evaluator(cfg.test_evaluator)
         evaluator.process(data_samples=samples)
         metrics = evaluator.evaluate(len(samples))

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def machine(small: bool) -> list[Row]:
         a, b = (_random(size, size, dtype=dtype) for _ in range(2))
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision('high' if 'TF32' in name else 'highest')
-        spent = milliseconds(lambda a=a, b=b: a @ b, steps)  # type: ignore[misc]
+        spent = milliseconds(partial(torch.matmul, a, b), steps)
         torch.set_float32_matmul_precision(before)
         rate = 2e-9 * size**3 / spent
         rows.append(dict(what=f'product, {name}', value=rate, unit='TFLOP/s'))
@@ -78,7 +79,7 @@ def machine(small: bool) -> list[Row]:
     clips = (1, 1, 3, 8, 32, 32) if small else (8, 1, 3, 32, 224, 224)
     for name, pinned in (('pageable', False), ('pinned', DEVICE == 'cuda')):
         host = torch.empty(clips, dtype=torch.uint8, pin_memory=pinned)
-        spent = milliseconds(lambda h=host: h.to(DEVICE, non_blocking=True), steps)  # type: ignore[misc]
+        spent = milliseconds(partial(host.to, DEVICE, non_blocking=True), steps)
         rows.append(
             dict(what=f'{len(host)} uint8 clips to the device, {name}', value=spent, unit='ms')
         )
@@ -133,7 +134,10 @@ def attention(small: bool) -> list[Row]:
                     row['forward ms'] = milliseconds(forward, 2 if small else 10)
                     row['with backward ms'] = milliseconds(both, 2 if small else 10)
                 row['error'] = error
-                row['gradients finite'] = all(bool(x.grad.isfinite().all()) for x in (q, k, v))  # type: ignore[union-attr]
+                grads = (x.grad for x in (q, k, v))
+                row['gradients finite'] = all(
+                    grad is not None and bool(grad.isfinite().all()) for grad in grads
+                )
             except RuntimeError as reason:
                 row['backend'] += f' ({str(reason).splitlines()[0][:60]})'
             rows.append(row)

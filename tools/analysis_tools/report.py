@@ -123,7 +123,9 @@ class Results:
     def worst(self, most: int) -> list[int]:
         """The readable clips that are wrong, those that the model is surest of first."""
         wrong = np.flatnonzero(~self.right & (self.best >= 0))
-        return wrong[np.argsort(-self.scores.max(1)[wrong], kind='stable')][:most].tolist()
+        surest_first = np.argsort(-self.scores.max(1)[wrong], kind='stable')
+        hardest: list[int] = wrong[surest_first][:most].tolist()
+        return hardest
 
 
 def picture(figure: Any) -> str:

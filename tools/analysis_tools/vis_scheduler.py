@@ -36,7 +36,8 @@ def steps_of(cfg: Any, processes: int) -> int:
 
     loader = cfg.train_dataloader
     clips = len(DATASETS.build(loader.dataset))
-    return max(-(-clips // (loader.batch_size * processes)), 1)
+    steps: int = max(-(-clips // (loader.batch_size * processes)), 1)
+    return steps
 
 
 def learning_rates(cfg: Any, steps: int) -> list[float]:

@@ -70,7 +70,8 @@ class Classifier(nn.Module):
         head_kwargs.pop('loss_aux', None)
         head = self.recognizer.cls_head
         scores = head.average_clip(head(feats, **head_kwargs))
-        return scores.flatten(0, 1) if scores.ndim == 3 else scores
+        flat: Tensor = scores.flatten(0, 1) if scores.ndim == 3 else scores
+        return flat
 
 
 def decoded_views(recognizer: Any, video: str | None) -> Tensor:
@@ -78,11 +79,13 @@ def decoded_views(recognizer: Any, video: str | None) -> Tensor:
     from mmaction.apis.inference import load_clip
 
     if video is not None:
-        return load_clip(recognizer, video)['inputs']
+        given: Tensor = load_clip(recognizer, video)['inputs']
+        return given
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'generated.mp4')
         _write_video(path)
-        return load_clip(recognizer, str(path))['inputs']
+        inputs: Tensor = load_clip(recognizer, str(path))['inputs']
+        return inputs
 
 
 def _write_video(path: Path, frames: int = 90, width: int = 340, height: int = 256) -> None:
@@ -107,7 +110,8 @@ def predict(recognizer: Any, views: Tensor) -> Tensor:
 
     with torch.no_grad():
         (sample,) = recognizer.test_step(dict(inputs=[views], data_samples=[ActionDataSample()]))
-    return sample.pred_score.float()
+    scores: Tensor = sample.pred_score.float()
+    return scores
 
 
 def describe_model(recognizer: Any, shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -273,12 +277,13 @@ def main(argv: list[str] | None = None) -> None:
         if args.shape is not None and tuple(args.shape) != tuple(views.shape[2:]):
             resized = F.interpolate(views.float(), tuple(args.shape), mode='trilinear')
             views = resized.round().to(torch.uint8)
-        shape = tuple(views.shape[2:])
+        t, h, w = views.shape[2:]
+        shape = (t, h, w)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         part = args.out.with_name(f'.{args.out.stem}.part{args.out.suffix}')
         try:
             model = Classifier(recognizer).eval()
-            about = describe_model(recognizer, shape)  # type: ignore[arg-type]
+            about = describe_model(recognizer, shape)
             run = export(model, torch.rand(2, 3, *shape) * 255, part, args.aot, about)
             worst = check(recognizer, run, views)
             part.replace(args.out)

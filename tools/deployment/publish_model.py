@@ -108,7 +108,7 @@ def read_metrics(args: argparse.Namespace) -> dict[str, Any]:
     """
     from mmaction.utils.io import file_digest
 
-    metrics = json.loads(args.metrics.read_text(encoding='utf-8'))
+    metrics: dict[str, Any] = json.loads(args.metrics.read_text(encoding='utf-8'))
     if args.weights == 'raw':
         raise ValueError(
             '--metrics with --weights raw: a test measures the moving average, not these weights'
@@ -146,7 +146,7 @@ def publish(args: argparse.Namespace) -> Path:
         torch.save(dict(state_dict=weights, meta=kept), buffer)
         content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()[:8]
-    path = args.out.with_name(f'{args.out.name}-{digest}.{args.format}')
+    path: Path = args.out.with_name(f'{args.out.name}-{digest}.{args.format}')
     write_bytes(path, content)
     write_text(path.with_suffix('.md'), card(path, weights, meta, metrics))
     return path

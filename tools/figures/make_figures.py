@@ -52,7 +52,8 @@ def read_clip(model: Any, data: str, number: int) -> dict[str, Any]:
 
 def frames_of(batch: dict[str, Any]) -> np.ndarray:
     """(T, H, W, 3) uint8."""
-    return batch['inputs'][0][0].permute(1, 2, 3, 0).numpy()
+    frames: np.ndarray = batch['inputs'][0][0].permute(1, 2, 3, 0).numpy()
+    return frames
 
 
 # ---------------------------------------------------------------- heat.gif
@@ -158,7 +159,8 @@ def pooled(frames: np.ndarray, grid: Sequence[int]) -> np.ndarray:
     t, h, w = grid
     cells = frames[: T // t * t, : H // h * h, : W // w * w].astype(float)
     cells = cells.reshape(t, T // t, h, H // h, w, W // w, 3)
-    return cells.mean((1, 3, 5)).round().astype(np.uint8)
+    image: np.ndarray = cells.mean((1, 3, 5)).round().astype(np.uint8)
+    return image
 
 
 def draw_attention(model: Any, batch: dict[str, Any], path: Path) -> None:

@@ -40,7 +40,7 @@ def read_models(path: Path = METAFILE) -> list[dict[str, Any]]:
     Raises:
         ValueError: An entry has an unknown key, lacks one, or names no config.
     """
-    models = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
+    models: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
     for model in models:
         name = model.get('Name')
         unknown, missing = set(model) - KEYS, {'Name', 'Data', 'Parameters', 'FLOPs'} - set(model)
@@ -64,7 +64,7 @@ def read_zoo(path: Path = ZOO) -> list[dict[str, Any]]:
     Raises:
         ValueError: An entry has other keys, or names no config.
     """
-    models = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
+    models: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding='utf-8'))['Models']
     for model in models:
         if set(model) != ZOO_KEYS:
             wrong = sorted(set(model) ^ ZOO_KEYS)

@@ -162,7 +162,7 @@ class ActionRecogInferencer:
         for start in range(0, len(videos), batch_size):
             stop = min(start + batch_size, len(videos))
             samples += self._predict(entries[start:stop], videos[start:stop], alone)
-        predictions = [
+        predictions: list[dict[str, Any]] = [
             dict(error=sample.error) if 'error' in sample else self._as_dict(sample)
             for sample in samples
         ]

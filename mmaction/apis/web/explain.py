@@ -193,7 +193,8 @@ def sprite(frames: np.ndarray) -> np.ndarray:
     padded = np.zeros((rows * columns, height, width, channels), np.uint8)
     padded[:count] = frames
     grid = padded.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    return grid.reshape(rows * height, columns * width, channels)
+    sheet: np.ndarray = grid.reshape(rows * height, columns * width, channels)
+    return sheet
 
 
 def save_picture(picture: np.ndarray, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from typing import Any
 
@@ -14,13 +13,13 @@ __all__ = ['HEAD_SECONDS', 'make_server', 'serve']
 HEAD_SECONDS = 15.0  # for the head of a request to be complete
 
 
-class _Protocol(H11Protocol):  # type: ignore[misc]  # untyped
+class _Protocol(H11Protocol):
     """Closes connections that do not complete the head of a request in time.
 
     uvicorn's own limit for idle connections ends with the first byte that comes.
     """
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._expect_head()
 

@@ -68,7 +68,7 @@ _ORDER = (
 )
 
 
-def is_old_config(cfg: Mapping[str, Any]) -> bool:
+def is_old_config(cfg: Mapping[str, Any] | Config) -> bool:
     """Whether a config has the form of mmaction2 0.x.
 
     One that mixes both forms is not old: it is an error, which `check_config` tells.

@@ -50,7 +50,8 @@ def runtime_file() -> Path:
 
 def standard_runtime() -> dict[str, Any]:
     """What every config of this project shares: hooks, environment, log."""
-    return Config.fromfile(str(runtime_file()))._cfg_dict.to_dict()
+    runtime: dict[str, Any] = Config.fromfile(str(runtime_file()))._cfg_dict.to_dict()
+    return runtime
 
 
 def convert_evaluation(

@@ -53,7 +53,8 @@ def video_streams(container: Any, filename: str) -> list[Any]:
     def score(stream: Any) -> int:
         context = stream.codec_context
         is_default = bool(stream.disposition & Disposition.default)
-        return context.width * context.height + _DEFAULT_WEIGHT * is_default
+        score: int = context.width * context.height + _DEFAULT_WEIGHT * is_default
+        return score
 
     streams = [
         stream

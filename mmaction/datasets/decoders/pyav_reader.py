@@ -217,7 +217,8 @@ class PyAVReader:
     @property
     def time_base(self) -> Fraction | None:
         """Seconds of one unit of the frames' time stamps."""
-        return self._stream.time_base
+        unit: Fraction | None = self._stream.time_base
+        return unit
 
     @property
     def is_marked_interlaced(self) -> bool:
@@ -241,7 +242,8 @@ class PyAVReader:
     @property
     def seconds(self) -> np.ndarray:
         """Time (N,) at which each frame is shown, from the first one on, if `is_timed`."""
-        return (self._stamps - self._stamps[0]) * float(self._stream.time_base)
+        seconds: np.ndarray = (self._stamps - self._stamps[0]) * float(self._stream.time_base)
+        return seconds
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         try:

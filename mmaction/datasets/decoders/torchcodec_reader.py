@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .checked_reader import CheckedReader, is_upright
@@ -51,7 +54,7 @@ class TorchCodecReader(CheckedReader):
         return _TorchCodec(filename, content, num_threads, self._device)
 
 
-def _import_decoder() -> type:
+def _import_decoder() -> Callable[..., Any]:
     try:
         from torchcodec.decoders import VideoDecoder
     except (ImportError, RuntimeError, OSError) as error:
@@ -59,7 +62,8 @@ def _import_decoder() -> type:
             'torchcodec cannot be loaded: it needs "pip install torchcodec" and FFmpeg with '
             f'shared libraries; DecordInit needs neither. The cause: {error}'
         ) from error
-    return VideoDecoder
+    decoder: Callable[..., Any] = VideoDecoder
+    return decoder
 
 
 class _TorchCodec:
@@ -89,7 +93,8 @@ class _TorchCodec:
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         with unreadable(self.filename, *self._errors):
-            return self._decoder.get_frames_at(indices.tolist()).data.cpu().numpy()
+            frames: np.ndarray = self._decoder.get_frames_at(indices.tolist()).data.cpu().numpy()
+            return frames
 
     def close(self) -> None:
         """Close the file."""

@@ -170,7 +170,8 @@ class AugMix:
         mixed = torch.zeros(clip.shape)
         for weight in weights:
             mixed += weight * self._chain(clip)
-        return (share * clip + (1 - share) * mixed).to(torch.uint8)
+        blended: Tensor = (share * clip + (1 - share) * mixed).to(torch.uint8)
+        return blended
 
     def _chain(self, clip: Tensor) -> Tensor:
         depth = self.depth if self.depth > 0 else int(torch.randint(1, 4, (1,)))

@@ -186,7 +186,8 @@ def pending(results: dict[str, Any]) -> dict[str, Any]:
     """
     if results['lazy']['flip']:
         raise ValueError('a lazy Flip must come after all lazy crops and Resize')
-    return results['lazy']
+    lazy: dict[str, Any] = results['lazy']
+    return lazy
 
 
 def apply_crop(results: dict[str, Any], box: Box, lazy: bool) -> dict[str, Any]:

@@ -118,10 +118,10 @@ class Resize(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Resize the frames of `results`."""
         height, width = begin(results, self.lazy)
-        if self.keep_ratio:
+        if self.keep_ratio or isinstance(self.scale, float):
             new_w, new_h = rescale_size((width, height), self.scale)
         else:
-            new_w, new_h = self.scale  # type: ignore[misc,assignment]
+            new_w, new_h = (int(side) for side in self.scale)
         if min(new_w, new_h) < 1:
             raise ValueError(
                 f'Resize with scale={self.scale} leaves nothing of the {width}x{height} frames '
@@ -209,7 +209,7 @@ class Flip(BaseTransform):
         self,
         flip_ratio: float = 0.5,
         direction: str = 'horizontal',
-        flip_label_map: Mapping[int, int] | Mapping[str, str] | None = None,
+        flip_label_map: Mapping[int | str, int | str] | None = None,
         left_kp: Sequence[int] | None = None,
         right_kp: Sequence[int] | None = None,
         lazy: bool = False,

@@ -168,7 +168,8 @@ class SampleFrames(BaseTransform):
             return np.array([last // 2])
         distance = last / float(num_clips - 1)
         if self.target_fps is not None:
-            return np.arange(num_clips) * np.floor(distance)
+            starts: np.ndarray = np.arange(num_clips) * np.floor(distance)
+            return starts
         return np.round(np.arange(num_clips) * distance)
 
     def _segment_centers(self, length: float) -> np.ndarray:
@@ -181,7 +182,8 @@ class SampleFrames(BaseTransform):
     def _within(self, frames: np.ndarray, total: int) -> np.ndarray:
         """Bring frame numbers (clips, clip_len) after the end back into the video."""
         if self.out_of_bound_opt == 'loop':
-            return np.mod(frames, total)
+            wrapped: np.ndarray = np.mod(frames, total)
+            return wrapped
         inside = frames < total
         last = np.max(frames * inside, axis=1, keepdims=True)
         return np.where(inside, frames, last)
@@ -254,7 +256,8 @@ class DenseSampleFrames(SampleFrames):
     def _test_starts(self, total: int, window: float) -> np.ndarray:
         positions = max(1, 1 + total - self.sample_range)
         firsts = np.linspace(0, positions - 1, num=self.num_sample_positions, dtype=int)
-        return (firsts[:, None] + self._offsets()[None, :]).reshape(-1) % total
+        frames: np.ndarray = (firsts[:, None] + self._offsets()[None, :]).reshape(-1) % total
+        return frames
 
 
 @TRANSFORMS.register_module()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,9 @@ class CheckpointHook(_CheckpointHook):
                 key: self._own_best(hub.get_info(f'best_ckpt_{key}')) for key in keys
             }
         kept = [step for step in hub.get_info('keep_ckpt_ids') or [] if type(step) is int]
-        self.keep_ckpt_ids = kept[-self.max_keep_ckpts :] if self.max_keep_ckpts > 0 else kept
+        self.keep_ckpt_ids = deque(
+            kept[-self.max_keep_ckpts :] if self.max_keep_ckpts > 0 else kept
+        )
         if not is_main_process():
             return
         # What was being written when a run was killed.
@@ -87,7 +90,8 @@ class CheckpointHook(_CheckpointHook):
         self, runner: ActionRunner, step: int, meta: dict[str, int]
     ) -> None:
         name = self.filename_tmpl.format(step)
-        self.last_ckpt = str(Path(self.out_dir, name))
+        path = Path(self.out_dir, name)
+        self.last_ckpt = str(path)  # type: ignore[assignment]  # mmengine's types know None only
         outdated = self._remember(runner, step) if self.max_keep_ckpts > 0 else []
         runner.message_hub.update_info('last_ckpt', name)
         runner.save_checkpoint(
@@ -99,7 +103,7 @@ class CheckpointHook(_CheckpointHook):
             by_epoch=self.by_epoch,
         )
         if is_main_process():
-            write_pointer(runner.work_dir, self.last_ckpt)
+            write_pointer(runner.work_dir, path)
             self._remove(outdated)
 
     def _remove(self, steps: list[int]) -> None:
@@ -111,7 +115,7 @@ class CheckpointHook(_CheckpointHook):
         if self.keep_ckpt_ids and self.keep_ckpt_ids[-1] == step:
             return []
         kept = [*self.keep_ckpt_ids, step]
-        self.keep_ckpt_ids = kept[-self.max_keep_ckpts :]
+        self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts :])
         # What is about to be removed stays in the list that is saved: should the
         # run be killed in between, the next one removes it.
         runner.message_hub.update_info('keep_ckpt_ids', kept)
@@ -173,7 +177,9 @@ class CheckpointHook(_CheckpointHook):
         import hashlib
 
         checkpoint = load_checkpoint_file(ckpt_path)
-        kept = {key: value for key, value in checkpoint.items() if key in self.published_keys}
+        kept = {
+            key: value for key, value in checkpoint.items() if key in (self.published_keys or ())
+        }
         temporary = Path(ckpt_path).with_suffix('.published')
         save_checkpoint_file(kept, temporary)
         digest = hashlib.sha256(temporary.read_bytes()).hexdigest()[:8]

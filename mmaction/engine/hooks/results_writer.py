@@ -84,7 +84,9 @@ class TestResultsHook(Hook):
                 fields = {'pred_score': fields['pred_score']}
             self._samples.append(fields)
 
-    def after_test_epoch(self, runner: ActionRunner, metrics: dict[str, float] | None) -> None:
+    def after_test_epoch(
+        self, runner: ActionRunner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Print and write."""
         self._write_samples(runner)
         unreadable = broadcast_object(_merged(gather_objects(self._unreadable)))

@@ -310,9 +310,8 @@ def _wait(device: str) -> None:
 
 def _fastest() -> str:
     """The faster of two precisions as the first rank measures them, with a line that says so."""
-    seconds = measure_precisions() if is_main_process() else None
-    seconds = broadcast_object(seconds)
-    assert seconds is not None
+    measured = measure_precisions() if is_main_process() else None
+    seconds: dict[str, float] = broadcast_object(measured)
     best = min(seconds, key=lambda name: seconds[name])
     if is_main_process():
         shown = ', '.join(f'{_NAMES[name]} {1e3 * s:.1f} ms' for name, s in seconds.items())
@@ -366,6 +365,8 @@ def set_test_precision(cfg: Config, precision: str) -> None:
     if precision == 'off' and not loop.get('precision') and not loop.get('fp16'):
         return
     if loop.get('type', 'TestLoop') != 'TestLoop':
-        raise ConfigError(f'--amp {precision}: test_cfg.type={loop.type} chooses its own precision')
+        raise ConfigError(
+            f'--amp {precision}: test_cfg.type={loop["type"]} chooses its own precision'
+        )
     precision = precision_default() if precision == 'auto' else precision
     cfg.test_cfg = {**loop, 'fp16': False, 'precision': precision}

@@ -51,7 +51,13 @@ class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
                 f"paramwise_cfg.decay_type is 'layer_wise' or 'stage_wise', not {kind!r}"
             )
 
-    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
+    def add_params(
+        self,
+        params: list[dict[str, Any]],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: float | None = None,
+    ) -> None:
         """Append the parameter groups of a model to `params`."""
         rules = self.paramwise_cfg
         rate, kind = rules['decay_rate'], rules.get('decay_type', 'layer_wise')

@@ -29,7 +29,13 @@ class SwinOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Source: the class of this name in mmaction2 1.2.
     """
 
-    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **kwargs: Any) -> None:
+    def add_params(
+        self,
+        params: list[dict[str, Any]],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: float | None = None,
+    ) -> None:
         """Append the parameter groups of a model to `params`."""
         for name, parameter in module.named_parameters():
             group: dict[str, Any] = dict(params=[parameter])

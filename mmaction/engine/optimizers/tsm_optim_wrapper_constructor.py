@@ -29,7 +29,13 @@ class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Source: the class of this name in mmaction2 1.x (Lin et al., TSM, ICCV 2019).
     """
 
-    def add_params(self, params: list[dict[str, Any]], module: nn.Module, **_: Any) -> None:
+    def add_params(
+        self,
+        params: list[dict[str, Any]],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: float | None = None,
+    ) -> None:
         """Add the groups of a model."""
         first: list[Any] = []
         weights: list[Any] = []

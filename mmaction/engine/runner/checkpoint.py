@@ -270,8 +270,7 @@ def _check_kinds(weights: dict[str, Any], own: dict[str, Any], source: str | Pat
     """Raise `CheckpointError` for a weight that is sparse, complex or of integers."""
     for name, value in weights.items():
         mine = own.get(re.sub(r'^module\.', '', name), own.get(f'backbone.{name}'))
-        comparable = isinstance(value, torch.Tensor) and mine is not None
-        if comparable and not _same_kind(value, mine):
+        if isinstance(value, torch.Tensor) and mine is not None and not _same_kind(value, mine):
             raise CheckpointError(
                 f'checkpoint {source}: {name} is {_kind(value)}, expected {_kind(mine)}'
             )
@@ -293,7 +292,7 @@ def _kind(value: torch.Tensor) -> str:
     return f'{str(value.dtype).removeprefix("torch.")} ({layout}{place})'
 
 
-def run_facts(loader: DataLoader, world_size: int) -> dict[str, Any]:
+def run_facts(loader: DataLoader[Any], world_size: int) -> dict[str, Any]:
     """What a checkpoint notes of the run that writes it, beside its config and seed.
 
     Args:

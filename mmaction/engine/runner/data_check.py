@@ -59,7 +59,8 @@ def splits_of(runner: Runner) -> dict[str, SplitFacts]:
     if set(datasets) - set(getattr(runner, 'split_facts', {})):
         head = getattr(bare_model(runner.model), 'cls_head', None)
         holder.split_facts = check_splits(datasets, getattr(head, 'num_classes', None))
-    return holder.split_facts
+    facts: dict[str, SplitFacts] = holder.split_facts
+    return facts
 
 
 def check_splits(datasets: Mapping[str, Any], num_classes: int | None) -> dict[str, SplitFacts]:
@@ -75,7 +76,8 @@ def check_splits(datasets: Mapping[str, Any], num_classes: int | None) -> dict[s
         ConfigError: A label is outside the head's classes or missing where one is needed, or
             clips are missing.
     """
-    problem, facts = None, {}
+    problem: str | None = None
+    facts: dict[str, SplitFacts] = {}
     if is_main_process():
         try:
             facts = {name: _inspect(name, data, num_classes) for name, data in datasets.items()}

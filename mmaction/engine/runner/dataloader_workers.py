@@ -41,7 +41,7 @@ def start_worker(worker_id: int, then: Callable[[int], Any] | None = None) -> No
         then(worker_id)
 
 
-def start_iterator(loader: DataLoader) -> Iterator[Any]:
+def start_iterator(loader: DataLoader[Any]) -> Iterator[Any]:
     """Start the workers of a loader, holding signals back until they can bear them."""
     ours = getattr(loader.worker_init_fn, 'func', None) is start_worker
     if not ours or not loader.num_workers or not hasattr(signal, 'pthread_sigmask'):

@@ -40,7 +40,7 @@ def stop_asked(runner: Any) -> bool:
     return any_rank(getattr(runner, 'stop_signal', None) is not None)
 
 
-def batches_from(loader: DataLoader, epoch: int, done: int) -> Iterator[tuple[int, Any]]:
+def batches_from(loader: DataLoader[Any], epoch: int, done: int) -> Iterator[tuple[int, Any]]:
     """The batches of an epoch after the first `done`, with their index.
 
     A sampler with `skip` (`EpochSampler`) passes over what was used without
@@ -82,7 +82,8 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
             if not self.stop_training:
                 self._validate_if_due()
         self.runner.call_hook('after_train')
-        return self.runner.model
+        model: torch.nn.Module = self.runner.model
+        return model
 
     def run_epoch(self) -> None:
         """Run what is left of the epoch, and its end unless training stops before."""
@@ -112,7 +113,7 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
 class IterBasedTrainLoop(_IterBasedTrainLoop):
     """mmengine's loop over steps; epochs of the sampler follow one another without a pause."""
 
-    def run(self) -> torch.nn.Module:
+    def run(self) -> torch.nn.Module:  # type: ignore[override]  # mmengine says None, gives it
         """Train until the last step or until a hook sets `stop_training`."""
         self.runner.call_hook('before_train')
         continue_random_state(self.runner)
@@ -128,7 +129,8 @@ class IterBasedTrainLoop(_IterBasedTrainLoop):
         if self._iter >= self._max_iters:
             self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
-        return self.runner.model
+        model: torch.nn.Module = self.runner.model
+        return model
 
     def _batches(self) -> Iterator[Any]:
         sampler = self.dataloader.sampler
@@ -194,7 +196,8 @@ class ValLoop(_ValLoop):
     def _batches_of_all(self) -> int:
         """How many batches every process has; some may have one more."""
         clips = len(self.dataloader.dataset) // self.runner.world_size
-        return -(-clips // (self.dataloader.batch_size or 1))
+        batches: int = -(-clips // (self.dataloader.batch_size or 1))
+        return batches
 
 
 @LOOPS.register_module()

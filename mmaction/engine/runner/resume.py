@@ -283,4 +283,5 @@ def resume_rank_state(
     parameters = dict(model.named_parameters())
     for name, gradient in (mine.get('gradients') or {}).items():
         parameters[name].grad = gradient.to(parameters[name].device)
-    return mine['random']
+    state: dict[str, Any] | None = mine['random']
+    return state

@@ -36,6 +36,7 @@ from mmaction.registry import LOOPS, MODEL_WRAPPERS, RUNNERS
 from mmaction.utils.checkpoint_reading import read_checkpoint
 from mmaction.utils.cli import describe
 from mmaction.utils.io import lock
+from mmaction.utils.model_wrapper import bare_model
 
 from .checkpoint import load_weights, plain, rank_state, run_facts, save_checkpoint_file
 from .console import quiet_console
@@ -118,9 +119,11 @@ class ActionRunner(Runner):
         except (ArithmeticError, AssertionError, AttributeError, RuntimeError) as error:
             raise ConfigError(f'the config cannot be built: {describe(error)}') from error
 
-    def build_logger(self, log_level: int | str = 'INFO', **kwargs: Any) -> MMLogger:
+    def build_logger(
+        self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any
+    ) -> MMLogger:
         """The logger of mmengine with a brief console."""
-        logger = super().build_logger(log_level, **kwargs)
+        logger = super().build_logger(log_level, log_file, **kwargs)
         quiet_console(logger)
         return logger
 
@@ -129,10 +132,10 @@ class ActionRunner(Runner):
 
     @staticmethod
     def build_dataloader(
-        dataloader: DataLoader | dict[str, Any],
+        dataloader: DataLoader[Any] | dict[str, Any],
         seed: int | None = None,
         diff_rank_seed: bool = False,
-    ) -> DataLoader:
+    ) -> DataLoader[Any]:
         """Build dataset, sampler and loader.
 
         The loader draws its seeds from a generator of its own: starting one
@@ -155,9 +158,10 @@ class ActionRunner(Runner):
             loop = dict(loop)
             by_epoch = loop.pop('by_epoch', True)
             loop['type'] = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
-            return LOOPS.build(
+            built: BaseLoop = LOOPS.build(
                 loop, default_args=dict(runner=self, dataloader=self._train_dataloader)
             )
+            return built
         return super().build_train_loop(loop)
 
     def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
@@ -194,7 +198,8 @@ class ActionRunner(Runner):
         model = synchronize_batch_norm(model.to(device), self.cfg.get('sync_bn', 'torch'), device)
         options = dict(model_wrapper_cfg or {})
         if options.get('type', 'MMDistributedDataParallel') != 'MMDistributedDataParallel':
-            return MODEL_WRAPPERS.build(options, default_args=dict(module=model))
+            wrapped: nn.Module = MODEL_WRAPPERS.build(options, default_args=dict(module=model))
+            return wrapped
         options.pop('type', None)
         options.setdefault('find_unused_parameters', self.cfg.get('find_unused_parameters', False))
         if device != 'cpu':
@@ -208,7 +213,8 @@ class ActionRunner(Runner):
     @property
     def bare_model(self) -> nn.Module:
         """The model without its wrapper for several processes."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        model: nn.Module = bare_model(self.model)
+        return model
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """Build the optimizer and its wrapper; fp16 on a CPU becomes fp32."""
@@ -242,7 +248,8 @@ class ActionRunner(Runner):
     def clips_per_update(self, optim_wrapper: OptimWrapper) -> int:
         """Batch size x processes x accumulated steps."""
         per_process = self.train_dataloader.batch_size or 1
-        return per_process * self.world_size * optim_wrapper._accumulative_counts
+        batch_size: int = per_process * self.world_size * optim_wrapper._accumulative_counts
+        return batch_size
 
     # ------------------------------------------------------------ running
 
@@ -556,7 +563,7 @@ class ActionRunner(Runner):
         processes = gather_objects(state)
         if not is_main_process():
             return
-        checkpoint = {
+        checkpoint: dict[str, Any] = {
             'meta': {
                 # Formatting it takes half a second.
                 'cfg': self.message_hub.get_info('cfg'),

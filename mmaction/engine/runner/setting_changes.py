@@ -55,7 +55,7 @@ class SettingChanges:
 
     def add(self, name: str, before: Any, now: Any) -> bool:
         """Note a change, if it is one."""
-        changed = before != now
+        changed = bool(before != now)
         if changed:
             self.texts.append(f'{name} {before} before, {now} now')
         return changed

@@ -7,7 +7,7 @@ together. A trial finds it in a second, instead of a worker in the middle of a r
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +33,7 @@ SECONDS = 600
 """How long reading one clip may take, replacements of unreadable ones included."""
 
 
-def check_loader(split: str, loader: DataLoader, loop: Any) -> None:
+def check_loader(split: str, loader: DataLoader[Any], loop: Any) -> None:
     """Refuse a loader that gives no batch, or that never ends.
 
     Args:
@@ -55,16 +55,22 @@ def check_loader(split: str, loader: DataLoader, loop: Any) -> None:
         return
     if loader.batch_size is None and loader.batch_sampler is None:
         raise ConfigError(f'{place}.batch_size: expected an integer, found None')
-    if not len(loader) and len(loader.dataset):  # type: ignore[arg-type]
+    if not len(loader) and _len(loader.dataset):
         raise ConfigError(
             f'{place}.batch_size={loader.batch_size} with drop_last=True leaves no batch of '
-            f'{len(sampler)} clips: lower batch_size, or set drop_last=False'  # type: ignore[arg-type]
+            f'{_len(sampler)} clips: lower batch_size, or set drop_last=False'
         )
     if split != 'train' and loader.drop_last:
         raise ConfigError(f'{place}.drop_last=True would leave the last clips out of the metrics')
 
 
-def try_clips(model: nn.Module, loaders: dict[str, DataLoader], seed: int) -> None:
+def _len(clips: object) -> int:
+    """The length of a dataset or sampler, of whose types torch does not say that they have one."""
+    assert isinstance(clips, Sized)
+    return len(clips)
+
+
+def try_clips(model: nn.Module, loaders: dict[str, DataLoader[Any]], seed: int) -> None:
     """Read a clip of each split and put it through the model.
 
     The first process does it, all hear of it. Weights, statistics and random state stay as
@@ -92,7 +98,7 @@ def try_clips(model: nn.Module, loaders: dict[str, DataLoader], seed: int) -> No
         raise ConfigError(problem)
 
 
-def _read(split: str, loader: DataLoader, seed: int) -> Any:
+def _read(split: str, loader: DataLoader[Any], seed: int) -> Any:
     """The first sample of a split, read at arm's length; None if that crashed or hung.
 
     A single damaged file is not a fault of the set-up: the run itself counts it.
@@ -121,7 +127,7 @@ def _frames_at_once(model: Any, views: torch.Tensor) -> int:
     return max(getattr(part, 'num_segments', None) or 1 for part in parts)
 
 
-def _forward(split: str, loader: DataLoader, clip: Any, model: Any) -> None:
+def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> None:
     state, training = random_state(), model.training
     model.eval()
     try:
@@ -181,7 +187,7 @@ def _remember(name: str, found: list[str]) -> Any:
     return hook
 
 
-def _smallest_batch(loader: DataLoader) -> int:
+def _smallest_batch(loader: DataLoader[Any]) -> int:
     size = loader.batch_size or 1
-    rest = len(loader.sampler) % size  # type: ignore[arg-type]
+    rest = _len(loader.sampler) % size
     return size if loader.drop_last or not rest else rest

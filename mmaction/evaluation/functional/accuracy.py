@@ -6,7 +6,7 @@ counts as wrong everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ def as_scores(scores: ArrayLike) -> np.ndarray:
     try:
         rows = np.asarray(scores, dtype=float)
     except ValueError:
-        lengths = sorted({np.size(row) for row in scores})  # type: ignore[union-attr]
+        assert isinstance(scores, Iterable)
+        lengths = sorted({np.size(row) for row in scores})
         raise ValueError(
             f'all samples must have as many scores as there are classes, found {lengths} scores'
         ) from None
@@ -184,4 +185,5 @@ def confusion_matrix(
         return matrix
     axis = {'true': 1, 'pred': 0, 'all': None}[normalize]
     total = matrix.sum(axis=axis, keepdims=True)
-    return matrix / np.maximum(total, 1)
+    shares: np.ndarray = matrix / np.maximum(total, 1)
+    return shares

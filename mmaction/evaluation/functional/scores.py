@@ -40,4 +40,5 @@ def softmax(x: ArrayLike, dim: int = 1) -> np.ndarray:
     """Exponentials of `x` that sum to one along an axis."""
     values = np.asarray(x)
     powers = np.exp(values - values.max(axis=dim, keepdims=True))
-    return powers / powers.sum(axis=dim, keepdims=True)
+    shares: np.ndarray = powers / powers.sum(axis=dim, keepdims=True)
+    return shares

@@ -191,6 +191,9 @@ def to_array(value: Any) -> np.ndarray:
     """An array of a tensor or of anything array-like; half precision becomes float32."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
-        return (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
+        array: np.ndarray = (
+            value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+        ).numpy()
+        return array
     array = np.asarray(value)
     return array.astype(np.float32) if array.dtype == np.float16 else array
