@@ -92,4 +92,5 @@ class C3D(CNNBackbone):
                 f'the last map of C3D holds {x.shape[1]} numbers, but out_dim is '
                 f'{self.fc6.in_features}: clips of 16 frames of 112 x 112 have 8192'
             )
-        return self.relu(self.fc7(self.dropout(self.relu(self.fc6(x)))))
+        y: Tensor = self.relu(self.fc7(self.dropout(self.relu(self.fc6(x)))))
+        return y

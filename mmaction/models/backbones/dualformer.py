@@ -193,7 +193,8 @@ def _patch_kernels(patch_size: Size3, temporal_pooling: Sequence[int], stages: i
 
 
 def _ceil_div(size: Size3, by: Size3) -> Size3:
-    return tuple(-(-s // b) for s, b in zip(size, by, strict=True))  # type: ignore[return-value]
+    t, h, w = (-(-s // b) for s, b in zip(size, by, strict=True))
+    return t, h, w
 
 
 def _kernel_of(grid: Size3, pooled: Size3, name: str, video_size: Size3) -> Size3:
@@ -206,7 +207,8 @@ def _kernel_of(grid: Size3, pooled: Size3, name: str, video_size: Size3) -> Size
                 'pooling kernels: clips of other sizes run on any model, so keep the size of '
                 'the pretrained one, or choose a pooled grid that divides.'
             )
-    return tuple(max(n // p, 1) for n, p in zip(grid, pooled, strict=True))  # type: ignore[return-value]
+    t, h, w = (max(n // p, 1) for n, p in zip(grid, pooled, strict=True))
+    return t, h, w
 
 
 def _split_coarse(kernel: Size3, window: Size3, stage: int) -> tuple[Size3, Size3]:
@@ -303,7 +305,8 @@ class Attention(nn.Module):
         dropout = self.attn_drop if self.training else 0.0
         x = attention(q, k, v, dropout_p=dropout, scale=self.scale)
         x = x.transpose(1, 2).flatten(2)  # (B, h, L, d) -> (B, L, C)
-        return self.proj_drop(self.proj(x))
+        y: Tensor = self.proj_drop(self.proj(x))
+        return y
 
 
 class LocalWindowAttention(Attention):
@@ -362,7 +365,8 @@ class GlobalPyramidAttention(Attention):
             coarse = first(x).permute(0, 4, 1, 2, 3)  # BatchNorm3d wants (B, C, T, H, W)
             coarse = batch_norm(coarse).permute(0, 2, 3, 4, 1)  # (B, T, H, W, C)
             levels.append(second(relu(coarse)).flatten(1, 3))  # (B, coarse tokens, C)
-        return self.norm(torch.cat(levels, 1))
+        y: Tensor = self.norm(torch.cat(levels, 1))
+        return y
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> the same."""
@@ -386,7 +390,8 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> the same."""
-        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+        y: Tensor = self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
+        return y
 
 
 class Block(nn.Module):
@@ -418,10 +423,12 @@ class Block(nn.Module):
             mlp = checkpoint(self._normed_mlp, x, use_reentrant=False)
         else:
             mlp = self._normed_mlp(x)
-        return (x + self.drop_path(mlp)).to(x.dtype)
+        y: Tensor = (x + self.drop_path(mlp)).to(x.dtype)
+        return y
 
     def _normed_mlp(self, x: Tensor) -> Tensor:
-        return self.mlp(self.norm2(x))
+        y: Tensor = self.mlp(self.norm2(x))
+        return y
 
 
 def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
@@ -464,7 +471,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed a clip or the tokens of the stage before."""
-        return self.norm(patch_linear(x, self.proj))
+        y: Tensor = self.norm(patch_linear(x, self.proj))
+        return y
 
 
 class _Depthwise3x3x3(torch.autograd.Function):
@@ -523,7 +531,8 @@ class PositionGenerator(nn.Module):
             y = _Depthwise3x3x3.apply(x, conv.weight, conv.bias)
         else:
             y = depthwise_3x3x3(x, conv.weight, conv.bias)
-        return (x + y).to(x.dtype)
+        out: Tensor = (x + y).to(x.dtype)
+        return out
 
 
 # ---------------------------------------------------------------- model
@@ -732,7 +741,8 @@ class DualFormer(BaseModule):
                     x = position(x)
         if self._residual_is_bf16(x):
             x = x.float()
-        return self.norm(x).permute(0, 4, 1, 2, 3)  # (B, T, H, W, C) -> (B, C, T, H, W)
+        y: Tensor = self.norm(x).permute(0, 4, 1, 2, 3)  # (B, T, H, W, C) -> (B, C, T, H, W)
+        return y
 
     def _residual_is_bf16(self, x: Tensor) -> bool:
         if not self.bf16_residual or not torch.is_autocast_enabled(x.device.type):
@@ -740,19 +750,23 @@ class DualFormer(BaseModule):
         return torch.get_autocast_dtype(x.device.type) is torch.bfloat16
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        y: Tensor
         if not (self.use_checkpoint is True and self.training and torch.is_grad_enabled()):
-            return block(x)
+            y = block(x)
+            return y
         if torch.compiler.is_compiling():
             # A BatchNorm over several processes is not part of the compiled graph: recomputed,
             # its statistics would move twice.
             synced = any(type(m) is not nn.BatchNorm3d for m in _batch_norms(block))
-            return block(x) if synced else checkpoint(block, x, use_reentrant=False)
-        return checkpoint(
+            y = block(x) if synced else checkpoint(block, x, use_reentrant=False)
+            return y
+        y = checkpoint(
             block,
             x,
             use_reentrant=False,
             context_fn=lambda: (nullcontext(), _frozen_batch_statistics(block)),
         )
+        return y
 
     def _check_input(self, x: Tensor) -> None:
         patch = self.geometry[0].patch

@@ -136,7 +136,8 @@ class TorchvisionBackbone(_Backbone):
     def _own_weights(self) -> str:
         from torchvision.models import get_model_weights
 
-        return str(get_model_weights(self.name).DEFAULT.url)
+        weights: Any = get_model_weights(self.name)
+        return str(weights.DEFAULT.url)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, T, H, W) -> (B, C, T', H', W'), or (B, 3, H, W) -> (B, C, H', W')."""
@@ -145,7 +146,8 @@ class TorchvisionBackbone(_Backbone):
         out = self.net(x)
         keep = getattr(self.net, 'avgpool', None)
         if not isinstance(keep, _Keep):
-            return out[(...,) + (None,) * (x.ndim - out.ndim)]
+            y: Tensor = out[(...,) + (None,) * (x.ndim - out.ndim)]
+            return y
         kept, keep.map = keep.map, None
         assert kept is not None
         return kept
@@ -161,7 +163,7 @@ class TimmBackbone(_Backbone):
     def _make(self, **kwargs: Any) -> tuple[nn.Module, tuple[str, ...]]:
         import timm
 
-        with_head = timm.create_model(self.name, pretrained=False, **kwargs)
+        with_head: Any = timm.create_model(self.name, pretrained=False, **kwargs)
         heads = with_head.pretrained_cfg.get('classifier') or ()
         heads = (heads,) if isinstance(heads, str) else tuple(heads)
         with_head.reset_classifier(0)
@@ -174,7 +176,8 @@ class TimmBackbone(_Backbone):
         """(B, 3, H, W) -> (B, C, 1, 1), or with `feature_shape` (B, C, H', W')."""
         if self.feature_shape:
             return _channels_first(self.net.forward_features(x), self.feature_shape)
-        return self.net(x)[:, :, None, None]
+        y: Tensor = self.net(x)[:, :, None, None]
+        return y
 
 
 def _channels_first(x: Tensor, feature_shape: str | None) -> Tensor:

@@ -68,7 +68,8 @@ class InvertedResidual(nn.Module):
             out = checkpoint(self.conv, x, use_reentrant=False)
         else:
             out = self.conv(x)
-        return x + out if self.use_res_connect else out
+        y: Tensor = x + out if self.use_res_connect else out
+        return y
 
 
 @MODELS.register_module()

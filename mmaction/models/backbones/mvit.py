@@ -42,6 +42,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
+def _size3(sizes: Sequence[int]) -> Size3:
+    t, h, w = sizes
+    return t, h, w
+
+
 def pool_tokens(x: Tensor, grid: Size3, pool: nn.Module) -> tuple[Tensor, Size3]:
     """Pool the tokens of a grid; what stands before them, a class token, passes by.
 
@@ -94,6 +99,14 @@ class MultiScaleAttention(BaseModule):
         residual_pooling: Whether pooled queries are added to the output.
     """
 
+    # Set by `add_module`.
+    pool_q: nn.Module
+    pool_k: nn.Module
+    pool_v: nn.Module
+    norm_q: nn.Module
+    norm_k: nn.Module
+    norm_v: nn.Module
+
     def __init__(
         self,
         in_dims: int,
@@ -117,7 +130,9 @@ class MultiScaleAttention(BaseModule):
         self.proj = nn.Linear(dims, dims)
         for name, stride in (('q', stride_q), ('k', stride_kv), ('v', stride_kv)):
             padding = [size // 2 for size in kernel]
-            pool = nn.Conv3d(d, d, kernel, stride, padding, groups=d, bias=False)  # type: ignore[arg-type]
+            pool = nn.Conv3d(
+                d, d, _size3(kernel), _size3(stride), _size3(padding), groups=d, bias=False
+            )
             self.add_module(f'pool_{name}', pool)
             self.add_module(f'norm_{name}', build_layer_norm(norm_cfg, d))
         self.rel_pos_embed = grid is not None
@@ -198,10 +213,12 @@ class MultiScaleBlock(BaseModule):
         self.norm2 = build_layer_norm(norm_cfg, inner)
         self.mlp = Mlp(inner, int(inner * mlp_ratio), dims)
         self.proj = nn.Linear(in_dims, dims) if in_dims != dims else None
-        self.pool_skip = None
+        self.pool_skip: nn.Module | None = None
         if max(stride_q) > 1:
             kernel = [s + 1 if s > 1 else s for s in stride_q]
-            self.pool_skip = nn.MaxPool3d(kernel, stride_q, [size // 2 for size in kernel])  # type: ignore[arg-type]
+            self.pool_skip = nn.MaxPool3d(
+                _size3(kernel), _size3(stride_q), _size3([size // 2 for size in kernel])
+            )
 
     def forward(self, inputs: tuple[Tensor, Size3]) -> tuple[Tensor, Size3]:
         """Tokens (B, N, in_dims) and their grid -> (B, N', C) and theirs."""
@@ -392,7 +409,8 @@ class MViT(BaseModule):
         t, h, w = ((n + 2 * pad - kernel) // step + 1 for n, kernel, step, pad in steps)
         while t * h * w > tokens.shape[1]:
             h, w = -(-h // 2), -(-w // 2)
-        return tokens[:, -t * h * w :].transpose(1, 2).unflatten(2, (t, h, w))
+        y: Tensor = tokens[:, -t * h * w :].transpose(1, 2).unflatten(2, (t, h, w))
+        return y
 
     def forward(self, x: Tensor) -> tuple[Tensor | list[Tensor], ...]:
         """Maps of clips (B, c, T', H', W').

@@ -23,7 +23,8 @@ def to_frames(x: Tensor) -> Tensor:
 
 def to_clips(x: Tensor, frames: int) -> Tensor:
     """(N*T, C, H, W) -> (N, C, T, H, W) of T = `frames`."""
-    return x.unflatten(0, (-1, frames)).transpose(1, 2)
+    y: Tensor = x.unflatten(0, (-1, frames)).transpose(1, 2)
+    return y
 
 
 class BasicBlock(ResidualBlock):
@@ -53,7 +54,8 @@ class BasicBlock(ResidualBlock):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N*T, C, H, W) -> (N*T, C', H', W')."""
-        return self.conv2(self.conv1(x))
+        y: Tensor = self.conv2(self.conv1(x))
+        return y
 
 
 class Bottleneck(ResidualBlock):
@@ -86,7 +88,8 @@ class Bottleneck(ResidualBlock):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N*T, C, H, W) -> (N*T, C', H', W')."""
-        return self.conv3(self.conv2(self.conv1(x)))
+        y: Tensor = self.conv3(self.conv2(self.conv1(x)))
+        return y
 
 
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {

@@ -81,7 +81,8 @@ class BasicBlock3d(ResidualBlock):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T', H', W')."""
-        return self.conv2(self.conv1(x))
+        y: Tensor = self.conv2(self.conv1(x))
+        return y
 
 
 class Bottleneck3d(ResidualBlock):
@@ -149,7 +150,8 @@ class Bottleneck3d(ResidualBlock):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T', H', W')."""
-        return self.conv3(self.conv2(self.conv1(x)))
+        y: Tensor = self.conv3(self.conv2(self.conv1(x)))
+        return y
 
 
 DEPTHS: dict[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], tuple[int, ...]]] = {

@@ -56,7 +56,8 @@ class OffsetNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, F, T) -> (N, GROUPS)."""
-        return 4 * (self.fc2(self.relu(self.fc1(self.conv(x).squeeze(1)))).sigmoid() - 0.5)
+        y: Tensor = 4 * (self.fc2(self.relu(self.fc1(self.conv(x).squeeze(1)))).sigmoid() - 0.5)
+        return y
 
 
 class WeightNet(nn.Module):
@@ -65,11 +66,13 @@ class WeightNet(nn.Module):
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv1d(in_channels, GROUPS, 3, padding=1)
+        assert self.conv.bias is not None
         nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, F, T) -> (N, T, GROUPS)."""
-        return 2 * self.conv(x).mT.sigmoid()
+        y: Tensor = 2 * self.conv(x).mT.sigmoid()
+        return y
 
 
 class TemporalInterlace(nn.Module):
@@ -104,7 +107,8 @@ class CombineNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Both."""
-        return self.net2(self.net1(x))
+        y: Tensor = self.net2(self.net1(x))
+        return y
 
 
 @MODELS.register_module()

@@ -30,7 +30,8 @@ def split_segments(x: Tensor, segments: int) -> Tensor:
             f'{len(x)} frames are no multiple of num_segments={segments}: num_clips of '
             'SampleFrames must be num_segments of backbone and head'
         )
-    return x.unflatten(0, (-1, segments))
+    y: Tensor = x.unflatten(0, (-1, segments))
+    return y
 
 
 def temporal_shift(x: Tensor, segments: int, shift_div: int = 8) -> Tensor:
@@ -62,7 +63,8 @@ class TemporalShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N*T, C, H, W) -> what the module gives."""
-        return self.net(temporal_shift(x, self.num_segments, self.shift_div))
+        y: Tensor = self.net(temporal_shift(x, self.num_segments, self.shift_div))
+        return y
 
 
 class TemporalPool(nn.Module):
@@ -76,7 +78,8 @@ class TemporalPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N*T, C, H, W) -> what the module gives for (N*T/2, C, H, W)."""
-        return self.net(to_frames(self.pool(to_clips(x, self.num_segments))))
+        y: Tensor = self.net(to_frames(self.pool(to_clips(x, self.num_segments))))
+        return y
 
 
 class NonLocalWrapper(nn.Module):
@@ -115,6 +118,8 @@ class ResNetTSM(ResNet):
     Raises:
         ValueError: Another `shift_place`, or too few segments.
     """
+
+    layer3: nn.Sequential  # set by ResNet
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ class Block(SwinTransformerBlock):
 
     def __init__(self, dims: int, mlp_ratio: float, dropout: float, **kwargs: Any) -> None:
         super().__init__(dims, mlp_ratio=mlp_ratio, dropout=dropout, **kwargs)
-        self.mlp = Mlp(dims, int(dims * mlp_ratio), drop=dropout)
+        self.add_module('mlp', Mlp(dims, int(dims * mlp_ratio), drop=dropout))
 
 
 class Stage(nn.Module):
@@ -234,8 +234,8 @@ def inflate(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     key = 'patch_embed.proj.weight'
     frames = own[key].shape[2]
     inflated[key] = state[key].unsqueeze(2).repeat(1, 1, frames, 1, 1) / frames
-    window = model.layers[0].blocks[0].attn.window_size  # type: ignore[index, union-attr]
-    distances = [2 * size - 1 for size in window]
+    attention: Any = model.get_submodule('layers.0.blocks.0.attn')
+    distances = [2 * size - 1 for size in attention.window_size]
     for name in (name for name in state if name.endswith('relative_position_bias_table')):
         square = int(len(state[name]) ** 0.5)
         table = state[name].t().unflatten(1, (square, square))[None]  # (1, h, distances in space)

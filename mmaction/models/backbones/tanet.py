@@ -90,11 +90,13 @@ class TABlock(ResidualBlock):
     def _sum(self, x: Tensor) -> Tensor:
         block = self.block
         shortcut = x if block.downsample is None else block.downsample(x)
-        return block.conv3(block.conv2(self.tam(block.conv1(x)))) + shortcut
+        y: Tensor = block.conv3(block.conv2(self.tam(block.conv1(x)))) + shortcut
+        return y
 
     def relu(self, x: Tensor) -> Tensor:
         """The activation of the bottleneck."""
-        return self.block.relu(x)
+        y: Tensor = self.block.relu(x)
+        return y
 
 
 @MODELS.register_module()

@@ -37,7 +37,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, T, H, W) -> (B T, P, C)."""
-        return self.projection(x.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)
+        y: Tensor = self.projection(x.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)
+        return y
 
 
 class Attention(nn.Module):
@@ -52,7 +53,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         x = self.norm(x)
-        return self.dropout_layer(self.attn(x, x, x, need_weights=False)[0])
+        y: Tensor = self.dropout_layer(self.attn(x, x, x, need_weights=False)[0])
+        return y
 
 
 class TimeAttention(Attention):
@@ -101,7 +103,8 @@ class NormedFFN(FFN):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> the same, shortcut added."""
-        return x + self.dropout_layer(super().forward(self.norm(x)))
+        y: Tensor = x + self.dropout_layer(super().forward(self.norm(x)))
+        return y
 
 
 class DividedBlock(nn.Module):
@@ -133,7 +136,8 @@ class JointBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         x = x + self.attentions[0](self.norms[0](x))
-        return x + self.dropout_layer(self.ffns[0](self.norms[1](x)))
+        y: Tensor = x + self.dropout_layer(self.ffns[0](self.norms[1](x)))
+        return y
 
 
 @MODELS.register_module()
@@ -246,10 +250,11 @@ class TimeSformer(nn.Module):
             x = rearrange(x[:, 1:], '(b t) p c -> (b p) t c', b=B)
             x = self.drop_after_time(x + self.time_embed)
             x = torch.cat((classes, rearrange(x, '(b p) t c -> b (p t) c', b=B)), 1)
-        x = run_blocks(self.transformer_layers['layers'], x, self.with_cp)  # type: ignore[arg-type]
+        x = run_blocks(self.transformer_layers['layers'].children(), x, self.with_cp)
         if self.attention_type == 'space_only':
             x = x.unflatten(0, (B, T)).mean(1)
-        return self.norm(x)[:, 0]
+        y: Tensor = self.norm(x)[:, 0]
+        return y
 
 
 def divide_attention(state: dict[str, Tensor], _model: nn.Module) -> dict[str, Tensor]:

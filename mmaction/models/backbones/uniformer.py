@@ -44,7 +44,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, T', H', W') -> (B, C, T, H, W)."""
-        return self.norm(self.proj(x).movedim(1, -1)).movedim(-1, 1)
+        y: Tensor = self.norm(self.proj(x).movedim(1, -1)).movedim(-1, 1)
+        return y
 
 
 class LocalBlock(nn.Module):
@@ -59,15 +60,17 @@ class LocalBlock(nn.Module):
         self.attn = nn.Conv3d(dims, dims, 5, padding=2, groups=dims)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.BatchNorm3d(dims)
-        self.mlp = Mlp(dims, int(dims * mlp_ratio), drop=drop)
-        self.mlp.fc1 = nn.Conv3d(dims, int(dims * mlp_ratio), 1)
-        self.mlp.fc2 = nn.Conv3d(int(dims * mlp_ratio), dims, 1)
+        mlp: Any = Mlp(dims, int(dims * mlp_ratio), drop=drop)
+        mlp.fc1 = nn.Conv3d(dims, int(dims * mlp_ratio), 1)
+        mlp.fc2 = nn.Conv3d(int(dims * mlp_ratio), dims, 1)
+        self.mlp: nn.Module = mlp
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same."""
         x = x + self.pos_embed(x)
         x = x + self.drop_path(self.conv2(self.attn(self.conv1(self.norm1(x)))))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return y
 
 
 class GlobalBlock(nn.Module):
@@ -91,7 +94,8 @@ class GlobalBlock(nn.Module):
         x = x.flatten(2).transpose(1, 2)  # (B, C, T, H, W) -> (B, N, C)
         x = x + self.drop_path(self.attn(self.norm1(x)))
         x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x.transpose(1, 2).unflatten(2, grid)
+        y: Tensor = x.transpose(1, 2).unflatten(2, grid)
+        return y
 
 
 @MODELS.register_module()
@@ -174,4 +178,5 @@ class UniFormer(BaseModule):
             if i == 1:
                 x = self.pos_drop(x)
             x = run_blocks(getattr(self, f'blocks{i}'), x, self.with_cp)
-        return self.norm(x)
+        y: Tensor = self.norm(x)
+        return y

@@ -72,7 +72,8 @@ class LocalMHRA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same."""
-        return self.pos_embed(x)
+        y: Tensor = self.pos_embed(x)
+        return y
 
 
 class LocalBlock(nn.Module):
@@ -114,7 +115,8 @@ class LocalBlock(nn.Module):
         normed = self.ln_1(x)
         x = x + self.drop_path(self.attn(normed, normed, normed, need_weights=False)[0])
         x = self._in_time(x, self.lmhra2)
-        return x + self.drop_path(self.mlp(self.ln_2(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.ln_2(x)))
+        return y
 
 
 class GlobalBlock(nn.Module):
@@ -147,7 +149,8 @@ class GlobalBlock(nn.Module):
         """(1, B, C) and (L T, B, C) -> (1, B, C)."""
         keys = self.ln_3(tokens)
         x = x + self.drop_path(self.attn(self.ln_1(x), keys, keys, need_weights=False)[0])
-        return x + self.drop_path(self.mlp(self.ln_2(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.ln_2(x)))
+        return y
 
 
 class Transformer(nn.Module):
@@ -180,11 +183,11 @@ class Transformer(nn.Module):
         self.return_list = list(return_list)
         self.resblocks = nn.ModuleList(local_blocks)
         self.temporal_cls_token = nn.Parameter(torch.zeros(1, 1, dims))
-        self.dpe = nn.ModuleList(
-            nn.Conv3d(dims, dims, 3, padding=1, groups=dims) for _ in return_list
-        )
-        for conv in self.dpe:
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        encodings = [nn.Conv3d(dims, dims, 3, padding=1, groups=dims) for _ in return_list]
+        for conv in encodings:
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+        self.dpe = nn.ModuleList(encodings)
         rates = drop_path_rates(drop_path_rate, len(self.return_list))
         self.dec = nn.ModuleList(
             GlobalBlock(dims, num_heads, mlp_ratio, dropout, rate)
@@ -208,7 +211,8 @@ class Transformer(nn.Module):
                 clip = gather(clip, torch.cat((classes, patches)))
         frames = x[0].unflatten(0, (-1, self.frames)).mean(1)
         share = self.balance.sigmoid()
-        return self.norm((1 - share) * clip[0] + share * frames)
+        y: Tensor = self.norm((1 - share) * clip[0] + share * frames)
+        return y
 
 
 @MODELS.register_module()
@@ -334,4 +338,5 @@ class UniFormerV2(BaseModule):
         x = rearrange(maps, 'b c t h w -> (h w) (b t) c')
         x = torch.cat((self.class_embedding.expand(1, x.shape[1], -1), x))  # (L, B T, C)
         x = self.ln_pre(x + self.positional_embedding[:, None])
-        return self.transformer(x, self.with_cp)
+        y: Tensor = self.transformer(x, self.with_cp)
+        return y

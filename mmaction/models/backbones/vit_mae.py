@@ -51,7 +51,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c, T', H', W') -> (B, C, T, H, W)."""
-        return self.projection(x)
+        y: Tensor = self.projection(x)
+        return y
 
 
 class Block(nn.Module):
@@ -85,16 +86,19 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.norm2 = build_layer_norm(norm_cfg, dims)
         self.mlp = FFN(dims, int(dims * mlp_ratio), attention.get('proj_drop', 0.0))
+        self.gamma_1: nn.Parameter | float
+        self.gamma_2: nn.Parameter | float
         if init_values > 0:
             self.gamma_1 = nn.Parameter(torch.full((dims,), init_values))
             self.gamma_2 = nn.Parameter(torch.full((dims,), init_values))
         else:
-            self.gamma_1 = self.gamma_2 = 1.0  # type: ignore[assignment]
+            self.gamma_1 = self.gamma_2 = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         x = x + self.drop_path(self.gamma_1 * self.attn(self.norm1(x)))
-        return x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
+        y: Tensor = x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
+        return y
 
 
 @MODELS.register_module()
@@ -209,15 +213,18 @@ class VisionTransformer(BaseModule):
         """Tokens of a block (B, N, C), of clips (T', H', W') -> map (B, C, T, H, W)."""
         patch = self.patch_embed.projection.kernel_size
         grid = tuple(size // step for size, step in zip(clip_shape, patch, strict=True))
-        return tokens.transpose(1, 2).unflatten(2, grid)
+        y: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
+        return y
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, c, T', H', W') -> (B, C), or the map (B, C, T, H, W)."""
         x = self.patch_embed(x)
-        grid = tuple(x.shape[2:])
+        _, _, t, h, w = x.shape
+        grid = (t, h, w)
         x = x.flatten(2).transpose(1, 2)  # (B, C, T, H, W) -> (B, N, C)
-        x = self.pos_drop(x + self._positions(grid))  # type: ignore[arg-type]
+        x = self.pos_drop(x + self._positions(grid))
         x = self.norm(run_blocks(self.blocks, x, self.with_cp))
         if self.return_feat_map:
-            return x.transpose(1, 2).unflatten(2, grid)
+            y: Tensor = x.transpose(1, 2).unflatten(2, grid)
+            return y
         return x[:, 0] if self.fc_norm is None else self.fc_norm(x.mean(1))

@@ -32,7 +32,8 @@ class SEModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> the same."""
-        return x * self.fc2(self.relu(self.fc1(self.avg_pool(x)))).sigmoid()
+        y: Tensor = x * self.fc2(self.relu(self.fc1(self.avg_pool(x)))).sigmoid()
+        return y
 
 
 class BlockX3D(ResidualBlock):
@@ -66,7 +67,8 @@ class BlockX3D(ResidualBlock):
 
     def branch(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T, H', W')."""
-        return self.conv3(self.swish(self.se_module(self.conv2(self.conv1(x)))))
+        y: Tensor = self.conv3(self.swish(self.se_module(self.conv2(self.conv1(x)))))
+        return y
 
 
 @MODELS.register_module()
@@ -175,4 +177,5 @@ class X3D(CNNBackbone):
         x = self.conv1_t(self.conv1_s(x))
         for stage in self.stages():
             x = stage(x)
-        return self.conv5(x)
+        y: Tensor = self.conv5(x)
+        return y

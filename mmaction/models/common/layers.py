@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -91,7 +92,8 @@ def build_activation(cfg: ConfigType, inplace: bool = True) -> nn.Module:
     kind, options = _layer_class(cfg)
     if issubclass(kind, _HAVE_INPLACE):
         options.setdefault('inplace', inplace)
-    return kind(**options)
+    layer: nn.Module = kind(**options)
+    return layer
 
 
 class ConvModule(nn.Module):
@@ -217,7 +219,8 @@ class Conv2plus1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T', H', W')."""
-        return self.conv_t(self.relu(self.bn_s(self.conv_s(x))))
+        y: Tensor = self.conv_t(self.relu(self.bn_s(self.conv_s(x))))
+        return y
 
 
 class ResidualBlock(nn.Module):
@@ -231,7 +234,7 @@ class ResidualBlock(nn.Module):
             less memory.
     """
 
-    relu: nn.Module
+    relu: Callable[[Tensor], Tensor]
 
     def __init__(self, with_cp: bool = False) -> None:
         super().__init__()
@@ -254,4 +257,5 @@ class ResidualBlock(nn.Module):
         else:
             out = self._sum(x)
         out = self.relu(out)
-        return out if self.non_local_block is None else self.non_local_block(out)
+        y: Tensor = out if self.non_local_block is None else self.non_local_block(out)
+        return y

@@ -94,4 +94,5 @@ class NonLocal3d(nn.Module):
                 1,
             )  # (N, 2 D, S, S')
             y = self.concat_project(pairs)[:, 0] @ g / phi.shape[1]
-        return x + self.conv_out(y.mT.unflatten(2, x.shape[2:]))
+        out: Tensor = x + self.conv_out(y.mT.unflatten(2, x.shape[2:]))
+        return out

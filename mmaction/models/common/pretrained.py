@@ -7,8 +7,9 @@ from collections.abc import Callable
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmaction.errors import CheckpointError
 from mmaction.models.backbones.dualformer import bare_state_dict
-from mmaction.utils.checkpoint_reading import CheckpointError, read_checkpoint
+from mmaction.utils.checkpoint_reading import read_checkpoint
 
 Translation = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 

@@ -99,14 +99,18 @@ class Attention(nn.Module):
         if hasattr(self, 'q_bias'):
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
         qkv = F.linear(x, self.qkv.weight, bias)
-        return qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        y: Tensor = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return y
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         q, k, v = self.qkv_of(x)
         drop = self.attn_drop if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, scale=self.scale)
-        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))  # (B, h, N, d) -> (B, N, C)
+        y: Tensor = self.proj_drop(
+            self.proj(x.transpose(1, 2).flatten(2))
+        )  # (B, h, N, d) -> (B, N, C)
+        return y
 
 
 class FFN(nn.Module):
@@ -128,7 +132,8 @@ class FFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
-        return self.layers(x)
+        y: Tensor = self.layers(x)
+        return y
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Any, with_cp: bool = False) -> Any:

@@ -38,6 +38,10 @@ class ActionDataPreprocessor(BaseDataPreprocessor):
         ValueError: `mean` without `std`, or a `format_shape` that has no channel axis.
     """
 
+    # Buffers; there are none without mean and std.
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         mean: Sequence[float] | None = None,
@@ -63,8 +67,8 @@ class ActionDataPreprocessor(BaseDataPreprocessor):
                 )
             shape = (-1, 1, 1) if format_shape == 'NCHW' else (-1, 1, 1, 1)
             for name, values in (('mean', mean), ('std', std)):
-                values = torch.tensor(values, dtype=torch.float32).view(shape)
-                self.register_buffer(name, values, False)
+                buffer = torch.tensor(values, dtype=torch.float32).view(shape)
+                self.register_buffer(name, buffer, False)
 
     def forward(self, data: Any, training: bool = False) -> Any:
         """Preprocess one batch.

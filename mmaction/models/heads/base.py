@@ -138,12 +138,10 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
         Returns:
             (N, K), or (N, num_segs, K) if `average_clips` is None.
         """
-        views = cls_scores.float().unflatten(0, (-1, num_segs))
+        views: Tensor = cls_scores.float().unflatten(0, (-1, num_segs))
         if self.average_clips == 'prob':
             return (views.sigmoid() if self.multi_class else views.softmax(-1)).mean(1)
-        if self.average_clips == 'score':
-            return views.mean(1)
-        return views
+        return views.mean(1) if self.average_clips == 'score' else views
 
 
 def _top_k(scores: Tensor, labels: Tensor, k: int) -> Tensor:

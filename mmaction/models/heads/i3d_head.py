@@ -61,7 +61,8 @@ class I3DHead(BaseHead):
             x = self.avg_pool(x)
         if self.dropout is not None:
             x = self.dropout(x)
-        return self.fc_cls(x.flatten(1))
+        scores: Tensor = self.fc_cls(x.flatten(1))
+        return scores
 
 
 @MODELS.register_module()
@@ -77,7 +78,8 @@ class I3DHead_Teacher(I3DHead):
         tokens = x.movedim(1, -1)
         if self.dropout is not None:
             tokens = self.dropout(tokens)
-        return self.fc_cls(tokens)
+        scores: Tensor = self.fc_cls(tokens)
+        return scores
 
 
 @MODELS.register_module()
@@ -122,7 +124,8 @@ class I3DHead_TL(I3DHead):
 
     def token_preds(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> logits (N, T, H, W, K) of the token branch."""
-        return self.token_linear(x.movedim(1, -1))
+        scores: Tensor = self.token_linear(x.movedim(1, -1))
+        return scores
 
     def loss(
         self,

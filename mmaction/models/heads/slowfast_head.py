@@ -34,4 +34,5 @@ class SlowFastHead(I3DHead):
         """Slow (N, C, T, H, W) and fast map (N, C', T', H, W) -> logits (N, K)."""
         maps = [part if self.avg_pool is None else self.avg_pool(part) for part in x]
         pooled = torch.cat(maps[::-1], 1).flatten(1)
-        return self.fc_cls(pooled if self.dropout is None else self.dropout(pooled))
+        scores: Tensor = self.fc_cls(pooled if self.dropout is None else self.dropout(pooled))
+        return scores

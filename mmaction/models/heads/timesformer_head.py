@@ -46,4 +46,5 @@ class TimeSformerHead(BaseHead):
 
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
         """(N, C) -> logits (N, K)."""
-        return self.fc_cls(x if self.dropout is None else self.dropout(x))
+        scores: Tensor = self.fc_cls(x if self.dropout is None else self.dropout(x))
+        return scores

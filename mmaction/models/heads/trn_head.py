@@ -34,7 +34,8 @@ class RelationModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, D) -> logits (N, K)."""
-        return self.classifier(x.flatten(1))
+        scores: Tensor = self.classifier(x.flatten(1))
+        return scores
 
 
 class RelationModuleMultiScale(nn.Module):
@@ -58,7 +59,7 @@ class RelationModuleMultiScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, D) -> logits (N, K)."""
-        total = self.fc_fusion_scales[0](x.flatten(1))
+        total: Tensor = self.fc_fusion_scales[0](x.flatten(1))
         for classify, tuples in zip(self.fc_fusion_scales[1:], self.tuples[1:], strict=True):
             for frames in self.draw(tuples):
                 total = total + classify(x[:, frames].flatten(1))
@@ -111,4 +112,5 @@ class TRNHead(TSNHead):
     def forward(self, x: Tensor, num_segs: int | None = None, **kwargs: Any) -> Tensor:
         """(N * crops * T, C, H, W) -> logits (N * crops, K)."""
         frames = self.classify(self.pool(x)).unflatten(0, (-1, self.num_segments))
-        return self.consensus(frames)
+        scores: Tensor = self.consensus(frames)
+        return scores

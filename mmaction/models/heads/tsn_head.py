@@ -75,7 +75,8 @@ class TSNHead(BaseHead):
 
     def classify(self, x: Tensor) -> Tensor:
         """(..., C) -> logits (..., K)."""
-        return self.fc_cls(x if self.dropout is None else self.dropout(x))
+        scores: Tensor = self.fc_cls(x if self.dropout is None else self.dropout(x))
+        return scores
 
     def forward(self, x: Tensor, num_segs: int = 1, **kwargs: Any) -> Tensor:
         """(N * num_segs, C, H, W) -> logits (N, K)."""
@@ -120,7 +121,8 @@ class TSMHead(TSNHead):
     def forward(self, x: Tensor, num_segs: int | None = None, **kwargs: Any) -> Tensor:
         """(N * crops * segments, C, H, W) -> logits (N * crops, K)."""
         scores = self.classify(self.pool(x)).unflatten(0, (-1, self.num_segments))
-        return self.consensus(scores).squeeze(1)
+        out: Tensor = self.consensus(scores).squeeze(1)
+        return out
 
 
 @MODELS.register_module()

@@ -61,6 +61,8 @@ class UniFormerHead(TimeSformerHead):
         if not self._pretrained:
             super().init_weights()
             return
+        assert isinstance(self.init_cfg, dict)
+        assert self.channel_map is not None
         source = self.init_cfg['checkpoint']
         chosen = json.loads(Path(self.channel_map).read_text())
         state = _load_checkpoint_with_prefix('cls_head.', source, map_location='cpu')

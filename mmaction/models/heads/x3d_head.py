@@ -62,4 +62,5 @@ class X3DHead(BaseHead):
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
         """(N, C, T, H, W) -> logits (N, K)."""
         hidden = self.relu(self.fc1(self.pool(x).flatten(1)))
-        return self.fc2(hidden if self.dropout is None else self.dropout(hidden))
+        scores: Tensor = self.fc2(hidden if self.dropout is None else self.dropout(hidden))
+        return scores

@@ -86,7 +86,7 @@ class SoftCE_TL(BaseWeightedLoss):
             ValueError: `gamma` does not lie in 0 to 1.
         """
         if len(args) == 1 and 'target' not in kwargs:
-            args, kwargs = (), {**kwargs, 'target': args[0]}
+            return self._forward(cls_score, gamma=gamma, target=args[0], **kwargs)
         of_clips, of_tokens = self.parts(cls_score, *args, **kwargs)
         share = self.gamma if gamma is None else _weight(gamma)
         return share * of_clips + (1 - share) * of_tokens

@@ -66,7 +66,8 @@ class DownSample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T', H', W')."""
-        return self.conv(self.pool(x)) if self.before else self.pool(self.conv(x))
+        y: Tensor = self.conv(self.pool(x)) if self.before else self.pool(self.conv(x))
+        return y
 
 
 class LevelFusion(nn.Module):
@@ -99,7 +100,8 @@ class LevelFusion(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """The maps of the levels -> (N, C, T, H, W)."""
         levels = [down(x) for down, x in zip(self.downsamples, maps, strict=True)]
-        return self.fusion_conv(torch.cat(levels, 1))
+        y: Tensor = self.fusion_conv(torch.cat(levels, 1))
+        return y
 
 
 class SpatialModulation(nn.Module):
@@ -143,7 +145,8 @@ class TemporalModulation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T', H, W)."""
-        return self.pool(self.conv(x))
+        y: Tensor = self.pool(self.conv(x))
+        return y
 
 
 class AuxHead(nn.Module):
@@ -165,7 +168,8 @@ class AuxHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> logits (N, K)."""
-        return self.fc(self.dropout(self.conv(x).mean((2, 3, 4))))
+        y: Tensor = self.fc(self.dropout(self.conv(x).mean((2, 3, 4))))
+        return y
 
     def loss(self, x: Tensor, data_samples: Any) -> dict[str, Tensor]:
         """`loss_aux` of a map against the samples' labels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -83,8 +83,9 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
     def init_weights(self) -> None:
         """Initialize each part, loading the backbone's pretrained weights if it names some."""
         for part in self.children():
-            if hasattr(part, 'init_weights'):
-                part.init_weights()
+            initialize: Callable[[], None] | None = getattr(part, 'init_weights', None)
+            if initialize is not None:
+                initialize()
 
     def run_backbone(self, views: Tensor, at_once: int | None = None) -> Any:
         """The backbone on all views (N * views, ...), at most `at_once` at a time."""
@@ -102,7 +103,7 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
     ) -> tuple[Any, dict[str, Any]]:
         """Features of (N, views, ...) inputs, and further arguments for the head."""
 
-    def forward(
+    def forward(  # type: ignore[override]  # mmengine's types know no other results
         self,
         inputs: Tensor,
         data_samples: OptSampleList = None,
@@ -123,7 +124,8 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
         """
         if mode == 'tensor':
             kwargs.setdefault('stage', 'backbone')
-            return self.extract_feat(inputs, **kwargs)[0]
+            feats: ForwardResults = self.extract_feat(inputs, **kwargs)[0]
+            return feats
         if mode == 'loss':
             return self.loss(inputs, data_samples, **kwargs)
         if mode == 'predict':
@@ -142,7 +144,8 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
         # without the samples, a neck has no labels and computes no loss
         feats, head_kwargs = self.extract_feat(inputs, stage='neck', test_mode=True)
         head_kwargs.pop('loss_aux', None)
-        return self.cls_head.predict(feats, data_samples, **head_kwargs)
+        samples: SampleList = self.cls_head.predict(feats, data_samples, **head_kwargs)
+        return samples
 
 
 def _concatenate(parts: Sequence[Any]) -> Any:

@@ -80,4 +80,5 @@ class Recognizer2D(BaseRecognizer):
 
 def _clips(x: Tensor, frames: int) -> Tensor:
     """(N * T, C, H, W) -> (N, C, T, H, W) of T = `frames`."""
-    return x.unflatten(0, (-1, frames)).transpose(1, 2)
+    y: Tensor = x.unflatten(0, (-1, frames)).transpose(1, 2)
+    return y

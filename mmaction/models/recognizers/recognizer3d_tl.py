@@ -127,7 +127,8 @@ class Teacher:
         assert self.model is not None
         if next(self.model.parameters()).device != inputs.device:
             self.model.to(inputs.device)
-        return self.model(inputs, mode='tensor', stage='head')
+        y: Tensor = self.model(inputs, mode='tensor', stage='head')
+        return y
 
     def load(self, num_classes: int, preprocessor: nn.Module) -> None:
         """Build the model and load its weights; see `Recognizer3D_TL.load_teacher`."""
@@ -165,7 +166,8 @@ class Teacher:
         if not self.config.endswith('.py'):
             # mmengine makes any Python object that a YAML file asks for.
             raise ValueError(f'{self._name} has to be a Python config (.py)')
-        return Config.fromfile(self.config).model
+        model: ConfigType = Config.fromfile(self.config).model
+        return model
 
     def _check_file(self, path: str | None, what: str) -> None:
         if path is None or '://' in path or Path(path).is_file():

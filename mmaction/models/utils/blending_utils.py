@@ -172,7 +172,9 @@ class RandomBatchAugment(BaseMiniBatchBlending):
         augments: ConfigType | Sequence[ConfigType],
         probs: float | Sequence[float] | None = None,
     ) -> None:
-        configs = augments if isinstance(augments, (list, tuple)) else [augments]
+        configs = [augments] if isinstance(augments, dict) else augments
+        if not isinstance(configs, (list, tuple)):
+            configs = []
         if not configs or not all(isinstance(config, dict) for config in configs):
             raise TypeError(f'augments must be the config of a blending or several, not {augments}')
         built = [MODELS.build(config) for config in configs]

@@ -102,7 +102,7 @@ def _shifts(x: Tensor) -> list[Tensor]:
 
 
 def _products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    y: Tensor = _Products.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    y: Tensor = _Products.apply(x, weight, bias)
     return y
 
 
