@@ -45,6 +45,14 @@ SMALLER = {
         )
     },
 }
+# For one step in the default suite: further options, and the channels that they give
+IMAGE_NETWORK = dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+TINY: dict[str, tuple[dict, int]] = {
+    **dict.fromkeys(('ResNet', 'C2D', 'ResNetTSM', 'ResNetTIN', 'TANet'), (IMAGE_NETWORK, 512)),
+    **dict.fromkeys(('ResNet3d', 'ResNet3dSlowOnly', 'ResNet3dCSN'), (dict(base_channels=8), 256)),
+    'ResNet2Plus1d': (dict(base_channels=8), 64),
+    'X3D': (dict(gamma_d=0.4), 432),
+}
 CHANNELS = {
     **dict.fromkeys(('SwinTransformer3D', 'MViT', 'UniFormer'), 64),
     **dict.fromkeys(('TimeSformer', 'VisionTransformer', 'UniFormerV2'), 48),
@@ -147,6 +155,11 @@ def shrunk(cfg, views):
     if kind in CHANNELS:
         model['cls_head']['in_channels'] = CHANNELS[kind]
     elif views:
+        options, channels = TINY.get(kind, ({}, model['cls_head']['in_channels']))
+        model['backbone'].update(options)
+        model['cls_head']['in_channels'] = channels
+        if 'neck' in model:
+            shrink_pyramid(model, channels)
         shrink_frames({key: part for key, part in cfg.items() if key.endswith('_dataloader')})
     cfg['load_from'] = None
     for part in (model['backbone'], model['cls_head']):
@@ -167,6 +180,19 @@ def shrunk(cfg, views):
         for key in ('val_cfg', 'val_dataloader', 'val_evaluator'):
             cfg.pop(key)
     return cfg
+
+
+def shrink_pyramid(model, channels):
+    """A temporal pyramid on maps of `channels` and half of them, in place."""
+    maps = [channels // 2, channels]
+    neck = model['neck']
+    neck.update(in_channels=maps, out_channels=maps[0])
+    neck['spatial_modulation_cfg'].update(in_channels=maps, out_channels=channels)
+    between = [maps[0]] * 2
+    neck['level_fusion_cfg'].update(
+        in_channels=between, mid_channels=between, out_channels=channels
+    )
+    model['cls_head']['in_channels'] = 2048  # which a pyramid always gives
 
 
 def shrink_frames(node):

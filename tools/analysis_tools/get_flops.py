@@ -53,14 +53,16 @@ def count(
 def clip_shape(cfg: Any) -> tuple[int, int, int]:
     """The clip (T, H, W) of a config: the backbone's `video_size`, else what is sampled to train.
 
-    Frames that a 2-D network sees one by one are counted all: `num_clips` of them.
+    Frames that a 2-D network sees one by one are counted all: `num_clips` of them. Height and
+    width are those of a `RandomCrop`, else 224.
     """
     if 'video_size' in cfg.model.backbone:
         return tuple(cfg.model.backbone.video_size)
     steps = cfg.get('train_pipeline') or cfg.get('test_pipeline') or []
     (sampling,) = [step for step in steps if 'clip_len' in step] or [dict(clip_len=32)]
     clips = sampling.get('num_clips', 1) if cfg.model.type == 'Recognizer2D' else 1
-    return sampling['clip_len'] * clips, 224, 224
+    size = next((step['size'] for step in steps if step['type'] == 'RandomCrop'), 224)
+    return sampling['clip_len'] * clips, size, size
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Heads."""
 
 from .base import BaseHead
+from .feature_head import FeatureHead
 from .i3d_head import I3DHead, I3DHead_Teacher, I3DHead_TL
 from .mvit_head import MViTHead
 from .slowfast_head import SlowFastHead
@@ -13,6 +14,7 @@ from .x3d_head import X3DHead
 __all__ = [
     'AvgConsensus',
     'BaseHead',
+    'FeatureHead',
     'I3DHead',
     'I3DHead_TL',
     'I3DHead_Teacher',

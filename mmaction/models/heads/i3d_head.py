@@ -37,7 +37,7 @@ class I3DHead(BaseHead):
         num_classes: int,
         in_channels: int,
         loss_cls: ConfigType = dict(type='CrossEntropyLoss'),  # noqa: B006 (built, never written to)
-        spatial_type: str = 'avg',
+        spatial_type: str | None = 'avg',
         dropout_ratio: float = 0.5,
         init_std: float = 0.01,
         **kwargs: Any,

@@ -205,6 +205,18 @@ def test_flip_ratio_is_the_flip_probability(make_clip):
     assert any(flips)
 
 
+def test_flip_label_map_with_digit_strings_as_keys(make_clip):
+    """As JSON and published configs have it: {'86': 87}. Two strings are names of classes."""
+    transform = Flip(1.0, flip_label_map={'4': 6, '6': 4})
+    assert transform.flip_label_map == {4: 6, 6: 4}
+    assert [transform(make_clip(label=label))['label'] for label in (4, 6, 5)] == [6, 4, 5]
+    named = Flip(1.0, flip_label_map={'4': '6', '6': '4'})
+    named.bind_classes(['6', '4'])
+    assert named(make_clip(label=0))['label'] == 1
+    with pytest.raises(ValueError, match='must be a dict from integer to integer'):
+        Flip(1.0, flip_label_map={'left': 6})
+
+
 @pytest.mark.parametrize('label', [4, np.int64(4)])
 def test_flip_label_map(make_clip, label):
     transform = Flip(1.0, flip_label_map={4: 6, 6: 4})
