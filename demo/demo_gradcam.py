@@ -142,6 +142,7 @@ def explain(
     from mmaction.apis.test_pipeline import pipeline_steps, steps_for
     from mmaction.datasets.video_source import clip_info
     from mmaction.visualization import overlay, resize_frames
+    from mmaction.visualization.feature_maps import first_clip
     from mmaction.visualization.grad_cam import check_colormap, scale_heat
 
     check_colormap(args.colormap)
@@ -154,7 +155,7 @@ def explain(
     data: dict[str, Any] = dict(inputs=[clip['inputs']], data_samples=[clip['data_samples']])
     maps, logits = heat_maps(model, data, args, label)
 
-    frames = clip['inputs'][0].permute(1, 2, 3, 0).numpy()
+    frames = first_clip(clip['inputs']).numpy()
     small = frames.shape[1] < 224 and args.target_resolution is None
     resolution = (-1, 224) if small else args.target_resolution
     frames = resize_frames(frames, resolution, args.resize_algorithm)

@@ -61,7 +61,8 @@ def steps_for(
         for i, step in enumerate(result):
             if step['type'] in _MULTI_CROPS:
                 result[i] = dict(type='CenterCrop', crop_size=step['crop_size'])
-            elif step.get('num_clips', 1) > 1:
+            # Clips of one frame are the segments that a 2-D model brings together, not views.
+            elif step.get('num_clips', 1) > 1 and step.get('clip_len') != 1:
                 step.update(num_clips=1)
             step.pop('twice_sample', None)
     return result

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from mmaction.utils.suggest import did_you_mean
 
-__all__ = ['default_layer', 'find_layer', 'layers_with_maps', 'to_channels_first']
+__all__ = [
+    'default_layer',
+    'find_layer',
+    'first_clip',
+    'layers_with_maps',
+    'to_channels_first',
+]
 
 
 def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
@@ -98,6 +104,11 @@ def _no_layer(model: nn.Module, name: str, part: str, path: Sequence[str]) -> st
     return f'there is no layer {name!r}: {where} has no {part!r}{hint} (there are: {there})'
 
 
+def first_clip(inputs: Tensor) -> Tensor:
+    """Frames (T, H, W, C) of the first view (views, C, T, H, W), or of frames (T, C, H, W)."""
+    return (inputs if inputs.ndim == 4 else inputs[0].transpose(0, 1)).movedim(1, -1)
+
+
 def default_layer(model: nn.Module) -> str:
     """The `cam_layer` that a backbone names, else its last block, else the backbone."""
     named = getattr(model.backbone, 'cam_layer', None)
@@ -107,13 +118,18 @@ def default_layer(model: nn.Module) -> str:
 
 
 def to_channels_first(
-    tokens: Tensor, clip_shape: tuple[int, int, int], name: str, model: nn.Module | None = None
+    tokens: Tensor,
+    clip_shape: tuple[int, int, int],
+    name: str,
+    model: nn.Module | None = None,
+    clips: int | None = None,
 ) -> Tensor:
     """Bring the output of a layer to (B, C, t, h, w), as a view.
 
-    Layers of transformers give (B, t, h, w, C), convolutions (B, C, t, h, w). Which
-    of the two a map is, its own shape tells: its grid is the clip's, reduced by one
-    factor along height and width.
+    Layers of transformers give (B, t, h, w, C), convolutions (B, C, t, h, w), those of 2-D
+    networks the same of each frame, (B*t, h, w, C) or (B*t, C, h, w). Which of the two a map
+    is, its own shape tells: its grid is the clip's, reduced by one factor along height and
+    width.
 
     Args:
         tokens: Output of the layer.
@@ -121,6 +137,7 @@ def to_channels_first(
         name: The layer, for messages.
         model: The recognizer, whose backbone may have a `token_map` that knows which of
             its rows of tokens are places.
+        clips: B, which maps of single frames do not tell.
 
     Raises:
         ValueError: It is no map over time and space.
@@ -131,10 +148,15 @@ def to_channels_first(
         maps: Tensor = token_map(tokens, clip_shape)
         return maps
     misfits = {}
+    channels = 1
+    if tokens.ndim == 4 and clips and not len(tokens) % clips:
+        tokens, channels = tokens.unflatten(0, (clips, -1)), 2  # (B, t, C, h, w)
     if tokens.ndim == 5:
+        sizes = tuple(tokens.shape[1:])
+        grids = {axis: sizes[: axis - 1] + sizes[axis:] for axis in (channels, 4)}
         misfits = {
             axis: _misfit(grid, clip_shape)
-            for axis, grid in ((1, shape[2:]), (4, shape[1:4]))
+            for axis, grid in grids.items()
             if all(n <= size for n, size in zip(grid, clip_shape, strict=True))
         }
     if not misfits:
@@ -148,7 +170,10 @@ def to_channels_first(
 
 @torch.no_grad()
 def layers_with_maps(
-    model: nn.Module, run: Callable[[], Any], clip_shape: tuple[int, int, int]
+    model: nn.Module,
+    run: Callable[[], Any],
+    clip_shape: tuple[int, int, int],
+    clips: int | None = None,
 ) -> list[str]:
     """The outermost layers of the backbone whose maps have more than one cell.
 
@@ -156,6 +181,7 @@ def layers_with_maps(
         model: The recognizer.
         run: Runs it on clips.
         clip_shape: (T, H, W) of these.
+        clips: How many they are, as in `to_channels_first`.
 
     Returns:
         Their paths, in the order in which they run.
@@ -167,7 +193,7 @@ def layers_with_maps(
             if not isinstance(output, Tensor) or path in found:
                 return
             try:
-                grid = to_channels_first(output, clip_shape, path, model).shape[2:]
+                grid = to_channels_first(output, clip_shape, path, model, clips).shape[2:]
             except (ValueError, RuntimeError):  # no map at all
                 return
             if grid.numel() > 1:

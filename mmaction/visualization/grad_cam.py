@@ -70,7 +70,8 @@ class GradCAM:
 
         Args:
             data: Batch as a dataloader gives it: dict(inputs=list of uint8 tensors
-                (views, C, T, H, W), data_samples=list of samples).
+                (views, C, T, H, W), or frames (T, C, H, W) for a `Recognizer2D`, whose crops
+                count as views; data_samples=list of samples).
             use_labels: Explain the samples' `gt_label`, not the best class.
             alpha: Opacity of the heat, 0 to 1.
 
@@ -79,15 +80,13 @@ class GradCAM:
             views of all clips.
         """
         labels = None
-        inputs = [clip.flatten(0, 0) for clip in data['inputs']]
         if use_labels:
-            labels = [
-                int(sample.gt_label)
-                for sample, clip in zip(data['data_samples'], inputs, strict=True)
-                for _ in clip
-            ]
+            labels = [int(sample.gt_label) for sample in data['data_samples']]
         heat, logits = self.heat(data, labels)
-        frames = torch.cat([clip.permute(0, 2, 3, 4, 1) for clip in inputs]).to(heat.device)
+        # all frames, (..., C, H, W)
+        frames = [clip.transpose(1, 2) if clip.ndim == 5 else clip for clip in data['inputs']]
+        frames = torch.cat([clip.flatten(0, -4) for clip in frames]).movedim(1, -1)
+        frames = frames.view(*heat.shape, 3).to(heat.device)
         return overlay(frames.float() / 255, heat, self.colormap, alpha), logits
 
     def heat(
@@ -97,7 +96,7 @@ class GradCAM:
 
         Args:
             data: As in `__call__`.
-            labels: Class to explain of each view; the best one if None.
+            labels: Class to explain of each view, or of each sample; the best one if None.
 
         Returns:
             Heat (B, T, H, W), from 0 to 1 within each clip, and logits (B, K).
@@ -142,34 +141,40 @@ class GradCAM:
                 logits = self.model(inputs, batch['data_samples'], mode='tensor', stage='head')
             finally:
                 handle.remove()
-            clip_shape = tuple(inputs.shape[-3:])
-            if len(recorded) != 1 or len(self._map(recorded[0], clip_shape)) != len(logits):
+            # Of frames (N, M, C, H, W) a 2-D network has M of each video, those of all crops.
+            clips, (height, width) = len(logits), inputs.shape[-2:]
+            frames = inputs.numel() // (clips * inputs.shape[2] * height * width)
+            clip_shape = (frames, height, width)
+            if len(recorded) != 1 or len(self._map(recorded[0], clip_shape, clips)) != clips:
                 shapes = [tuple(output.shape) for output in recorded] or 'nothing'
                 raise ValueError(
                     f'layer {self.layer_name} gives {shapes} for {len(logits)} clips; Grad-CAM '
                     'takes a layer that runs once and outputs one map per clip'
                 )
-            if self._map(recorded[0], clip_shape)[0, 0].numel() == 1:
-                raise ValueError(self._one_cell(batch, clip_shape))
+            if self._map(recorded[0], clip_shape, clips)[0, 0].numel() == 1:
+                raise ValueError(self._one_cell(batch, clip_shape, clips))
+            if labels is not None and len(labels) == len(inputs):
+                labels = [label for label in labels for _ in range(clips // len(inputs))]
             chosen = logits.argmax(1) if labels is None else _checked(labels, logits)
             score = logits.gather(1, chosen[:, None]).sum()
             (gradient,) = torch.autograd.grad(score, recorded[0])
         maps = (
-            self._map(tokens.detach().float(), clip_shape) for tokens in (recorded[0], gradient)
+            self._map(tokens.detach().float(), clip_shape, clips)
+            for tokens in (recorded[0], gradient)
         )
         return next(maps), next(maps), logits.detach(), clip_shape
 
-    def _map(self, tokens: Tensor, clip_shape: tuple[int, int, int]) -> Tensor:
-        return to_channels_first(tokens, clip_shape, self.layer_name, self.model)
+    def _map(self, tokens: Tensor, clip_shape: tuple[int, int, int], clips: int) -> Tensor:
+        return to_channels_first(tokens, clip_shape, self.layer_name, self.model, clips)
 
-    def _one_cell(self, batch: dict[str, Any], clip_shape: tuple[int, int, int]) -> str:
+    def _one_cell(self, batch: dict[str, Any], clip_shape: tuple[int, int, int], clips: int) -> str:
         """What to do where the layer has a single cell, whose heat is the same everywhere."""
 
         def run() -> None:
             self.model(batch['inputs'], batch['data_samples'], mode='tensor', stage='head')
 
         frames, height, width = clip_shape
-        earlier = layers_with_maps(self.model, run, clip_shape)[-3:]
+        earlier = layers_with_maps(self.model, run, clip_shape, clips)[-3:]
         advice = (
             f'take an earlier layer, such as {", ".join(earlier)}'
             if earlier

@@ -174,7 +174,7 @@ def test_maps_of_convolutions_with_inplace_relu(conv_net, data, layer):
 def test_maps_of_a_torchvision_network(data, name, first):
     """S3D is cut behind a layer of its list; of a layer within one, only the shape is known."""
     model = build(dict(type='torchvision.s3d'), 1024)
-    layer = f'backbone/net/features/{name}'
+    layer = f'backbone/features/{name}'
     maps, logits, _ = GradCAM(model, layer).raw_heat(data, [1, 4])
     assert maps.shape[0] == 2
     assert maps.any()
@@ -197,12 +197,12 @@ def test_one_cell_map_is_an_error(data):
     clips = [clip[..., :32] for clip in data['inputs']]
     said = r'layer backbone has a map of 1 x 1 x 1 for 8 frames of 32 x 32 pixels, so its heat .*'
     earlier = (
-        r'such as backbone/net/features/10, backbone/net/features/11, backbone/net/features/12$'
+        r'such as backbone/features/10, backbone/features/11, backbone/features/12$'
     )
     with pytest.raises(ValueError, match=said + earlier):
         GradCAM(model).heat(dict(data, inputs=clips))
     # the layer that the message names last is one that works
-    maps = GradCAM(model, 'backbone/net/features/12').raw_heat(dict(data, inputs=clips))[0]
+    maps = GradCAM(model, 'backbone/features/12').raw_heat(dict(data, inputs=clips))[0]
     assert maps[0].numel() > 1
 
 
@@ -291,7 +291,7 @@ def test_scale_saliency():
         ({}, [1, 9], 'class 9 is outside the 5 classes'),
         ({}, [1], '1 labels for 2 clips'),
         (dict(target_layer_name='cls_head/fc_cls'), None, 'no map over the time'),
-        (dict(target_layer_name='backbone/blocks/0/0/attn/qkv'), None, 'takes a layer that runs'),
+        (dict(target_layer_name='data_preprocessor'), None, 'takes a layer that runs'),
     ],
 )
 def test_errors(model, data, changes, labels, text):

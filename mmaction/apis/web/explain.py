@@ -63,6 +63,7 @@ class Explainer:
             ValueError: It cannot be read.
         """
         from mmaction.visualization import enlarge
+        from mmaction.visualization.feature_maps import first_clip
 
         progress(0.1, 'reading the frames')
         steps = pipeline_steps(self.model.cfg)
@@ -81,7 +82,7 @@ class Explainer:
         meta = view['data_samples'].metainfo
         height, width = meta['original_shape']
         result['video'] = dict(width=width, height=height)
-        frames = view['inputs'][0].permute(1, 2, 3, 0).numpy()
+        frames = first_clip(view['inputs']).numpy()
         shown = enlarge(frames)
         save_picture(sprite(shown), folder / 'clip.jpg')
         count, height, width = shown.shape[:3]
@@ -100,7 +101,7 @@ class Explainer:
         except ValueError as error:  # a backbone without a map over time and space
             result['maps'], result['no_maps'] = [], f'{error}.'
         progress(0.9, 'classifying each token')
-        result['tokens'] = self._tokens(view['inputs'][0], folder)
+        result['tokens'] = self._tokens(view['inputs'], folder)
         return result
 
     def _name(self, name: str) -> str:
@@ -155,12 +156,14 @@ class Explainer:
             found.append(dict(title=title, text=text.format(where), file=file))
         return found
 
-    def _tokens(self, clip: torch.Tensor, folder: Path) -> dict[str, Any] | None:
+    def _tokens(self, inputs: torch.Tensor, folder: Path) -> dict[str, Any] | None:
         """The top class of each token, a pixel each, and a legend."""
         from mmaction.visualization.token_map import legend_lines, token_map, token_pixels
 
+        if inputs.ndim == 4:  # frames of a 2-D model
+            return None
         try:
-            tokens = token_map(self.model, clip)
+            tokens = token_map(self.model, inputs[0])
         except ValueError:  # a head or backbone that has no tokens to ask
             return None
         pixels = token_pixels(tokens)

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmaction.apis import init_recognizer
@@ -315,19 +316,44 @@ def test_explainer_returns_everything_on_the_page(tmp_path, clip):
     assert abs(first.mean() - frames[0].mean()) < 12
 
 
-def test_frame_model_has_no_saliency_maps(tmp_path, clip):
+VIT = dict(type='VisionTransformer', img_size=32, embed_dims=24, depth=2, num_heads=2, num_frames=4)
+TSM = dict(
+    type='ResNetTSM',
+    depth=18,
+    num_segments=4,
+    num_stages=2,
+    strides=(1, 2),
+    dilations=(1, 1),
+    out_indices=(1,),
+)
+
+
+@pytest.mark.parametrize('kind', ['timm', 'tsm', 'vit'])
+def test_explainer_of_other_networks(tmp_path, clip, kind):
+    """A 2-D network on a clip, TSM on segments of one frame, a transformer of tokens."""
+    backbone, head, frames = dict(
+        timm=(dict(type='timm.resnet18'), dict(type='TSNHead', in_channels=512), 4),
+        tsm=(TSM, dict(type='TSMHead', in_channels=128, num_segments=4), 4),
+        vit=(VIT, dict(type='TimeSformerHead', in_channels=24), 4),
+    )[kind]
     cfg = tiny_config()
-    cfg.model = dict(
-        type='Recognizer2D',
-        backbone=dict(type='timm.resnet18'),
-        cls_head=dict(type='TSNHead', in_channels=512, num_classes=CLASSES),
-        data_preprocessor=cfg.model.data_preprocessor,
-    )
-    result = Explainer(init_recognizer(cfg, device='cpu'))(clip, tmp_path, lambda *_: None)
+    cfg.model.type = 'Recognizer3D' if kind == 'vit' else 'Recognizer2D'
+    cfg.model.backbone = backbone
+    cfg.model.cls_head = dict(head, num_classes=CLASSES, average_clips='prob')
+    if kind == 'tsm':
+        cfg.test_pipeline[1].update(clip_len=1, num_clips=4)
+        cfg.test_pipeline[-2].input_format = 'NCHW'
+        cfg.model.data_preprocessor.format_shape = 'NCHW'
+    model = init_recognizer(cfg, device='cpu')
+    torch.nn.init.normal_(model.cls_head.fc_cls.weight)
+    result = Explainer(model)(clip, tmp_path, lambda *_: None)
     assert len(result['top']) == 5
-    assert (result['maps'], result['tokens']) == ([], None)
-    assert 'takes a layer that runs once and outputs one map' in result['no_maps']
-    assert (tmp_path / 'clip.jpg').exists()
+    assert result['tokens'] is None or kind == 'vit'
+    assert result['clip']['frames'] == frames
+    titles = [entry['title'] for entry in result['maps']]
+    assert titles == ['Grad-CAM'], result.get('no_maps')
+    sizes = {Image.open(tmp_path / name).size for name in ('clip.jpg', result['maps'][0]['file'])}
+    assert len(sizes) == 1
 
 
 def test_sprite():
