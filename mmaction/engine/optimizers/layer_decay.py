@@ -16,15 +16,39 @@ from .constructor import DefaultOptimWrapperConstructor
 
 __all__ = ['LearningRateDecayOptimizerConstructor', 'layer_of']
 
-_FIRST = ('patch_embed.', 'pos_embed', 'cls_token', 'mask_token')
+# What comes before the first block
+_FIRST = (
+    *('patch_embed.', 'patch_embed1.', 'patch_embeds.0.', 'pos_embed', 'time_embed'),
+    *('cls_token', 'mask_token', 'class_embedding', 'positional_embedding', 'ln_pre'),
+    *('conv1', 'bn1', 'stem.'),
+)
+# Names of blocks, with the number of the first stage; without a group `stage` there is one.
+_BLOCKS = (
+    (re.compile(r'blocks\.(?P<stage>\d+)\.(?P<block>\d+)\.'), 0),  # DualFormer
+    (re.compile(r'layers\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.'), 0),  # Swin
+    (re.compile(r'blocks(?P<stage>\d+)\.(?P<block>\d+)\.'), 1),  # UniFormer
+    (re.compile(r'layer(?P<stage>\d+)\.(?P<block>\d+)\.'), 1),  # ResNet
+    (re.compile(r'(?:transformer\.res)?blocks\.(?P<block>\d+)\.'), 0),  # ViT, MViT, UniFormerV2
+    (re.compile(r'transformer_layers\.layers\.(?P<block>\d+)\.'), 0),  # TimeSformer
+)
+# Between two stages: with the first block of the later, or with the last of the earlier one
+_BEFORE_STAGE = (
+    (re.compile(r'(?:patch_embeds|pos_block)\.(\d+)\.'), 0),
+    (re.compile(r'patch_embed(\d+)\.'), 1),
+)
+_AFTER_STAGE = (
+    (re.compile(r'layers\.(\d+)\.downsample\.'), 0),
+    (re.compile(r'layer(\d+)_lateral\.'), 1),
+)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
     """Multiply the learning rate by `decay_rate` for each layer further from the head.
 
-    Norms and biases get no weight decay. For DualFormer, whose blocks are
-    numbered through all stages, and for backbones with a plain list `blocks`.
+    Norms and biases get no weight decay. For DualFormer, Swin, UniFormer and ResNets (2-D,
+    3-D, SlowFast), whose blocks are numbered through all stages, and for transformers with a
+    plain list of blocks: ViT, MViT, UniFormerV2, TimeSformer.
 
     Args:
         optim_wrapper_cfg: Config of the wrapper, with its optimizer.
@@ -82,26 +106,36 @@ class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
         params.extend(groups[key] for key in sorted(groups, reverse=True))
 
 
+def _within(name: str) -> str | None:
+    """A parameter's name within the backbone, or within one pathway of SlowFast; None elsewhere."""
+    if not name.startswith('backbone.'):
+        return None
+    return re.sub(r'^(?:slow|fast)_path\.', '', name.removeprefix('backbone.'))
+
+
+def _block_of(name: str) -> tuple[int, int] | None:
+    """Stage and block, both from 0, of a name within the backbone."""
+    for pattern, first in _BLOCKS:
+        if (found := pattern.match(name)) is not None:
+            stage = found.groupdict().get('stage')
+            return (0 if stage is None else int(stage) - first), int(found['block'])
+    return None
+
+
 def _depths(names: Iterable[str]) -> list[int]:
-    """Blocks per stage, from parameter names `blocks.STAGE.BLOCK.` or `blocks.BLOCK.`."""
+    """Blocks per stage, from the names of the parameters."""
     stages: dict[int, int] = defaultdict(int)
     for name in names:
-        nested = re.search(r'backbone\.blocks\.(\d+)\.(\d+)\.', name)
-        flat = re.search(r'backbone\.blocks\.(\d+)\.', name)
-        if nested is not None:
-            stage, block = int(nested[1]), int(nested[2])
-        elif flat is not None:
-            stage, block = 0, int(flat[1])
-        else:
-            continue
-        stages[stage] = max(stages[stage], block + 1)
+        if (place := _block_of(_within(name) or '')) is not None:
+            stage, block = place
+            stages[stage] = max(stages[stage], block + 1)
     return [stages[stage] for stage in sorted(stages)]
 
 
 def layer_of(name: str, depths: list[int], by_stage: bool = False) -> int:
     """The layer that a parameter belongs to, counted from the input.
 
-    0 is the first patch embedding; blocks count from 1 through all stages; the
+    0 is the first patch embedding, or the stem; blocks count from 1 through all stages; the
     patch embedding and the position generator of a stage go with its first
     block; the last norm and the head are one above the last block.
 
@@ -111,19 +145,20 @@ def layer_of(name: str, depths: list[int], by_stage: bool = False) -> int:
         by_stage: Count stages instead of blocks.
     """
     top = (len(depths) if by_stage else sum(depths)) + 1
-    if not name.startswith('backbone.'):
+    within = _within(name)
+    if within is None:
         return top
-    name = name.removeprefix('backbone.')
-    if name.startswith((*_FIRST, 'patch_embeds.0.')):
+    if within.startswith(_FIRST):
         return 0
-    of_stage = re.match(r'(?:patch_embeds|pos_block)\.(\d+)\.', name)
-    of_block = re.match(r'blocks\.(\d+)\.(?:(\d+)\.)?', name)
-    if of_stage is not None:
-        stage, block = int(of_stage[1]), 0
-    elif of_block is not None and of_block[2] is not None:
-        stage, block = int(of_block[1]), int(of_block[2])
-    elif of_block is not None:
-        stage, block = 0, int(of_block[1])
-    else:
+    place = _block_of(within)
+    for pattern, first in _BEFORE_STAGE:
+        if (found := pattern.match(within)) is not None:
+            place = int(found[1]) - first, 0
+    for pattern, first in _AFTER_STAGE:
+        if (found := pattern.match(within)) is not None:
+            stage = int(found[1]) - first
+            place = stage, depths[stage] - 1
+    if place is None:
         return top
+    stage, block = place
     return stage + 1 if by_stage else sum(depths[:stage]) + block + 1

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
@@ -33,6 +34,60 @@ def test_layers_of_a_plain_transformer():
     assert layer_of('backbone.pos_embed', [12]) == 0
     assert layer_of('backbone.blocks.11.norm1.weight', [12]) == 12
     assert layer_of('backbone.fc_norm.weight', [12]) == 13
+
+
+@pytest.mark.parametrize(
+    ('name', 'depths', 'layer'),
+    [
+        ('backbone.layers.0.blocks.1.attn.w_msa.qkv.weight', [2, 2, 6, 2], 2),
+        ('backbone.layers.1.downsample.norm.weight', [2, 2, 6, 2], 4),
+        ('backbone.layers.3.blocks.0.norm1.weight', [2, 2, 6, 2], 11),
+        ('backbone.norm3.weight', [2, 2, 6, 2], 13),
+        ('backbone.conv1.conv.weight', [3, 4, 6, 3], 0),
+        ('backbone.layer1.0.conv1.conv.weight', [3, 4, 6, 3], 1),
+        ('backbone.layer4.2.conv3.bn.weight', [3, 4, 6, 3], 16),
+        ('backbone.slow_path.layer2.0.conv1.conv.weight', [3, 4, 6, 3], 4),
+        ('backbone.fast_path.conv1.conv.weight', [3, 4, 6, 3], 0),
+        ('backbone.slow_path.layer1_lateral.conv.weight', [3, 4, 6, 3], 3),
+        ('backbone.patch_embed2.proj.weight', [3, 4, 8, 3], 4),
+        ('backbone.blocks3.7.mlp.fc1.weight', [3, 4, 8, 3], 15),
+        ('backbone.transformer.resblocks.4.attn.in_proj_weight', [12], 5),
+        ('backbone.class_embedding', [12], 0),
+        ('backbone.transformer_layers.layers.2.norms.0.weight', [12], 3),
+        ('backbone.time_embed', [12], 0),
+    ],
+)
+def test_layers_of_other_networks(name, depths, layer):
+    assert layer_of(name, depths) == layer
+
+
+RESNET = dict(stage_blocks=(1, 1, 1, 1), base_channels=8, norm_eval=False)
+SWIN = dict(embed_dims=8, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8])
+NETWORKS = dict(
+    vit=(dict(type='VisionTransformer', embed_dims=24, depth=3, num_heads=2), 3),
+    swin=(dict(type='SwinTransformer3D', arch=SWIN, patch_norm=True), 5),
+    resnet=(dict(type='ResNet', depth=18), 8),
+    slowonly=(dict(type='ResNet3dSlowOnly', depth=50, lateral=False, **RESNET), 4),
+)
+
+
+@pytest.mark.parametrize('name', NETWORKS)
+def test_each_layer_of_a_network_has_a_rate_of_its_own(name):
+    backbone, layers = NETWORKS[name]
+    with torch.device('meta'):
+        model = MODELS.build(dict(type='Recognizer3D', backbone=backbone))
+    model.head = nn.Linear(2, 2)
+    groups = build(model, decay_rate=0.5).optimizer.param_groups
+    assert sum(len(group['params']) for group in groups) == len(list(model.parameters()))
+    assert {group['lr'] for group in groups} == {0.5**i for i in range(layers + 2)}
+    names = {id(p): n for n, p in model.named_parameters()}
+    (top,) = {
+        group['lr'] for group in groups if any('head' in names[id(p)] for p in group['params'])
+    }
+    assert top == 1.0
+    # at full rate is the head, and at most a last norm
+    full = [names[id(p)] for group in groups if group['lr'] == 1 for p in group['params']]
+    assert all(n.startswith('head') or 'norm' in n for n in full), full
 
 
 @pytest.fixture
