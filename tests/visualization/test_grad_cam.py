@@ -196,9 +196,7 @@ def test_one_cell_map_is_an_error(data):
     model = build(dict(type='torchvision.s3d'), 1024)
     clips = [clip[..., :32] for clip in data['inputs']]
     said = r'layer backbone has a map of 1 x 1 x 1 for 8 frames of 32 x 32 pixels, so its heat .*'
-    earlier = (
-        r'such as backbone/features/10, backbone/features/11, backbone/features/12$'
-    )
+    earlier = r'such as backbone/features/10, backbone/features/11, backbone/features/12$'
     with pytest.raises(ValueError, match=said + earlier):
         GradCAM(model).heat(dict(data, inputs=clips))
     # the layer that the message names last is one that works
