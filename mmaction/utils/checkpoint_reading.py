@@ -62,8 +62,11 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
         raise CheckpointError(f'checkpoint {path} does not fit into memory') from None
     except Exception as error:
         # What a file that was made up brings torch's reader to raise is of any type.
+        reason = _first_sentence(error)
         raise CheckpointError(
-            f'checkpoint {path} is cut off or damaged ({_first_line(error)})'
+            f'checkpoint {path} is cut off or damaged ({reason})'
+            if any(letter.isalpha() for letter in reason)
+            else f'checkpoint {path} is cut off, damaged or no checkpoint'
         ) from None
     check_content(resolved, path)
     return resolved
@@ -91,7 +94,22 @@ def check_content(content: Any, path: str | Path) -> None:
             raise CheckpointError(
                 f'checkpoint {path}: {key!r} has an entry {odd!r:.40}, expected names of weights'
             )
-    for key, value in content.get('meta', {}).items():
+    _check_meta(content.get('meta', {}), path)
+
+
+def _check_meta(meta: dict[str, Any], path: str | Path) -> None:
+    dataset_meta = meta.get('dataset_meta') or {}
+    if not isinstance(dataset_meta, dict):
+        raise CheckpointError(
+            f"checkpoint {path}: meta['dataset_meta'] is a {type(dataset_meta).__name__}, "
+            'expected a dict'
+        )
+    for key, value in (*meta.items(), *dataset_meta.items()):
+        if key in ('classes', 'CLASSES') and not isinstance(value, (list, tuple, type(None))):
+            raise CheckpointError(
+                f'checkpoint {path}: {key!r} is {value!r:.40}, expected a list of class names'
+            )
+    for key, value in meta.items():
         if key in ('epoch', 'iter') and (type(value) is not int or value < 0):
             raise CheckpointError(
                 f'checkpoint {path}: meta[{key!r}] is {value!r:.40}, expected 0 or more'
@@ -119,7 +137,7 @@ def _load_safetensors(path: Path) -> dict[str, Any]:
         return load_file(path)
     except SafetensorError as error:
         raise CheckpointError(
-            f'checkpoint {path} is cut off or damaged ({_first_line(error)})'
+            f'checkpoint {path} is cut off or damaged ({_first_sentence(error)})'
         ) from error
 
 
@@ -150,8 +168,9 @@ def _refusal(path: Path, error: Exception) -> str:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _first_sentence(error: Exception) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.split('. ')[0]
 
 
 def _known_types() -> list[Any]:
@@ -252,8 +271,8 @@ def load_from_timm(name: str, map_location: Any = 'cpu') -> dict[str, torch.Tens
         weights = timm.create_model(model, pretrained=True).state_dict()
     except Exception as error:  # whatever the downloading library raises
         raise CheckpointError(
-            f'{name} could not be fetched ({_first_line(error)}). Without a network, get the file '
-            f'elsewhere, with timm.create_model({model!r}, pretrained=True).state_dict(), '
+            f'{name} could not be fetched ({_first_sentence(error)}). Without a network, get the '
+            f'file elsewhere, with timm.create_model({model!r}, pretrained=True).state_dict(), '
             'and give its path instead'
         ) from error
     return {key: value.to(map_location) for key, value in weights.items()}
@@ -275,7 +294,9 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
     except CheckpointError:
         raise
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f'{source} could not be fetched ({_first_line(error)})') from error
+        raise CheckpointError(
+            f'{source} could not be fetched ({_first_sentence(error)})'
+        ) from error
 
 
 def register_safe_loaders() -> None:

@@ -125,3 +125,28 @@ def test_imports_leave_mmengine_alone_and_recognizers_make_it_safe(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert 'bad.pth was refused: it holds Python objects' in done.stderr
     assert not (tmp_path / 'owned').exists()
+
+
+@pytest.mark.parametrize(
+    ('meta', 'reason'),
+    [
+        (dict(dataset_meta=['run']), r"meta\['dataset_meta'\] is a list, expected a dict"),
+        (dict(dataset_meta=dict(classes=5)), "'classes' is 5, expected a list of class names"),
+        (dict(CLASSES='run'), "'CLASSES' is 'run', expected a list of class names"),
+    ],
+)
+def test_names_of_classes_that_are_none_are_an_error(tmp_path, meta, reason):
+    torch.save({'state_dict': {}, 'meta': meta}, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=rf'a\.pth: {reason}$'):
+        read_checkpoint(tmp_path / 'a.pth')
+
+
+def test_text_and_archives_in_place_of_a_checkpoint_are_one_sentence(tmp_path):
+    (tmp_path / 'a.pth').write_text('hello\n')
+    with pytest.raises(CheckpointError, match=r'a\.pth is cut off, damaged or no checkpoint$'):
+        read_checkpoint(tmp_path / 'a.pth')
+    torch.save({'state_dict': {'w': torch.ones(100)}}, tmp_path / 'b.pth')
+    content = (tmp_path / 'b.pth').read_bytes()
+    (tmp_path / 'b.pth').write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=r'b\.pth is cut off or damaged \([^.]+\)$'):
+        read_checkpoint(tmp_path / 'b.pth')
