@@ -100,6 +100,9 @@ def test_bf16_on_a_cpu():
     wrapper.update_params(loss)
     wrap(reference).update_params(reference(clips).square().mean())
     assert seen == [torch.bfloat16]
+    # bf16 has the range of fp32: nothing overflows, so nothing is scaled.
+    assert not wrapper.loss_scaler.is_enabled()
+    assert wrapper.state_dict()['loss_scaler'] == {}
     assert model.weight.dtype is torch.float32
     torch.testing.assert_close(model.weight, reference.weight, rtol=0.02, atol=0.02)
 
