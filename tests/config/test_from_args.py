@@ -1,4 +1,6 @@
+import sys
 from argparse import Namespace
+from types import ModuleType
 
 import pytest
 from mmengine.config import Config
@@ -49,11 +51,13 @@ def test_metrics_and_their_options():
         from_args.set_metrics(Config(dict(test_evaluator=dict(type='Other'))), ['x'], [])
 
 
-def test_tensorboard_is_added_once_or_reported_missing():
+@pytest.mark.parametrize('installed', [True, False])
+def test_tensorboard_is_added_once_or_reported_missing(monkeypatch, installed):
     cfg = Config(dict(visualizer=dict(type='V', vis_backends=[dict(type='LocalVisBackend')])))
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError:
+    # Only whether it can be imported counts; None in sys.modules means that it cannot.
+    module = ModuleType('tensorboard') if installed else None
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', module)
+    if not installed:
         with pytest.raises(ConfigError, match='pip install tensorboard'):
             from_args.add_tensorboard(cfg)
         return
