@@ -156,6 +156,7 @@ class EpochSampler(Sampler[SampleKey]):
         """Sample indices of the whole epoch over all processes."""
         size = len(self.dataset)
         if self.shuffle:
+            # Not torch's global generator: a model that draws (dropout) would change the order.
             order = sample_generator(self.seed, self.epoch).permutation(size)
         else:
             order = np.arange(size)
@@ -163,6 +164,9 @@ class EpochSampler(Sampler[SampleKey]):
         return np.resize(order, self._num_positions())
 
     def __iter__(self) -> Iterator[SampleKey]:
+        # Skipped first, dealt out then: what is left of the epoch is the same for any number of
+        # ranks. Each sample carries its epoch and seed, since a worker that lives on from epoch to
+        # epoch has no other way to learn them.
         mine = self._order()[self._skipped :][self.rank :: self.world_size]
         self._skipped = 0
         return (SampleKey(index, self.epoch, self.seed) for index in mine.tolist())

@@ -1,1 +1,3 @@
 """Several processes: starting them, and what they tell each other."""
+
+__all__: list[str] = []

@@ -1,7 +1,9 @@
 """Running a training or a test: the runner, its hooks and the optimizers."""
 
-from . import hooks, model, optimizers, runner  # noqa: F401
+from . import hooks, model, optimizers, runner
 from .hooks import *  # noqa: F403
 from .model import *  # noqa: F403
 from .optimizers import *  # noqa: F403
 from .runner import *  # noqa: F403
+
+__all__ = [*hooks.__all__, *model.__all__, *optimizers.__all__, *runner.__all__]

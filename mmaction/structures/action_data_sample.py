@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
+__all__ = ['ActionDataSample', 'format_label', 'format_score']
+
 LabelType = torch.Tensor | np.ndarray | Sequence[Any] | int
 
 

@@ -23,6 +23,19 @@ from mmaction.utils.download import DownloadError, download
 from mmaction.utils.plain_pickle import numpy_stand_ins, resolve
 from mmaction.utils.suggest import did_you_mean, missing_file
 
+__all__ = [
+    'bare_name',
+    'check_content',
+    'load_checkpoint_file',
+    'load_from_http',
+    'load_from_local',
+    'load_from_openmmlab',
+    'load_from_timm',
+    'load_from_torchvision',
+    'read_checkpoint',
+    'register_safe_loaders',
+]
+
 
 def bare_name(name: str) -> str:
     """A weight's name without what DDP (`module.`) and torch.compile (`_orig_mod.`) add to it."""

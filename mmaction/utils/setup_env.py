@@ -4,6 +4,8 @@ from importlib import import_module
 
 from mmengine.registry import DefaultScope
 
+__all__ = ['register_all_modules']
+
 _ROOMS = ('apis', 'datasets', 'engine', 'evaluation', 'models', 'structures', 'visualization')
 
 

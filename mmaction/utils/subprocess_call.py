@@ -163,10 +163,14 @@ class IsolatedCall:
                 self._start()
 
     def _start(self) -> None:
+        # Why not multiprocessing? Its processes must not be started from a loader's worker, which
+        # is daemonic, and a spawned one would import torch again and open every dataset anew.
         mine, its = socket.socketpair()
         parent = os.getpid()
         # The kernel takes the end of the forking thread for that of the parent.
         lasting = threading.current_thread() is threading.main_thread()
+        # The child has this thread alone: a lock that another one holds now stays locked in it for
+        # ever. So `start` forks before decoders and other libraries have started their threads.
         pid = os.fork()
         if pid == 0:
             mine.close()
@@ -217,7 +221,9 @@ def _end_with(parent: int, lasting: bool) -> None:
 
 def _end_child(owner: int, pid: int, sock: socket.socket) -> None:
     sock.close()
+    # A worker forked later inherits the finalizer, but the child is not its own to kill.
     if os.getpid() == owner:
+        # SIGTERM would wait for native code to return, which is what it does not do.
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
@@ -258,6 +264,9 @@ def _memory_file(storage: torch.UntypedStorage) -> int:
     One write is faster than torch's way, which faults each page in, and the
     memory does not count against the size of /dev/shm.
     """
+    # Why not pickle the pixels? Tens of megabytes would be copied into the pickle, through the
+    # socket in small pieces, and out of it again. Nor a named shared memory: after a kill nobody
+    # would unlink it, while the kernel frees this one with its last descriptor.
     handle = os.memfd_create('clip')
     rest = memoryview(torch.empty(0, dtype=torch.uint8).set_(storage).numpy().data)
     while rest:
@@ -367,6 +376,8 @@ class Watchdog:
 
     def watch(self, filename: str) -> None:
         """The clock starts for a file."""
+        # Why not a thread or a signal? Python runs neither while native code that hangs holds the
+        # interpreter lock. Another process can always end this one.
         if self._process is None:
             command = [sys.executable, '-ISc', _WATCHDOG, f'{self._timeout}', f'{os.getpid()}']
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)

@@ -18,6 +18,8 @@ from mmaction.data_preparation import (
     try_annotation,
 )
 
+__all__ = ['read', 'read_classes']
+
 _SUBSETS = {'training': 'train', 'validation': 'val', 'testing': 'test'}
 
 

@@ -15,6 +15,8 @@ from mmaction.data_preparation import (
     try_annotation,
 )
 
+__all__ = ['read']
+
 
 def read(folder: Path, class_order: str) -> Annotation:
     """Read train and test; classes are the four parts of a dive in the order of the vocabulary.

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmaction.data_preparation import Annotation, Reader, Row, strip_extension, text_rows
 
+__all__ = ['read']
+
 # What the number behind a clip says: trained on, tested on, or neither.
 _LISTS = {'1': 'train', '2': 'test', '0': 'unused'}
 

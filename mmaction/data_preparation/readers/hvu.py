@@ -15,6 +15,8 @@ from mmaction.data_preparation import (
     try_annotation,
 )
 
+__all__ = ['clip_names', 'read', 'read_categories']
+
 # The order in mmaction2's configs, in which the classes of all of them are counted.
 CATEGORIES = ('action', 'attribute', 'concept', 'event', 'object', 'scene')
 

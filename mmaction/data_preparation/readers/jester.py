@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmaction.data_preparation import Annotation, Reader, read_numbered
 
+__all__ = ['read']
+
 
 def read(folder: Path, class_order: str) -> Annotation:
     """Read the four files; mmaction2 has the order of the labels file, TRN the sorted names."""

@@ -18,6 +18,8 @@ from mmaction.data_preparation import (
     try_annotation,
 )
 
+__all__ = ['find_list', 'read', 'read_entries']
+
 _COLUMNS = ('youtube_id', 'time_start', 'time_end')
 _NAMES = {'train': ('train',), 'val': ('validate', 'val', 'validation'), 'test': ('test',)}
 Entry = tuple[str, str, str, tuple[int, int]]

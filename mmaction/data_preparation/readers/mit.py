@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmaction.data_preparation import Annotation, Reader, read_moments
 
+__all__ = ['read']
+
 
 def read(folder: Path, class_order: str) -> Annotation:
     """Read rows `yawning/clip.mp4,yawning,3,0`."""

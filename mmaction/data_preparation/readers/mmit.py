@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmaction.data_preparation import Annotation, Reader, read_moments
 
+__all__ = ['read']
+
 
 def read(folder: Path, class_order: str) -> Annotation:
     """Read rows `yawning/clip.mp4,12,45,301`, which count classes from 0."""

@@ -18,6 +18,8 @@ from mmaction.data_preparation import (
     try_annotation,
 )
 
+__all__ = ['read', 'read_lines', 'read_pieces']
+
 
 def read_lines(path: Path, classes: ClassIndex) -> Iterator[tuple[str, str, int]]:
     """Place, path without extension and label of lines `path label`.

@@ -15,6 +15,8 @@ from mmaction.data_preparation import (
     try_annotation,
 )
 
+__all__ = ['read', 'read_classes', 'without_brackets']
+
 _PREFIX = 'something-something-v2-'
 
 

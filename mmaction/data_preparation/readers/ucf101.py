@@ -14,6 +14,8 @@ from mmaction.data_preparation import (
     text_rows,
 )
 
+__all__ = ['read', 'read_classes']
+
 
 def read_classes(path: Path) -> ClassIndex:
     """The classes of `1 ApplyEyeMakeup`, `2 ApplyLipstick`, ...

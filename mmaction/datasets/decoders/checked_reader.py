@@ -13,6 +13,8 @@ from .pyav_reader import PyAVReader
 from .reader import Indices, VideoReader
 from .upright import display_matrix, upright_filters
 
+__all__ = ['CheckedReader', 'is_upright']
+
 Result = TypeVar('Result')
 
 

@@ -11,6 +11,8 @@ from mmaction.errors import UnreadableVideoError
 
 from .reader import plain_path
 
+__all__ = ['open_container', 'video_streams']
+
 # FFmpeg's weight of the default flag against width x height.
 _DEFAULT_WEIGHT = 5_000_000
 

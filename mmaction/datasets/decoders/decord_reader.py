@@ -8,6 +8,8 @@ import numpy as np
 
 from .reader import Indices, plain_path, read_once, unreadable
 
+__all__ = ['DecordReader']
+
 
 class DecordReader:
     """Frames by decord alone: `DefaultReader` knows which files decord reads right.

@@ -15,6 +15,8 @@ from .container import open_container, video_streams
 from .reader import Indices, key_before, read_once, unreadable
 from .upright import UprightFrames
 
+__all__ = ['PyAVReader']
+
 # Containers whose time stamps lead decord to the frames they belong to, and which do not crash it.
 _SEEKABLE = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'flv')
 
@@ -95,6 +97,8 @@ class PyAVReader:
         """Learn the time stamps of all frames, the key frames, and their order in the file."""
         import av
 
+        # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
+        # a variable rate, index / rate is another frame. Reading packets decodes nothing.
         stamps, keys, shown = [], [], []
         is_vp8 = self._stream.codec_context.name == 'vp8'
         # Of a file that is damaged further on, the frames before count.
@@ -263,6 +267,9 @@ class PyAVReader:
     def _decode(self, indices: np.ndarray) -> list[np.ndarray]:
         """Frames at increasing indices, fewer if one is missing."""
         if self._timed:
+            # Seeking lands at a key frame at or before the time. The frames from there on are told
+            # apart by their time stamps: counting from the key frame would be off by those of an
+            # open GOP, which come after it in the file and before it in time.
             self._container.seek(int(self._stamps[indices[0]]), stream=self._stream)
             frames, in_order = self._decode_by_time(indices, thorough=False)
             if in_order and len(frames) < len(indices):
@@ -270,6 +277,7 @@ class PyAVReader:
                 frames, in_order = self._decode_by_time(indices, thorough=True)
             if in_order:
                 return frames
+        # Without time stamps to check it by, a seek may land anywhere: count from the first frame.
         self._reopen()
         return self._decode_by_count(indices)
 

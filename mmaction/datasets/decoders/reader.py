@@ -11,6 +11,17 @@ import numpy as np
 
 from mmaction.errors import UnreadableVideoError
 
+__all__ = [
+    'BlankReader',
+    'Indices',
+    'VideoReader',
+    'key_before',
+    'plain_path',
+    'read_once',
+    'unreadable',
+    'video_path',
+]
+
 Indices = Sequence[int] | np.ndarray
 
 

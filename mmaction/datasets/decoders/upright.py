@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ['UprightFrames', 'display_matrix', 'upright_filters']
+
 Filter = tuple[str, str | None]
 
 

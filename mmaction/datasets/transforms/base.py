@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+__all__ = ['BaseTransform']
+
 
 class BaseTransform(ABC):
     """One step of a pipeline: takes the `results` dict of a clip and returns it.

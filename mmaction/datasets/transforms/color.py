@@ -13,6 +13,8 @@ from mmaction.registry import TRANSFORMS
 from .base import BaseTransform
 from .functional import map_frames
 
+__all__ = ['ColorJitter', 'RandomErasing', 'stretch', 'turn_hue']
+
 # Weights of red, green and blue in a gray value, as mmaction2 has them.
 GRAY = np.array([0.2989, 0.587, 0.114])
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)

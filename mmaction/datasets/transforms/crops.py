@@ -27,6 +27,15 @@ from .functional import (
     pair,
 )
 
+__all__ = [
+    'CenterCrop',
+    'MultiScaleCrop',
+    'RandomCrop',
+    'RandomResizedCrop',
+    'TenCrop',
+    'ThreeCrop',
+]
+
 _RANGE_ERROR = '{}={} must be two numbers, the first above 0 and not above the second'
 
 

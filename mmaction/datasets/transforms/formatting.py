@@ -14,6 +14,8 @@ from mmaction.structures import ActionDataSample
 from .base import BaseTransform
 from .functional import clip_name, split_channels
 
+__all__ = ['FormatShape', 'PackActionInputs', 'Transpose', 'to_tensor']
+
 _INPUT_KEYS = ('imgs', 'heatmap_imgs', 'keypoint', 'audios', 'text')
 
 

@@ -12,6 +12,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+__all__ = [
+    'Box',
+    'Frames',
+    'apply_crop',
+    'begin',
+    'check_interpolation',
+    'clip_name',
+    'crop_frames',
+    'flip_frames',
+    'join_frames',
+    'map_frames',
+    'pair',
+    'pending',
+    'resize_frames',
+    'split_channels',
+]
+
 Frames: TypeAlias = 'np.ndarray | list[np.ndarray]'
 Box: TypeAlias = 'tuple[int, int, int, int]'
 

@@ -19,6 +19,8 @@ from .base import BaseTransform
 from .clip_augment import AugMix, RandAugment
 from .functional import clip_name
 
+__all__ = ['PytorchVideoWrapper', 'TorchVisionWrapper']
+
 
 @TRANSFORMS.register_module()
 class TorchVisionWrapper(BaseTransform):

@@ -105,12 +105,16 @@ class OptimWrapper(_OptimWrapper):
         if norm is None:
             return True
         self.message_hub.update_scalar(f'train/{self.grad_name}', float(norm))
+        # The norm is the one number to look at: it is finite if every gradient is, and the same in
+        # all ranks, so that they skip a step together or not at all.
         return bool(torch.isfinite(norm))
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Set the steps done and to do; gradients of a half window come with the checkpoint."""
         self._inner_count = init_counts
         self._max_counts = max_counts
+        # The loss of the last window is divided by the micro-steps that it really has: mmengine
+        # works this out from the steps of the whole run, not of what is left after resuming.
         self._remainder_counts = max_counts % self._accumulative_counts
 
     def state_dict(self) -> dict[str, Any]:
@@ -173,6 +177,8 @@ class AmpOptimWrapper(OptimWrapper):
         # process: the scaler leaves the parameters alone and lowers its scale.
         self.loss_scaler.unscale_(self.optimizer)
         self._clip_to_finite()
+        # GradScaler.step returns what the optimizer returns, None mostly: it does not tell whether
+        # a step was made.
         made: list[bool] = []
         hook = self.optimizer.register_step_post_hook(lambda *_: made.append(True))
         self.loss_scaler.step(self.optimizer, **kwargs)

@@ -27,6 +27,7 @@ from .random_state import continue_random_state
 __all__ = [
     'EpochBasedTrainLoop',
     'IterBasedTrainLoop',
+    'TestLoop',
     'ValLoop',
     'batches_from',
     'stop_asked',
@@ -57,6 +58,7 @@ def batches_from(loader: DataLoader[Any], epoch: int, done: int) -> Iterator[tup
         world_size = getattr(sampler, 'world_size', 1)
         sampler.skip(min(done * loader.batch_size, len(sampler)) * world_size)
         skipped = done
+    # Why not always read and drop? Late in an epoch of Kinetics that would decode for hours.
     for index, batch in enumerate(start_iterator(loader), start=skipped):
         if index >= done:
             yield index, batch
@@ -73,6 +75,8 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
         """Train until the last epoch or until a hook sets `stop_training`."""
         self.runner.call_hook('before_train')
         continue_random_state(self.runner)
+        # A run killed between the last step of an epoch and its validation has saved the step, not
+        # the metrics. Without this a resumed run would have one validation fewer.
         if self._epoch and self._iter == self._epoch_start(self._epoch):
             self._validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
@@ -89,9 +93,13 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
         """Run what is left of the epoch, and its end unless training stops before."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
+        # Steps are micro-steps: a window of gradient accumulation may be open here, even across
+        # the end of an epoch. Its gradients are part of a rank's saved state.
         done = self._iter - self._epoch_start(self._epoch)
         for index, batch in batches_from(self.dataloader, self._epoch, done):
             self.run_iter(index, batch)
+            # Not after_train_iter: mmengine calls it before it counts the step, so a checkpoint
+            # saved there would be one step short, and the step be taken twice after resuming.
             self.runner.call_hook('after_train_step')
             if self.stop_training:
                 break

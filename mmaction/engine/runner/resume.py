@@ -87,6 +87,8 @@ def find_resume_point(
     """
     if load_from is not None:
         return Path(load_from), load_checkpoint_file(load_from)
+    # Each rank listing the folder for itself might see another newest file on a network disk, and
+    # ranks with different weights train on without any error.
     found: list[Path] = broadcast_object(checkpoints_by_age(work_dir))
     for path in found:
         try:
@@ -160,6 +162,7 @@ def resume_message_hub(hub: MessageHub, state: Mapping[str, Any]) -> None:
         hub.log_scalars[key] = value
         hub._resumed_keys[key] = True
     for key, value in state.get('runtime_info', {}).items():
+        # What describes this run and not its progress must not come back from the one before.
         if key not in _OF_THIS_RUN:
             hub.update_info(key, value)
 
@@ -251,6 +254,8 @@ def resume_schedulers(
 
 def run_up_schedulers(schedulers: Sequence[Any], per_epoch: int, epochs: int, steps: int) -> None:
     """Step fresh schedulers as a run to this position has done."""
+    # Why not set last_step? mmengine's schedulers change the rate by a factor on the rate before,
+    # so the rate at a step follows only from all steps before it.
     for step in range(1, steps + 1):
         for scheduler in schedulers:
             if not scheduler.by_epoch:
@@ -277,6 +282,8 @@ def resume_rank_state(
         None if another number of ranks wrote the checkpoint, whose states then
         belong to nobody.
     """
+    # Gradients of half a window and random states belong to a rank's own clips. With another number
+    # of ranks the clips are dealt out anew: the window starts over, which is no longer bit-exact.
     if len(states) != world_size:
         return None
     mine = states[rank]

@@ -14,6 +14,8 @@ from mmaction.models.common.layers import ConvModule
 from mmaction.registry import MODELS
 from mmaction.utils import OptConfigType
 
+__all__ = ['C3D']
+
 # channels of the convolutions of each stage
 STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 

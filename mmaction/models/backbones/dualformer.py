@@ -32,6 +32,32 @@ from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
 
+__all__ = [
+    'Attention',
+    'Block',
+    'DepthwisePool',
+    'DualFormer',
+    'GlobalPyramidAttention',
+    'LocalWindowAttention',
+    'Mlp',
+    'PatchEmbed',
+    'PositionGenerator',
+    'StageGeometry',
+    'StageSettings',
+    'bare_state_dict',
+    'cells',
+    'depthwise_3x3x3',
+    'grid_of',
+    'inflate',
+    'load_pretrained',
+    'map_windows',
+    'pad_to_multiple',
+    'patch_linear',
+    'plan_geometry',
+    'window_merge',
+    'window_partition',
+]
+
 # The operations of GPUs. Without them, as in a checkout that has this file alone, PyTorch's own
 # operators give the same.
 add_position: Callable[..., Tensor] | None

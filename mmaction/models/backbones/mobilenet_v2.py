@@ -20,6 +20,8 @@ from mmaction.utils import ConfigType, OptConfigType
 
 from .resnet_tsm import TemporalShift
 
+__all__ = ['InvertedResidual', 'MobileNetV2', 'MobileNetV2TSM', 'make_divisible']
+
 # expansion, channels, blocks, stride of each stage
 STAGES = (
     (1, 16, 1, 1),

@@ -32,6 +32,15 @@ from mmaction.registry import MODELS
 
 from .vit_mae import LN, PatchEmbed
 
+__all__ = [
+    'MViT',
+    'MultiScaleAttention',
+    'MultiScaleBlock',
+    'pool_tokens',
+    'relative_positions',
+    'resize_tables',
+]
+
 Size3 = tuple[int, int, int]
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {

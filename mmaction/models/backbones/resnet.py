@@ -15,6 +15,8 @@ from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activ
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
+__all__ = ['C2D', 'BasicBlock', 'Bottleneck', 'ResNet', 'check_stages', 'to_clips', 'to_frames']
+
 
 def to_frames(x: Tensor) -> Tensor:
     """(N, C, T, H, W) -> (N*T, C, H, W)."""

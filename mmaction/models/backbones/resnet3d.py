@@ -20,6 +20,8 @@ from mmaction.utils import ConfigType, OptConfigType
 
 from .resnet import check_stages
 
+__all__ = ['BasicBlock3d', 'Bottleneck3d', 'ResNet2Plus1d', 'ResNet3d', 'ResNet3dCSN']
+
 
 class BasicBlock3d(ResidualBlock):
     """Two 3x3x3 convolutions, or 1x3x3 where the block is not inflated.

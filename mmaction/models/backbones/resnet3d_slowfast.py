@@ -20,6 +20,8 @@ from mmaction.utils import ConfigType, OptConfigType
 
 from .resnet3d import ResNet3d
 
+__all__ = ['ResNet3dPathway', 'ResNet3dSlowFast', 'ResNet3dSlowOnly']
+
 
 @MODELS.register_module(name=['resnet3d', 'ResNet3dPathway'])
 class ResNet3dPathway(ResNet3d):

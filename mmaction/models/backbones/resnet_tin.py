@@ -15,6 +15,8 @@ from mmaction.registry import MODELS
 
 from .resnet_tsm import ResNetTSM, split_segments
 
+__all__ = ['CombineNet', 'OffsetNet', 'ResNetTIN', 'TemporalInterlace', 'WeightNet', 'shift_groups']
+
 GROUPS = 2  # each goes forth and back, so the channels move in 2 * GROUPS groups
 
 

@@ -18,6 +18,15 @@ from mmaction.utils import OptConfigType
 
 from .resnet import ResNet, to_clips, to_frames
 
+__all__ = [
+    'NonLocalWrapper',
+    'ResNetTSM',
+    'TemporalPool',
+    'TemporalShift',
+    'split_segments',
+    'temporal_shift',
+]
+
 
 def split_segments(x: Tensor, segments: int) -> Tensor:
     """(N*T, C, H, W) -> (N, T, C, H, W) of T = `segments`.

@@ -32,6 +32,8 @@ from mmaction.models.common.transformer import (
 )
 from mmaction.registry import MODELS
 
+__all__ = ['Block', 'Stage', 'SwinTransformer3D', 'inflate']
+
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
     'small': dict(embed_dims=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24)),

@@ -17,6 +17,8 @@ from mmaction.utils import OptConfigType
 from .resnet import Bottleneck, ResNet
 from .resnet_tsm import split_segments
 
+__all__ = ['TAM', 'TABlock', 'TANet']
+
 
 class TAM(nn.Module):
     """Filters each channel along time, with a kernel and a gate that depend on the video.

@@ -24,6 +24,18 @@ from mmaction.registry import MODELS
 
 from .vit_mae import LN
 
+__all__ = [
+    'Attention',
+    'DividedBlock',
+    'JointBlock',
+    'NormedFFN',
+    'PatchEmbed',
+    'SpaceAttention',
+    'TimeAttention',
+    'TimeSformer',
+    'divide_attention',
+]
+
 ATTENTION_TYPES = ('divided_space_time', 'space_only', 'joint_space_time')
 
 

@@ -24,6 +24,8 @@ from mmaction.models.common.transformer import (
 )
 from mmaction.registry import MODELS
 
+__all__ = ['GlobalBlock', 'LocalBlock', 'PatchEmbed', 'UniFormer']
+
 _ADDRESS = 'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv1/'
 WEIGHTS = {
     'uniformer_small_in1k': f'{_ADDRESS}uniformer_small_in1k_20221219-fe0a7ae0.pth',

@@ -25,6 +25,16 @@ from mmaction.models.common.pretrained import inflate_center, load_pretrained
 from mmaction.models.common.transformer import TRUNCATED_NORMAL, drop_path_rates, run_blocks
 from mmaction.registry import MODELS
 
+__all__ = [
+    'GlobalBlock',
+    'LocalBlock',
+    'LocalMHRA',
+    'QuickGELU',
+    'Transformer',
+    'UniFormerV2',
+    'feed_forward',
+]
+
 _ADDRESS = 'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/clipVisualEncoder/'
 WEIGHTS = {
     'ViT-B/16': f'{_ADDRESS}vit-base-p16-res224_clip-rgb_20221219-b8a5da86.pth',

@@ -28,6 +28,8 @@ from mmaction.models.common.transformer import (
 )
 from mmaction.registry import MODELS
 
+__all__ = ['LN', 'Block', 'PatchEmbed', 'VisionTransformer', 'sinusoids']
+
 LN = dict(type='LN', eps=1e-6)
 
 

@@ -18,6 +18,8 @@ from mmaction.utils import ConfigType
 
 from .mobilenet_v2 import make_divisible
 
+__all__ = ['X3D', 'BlockX3D', 'SEModule']
+
 
 class SEModule(nn.Module):
     """Squeeze and excitation: a gate for each channel, from all of them (arXiv:1709.01507)."""

@@ -1,1 +1,3 @@
 """Building blocks that networks share."""
+
+__all__: list[str] = []

@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmaction.models.common.pretrained import load_pretrained
 from mmaction.utils import OptConfigType
 
+__all__ = ['CNNBackbone', 'fit_2d', 'torchvision_names']
+
 # What wraps a layer of the plain ResNet: temporal shift, non-local block, TAM, interlacing.
 _WRAPPERS = re.compile(r'\.(net|net2|block)(?=\.)')
 

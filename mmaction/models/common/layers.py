@@ -16,6 +16,16 @@ from torch.utils.checkpoint import checkpoint
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
+__all__ = [
+    'Conv2plus1d',
+    'ConvModule',
+    'ResidualBlock',
+    'Size',
+    'SyncBatchNorm',
+    'build_activation',
+    'build_norm_layer',
+]
+
 Size = int | tuple[int, ...]
 
 

@@ -11,6 +11,8 @@ from mmaction.utils import OptConfigType
 
 from .layers import ConvModule
 
+__all__ = ['NonLocal3d']
+
 MODES = ('gaussian', 'embedded_gaussian', 'dot_product', 'concatenation')
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, SampleList
 
+__all__ = ['ActionDataPreprocessor']
+
 _CHANNEL_AXIS = {'NCHW': -3, 'NCTHW': -4}
 
 

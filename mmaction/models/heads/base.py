@@ -13,6 +13,8 @@ from torch import Tensor
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType, SampleList
 
+__all__ = ['BaseHead']
+
 AVERAGE_CLIPS = ('score', 'prob', None)
 
 

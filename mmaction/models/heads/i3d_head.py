@@ -17,6 +17,8 @@ from mmaction.utils import ConfigType, SampleList
 
 from .base import BaseHead
 
+__all__ = ['I3DHead', 'I3DHead_TL', 'I3DHead_Teacher', 'match_grid']
+
 
 @MODELS.register_module()
 class I3DHead(BaseHead):

@@ -10,6 +10,8 @@ from mmaction.registry import MODELS
 
 from .timesformer_head import TimeSformerHead
 
+__all__ = ['MViTHead']
+
 
 @MODELS.register_module()
 class MViTHead(TimeSformerHead):

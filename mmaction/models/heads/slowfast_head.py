@@ -11,6 +11,8 @@ from mmaction.registry import MODELS
 
 from .i3d_head import I3DHead
 
+__all__ = ['SlowFastHead']
+
 
 @MODELS.register_module()
 class SlowFastHead(I3DHead):

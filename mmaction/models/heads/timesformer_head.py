@@ -11,6 +11,8 @@ from mmaction.utils import ConfigType
 
 from .base import BaseHead
 
+__all__ = ['TimeSformerHead']
+
 
 @MODELS.register_module()
 class TimeSformerHead(BaseHead):

@@ -15,6 +15,8 @@ from mmaction.registry import MODELS
 
 from .tsn_head import TSNHead
 
+__all__ = ['RelationModule', 'RelationModuleMultiScale', 'TRNHead']
+
 MAX_TUPLES = 3
 
 

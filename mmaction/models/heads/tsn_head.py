@@ -14,6 +14,8 @@ from mmaction.utils import ConfigType
 
 from .base import BaseHead
 
+__all__ = ['AvgConsensus', 'TPNHead', 'TSMHead', 'TSNHead']
+
 
 @MODELS.register_module()
 class AvgConsensus(nn.Module):

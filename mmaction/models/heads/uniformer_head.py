@@ -13,6 +13,8 @@ from mmaction.registry import MODELS
 
 from .timesformer_head import TimeSformerHead
 
+__all__ = ['UniFormerHead']
+
 
 @MODELS.register_module()
 class UniFormerHead(TimeSformerHead):

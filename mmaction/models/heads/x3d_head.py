@@ -10,6 +10,8 @@ from mmaction.registry import MODELS
 
 from .base import BaseHead
 
+__all__ = ['X3DHead']
+
 _POOLS = {'avg': nn.AdaptiveAvgPool3d, 'max': nn.AdaptiveMaxPool3d}
 
 

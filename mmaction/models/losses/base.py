@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+__all__ = ['BaseWeightedLoss']
+
 
 class BaseWeightedLoss(nn.Module, metaclass=ABCMeta):
     """A loss times `loss_weight`.

@@ -13,6 +13,8 @@ from mmaction.registry import MODELS
 
 from .base import BaseWeightedLoss
 
+__all__ = ['BCELossWithLogits', 'CBFocalLoss', 'CrossEntropyLoss', 'NLLLoss']
+
 
 class _ClassWeightedLoss(BaseWeightedLoss):
     """A loss that takes a weight per class."""

@@ -12,6 +12,8 @@ from mmaction.registry import MODELS
 
 from .base import BaseWeightedLoss
 
+__all__ = ['HVULoss']
+
 
 @MODELS.register_module()
 class HVULoss(BaseWeightedLoss):

@@ -9,6 +9,8 @@ from mmaction.registry import MODELS
 
 from .base import BaseWeightedLoss
 
+__all__ = ['SoftCE_TL']
+
 _REST = {'published': 0.0, 'masked': float('-inf')}
 
 

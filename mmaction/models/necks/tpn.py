@@ -16,6 +16,8 @@ from mmaction.models.common.layers import ConvModule, Size
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType, OptSampleList
 
+__all__ = ['TPN', 'AuxHead', 'DownSample', 'LevelFusion', 'SpatialModulation', 'TemporalModulation']
+
 _CONV3D = dict(type='Conv3d')
 _BN3D = dict(type='BN3d')
 

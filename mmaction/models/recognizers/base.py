@@ -14,6 +14,8 @@ from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, ForwardResults, OptConfigType, OptSampleList, SampleList
 from mmaction.utils.checkpoint_reading import register_safe_loaders
 
+__all__ = ['BaseRecognizer']
+
 
 class BaseRecognizer(BaseModel, metaclass=ABCMeta):
     """Backbone, neck (optional) and head.

@@ -11,6 +11,8 @@ from mmaction.utils import OptSampleList
 
 from .base import BaseRecognizer
 
+__all__ = ['Recognizer2D']
+
 
 @MODELS.register_module()
 class Recognizer2D(BaseRecognizer):

@@ -16,6 +16,8 @@ from mmaction.utils import ConfigType, OptConfigType, OptSampleList
 
 from .recognizer3d import Recognizer3D
 
+__all__ = ['Recognizer3D_TL', 'Teacher']
+
 TEACHER_CONFIG = (
     'configs/recognition/dualformer/dualformer_base_patch244_window877_kinetics400_1k.py'
 )
