@@ -107,3 +107,17 @@ def test_pointer_of_an_older_run_goes_before_the_first_step(tmp_path):
     runner.train_loop._iter = 0
     hook.before_train(runner)
     assert not pointer.exists()
+
+
+def test_better_checkpoint_replaces_the_best_and_is_noted_in_the_last(tmp_path):
+    cfg = two_epochs(tmp_path)
+    cfg.default_hooks.checkpoint.save_best = 'acc/top1'
+    runner = build_runner(cfg)
+    runner.train()
+    (hook,) = [one for one in runner.hooks if type(one).__name__ == 'CheckpointHook']
+    for epoch, score in ((2, 0.5), (3, 0.25), (4, 0.75)):
+        runner.train_loop._epoch = epoch
+        hook._save_best_checkpoint(runner, {'acc/top1': score})
+    assert [path.name for path in tmp_path.glob('best_*')] == ['best_acc_top1_epoch_4.pth']
+    info = last_checkpoint(tmp_path)['message_hub']['runtime_info']
+    assert (info['best_ckpt'], info['best_score']) == ('best_acc_top1_epoch_4.pth', 0.75)

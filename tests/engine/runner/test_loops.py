@@ -136,6 +136,16 @@ def test_batches_of_a_resumed_epoch(kind):
     assert [b.tolist() for _, b in batches_from(loader, 1, 0)] != [b.tolist() for _, b in whole]
 
 
+@pytest.mark.parametrize('rank', [0, 1])
+def test_batches_of_a_resumed_epoch_of_two_ranks(rank):
+    """The sampler counts the samples of both ranks."""
+    sampler = EpochSampler(range(12), shuffle=True, seed=3)
+    sampler.world_size, sampler.rank = 2, rank
+    loader = DataLoader(range(12), batch_size=2, sampler=sampler)
+    whole = [batch.tolist() for _, batch in batches_from(loader, epoch=1, done=0)]
+    assert [batch.tolist() for _, batch in batches_from(loader, epoch=1, done=1)] == whole[1:]
+
+
 @HOOKS.register_module(force=True)
 class RecordCalls(Hook):
     """Keeps at which step what was called, and whether the model trained."""
