@@ -1,0 +1,36 @@
+"""Models on a GPU that is not there: shapes and devices are worked out, nothing is computed.
+
+Every operation on tensors of two devices raises, and so does whatever makes a step wait for a
+value of the GPU (`.item()`, `.tolist()`, `if tensor:`).
+"""
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+
+class FakeGpu(FakeTensorMode):
+    """A block in which 'cuda' is a device. Numbers on the CPU may be read: they are 0, or True."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Answer what the CPU has; leave the rest to the mode of PyTorch."""
+        reads = func is torch.ops.aten._local_scalar_dense.default
+        if reads and args[0].device.type == 'cpu':
+            return True if args[0].dtype is torch.bool else args[0].dtype.is_floating_point * 0.0
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def to_fake_gpu(model: nn.Module) -> nn.Module:
+    """Move what `Module.to` moves, parameters and buffers; that itself takes no fake tensors."""
+    for module in model.modules():
+        for name, value in module._parameters.items():
+            if value is not None:
+                moved = value.detach().to('cuda')
+                module._parameters[name] = nn.Parameter(moved, value.requires_grad)
+        for name, value in module._buffers.items():
+            if value is not None:
+                module._buffers[name] = value.to('cuda')
+        if isinstance(module, BaseDataPreprocessor):
+            module._device = torch.device('cuda')
+    return model
