@@ -392,6 +392,15 @@ class ActionRunner(Runner):
             'model; a later run on this machine finds much of it in the cache'
         )
 
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seed, and with `deterministic` use deterministic algorithms alone."""
+        if deterministic:
+            # Without it they refuse every product on a GPU. Read when cuBLAS starts, later on.
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+
     # ------------------------------------------------------------ loading
 
     def _find_resume_point(self) -> None:
