@@ -33,8 +33,15 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
 def device(request):
-    """Where a check runs: on the CPU, and on a GPU where there is one."""
-    return request.param
+    """Where a check runs: on the CPU, and on a GPU where there is one.
+
+    What the test makes lies there, unless it says otherwise.
+    """
+    if request.param == 'cpu':
+        yield request.param
+        return
+    with torch.device(request.param):
+        yield request.param
 
 
 @pytest.fixture(autouse=True)

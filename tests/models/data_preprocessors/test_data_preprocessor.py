@@ -19,9 +19,10 @@ def batch(*shapes):
     ('format_shape', 'shape', 'axis'),
     [('NCTHW', (2, 3, 4, 5, 6), 2), ('NCHW', (2, 3, 5, 6), 2), ('MIX2d3d', (3, 5, 6), 1)],
 )
-def test_normalizes_each_channel(format_shape, shape, axis):
+def test_normalizes_each_channel(device, format_shape, shape, axis):
     data = batch(shape, shape)
-    out = ActionDataPreprocessor(MEAN, STD, format_shape=format_shape)(data)['inputs']
+    preprocessor = ActionDataPreprocessor(MEAN, STD, format_shape=format_shape).to(device)
+    out = preprocessor(data)['inputs']
     stacked = torch.stack(data['inputs']).double()
     for c in range(3):
         expected = (stacked.select(axis, c) - MEAN[c]) / STD[c]
@@ -36,9 +37,9 @@ def test_casts_or_keeps_bytes_without_statistics():
     assert not ActionDataPreprocessor(MEAN, STD).state_dict()
 
 
-def test_to_rgb_reverses_the_channels():
+def test_to_rgb_reverses_the_channels(device):
     data = batch((1, 3, 2, 4, 4))
-    out = ActionDataPreprocessor(to_rgb=True, format_shape='NCTHW')(data)['inputs']
+    out = ActionDataPreprocessor(to_rgb=True, format_shape='NCTHW').to(device)(data)['inputs']
     assert torch.equal(out[0], data['inputs'][0].float()[:, [2, 1, 0]])
 
 

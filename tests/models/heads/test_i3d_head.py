@@ -11,7 +11,7 @@ def samples(labels):
     return [ActionDataSample().set_gt_label(label) for label in labels]
 
 
-def test_forward_is_pool_dropout_linear():
+def test_forward_is_pool_dropout_linear(device):
     head = I3DHead(num_classes=5, in_channels=8).eval()
     features = torch.randn(2, 8, 3, 4, 4)
     assert torch.allclose(head(features), head.fc_cls(features.mean((2, 3, 4))), atol=1e-6)
@@ -21,14 +21,14 @@ def test_forward_is_pool_dropout_linear():
     assert torch.allclose(pooled(features[:, :, :1, 0, 0]), pooled.fc_cls(features[:, :, 0, 0, 0]))
 
 
-def test_init_weights():
+def test_init_weights(device):
     head = I3DHead(num_classes=400, in_channels=512, init_std=0.01)
     head.init_weights()
     assert head.fc_cls.weight.std().item() == pytest.approx(0.01, rel=0.02)
     assert (head.fc_cls.bias == 0).all()
 
 
-def test_loss_and_accuracy_of_hard_labels():
+def test_loss_and_accuracy_of_hard_labels(device):
     head = I3DHead(num_classes=6, in_channels=8, topk=(1, 5))
     scores = torch.eye(6)[[0, 1, 2]] * 9 + torch.arange(6) * 0.01
     result = head.loss_by_feat(scores, samples([0, 1, 0]))
@@ -38,7 +38,7 @@ def test_loss_and_accuracy_of_hard_labels():
     assert torch.allclose(result['loss_cls'], expected)
 
 
-def test_soft_labels_have_no_accuracy():
+def test_soft_labels_have_no_accuracy(device):
     head = I3DHead(num_classes=3, in_channels=8)
     soft = [ActionDataSample().set_gt_label(torch.tensor([0.2, 0.3, 0.5]))]
     scores = torch.randn(1, 3)
@@ -49,7 +49,7 @@ def test_soft_labels_have_no_accuracy():
     )
 
 
-def test_label_smoothing():
+def test_label_smoothing(device):
     head = I3DHead(num_classes=4, in_channels=8, label_smooth_eps=0.2)
     scores = torch.randn(2, 4)
     target = torch.full((2, 4), 0.05)
@@ -60,7 +60,7 @@ def test_label_smoothing():
 
 
 @pytest.mark.parametrize('average', ['prob', 'score', None])
-def test_views_are_averaged(average):
+def test_views_are_averaged(device, average):
     head = I3DHead(num_classes=3, in_channels=8, average_clips=average)
     logits = torch.randn(6, 3)
     expected = {
@@ -78,7 +78,7 @@ def test_views_are_averaged(average):
 @pytest.mark.parametrize('multi_class', [False, True])
 @pytest.mark.parametrize('average', ['prob', 'score', None])
 @pytest.mark.parametrize('half', [torch.bfloat16, torch.float16])
-def test_views_of_half_precision_are_averaged_in_fp32(average, multi_class, half):
+def test_views_of_half_precision_are_averaged_in_fp32(device, average, multi_class, half):
     head = I3DHead(num_classes=9, in_channels=8, average_clips=average, multi_class=multi_class)
     logits = (torch.randn(8, 9) * 4).to(half)
     scores = head.average_clip(logits, 4)

@@ -13,7 +13,7 @@ def samples(labels):
     return [ActionDataSample().set_gt_label(label) for label in labels]
 
 
-def test_teacher_applies_classifier_to_each_token():
+def test_teacher_applies_classifier_to_each_token(device):
     plain = I3DHead(num_classes=5, in_channels=8)
     head = I3DHead_Teacher(num_classes=5, in_channels=8)
     head.load_state_dict(plain.state_dict(), strict=True)
@@ -26,7 +26,7 @@ def test_teacher_applies_classifier_to_each_token():
     assert torch.allclose(tokens.mean((1, 2, 3)), plain.eval()(features), atol=1e-6)
 
 
-def test_published_names_and_the_token_branch():
+def test_published_names_and_the_token_branch(device):
     head = I3DHead_TL(num_classes=5, in_channels=8).eval()
     shapes = {name: tuple(value.shape) for name, value in head.state_dict().items()}
     assert shapes == {
@@ -47,7 +47,7 @@ def test_published_names_and_the_token_branch():
     assert torch.allclose(head(features), head.fc_cls(features.mean((2, 3, 4))), atol=1e-6)
 
 
-def test_loss_is_soft_ce_of_both_branches():
+def test_loss_is_soft_ce_of_both_branches(device):
     head = I3DHead_TL(num_classes=7, in_channels=8, topk=(1, 9)).eval()
     features, teacher = torch.randn(2, 8, 3, 2, 2), torch.randn(2, 3, 2, 2, 7)
     result = head.loss(features, samples([1, 4]), teacher_preds=teacher)
@@ -63,7 +63,7 @@ def test_loss_is_soft_ce_of_both_branches():
 
 
 @pytest.mark.parametrize('ratio', [0, 0.3])
-def test_dropout_ratio_is_that_of_every_dropout(ratio):
+def test_dropout_ratio_is_that_of_every_dropout(device, ratio):
     head = I3DHead_TL(num_classes=7, in_channels=8, dropout_ratio=ratio).train()
     features, teacher = torch.randn(2, 8, 3, 2, 2), torch.randn(2, 3, 2, 2, 7)
     first, second = (head.loss(features, samples([1, 4]), teacher)['loss_cls'] for _ in range(2))
@@ -73,14 +73,14 @@ def test_dropout_ratio_is_that_of_every_dropout(ratio):
     assert rates == [ratio] * (3 if ratio else 2)
 
 
-def test_every_parameter_gets_a_gradient():
+def test_every_parameter_gets_a_gradient(device):
     head = I3DHead_TL(num_classes=7, in_channels=8)
     features = torch.randn(2, 8, 3, 2, 2)
     head.loss(features, samples([1, 4]), torch.randn(2, 3, 2, 2, 7))['loss_cls'].backward()
     assert all(p.grad.abs().sum() > 0 for p in head.parameters())
 
 
-def test_more_frames_are_averaged_as_published():
+def test_more_frames_are_averaged_as_published(device):
     preds = torch.randn(2, 6, 2, 2, 3)
     published = preds.reshape(2, 3, 2, 2, 2, 3).mean(1)
     assert torch.equal(match_grid(preds, (2, 2, 2)), published)
@@ -97,7 +97,7 @@ def test_more_frames_are_averaged_as_published():
         ((3, 2, 2), (3, 2, 2)),
     ],
 )
-def test_token_maps_of_other_sizes_are_resampled(theirs, grid):
+def test_token_maps_of_other_sizes_are_resampled(device, theirs, grid):
     preds = torch.randn(2, *theirs, 5)
     matched = match_grid(preds, grid)
     assert matched.shape == (2, *grid, 5)

@@ -23,7 +23,7 @@ def samples(vectors, masks=None):
     return made
 
 
-def test_each_label_has_a_loss_of_its_own():
+def test_each_label_has_a_loss_of_its_own(device):
     made = head(loss_cls=dict(type='BCELossWithLogits'))
     feats, labels = torch.randn(3, 8, 2, 2, 2), (torch.rand(3, 5) < 0.5).float()
     losses = made.loss(feats, samples(labels))
@@ -33,7 +33,7 @@ def test_each_label_has_a_loss_of_its_own():
 
 
 @pytest.mark.parametrize('average', ['prob', 'score', None])
-def test_scores_are_probabilities_of_each_label(average):
+def test_scores_are_probabilities_of_each_label(device, average):
     made = head(loss_cls=dict(type='BCELossWithLogits'), average_clips=average)
     logits = torch.randn(4, 5)
     found = made.predict_by_feat(logits, samples(torch.zeros(2, 5)))
@@ -43,7 +43,7 @@ def test_scores_are_probabilities_of_each_label(average):
         assert torch.allclose(sample.pred_score, expected)
 
 
-def test_loss_receives_its_declared_arguments():
+def test_loss_receives_its_declared_arguments(device):
     loss = dict(type='HVULoss', with_mask=True, loss_type='individual', **HVU)
     made = head(loss_cls=loss)
     feats, labels = torch.randn(2, 8, 1, 1, 1), torch.ones(2, 5)

@@ -9,7 +9,7 @@ from mmaction.models.heads import MViTHead, TimeSformerHead, UniFormerHead
 from mmaction.registry import MODELS
 
 
-def test_timesformer_head_is_dropout_and_linear():
+def test_timesformer_head_is_dropout_and_linear(device):
     head = TimeSformerHead(num_classes=5, in_channels=8)
     x = torch.randn(3, 8)
     assert torch.equal(head(x), head.fc_cls(x))
@@ -25,7 +25,7 @@ def test_timesformer_head_starts_truncated_normal():
     assert (head.fc_cls.bias == 0).all()
 
 
-def test_mvit_head_takes_the_class_token_or_the_mean():
+def test_mvit_head_takes_the_class_token_or_the_mean(device):
     maps, token = torch.randn(2, 8, 2, 3, 3), torch.randn(2, 8)
     head = MViTHead(num_classes=5, in_channels=8).eval()
     assert torch.equal(head(([maps, maps], [maps, token])), head.fc_cls(token))

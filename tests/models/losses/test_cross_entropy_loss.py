@@ -6,7 +6,7 @@ import torch
 from mmaction.models.losses import BCELossWithLogits, CrossEntropyLoss
 
 
-def test_hard_labels():
+def test_hard_labels(device):
     scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 1, 1, 2])
     expected = -scores.log_softmax(1)[torch.arange(5), labels].mean()
     assert torch.allclose(CrossEntropyLoss()(scores, labels), expected)
@@ -14,7 +14,7 @@ def test_hard_labels():
 
 
 @pytest.mark.parametrize('weight', [None, [1.0, 2.0, 0.5, 3.0]])
-def test_one_hot_equals_hard_label(weight):
+def test_one_hot_equals_hard_label(device, weight):
     scores, labels = torch.randn(5, 4), torch.tensor([0, 3, 1, 1, 2])
     loss = CrossEntropyLoss(class_weight=weight)
     one_hot = torch.eye(4)[labels]
@@ -22,7 +22,7 @@ def test_one_hot_equals_hard_label(weight):
     assert not loss.state_dict()
 
 
-def test_soft_labels_mix_linearly():
+def test_soft_labels_mix_linearly(device):
     scores = torch.randn(3, 4)
     a, b = torch.eye(4)[[0, 1, 2]], torch.eye(4)[[3, 3, 0]]
     loss = CrossEntropyLoss()
@@ -32,13 +32,13 @@ def test_soft_labels_mix_linearly():
         loss(scores, a, ignore_index=3)
 
 
-def test_losses_are_computed_in_fp32():
+def test_losses_are_computed_in_fp32(device):
     scores = torch.randn(4, 3).half()
     assert CrossEntropyLoss()(scores, torch.tensor([0, 1, 2, 0])).dtype == torch.float32
     assert BCELossWithLogits()(scores, torch.zeros(4, 3)).dtype == torch.float32
 
 
-def test_binary_cross_entropy():
+def test_binary_cross_entropy(device):
     scores, labels = torch.randn(3, 4), torch.randint(2, (3, 4))
     p = scores.sigmoid()
     terms = -(labels * p.log() + (1 - labels) * (1 - p).log())

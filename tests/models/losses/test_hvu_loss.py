@@ -32,7 +32,7 @@ def table(scores, labels):
 
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
-def test_all_labels_alike(case, reduction):
+def test_all_labels_alike(device, case, reduction):
     scores, labels, known = case
     rows = table(scores, labels)
     loss = HVULoss(**SIZES, reduction=reduction)(scores, labels)
@@ -52,7 +52,7 @@ def test_all_labels_alike(case, reduction):
 
 @pytest.mark.parametrize('with_mask', [False, True])
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
-def test_each_category_alike(case, with_mask, reduction):
+def test_each_category_alike(device, case, with_mask, reduction):
     scores, labels, known = case
     rows = table(scores, labels)
     sizes = {**SIZES, 'category_loss_weights': (3, 1, 5)}
@@ -70,7 +70,7 @@ def test_each_category_alike(case, with_mask, reduction):
     assert loss.sample_keys == (('category_mask',) if with_mask else ())
 
 
-def test_what_is_not_labeled_gets_no_gradient(case):
+def test_what_is_not_labeled_gets_no_gradient(device, case):
     scores, labels, known = case
     for loss_type in ('all', 'individual'):
         leaf = scores.clone().requires_grad_()
@@ -86,7 +86,7 @@ def test_what_is_not_labeled_gets_no_gradient(case):
         assert not leaf.grad.any()
 
 
-def test_only_the_loss_itself_is_weighted_and_summed(case):
+def test_only_the_loss_itself_is_weighted_and_summed(device, case):
     scores, labels, _ = case
     single = HVULoss(**SIZES, loss_type='individual')(scores, labels)
     double = HVULoss(**SIZES, loss_type='individual', loss_weight=2)(scores.half(), labels)

@@ -23,7 +23,7 @@ def draw(seed, B, N, C):
 
 
 @pytest.mark.parametrize('case', GOLDEN, ids=lambda case: f'{case["C"]} classes')
-def test_published_values(case):
+def test_published_values(device, case):
     inputs = draw(*(case[key] for key in ('seed', 'B', 'N', 'C')))
     loss = SoftCE_TL()
     assert loss(*inputs).item() == pytest.approx(case['loss'], rel=1e-5)
@@ -33,7 +33,7 @@ def test_published_values(case):
 
 
 @pytest.mark.parametrize('case', GOLDEN, ids=lambda case: f'{case["C"]} classes')
-def test_published_call(case):
+def test_published_call(device, case):
     score, tokens, teacher, target = draw(*(case[key] for key in ('seed', 'B', 'N', 'C')))
     named = dict(token_preds=tokens, teacher_preds=teacher)
     loss = SoftCE_TL(gamma=0.9)
@@ -64,7 +64,7 @@ def test_published_call_names_what_is_missing():
 
 
 @pytest.mark.parametrize('kind', ['published', 'masked'])
-def test_soft_labels_against_a_plain_loop(kind):
+def test_soft_labels_against_a_plain_loop(device, kind):
     logits = torch.tensor([[3.0, 1.0, 2.0, -4.0], [1.0, 1.0, 1.0, -1.0], [-3.0, -2.0, -5.0, -9.0]])
     rest = 0.0 if kind == 'published' else float('-inf')
     kept = [{0, 2}, {0, 1, 2}, {0, 1}]  # the tie of the second row is kept
@@ -77,7 +77,7 @@ def test_soft_labels_against_a_plain_loop(kind):
     assert torch.allclose(SoftCE_TL(k=2, soft_label=kind).soft_labels(logits), expected)
 
 
-def test_masked_and_published_soft_labels():
+def test_masked_and_published_soft_labels(device):
     logits = torch.randn(6, 9)
     assert (SoftCE_TL(soft_label='masked').soft_labels(logits) == 0).sum() == 6 * 4
     assert (SoftCE_TL().soft_labels(logits) > 0).all()
@@ -85,7 +85,7 @@ def test_masked_and_published_soft_labels():
     assert torch.allclose(SoftCE_TL(k=20).soft_labels(logits), logits.softmax(1))
 
 
-def test_gamma_and_weight():
+def test_gamma_and_weight(device):
     inputs = draw(1, 2, 6, 7)
     of_clips, of_tokens = SoftCE_TL().parts(*inputs)
     assert torch.equal(SoftCE_TL(gamma=1.0)(*inputs), of_clips)
@@ -95,7 +95,7 @@ def test_gamma_and_weight():
     )
 
 
-def test_half_precision_is_computed_in_fp32():
+def test_half_precision_is_computed_in_fp32(device):
     cls_score, tokens, teacher, target = draw(2, 2, 6, 7)
     half = [x.bfloat16() for x in (cls_score, tokens, teacher)]
     loss = SoftCE_TL()(*half, target)

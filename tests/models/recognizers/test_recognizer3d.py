@@ -28,7 +28,7 @@ def build(test_cfg=None, **head):
             ),
             test_cfg=test_cfg,
         )
-    )
+    ).to(torch.get_default_device())
 
 
 def data(n=2, views=1):
@@ -36,7 +36,7 @@ def data(n=2, views=1):
     return dict(inputs=clips, data_samples=[ActionDataSample().set_gt_label(i) for i in range(n)])
 
 
-def test_modes():
+def test_modes(device):
     model = build().eval()
     batch = model.data_preprocessor(data(2, views=3))
     inputs, samples = batch['inputs'], batch['data_samples']
@@ -51,7 +51,7 @@ def test_modes():
         model(inputs, stage='hed')
 
 
-def test_train_step_moves_every_parameter_and_test_step_predicts():
+def test_train_step_moves_every_parameter_and_test_step_predicts(device):
     model = build(test_cfg=dict(average_clips='prob'))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -66,7 +66,7 @@ def test_train_step_moves_every_parameter_and_test_step_predicts():
 
 
 @pytest.mark.parametrize('at_once', [1, 2, 4, 5, 100])
-def test_views_are_chunked_at_any_batch_size(at_once):
+def test_views_are_chunked_at_any_batch_size(device, at_once):
     model = build(test_cfg=dict(average_clips='prob')).eval()
     batch = model.data_preprocessor(data(3, views=4))
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_views_are_chunked_at_any_batch_size(at_once):
     assert sum(sizes) == 12
 
 
-def test_max_testing_views_has_no_part_in_training():
+def test_max_testing_views_has_no_part_in_training(device):
     model = build(test_cfg=dict(average_clips='prob', max_testing_views=1))
     sizes = []
     model.backbone.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
