@@ -84,8 +84,8 @@ class GradCAM:
             labels = [int(sample.gt_label) for sample in data['data_samples']]
         heat, logits = self.heat(data, labels)
         # all frames, (..., C, H, W)
-        frames = [clip.transpose(1, 2) if clip.ndim == 5 else clip for clip in data['inputs']]
-        frames = torch.cat([clip.flatten(0, -4) for clip in frames]).movedim(1, -1)
+        clips = [clip.transpose(1, 2) if clip.ndim == 5 else clip for clip in data['inputs']]
+        frames = torch.cat([clip.flatten(0, -4) for clip in clips]).movedim(1, -1)
         frames = frames.view(*heat.shape, 3).to(heat.device)
         return overlay(frames.float() / 255, heat, self.colormap, alpha), logits
 

@@ -85,6 +85,7 @@ class FeatureHead(BaseHead):
         time = 2
         if x.ndim == 4:
             x, time = x.unflatten(0, (-1, self.num_segments or num_segs or 1)), 1
+        assert isinstance(x, Tensor)
         return _pool(_pool(x, self.spatial_type, (-2, -1)), self.temporal_type, time)
 
     def predict_by_feat(self, cls_scores: Tensor, data_samples: SampleList) -> Tensor:  # type: ignore[override]
