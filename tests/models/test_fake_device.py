@@ -23,7 +23,6 @@ CLASSES = 7
 # Quick ones in the default suite; all in the slow one.
 FAMILIES = ('c3d', 'tsm', 'slowfast', 'tanet')
 QUICK = list({name.split('/')[0]: name for name in names_of(*FAMILIES, distinct=True)}.values())
-TRANSFORMERS = list({name.split('/')[0]: name for name in recorded()}.values())
 
 
 @pytest.fixture(autouse=True)
@@ -326,11 +325,6 @@ def test_baseline(name):
 @pytest.mark.parametrize('name', names_of(distinct=True))
 def test_every_baseline(name):
     check_baseline(name)
-
-
-@pytest.mark.parametrize('name', TRANSFORMERS)
-def test_transformer(name):
-    check_transformer(name)
 
 
 @pytest.mark.slow
