@@ -192,6 +192,114 @@ def test_what_cannot_be_exported(tmp_path, checkpoint, capsys):
     assert run(CONFIG, checkpoint, tmp_path / 'x.pth') == 2
     assert 'has to end in .onnx or .pt2' in capsys.readouterr().err
     assert run(CONFIG, checkpoint, tmp_path / 'x.onnx', '--aot') == 2
-    frames = 'configs/recognition/baselines/resnet18_motion_digits.py'
-    assert run(frames, '-', tmp_path / 'x.onnx', '--shape', 8, 40, 40) == 2
-    assert 'error: a Recognizer2D cannot be exported' in capsys.readouterr().err
+
+
+NETWORKS = dict(
+    tsn=(
+        dict(type='ResNet', depth=18, num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,)),
+        dict(type='TSNHead', in_channels=64),
+    ),
+    tsm=(
+        dict(
+            type='ResNetTSM',
+            depth=18,
+            num_segments=4,
+            num_stages=1,
+            strides=(1,),
+            dilations=(1,),
+            out_indices=(0,),
+        ),
+        dict(type='TSMHead', in_channels=64, num_segments=4),
+    ),
+    slowonly=(
+        dict(
+            type='ResNet3dSlowOnly',
+            depth=50,
+            lateral=False,
+            base_channels=8,
+            stage_blocks=(1, 1, 1, 1),
+            norm_eval=False,
+        ),
+        dict(type='I3DHead', in_channels=256),
+    ),
+    vit=(
+        dict(
+            type='VisionTransformer', img_size=32, embed_dims=24, depth=2, num_heads=2, num_frames=4
+        ),
+        dict(type='TimeSformerHead', in_channels=24),
+    ),
+)
+
+
+def write_network(folder, name):
+    """A config and a checkpoint of a small network of mmaction2's."""
+    backbone, head = NETWORKS[name]
+    by_frame = name in ('tsn', 'tsm')
+    sampling = dict(clip_len=1, num_clips=4) if by_frame else dict(clip_len=4, num_clips=2)
+    layout = 'NCHW' if by_frame else 'NCTHW'
+    model = dict(
+        type='Recognizer2D' if by_frame else 'Recognizer3D',
+        backbone=backbone,
+        cls_head=dict(head, num_classes=5, average_clips='prob', init_std=0.5),
+        data_preprocessor=dict(
+            type='ActionDataPreprocessor', mean=[120] * 3, std=[60] * 3, format_shape=layout
+        ),
+    )
+    pipeline = [
+        dict(type='DecordInit'),
+        dict(type='SampleFrames', frame_interval=2, test_mode=True, **sampling),
+        dict(type='DecordDecode'),
+        dict(type='Resize', scale=(-1, 32)),
+        dict(type='ThreeCrop', crop_size=32),
+        dict(type='FormatShape', input_format=layout),
+        dict(type='PackActionInputs'),
+    ]
+    path = folder / f'{name}.py'
+    path.write_text(f'model = {model!r}\ntest_pipeline = {pipeline!r}\n')
+    recognizer = init_recognizer(str(path), device='cpu')
+    torch.manual_seed(0)
+    torch.nn.init.normal_(recognizer.cls_head.fc_cls.weight)
+    weights = folder / 'x.pth'
+    torch.save(dict(state_dict=recognizer.state_dict(), meta={}), weights)
+    return path, weights
+
+
+@pytest.mark.parametrize(
+    ('name', 'suffix'),
+    [
+        ('tsn', '.onnx'),
+        ('tsm', '.onnx'),
+        ('tsm', '.pt2'),
+        ('slowonly', '.onnx'),
+        ('vit', '.onnx'),
+        ('vit', '.pt2'),
+    ],
+)
+def test_other_networks(tmp_path, name, suffix, capsys):
+    config, weights = write_network(tmp_path, name)
+    out = tmp_path / f'x{suffix}'
+    assert run(config, weights, out) == 0
+    # two clips of 2-D models: all crops of the segments, one after another
+    shape = '12, 3, 32, 32' if name in ('tsn', 'tsm') else '3, 4, 32, 32'
+    assert f'clips (batch, {shape}); differs' in capsys.readouterr().out
+    if suffix == '.pt2':
+        model = init_recognizer(str(config), str(weights), device='cpu')
+        views = export.decoded_views(model, None).float()
+        clips = torch.stack([views, views.flip(0)]) if name == 'tsm' else views
+        found = torch.export.load(str(out)).module()(clips)
+        expected = [export.predict(model, clip) for clip in clips] if name == 'tsm' else None
+        if expected is None:
+            found, expected = found.mean(0), export.predict(model, views)
+        else:
+            expected = torch.stack(expected)
+            assert (expected[0] - expected[1]).abs().max() > 1e-3
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_what_random_frames_tell_is_refused(tmp_path, capsys, monkeypatch):
+    """TRN draws its tuples of frames anew for each batch: no export gives the same."""
+    head = dict(type='TRNHead', in_channels=64, num_segments=4, hidden_dim=8)
+    monkeypatch.setitem(NETWORKS, 'tsn', (NETWORKS['tsn'][0], head))
+    config, weights = write_network(tmp_path, 'tsn')
+    assert run(config, weights, tmp_path / 'x.pt2') == 1
+    assert 'the export differs from the model by' in capsys.readouterr().err

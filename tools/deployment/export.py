@@ -3,11 +3,11 @@
     python tools/deployment/export.py CONFIG CHECKPOINT OUT.onnx
     python tools/deployment/export.py CONFIG CHECKPOINT OUT.pt2 [--aot]
 
-The exported model takes RGB clips (batch, 3, T, H, W) as float32 from 0 to 255 and gives for each
-clip what the recognizer predicts of it: normalization, color order, softmax or sigmoid are inside.
-Batch is any number. How clips are sampled, resized and cropped is in the metadata of the file, see
-docs/deployment.md. Before the file takes its name, it is run on a decoded video and held against
-the recognizer.
+The exported model takes RGB clips (batch, 3, T, H, W), that of a Recognizer2D all frames of a
+video (batch, T, 3, H, W), as float32 from 0 to 255 and gives for each clip what the recognizer
+predicts of it: normalization, color order, softmax or sigmoid are inside. Batch is any number. How
+clips are sampled, resized and cropped is in the metadata of the file, see docs/deployment.md.
+Before the file takes its name, it is run on a decoded video and held against the recognizer.
 """
 
 from __future__ import annotations
@@ -52,30 +52,44 @@ class Classifier(nn.Module):
     """What is exported: the recognizer's own steps from a clip to its scores.
 
     Args:
-        recognizer: A `Recognizer3D` or one of its kind, in evaluation mode.
+        recognizer: In evaluation mode.
+        by_frame: Whether it is a `Recognizer2D`.
     """
 
-    def __init__(self, recognizer: Any) -> None:
+    def __init__(self, recognizer: Any, by_frame: bool = False) -> None:
         super().__init__()
         self.recognizer = recognizer
+        self.by_frame = by_frame
         # It saves memory, changes no score, and has no meaning for a batch of any size.
         recognizer.test_cfg.pop('max_testing_views', None)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """(batch, 3, T, H, W), 0 to 255 -> scores (batch, classes), each clip for itself."""
-        data = self.recognizer.data_preprocessor(dict(inputs=clips[:, None], data_samples=None))
+        """(batch, 3, T, H, W), 0 to 255 -> scores (batch, classes), each clip for itself.
+
+        Frames (batch, T, 3, H, W) likewise; the crops that they are of are averaged.
+        """
+        inputs = clips if self.by_frame else clips[:, None]
+        data = self.recognizer.data_preprocessor(dict(inputs=inputs, data_samples=None))
         feats, head_kwargs = self.recognizer.extract_feat(
             data['inputs'], stage='neck', test_mode=True
         )
         head_kwargs.pop('loss_aux', None)
         head = self.recognizer.cls_head
-        scores = head.average_clip(head(feats, **head_kwargs))
+        scores = head.average_clip(head(feats, **head_kwargs), self._crops(clips.shape[1]))
         flat: Tensor = scores.flatten(0, 1) if scores.ndim == 3 else scores
         return flat
 
+    def _crops(self, frames: int) -> int:
+        """Scores of a clip that the head gives: one for each crop of a 2-D model with segments."""
+        if not self.by_frame:
+            return 1
+        parts = (self.recognizer.backbone, self.recognizer.cls_head)
+        segments = (getattr(part, 'num_segments', None) for part in parts)
+        return frames // (next(filter(None, segments), None) or frames)
+
 
 def decoded_views(recognizer: Any, video: str | None) -> Tensor:
-    """Views (V, 3, T, H, W) of a video, uint8, by the config's test pipeline."""
+    """Views (V, 3, T, H, W), or frames (T, 3, H, W), of a video, uint8, by the test pipeline."""
     from mmaction.apis.inference import load_clip
 
     if video is not None:
@@ -105,7 +119,7 @@ def _write_video(path: Path, frames: int = 90, width: int = 340, height: int = 2
 
 
 def predict(recognizer: Any, views: Tensor) -> Tensor:
-    """What `mode='predict'` gives for the views (V, 3, T, H, W) of one video: (K,) or (V, K)."""
+    """What `mode='predict'` gives for the views or frames of one video: (K,) or (V, K)."""
     from mmaction.structures import ActionDataSample
 
     with torch.no_grad():
@@ -131,7 +145,11 @@ def describe_model(recognizer: Any, shape: tuple[int, int, int]) -> dict[str, An
     return dict(
         classes=recognizer.dataset_meta.get('classes'),
         input_shape=list(shape),
-        input_order='batch, channel (RGB), time, height, width',
+        input_order=(
+            'batch, time, channel (RGB), height, width'
+            if type(recognizer).__name__ == 'Recognizer2D'
+            else 'batch, channel (RGB), time, height, width'
+        ),
         input_range=[0, 255],
         clip_len=sampling.get('clip_len', shape[0]),
         frame_interval=sampling.get('frame_interval', 1),
@@ -215,32 +233,34 @@ def check(recognizer: Any, run: Run, views: Tensor) -> float:
     """The largest difference between what the recognizer predicts and what the export gives.
 
     Held on a decoded video, all of whose views go through the export as one batch, and on three
-    clips of noise. Probabilities are compared also by their logarithms where they are not tiny,
-    logits by their size.
+    clips of noise; of a 2-D model, on frames of both. Probabilities are compared also by their
+    logarithms where they are not tiny, logits by their size.
 
     Args:
         recognizer: The recognizer.
         run: The export.
-        views: Views of a video (V, 3, T, H, W), uint8.
+        views: Views of a video (V, 3, T, H, W), or frames (T, 3, H, W), uint8.
 
     Raises:
         ValueError: It exceeds the tolerance.
     """
     generator, worst = torch.Generator().manual_seed(1), 0.0
-    noise = torch.randint(0, 256, (3, *views.shape[1:]), generator=generator, dtype=torch.uint8)
+    by_frame = views.ndim == 4
+    size = views.shape if by_frame else (3, *views.shape[1:])
+    noise = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
     average = recognizer.cls_head.average_clips
     for name, clips in (('the decoded video', views), ('noise', noise)):
         expected = predict(recognizer, clips)
         with torch.no_grad():
-            found = run(clips.float())
+            found = run(clips.float()[None] if by_frame else clips.float())
         found = found if average is None else found.mean(0)
         if found.shape != expected.shape:
             raise ValueError(f'the export gives {tuple(found.shape)}, not {tuple(expected.shape)}')
         if average == 'prob':
             pairs = [(found, expected), (found.clamp(1e-4).log(), expected.clamp(1e-4).log())]
         else:
-            size = expected.abs().max().clamp(min=1.0)
-            pairs = [(found / size, expected / size)]
+            largest = expected.abs().max().clamp(min=1.0)
+            pairs = [(found / largest, expected / largest)]
         worst = max(worst, *(float((a - b).abs().max()) for a, b in pairs))
         if not worst <= TOLERANCE:
             raise ValueError(
@@ -264,8 +284,12 @@ def main(argv: list[str] | None = None) -> None:
         cfg = load_config(args.config, args.cfg_options)
         checkpoint = None if args.checkpoint == '-' else args.checkpoint
         recognizer: Any = init_recognizer(cfg, checkpoint, device='cpu')
-        if not hasattr(recognizer, 'cls_head') or 'Recognizer3D' not in type(recognizer).__name__:
-            raise ConfigError(f'a {type(recognizer).__name__} cannot be exported: Recognizer3D can')
+        kind = type(recognizer).__name__
+        by_frame = kind == 'Recognizer2D'
+        if not hasattr(recognizer, 'cls_head') or not (by_frame or 'Recognizer3D' in kind):
+            raise ConfigError(
+                f'a {kind} cannot be exported: Recognizer2D and Recognizer3D with a head can'
+            )
         if args.out.suffix == '.onnx':
             try:
                 import onnx  # noqa: F401
@@ -274,24 +298,29 @@ def main(argv: list[str] | None = None) -> None:
             except ImportError as error:
                 raise ConfigError(f'{error}: pip install onnx onnxruntime onnxscript') from error
         views = decoded_views(recognizer, args.video)
-        if args.shape is not None and tuple(args.shape) != tuple(views.shape[2:]):
-            resized = F.interpolate(views.float(), tuple(args.shape), mode='trilinear')
-            views = resized.round().to(torch.uint8)
-        t, h, w = views.shape[2:]
+        # (V, 3, T, H, W), of frames too
+        clips = views.transpose(0, 1)[None] if by_frame else views
+        if args.shape is not None and tuple(args.shape) != tuple(clips.shape[2:]):
+            resized = F.interpolate(clips.float(), tuple(args.shape), mode='trilinear')
+            clips = resized.round().to(torch.uint8)
+            views = clips[0].transpose(0, 1) if by_frame else clips
+        t, h, w = clips.shape[2:]
         shape = (t, h, w)
+        example = torch.rand(2, *(views if by_frame else views[0]).shape) * 255
         args.out.parent.mkdir(parents=True, exist_ok=True)
         part = args.out.with_name(f'.{args.out.stem}.part{args.out.suffix}')
         try:
-            model = Classifier(recognizer).eval()
+            model = Classifier(recognizer, by_frame).eval()
             about = describe_model(recognizer, shape)
-            run = export(model, torch.rand(2, 3, *shape) * 255, part, args.aot, about)
+            run = export(model, example, part, args.aot, about)
             worst = check(recognizer, run, views)
             part.replace(args.out)
         finally:
             part.unlink(missing_ok=True)
         print(
-            f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; clips (batch, 3, '
-            f'{", ".join(map(str, shape))}); differs from the model by at most {worst:.1e}'
+            f'{args.out}: {args.out.stat().st_size / 1e6:.1f} MB; clips (batch, '
+            f'{", ".join(map(str, example.shape[1:]))}); differs from the model by at most '
+            f'{worst:.1e}'
         )
     sys.exit(0)
 

@@ -34,9 +34,10 @@ def split_segments(x: Tensor, segments: int) -> Tensor:
     Raises:
         ValueError: The frames are no multiple of `segments`.
     """
-    if len(x) % segments:
+    frames = x.shape[0]  # len() would fix the size of the batch in an exported network
+    if frames % segments:
         raise ValueError(
-            f'{len(x)} frames are no multiple of num_segments={segments}: num_clips of '
+            f'{frames} frames are no multiple of num_segments={segments}: num_clips of '
             'SampleFrames must be num_segments of backbone and head'
         )
     y: Tensor = x.unflatten(0, (-1, segments))
