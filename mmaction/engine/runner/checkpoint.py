@@ -279,11 +279,9 @@ def _check_kinds(weights: dict[str, Any], own: dict[str, Any], source: str | Pat
 def _same_kind(value: torch.Tensor, own: torch.Tensor) -> bool:
     """Whether a weight can be copied without losing what it is."""
     dense = value.layout == torch.strided and not value.is_quantized and not value.is_meta
-    return (
-        dense
-        and value.is_floating_point() == own.is_floating_point()
-        and value.is_complex() == own.is_complex()
-    )
+    # Counters of BatchNorm, the only integers of a model, may come as floats.
+    real = not value.is_complex() and (value.is_floating_point() or not own.is_floating_point())
+    return dense and real
 
 
 def _kind(value: torch.Tensor) -> str:

@@ -17,6 +17,8 @@ from .base import BaseHead
 
 _POOLS = ('avg', 'max', None)
 
+__all__ = ['FeatureHead']
+
 
 def _pool(x: Tensor, kind: str | None, dim: int | tuple[int, ...]) -> Tensor:
     """Mean or maximum along axes, or all as it is."""
