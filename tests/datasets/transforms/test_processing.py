@@ -225,7 +225,7 @@ def test_flip_label_map(make_clip, label):
     assert Flip(0.0, flip_label_map={4: 6})(make_clip(label=label))['label'] == 4
 
 
-@pytest.mark.parametrize('swapped', [{'4': 6}, {4: '6'}, [4, 6], '{4: 6}'])
+@pytest.mark.parametrize('swapped', [{'four': 6}, {4: '6'}, [4, 6], '{4: 6}'])
 def test_flip_label_map_requires_integers(swapped):
     with pytest.raises(ValueError, match='must be a dict from integer to integer'):
         Flip(1.0, flip_label_map=swapped)
