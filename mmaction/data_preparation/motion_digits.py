@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmaction.utils.io import atomic_path, lock, write_json, write_lines
+from mmaction.utils.io import atomic_path, lock, remove_partials, write_json, write_lines
 
 __all__ = [
     'CLASSES',
@@ -265,6 +265,7 @@ def build(
             raise ValueError(f'{name} must be at least {least}, not {value}')
     _read_manifest(out)  # before anything is written to the folder
     with lock(out, 'tool'):
+        remove_partials(out, recursive=True)
         return _build(out, train_clips, val_clips, seed, workers)
 
 
