@@ -74,6 +74,9 @@ def setting_changes(
         optimizer: The optimizer, without the state of the checkpoint.
         schedulers: Its schedulers, not yet stepped.
         checkpoint: What the run to resume has written.
+
+    Raises:
+        ValueError: The checkpoint lacks what it says that it has.
     """
     changes, meta = SettingChanges(), checkpoint['meta']
     if 'optimizer' not in meta:  # of another program, which does not note its settings
@@ -82,7 +85,9 @@ def setting_changes(
         # Steps follow from epochs, and from the batch size, which `move_position` tells.
         if key in meta and (key == 'max_epochs' or isinstance(loop, IterBasedTrainLoop)):
             changes.add(f'train_cfg.{key}', meta[key], getattr(loop, key))
-    saved = checkpoint['optimizer'].get('param_groups', [])
+    saved = checkpoint['optimizer'].get('param_groups')
+    if not saved:
+        raise ValueError('its optimizer has no param_groups')
     changes.optimizer = changes.add('optimizer', meta['optimizer'], type(optimizer).__name__)
     if len(saved) != len(optimizer.param_groups) or any(
         len(old['params']) != len(new['params'])
@@ -126,6 +131,8 @@ def _compare_schedulers(
     states = checkpoint.get('param_schedulers') or []
     names = [type(scheduler).__name__ for scheduler in schedulers]
     before = checkpoint['meta']['schedulers']
+    if len(states) != len(before):
+        raise ValueError(f'it has {len(states)} states of {len(before)} schedulers')
     if len(states) != len(schedulers) or list(before) != names:
         changes.add('param_scheduler', ', '.join(before) or 'none', ', '.join(names) or 'none')
         changes.schedule = True

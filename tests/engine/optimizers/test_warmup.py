@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from mmaction.engine.optimizers.warmup import WarmupLR
 from mmaction.registry import PARAM_SCHEDULERS
 from tests.engine.toy import build_runner, toy_config
 
@@ -80,12 +81,16 @@ def test_state_continues():
         (dict(start_factor=0), 'start_factor=0 must lie above 0'),
         (dict(start_factor=1.1), 'start_factor=1.1 must lie above 0, at most at 1'),
         (dict(policy='cosine'), "policy='cosine' is none of linear, constant, exp"),
-        (dict(by_epoch=False, convert_to_iter_based=True), 'needs by_epoch=True'),
     ],
 )
 def test_wrong_arguments(config, message):
     with pytest.raises(ValueError, match=message):
         build(optimizer(1.0), end=3, **config)
+
+
+def test_steps_are_not_converted_to_steps():
+    with pytest.raises(ValueError, match='needs by_epoch=True'):
+        WarmupLR.build_iter_from_epoch(optimizer(1.0), by_epoch=False, epoch_length=7)
 
 
 class RecordRates(Hook):

@@ -194,7 +194,6 @@ MALFORMED = {
     'no epoch': dict(meta=dict(iter=3)),
     'negative step': dict(meta=dict(iter=-3, epoch=0)),
     'steps of text': dict(meta=dict(iter=3, epoch=0, steps_per_epoch='x')),
-    'no clips per step': dict(meta=dict(iter=3, epoch=0, steps_per_epoch=99)),
     'sparse weight': dict(state_dict=with_first(lambda w: w.to_sparse())),
     'complex weight': dict(state_dict=with_first(lambda w: w.to(torch.complex64))),
     'integer weight': dict(state_dict=with_first(lambda w: w.long())),
