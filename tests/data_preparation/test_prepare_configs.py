@@ -221,6 +221,8 @@ def test_config_reads_prepared_lists(tmp_path, media, dataset):
         if dataset == 'hvu':
             # As many as the made-up tags of each category.
             config.tag_category_nums = (1, 0, 0, 0, 0, 2)
+        for step in config.get('pipeline', ()):
+            step.pop('flip_label_map', None)  # of classes that the made-up lists do not have
         built = DATASETS.build(config)
         samples = [built[i] for i in range(len(built))]
         samples = [one for s in samples for one in (s if isinstance(s, list) else [s])]

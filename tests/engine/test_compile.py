@@ -51,7 +51,9 @@ def test_compiled_run_has_the_same_losses(tmp_path, processes, use_checkpoint):
     compare(tmp_path / 'plain', tmp_path / 'compiled', 1e-5, 1e-3)
     assert 'torch.compile: the first step takes a minute or more' in output
     assert 'torch.compile: the first step took ' in output
-    assert 'WARNING' not in output
+    # The toy schedule is made for four epochs, of which two run.
+    warnings = [line for line in output.splitlines() if 'WARNING' in line]
+    assert [line for line in warnings if 'param_scheduler' not in line] == []
 
 
 @pytest.mark.slow
