@@ -101,7 +101,7 @@ def test_a_folder_without_videos_and_a_missing_list_are_errors(tmp_path, capsys)
     assert run(tmp_path) == 1
     assert 'there are no videos' in capsys.readouterr().err
     assert run(tmp_path / 'no.txt') == 1
-    assert 'does not exist' in capsys.readouterr().err
+    assert 'there is no list or folder' in capsys.readouterr().err
 
 
 def test_cut_video_is_counted_as_it_is_shown(tmp_path):

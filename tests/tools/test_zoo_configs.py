@@ -2,7 +2,7 @@
 
 A config is written as it was recorded; only what cannot be here is changed, networks
 have fewer blocks and no pretrained weights, and an epoch is one small batch. The lists,
-videos and frames that it names are synthesised in the working directory.
+videos and frames that it names are synthesized in the working directory.
 """
 
 import copy
@@ -113,7 +113,7 @@ def datasets_in(node):
             yield from datasets_in(part)
 
 
-def synthesise(cfg, clip):
+def synthesize(cfg, clip):
     """Write the lists that a config names, and two clips for each."""
     for dataset in datasets_in(cfg):
         root = Path(dataset.get('data_root') or '')
@@ -214,7 +214,7 @@ def run_config(name, folder, monkeypatch, views=None):
     """One training step, where the config trains, and a test of its weights."""
     cfg = shrunk(zoo.configs()[name], views)
     monkeypatch.chdir(folder)
-    synthesise(cfg, write_video(folder / 'clip.mp4', num_frames=40, width=96, height=64))
+    synthesize(cfg, write_video(folder / 'clip.mp4', num_frames=40, width=96, height=64))
     file = folder / Path(name).name
     file.write_text(''.join(f'{key} = {value!r}\n' for key, value in cfg.items()))
     weights = folder / 'run' / 'epoch_1.pth'

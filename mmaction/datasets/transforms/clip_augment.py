@@ -10,14 +10,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 __all__ = ['AugMix', 'RandAugment']
 
 _MAX_LEVEL = 10
 _FILL = (0.5, 0.5, 0.5)
-_BILINEAR = InterpolationMode.BILINEAR
+
+
+def _functional() -> Any:
+    """torchvision's operations, which take a second to import."""
+    from torchvision.transforms import functional
+
+    return functional
+
+
 Operation = Callable[[Tensor, float], Tensor]
 
 
@@ -29,16 +35,18 @@ def _affine(clip: Tensor, matrix: Sequence[float]) -> Tensor:
 
 
 OPERATIONS: dict[str, Operation] = {
-    'AdjustBrightness': F.adjust_brightness,
-    'AdjustContrast': F.adjust_contrast,
-    'AdjustSaturation': F.adjust_saturation,
-    'AdjustSharpness': F.adjust_sharpness,
-    'AutoContrast': lambda clip, _: F.autocontrast(clip),
-    'Equalize': lambda clip, _: F.equalize(clip),
-    'Invert': lambda clip, _: F.invert(clip),
-    'Rotate': lambda clip, x: F.rotate(clip, x, _BILINEAR, fill=list(_FILL)),
-    'Posterize': lambda clip, x: F.posterize(clip, int(x)),
-    'Solarize': lambda clip, x: F.solarize(clip, int(x * 255)),
+    'AdjustBrightness': lambda clip, x: _functional().adjust_brightness(clip, x),
+    'AdjustContrast': lambda clip, x: _functional().adjust_contrast(clip, x),
+    'AdjustSaturation': lambda clip, x: _functional().adjust_saturation(clip, x),
+    'AdjustSharpness': lambda clip, x: _functional().adjust_sharpness(clip, x),
+    'AutoContrast': lambda clip, _: _functional().autocontrast(clip),
+    'Equalize': lambda clip, _: _functional().equalize(clip),
+    'Invert': lambda clip, _: _functional().invert(clip),
+    'Rotate': lambda clip, x: _functional().rotate(
+        clip, x, _functional().InterpolationMode.BILINEAR, fill=list(_FILL)
+    ),
+    'Posterize': lambda clip, x: _functional().posterize(clip, int(x)),
+    'Solarize': lambda clip, x: _functional().solarize(clip, int(x * 255)),
     'ShearX': lambda clip, x: _affine(clip, (1, x, clip.shape[-2] * x / 2, 0, 1, 0)),
     'ShearY': lambda clip, x: _affine(clip, (1, 0, 0, x, 1, clip.shape[-1] * x / 2)),
     'TranslateX': lambda clip, x: _affine(clip, (1, 0, clip.shape[-1] * x, 0, 1, 0)),
