@@ -123,7 +123,7 @@ class VisionTransformer(BaseModule):
         drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
         norm_cfg: Config of the norms.
         init_values: First factor of each branch; 0 for none.
-        use_learnable_pos_emb: Whether position codes are learnt; else they are sinusoids.
+        use_learnable_pos_emb: Whether position codes are learned; else they are sinusoids.
         num_frames: Frames of a clip.
         tubelet_size: Frames of a patch.
         use_mean_pooling: Give the mean of the tokens, then normed; else the first token.
