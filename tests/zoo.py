@@ -106,8 +106,8 @@ def check_scores(name):
     model.cls_head.average_clips = 'score'
     if getattr(model, 'test_cfg', None):
         model.test_cfg = dict(average_clips='score')
-    if name in TUPLES:
-        draws = iter(TUPLES[name])
+    if entry['first'] in TUPLES:
+        draws = iter(TUPLES[entry['first']])
         model.cls_head.consensus.draw = lambda tuples: next(draws)
     clip = make_input(entry['input_shape'], entry['input_seed'])
     with torch.no_grad():

@@ -1,13 +1,12 @@
 # C2D with ResNet-50 on Kinetics-400, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
-    '../../_base_/datasets/kinetics400.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/mmaction2_zoo.py',
+    '../../_base_/datasets/kinetics400_8x8.py',
+    '../../_base_/models/recognizer3d.py',
 ]
 
 model = dict(
-    type='Recognizer3D',
     backbone=dict(type='C2D', depth=50, norm_eval=False),
     cls_head=dict(
         type='I3DHead',
@@ -18,25 +17,7 @@ model = dict(
         init_std=0.01,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=(123.675, 116.28, 103.53),
-        std=(58.395, 57.12, 57.375),
-        format_shape='NCTHW',
-    ),
 )
 
-changes = dict(
-    SampleFrames=dict(clip_len=8, frame_interval=8),
-)
-train_pipeline, val_pipeline, test_pipeline = (
-    [dict(step, **changes.get(step['type'], {})) for step in steps]
-    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
-)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'c2d_r50-in1k-pre_8xb32-8x8x1-100e_kinetics400-rgb'
-load_from = f'{zoo}/c2d/{name}/{name}_20221027-3ca304fa.pth'
+load_from = f'{_base_.zoo}/c2d/{name}/{name}_20221027-3ca304fa.pth'

@@ -1,13 +1,12 @@
 # C3D on UCF101, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
+    '../../_base_/mmaction2_zoo.py',
     '../../_base_/datasets/ucf101.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/models/recognizer3d.py',
 ]
 
 model = dict(
-    type='Recognizer3D',
     backbone=dict(
         type='C3D',
         style='pytorch',
@@ -26,39 +25,20 @@ model = dict(
         init_std=0.01,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor', mean=(104, 117, 128), std=(1, 1, 1), format_shape='NCTHW'
-    ),
+    data_preprocessor=dict(mean=(104, 117, 128), std=(1, 1, 1)),
 )
 
-# The linear layers of the backbone take crops of 112 x 112 only.
-resize = dict(type='Resize', scale=(-1, 128))
-center = [resize, dict(type='CenterCrop', crop_size=112)]
 clip = dict(type='SampleFrames', clip_len=16, frame_interval=1)
-train_pipeline = [
-    clip,
-    dict(type='RawFrameDecode'),
-    resize,
-    dict(type='RandomCrop', size=112),
-    dict(type='Flip', flip_ratio=0.5),
-    *_base_.pack,
-]
-val_pipeline = [
-    dict(clip, num_clips=1, test_mode=True),
-    dict(type='RawFrameDecode'),
-    *center,
-    *_base_.pack,
-]
-test_pipeline = [
-    dict(clip, num_clips=10, test_mode=True),
-    dict(type='RawFrameDecode'),
-    *center,
-    *_base_.pack,
-]
+# The linear layers of the backbone take crops of 112 x 112 only.
+decoded = [dict(type='RawFrameDecode'), dict(type='Resize', scale=(-1, 128))]
+center = [dict(type='CenterCrop', crop_size=112), *_base_.pack]
+crops = [dict(type='RandomCrop', size=112), dict(type='Flip', flip_ratio=0.5), *_base_.pack]
+train_pipeline = [clip, *decoded, *crops]
+val_pipeline = [dict(clip, num_clips=1, test_mode=True), *decoded, *center]
+test_pipeline = [dict(clip, num_clips=10, test_mode=True), *decoded, *center]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'c3d_sports1m-pretrained_8xb30-16x1x1-45e_ucf101-rgb'
-load_from = f'{zoo}/c3d/{name}/{name}_20220811-31723200.pth'
+load_from = f'{_base_.zoo}/c3d/{name}/{name}_20220811-31723200.pth'

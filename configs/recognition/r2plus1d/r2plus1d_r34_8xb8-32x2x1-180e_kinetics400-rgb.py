@@ -1,13 +1,12 @@
 # R(2+1)D-34 on Kinetics-400, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
+    '../../_base_/mmaction2_zoo.py',
     '../../_base_/datasets/kinetics400.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/models/recognizer3d.py',
 ]
 
 model = dict(
-    type='Recognizer3D',
     backbone=dict(
         type='ResNet2Plus1d',
         depth=34,
@@ -32,25 +31,7 @@ model = dict(
         init_std=0.01,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=(123.675, 116.28, 103.53),
-        std=(58.395, 57.12, 57.375),
-        format_shape='NCTHW',
-    ),
 )
 
-changes = dict(
-    SampleFrames=dict(clip_len=32, frame_interval=2),
-)
-train_pipeline, val_pipeline, test_pipeline = (
-    [dict(step, **changes.get(step['type'], {})) for step in steps]
-    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
-)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'r2plus1d_r34_8xb8-32x2x1-180e_kinetics400-rgb'
-load_from = f'{zoo}/r2plus1d/{name}/{name}_20220812-4270588c.pth'
+load_from = f'{_base_.zoo}/r2plus1d/{name}/{name}_20220812-4270588c.pth'

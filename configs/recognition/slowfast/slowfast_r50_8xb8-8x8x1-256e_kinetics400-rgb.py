@@ -1,42 +1,28 @@
 # SlowFast with ResNet-50 on Kinetics-400, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
+    '../../_base_/mmaction2_zoo.py',
     '../../_base_/datasets/kinetics400.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/models/recognizer3d.py',
 ]
 
+pathway = dict(
+    type='resnet3d',
+    depth=50,
+    pretrained=None,
+    conv1_stride_t=1,
+    pool1_stride_t=1,
+    norm_eval=False,
+)
+slow = dict(lateral=True, conv1_kernel=(1, 7, 7), dilations=(1, 1, 1, 1), inflate=(0, 0, 1, 1))
 model = dict(
-    type='Recognizer3D',
     backbone=dict(
         type='ResNet3dSlowFast',
         resample_rate=4,
         speed_ratio=4,
         channel_ratio=8,
-        slow_pathway=dict(
-            type='resnet3d',
-            depth=50,
-            pretrained=None,
-            lateral=True,
-            conv1_kernel=(1, 7, 7),
-            dilations=(1, 1, 1, 1),
-            conv1_stride_t=1,
-            pool1_stride_t=1,
-            inflate=(0, 0, 1, 1),
-            norm_eval=False,
-            fusion_kernel=7,
-        ),
-        fast_pathway=dict(
-            type='resnet3d',
-            depth=50,
-            pretrained=None,
-            lateral=False,
-            base_channels=8,
-            conv1_kernel=(5, 7, 7),
-            conv1_stride_t=1,
-            pool1_stride_t=1,
-            norm_eval=False,
-        ),
+        slow_pathway=dict(**pathway, **slow, fusion_kernel=7),
+        fast_pathway=dict(**pathway, lateral=False, base_channels=8, conv1_kernel=(5, 7, 7)),
     ),
     cls_head=dict(
         type='SlowFastHead',
@@ -46,25 +32,7 @@ model = dict(
         dropout_ratio=0.5,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=(123.675, 116.28, 103.53),
-        std=(58.395, 57.12, 57.375),
-        format_shape='NCTHW',
-    ),
 )
 
-changes = dict(
-    SampleFrames=dict(clip_len=32, frame_interval=2),
-)
-train_pipeline, val_pipeline, test_pipeline = (
-    [dict(step, **changes.get(step['type'], {})) for step in steps]
-    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
-)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb'
-load_from = f'{zoo}/slowfast/{name}/{name}_20220818-1cb6dfc8.pth'
+load_from = f'{_base_.zoo}/slowfast/{name}/{name}_20220818-1cb6dfc8.pth'

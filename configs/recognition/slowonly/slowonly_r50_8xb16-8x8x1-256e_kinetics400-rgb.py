@@ -1,13 +1,12 @@
 # SlowOnly with ResNet-50 on Kinetics-400, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
-    '../../_base_/datasets/kinetics400.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/mmaction2_zoo.py',
+    '../../_base_/datasets/kinetics400_8x8.py',
+    '../../_base_/models/recognizer3d.py',
 ]
 
 model = dict(
-    type='Recognizer3D',
     backbone=dict(
         type='ResNet3dSlowOnly',
         depth=50,
@@ -20,31 +19,13 @@ model = dict(
     ),
     cls_head=dict(
         type='I3DHead',
-        in_channels=2048,
         num_classes=400,
+        in_channels=2048,
         spatial_type='avg',
         dropout_ratio=0.5,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=(123.675, 116.28, 103.53),
-        std=(58.395, 57.12, 57.375),
-        format_shape='NCTHW',
-    ),
 )
 
-changes = dict(
-    SampleFrames=dict(clip_len=8, frame_interval=8),
-)
-train_pipeline, val_pipeline, test_pipeline = (
-    [dict(step, **changes.get(step['type'], {})) for step in steps]
-    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
-)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb'
-load_from = f'{zoo}/slowonly/{name}/{name}_20220901-2132fc87.pth'
+load_from = f'{_base_.zoo}/slowonly/{name}/{name}_20220901-2132fc87.pth'

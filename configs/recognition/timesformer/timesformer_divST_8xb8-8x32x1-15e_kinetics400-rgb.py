@@ -1,13 +1,12 @@
 # TimeSformer with divided attention on Kinetics-400, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
-    '../../_base_/datasets/kinetics400.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/mmaction2_zoo.py',
+    '../../_base_/datasets/kinetics400_8x32.py',
+    '../../_base_/models/recognizer3d.py',
 ]
 
 model = dict(
-    type='Recognizer3D',
     backbone=dict(
         type='TimeSformer',
         num_frames=8,
@@ -21,25 +20,8 @@ model = dict(
         norm_cfg=dict(type='LN', eps=1e-06),
     ),
     cls_head=dict(type='TimeSformerHead', num_classes=400, in_channels=768, average_clips='prob'),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=(127.5, 127.5, 127.5),
-        std=(127.5, 127.5, 127.5),
-        format_shape='NCTHW',
-    ),
+    data_preprocessor=dict(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
 )
 
-changes = dict(
-    SampleFrames=dict(clip_len=8, frame_interval=32),
-)
-train_pipeline, val_pipeline, test_pipeline = (
-    [dict(step, **changes.get(step['type'], {})) for step in steps]
-    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
-)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'timesformer_divST_8xb8-8x32x1-15e_kinetics400-rgb'
-load_from = f'{zoo}/timesformer/{name}/{name}_20220815-a4d0d01f.pth'
+load_from = f'{_base_.zoo}/timesformer/{name}/{name}_20220815-a4d0d01f.pth'

@@ -1,13 +1,12 @@
 # TRN with ResNet-50 on Something-Something V2, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
+    '../../_base_/mmaction2_zoo.py',
     '../../_base_/datasets/sthv2.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/models/recognizer2d.py',
 ]
 
 model = dict(
-    type='Recognizer2D',
     backbone=dict(type='ResNet', depth=50, norm_eval=False, partial_bn=True),
     cls_head=dict(
         type='TRNHead',
@@ -21,29 +20,21 @@ model = dict(
         init_std=0.001,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=(123.675, 116.28, 103.53),
-        std=(58.395, 57.12, 57.375),
-        format_shape='NCHW',
-    ),
 )
 
 segments = dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8)
-changes = dict(FormatShape=dict(input_format='NCHW'))
+pack = [dict(type='FormatShape', input_format='NCHW'), dict(type='PackActionInputs')]
 train_pipeline, val_pipeline, test_pipeline = (
-    [
-        dict(segments, test_mode=step.get('test_mode', False))
-        if step['type'] == 'UniformSample'
-        else dict(step, **changes.get(step['type'], {}))
-        for step in steps
-    ]
-    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
+    [steps[0], dict(segments, test_mode=test_mode), *steps[2:-2], *pack]
+    for steps, test_mode in (
+        (_base_.train_pipeline, False),
+        (_base_.val_pipeline, True),
+        (_base_.test_pipeline, True),
+    )
 )
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'trn_imagenet-pretrained-r50_8xb16-1x1x8-50e_sthv2-rgb'
-load_from = f'{zoo}/trn/{name}/{name}_20220815-e01617db.pth'
+load_from = f'{_base_.zoo}/trn/{name}/{name}_20220815-e01617db.pth'

@@ -1,13 +1,12 @@
 # TSM with ResNet-50 on Kinetics-400, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
-    '../../_base_/datasets/kinetics400.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/mmaction2_zoo.py',
+    '../../_base_/datasets/kinetics400_8segments.py',
+    '../../_base_/models/recognizer2d.py',
 ]
 
 model = dict(
-    type='Recognizer2D',
     backbone=dict(type='ResNetTSM', depth=50, norm_eval=False, shift_div=8),
     cls_head=dict(
         type='TSMHead',
@@ -20,23 +19,7 @@ model = dict(
         is_shift=True,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor', mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375)
-    ),
 )
 
-changes = dict(
-    SampleFrames=dict(clip_len=1, frame_interval=1, num_clips=8),
-    FormatShape=dict(input_format='NCHW'),
-)
-train_pipeline, val_pipeline, test_pipeline = (
-    [dict(step, **changes.get(step['type'], {})) for step in steps]
-    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
-)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'tsm_imagenet-pretrained-r50_8xb16-1x1x8-100e_kinetics400-rgb'
-load_from = f'{zoo}/tsm/{name}/{name}_20220831-a6db1e5d.pth'
+load_from = f'{_base_.zoo}/tsm/{name}/{name}_20220831-a6db1e5d.pth'

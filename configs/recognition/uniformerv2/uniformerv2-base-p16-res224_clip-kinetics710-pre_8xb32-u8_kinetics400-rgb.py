@@ -1,13 +1,12 @@
 # UniFormerV2-B on Kinetics-400, from mmaction2's published checkpoint.
 # Its published accuracy is in ../metafile.yml.
 _base_ = [
-    '../../_base_/default_runtime.py',
-    '../../_base_/datasets/kinetics400.py',
-    '../../_base_/schedules/finetune_30e.py',
+    '../../_base_/mmaction2_zoo.py',
+    '../../_base_/datasets/kinetics400_8x8.py',
+    '../../_base_/models/recognizer3d.py',
 ]
 
 model = dict(
-    type='Recognizer3D',
     backbone=dict(
         type='UniFormerV2',
         input_resolution=224,
@@ -37,25 +36,8 @@ model = dict(
         in_channels=768,
         average_clips='prob',
     ),
-    data_preprocessor=dict(
-        type='ActionDataPreprocessor',
-        mean=(114.75, 114.75, 114.75),
-        std=(57.375, 57.375, 57.375),
-        format_shape='NCTHW',
-    ),
+    data_preprocessor=dict(mean=(114.75, 114.75, 114.75), std=(57.375, 57.375, 57.375)),
 )
 
-changes = dict(
-    SampleFrames=dict(clip_len=8, frame_interval=8),
-)
-train_pipeline, val_pipeline, test_pipeline = (
-    [dict(step, **changes.get(step['type'], {})) for step in steps]
-    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
-)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'uniformerv2-base-p16-res224_clip-kinetics710-pre_8xb32-u8_kinetics400-rgb'
-load_from = f'{zoo}/uniformerv2/{name}/{name}_20230313-75be0806.pth'
+load_from = f'{_base_.zoo}/uniformerv2/{name}/{name}_20230313-75be0806.pth'

@@ -2,6 +2,5 @@
 # weights. Its published accuracy is in ../metafile.yml.
 _base_ = '../videomae/vit-base-p16_videomae-k400-pre_16x4x1_kinetics-400.py'
 
-zoo = 'https://download.openmmlab.com/mmaction/v1.0/recognition'
 name = 'vit-base-p16_videomaev2-vit-g-dist-k710-pre_16x4x1_kinetics-400'
-load_from = f'{zoo}/videomaev2/{name}/{name}_20230510-3e7f93b2.pth'
+load_from = f'{_base_.zoo}/videomaev2/{name}/{name}_20230510-3e7f93b2.pth'
