@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmaction.utils.packaged_configs import config_folder
 from mmaction.utils.suggest import did_you_mean
 
 __all__ = [
@@ -62,13 +62,10 @@ def get_cfg(config_type: str, fname: str) -> Config:
     Raises:
         FileNotFoundError: There is no such config.
     """
-    package = Path(__file__).parent
-    # In a checkout beside the package, in the wheel within it.
-    roots = [root / 'configs' / config_type for root in (package.parent, package)]
-    path = next((root / fname for root in roots if (root / fname).is_file()), None)
-    if path is None:
-        known = {str(p.relative_to(root)) for root in roots for p in root.rglob('*.py')}
-        hint = did_you_mean(fname, known)
+    root = config_folder() / config_type
+    path = root / fname
+    if not path.is_file():
+        hint = did_you_mean(fname, {p.relative_to(root).as_posix() for p in root.rglob('*.py')})
         raise FileNotFoundError(f'there is no config {fname} in configs/{config_type}{hint}')
     return Config.fromfile(path)
 

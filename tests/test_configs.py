@@ -11,10 +11,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from PIL import Image
 
+from mmaction.cli import prepare_dataset as prepare
 from mmaction.config.load import load_config
 from mmaction.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 from tests.video_factory import frame_pixels, write_video
-from tools.data import prepare
 from tools.misc import model_table
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from mmaction.cli.main import VERBS
 from mmaction.config.load import load_config
+from mmaction.utils.cli import Parser
 from tests.legacy_configs import write_published
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +42,7 @@ class Refused(Exception):  # noqa: N818
     """What a tool says of a command line that it does not take."""
 
 
-def parse(script, arguments):
+def parse(module, script, arguments):
     """What a tool makes of arguments, by its own parser; nothing is run.
 
     Raises:
@@ -59,8 +61,9 @@ def parse(script, arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, 'parse_args', parse_args)
         patch.setattr(argparse.ArgumentParser, 'error', error)
+        patch.setattr(Parser, 'error', error)
         patch.setattr(sys, 'argv', [script, *arguments])
-        module = import_module(script.removesuffix('.py').replace('/', '.'))
+        module = import_module(module)
         with pytest.raises(Parsed):
             getattr(module, 'parse_args', module.main)()
     return found
@@ -116,7 +119,7 @@ def commands_of(page):
     yield from commands('\n'.join(indented))
     for code in re.findall(r'`([^`]+)`', rest.replace('\n', ' ')):
         # Without arguments it only names the tool.
-        if re.match(r'(\w+=\S+ )*(python|bash) \S+\.(py|sh) .', code):
+        if re.match(r'(\w+=\S+ )*((python|bash) \S+\.(py|sh)|mmaction [a-z]+) .', code):
             yield from commands(code.replace('\\|', '|').partition(' | ')[0])
 
 
@@ -127,6 +130,12 @@ def check(command):
         Refused: A tool does not take it, or a file of the repository is not there.
     """
     program, *arguments = filled(command)
+    if program == 'mmaction' and arguments:
+        verb, *arguments = arguments
+        if verb not in VERBS:
+            raise Refused(f'there is no verb {verb}')
+        parse(f'mmaction.cli.{VERBS[verb][0]}', verb, arguments)
+        return
     if program not in ('python', 'python3', 'bash') or not arguments:
         return
     script = arguments.pop(0).removeprefix('./')
@@ -153,7 +162,8 @@ def check(command):
         arguments += rest
     elif not script.endswith('.py'):
         raise Refused(f'what does {script} take? Add it to this test')
-    args, _ = parse(script, arguments)
+    module = script.removesuffix('.py').replace('/', '.')
+    args, _ = parse(module, script, arguments)
     options = getattr(args, 'cfg_options', None)
     if isinstance(options, list) and options and hasattr(args, 'config'):
         config = ROOT / str(args.config)
@@ -218,10 +228,15 @@ def test_snippets_are_python(page):
 
 @functools.cache
 def all_options():
-    """The options of all tools and demos."""
+    """The options of all verbs, tools and demos."""
     found = {'--help'}
     shared = ROOT / 'mmaction' / 'utils' / 'cli.py'
-    for script in [shared, *ROOT.glob('tools/**/*.py'), *ROOT.glob('demo/*.py')]:
+    scripts = (
+        path
+        for folder in ('mmaction/cli', 'tools', 'demo')
+        for path in (ROOT / folder).rglob('*.py')
+    )
+    for script in [shared, *scripts]:
         found |= set(re.findall(r"'(--[\w-]+)'", script.read_text('utf-8')))
     return found
 

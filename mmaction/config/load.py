@@ -16,7 +16,7 @@ from mmengine.fileio.handlers.registry_utils import file_handlers
 
 from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
-from mmaction.utils.suggest import missing_file
+from mmaction.utils.packaged_configs import find_config, packaged_configs
 
 from .check import RUNNER_KEYS, check_config, is_registered
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
@@ -33,7 +33,8 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     counterpart is told on stderr.
 
     Args:
-        path: A config file of mmengine's kind (`_base_`, `{{$ENV:default}}`).
+        path: A config file of mmengine's kind (`_base_`, `{{$ENV:default}}`), or the name of
+            a config of the package; `_base_` may name one, too.
         options: `key=value` strings as `--cfg-options` takes them, or the
             parsed dict. Keys are dotted paths; list items go by their index.
             An option that changes a variable of the config (`data_root=...`)
@@ -70,11 +71,9 @@ def read_config(path: str | Path) -> Config:
         FileNotFoundError: There is no such file.
         ConfigError: The file fails to run, or is data that asks for code.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(missing_file(path, 'config file'))
+    path = find_config(path)
     try:
-        with _data_files_are_data():
+        with _data_files_are_data(), _bases_by_name():
             cfg = Config.fromfile(str(path))
             if path.suffix != '.py':
                 # Again with the bases: `{{_base_.name}}` stands for a value of theirs.
@@ -100,6 +99,24 @@ def _data_files_are_data() -> Iterator[None]:
     finally:
         file_handlers.clear()
         file_handlers.update(before)
+
+
+@contextmanager
+def _bases_by_name() -> Iterator[None]:
+    """Have mmengine find a `_base_` that is the name of a config of the package."""
+    given = Config._get_cfg_path
+
+    def find(base: str, filename: str) -> tuple[str, str | None]:
+        path, scope = given(base, filename)
+        if scope is None and not Path(path).is_file():
+            path = str(packaged_configs().get(base.removesuffix('.py'), path))
+        return path, scope
+
+    Config._get_cfg_path = staticmethod(find)
+    try:
+        yield
+    finally:
+        Config._get_cfg_path = staticmethod(given)
 
 
 class _JsonHandler(JsonHandler):

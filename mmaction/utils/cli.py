@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mmaction.errors import (
     CheckpointError,
@@ -19,9 +19,11 @@ from mmaction.errors import (
     TrainingError,
     UnreadableVideoError,
 )
-from mmaction.utils.suggest import missing_file
+from mmaction.utils.packaged_configs import find_config
+from mmaction.utils.suggest import did_you_mean, missing_file
 
 __all__ = [
+    'Parser',
     'add_job_options',
     'amp_values',
     'brief',
@@ -121,6 +123,7 @@ _FILES = {
     'list': 'list or folder',
     'lists': 'list',
     'old': 'config file',
+    'run': 'folder of a training',
     'runs': 'run',
 }
 
@@ -129,7 +132,8 @@ def check_files(args: argparse.Namespace, *names: str) -> None:
     """End with one `error: ...` line where a file of the command line is not there.
 
     Commands call it before they import what takes seconds. Addresses (`https://...`), `-`
-    and options that were not given are left alone.
+    and options that were not given are left alone. A config may be named instead (see
+    `find_config`); its path takes the place of the name.
 
     Args:
         args: The command line.
@@ -138,10 +142,45 @@ def check_files(args: argparse.Namespace, *names: str) -> None:
     with user_errors(setup=True):
         for name in names:
             value = getattr(args, name)
+            if name == 'config' and value is not None:
+                args.config = str(find_config(value))
+                continue
             for path in value if isinstance(value, list) else [value]:
                 if path in (None, '-') or '://' in str(path) or Path(path).expanduser().exists():
                     continue
                 raise FileNotFoundError(missing_file(path, _FILES[name]))
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of command lines that tells a mistake in one sentence, with what may be meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and one `error: ...` line."""
+        self.exit(2, f'error: {self._advice(message)} (see "{self.prog} --help")\n')
+
+    def _advice(self, message: str) -> str:
+        options = [
+            name
+            for action in self._actions
+            if action.help != argparse.SUPPRESS
+            for name in action.option_strings
+            if name.startswith('--')
+        ]
+        found = re.match(r'unrecognized arguments: (.*)', message)
+        if found:
+            given = found[1].split()
+            name = next((word for word in given if word.startswith('-')), None)
+            if name is None:
+                return f'{given[0]} is one argument too many'
+            name = name.partition('=')[0]
+            return f'there is no option {name}{did_you_mean(name, options)}'
+        found = re.match(r"argument (.+): invalid choice: '?(.*?)'? \(choose from (.*)\)", message)
+        if found:
+            known = [name.strip(" '") for name in found[3].split(',')]
+            near = did_you_mean(found[2], known)
+            return f'{found[1]}: there is no {found[2]}{near or f"; choose from {found[3]}"}'
+        found = re.match(r'the following arguments are required: (.*)', message)
+        return f'{found[1]} is missing' if found else message.removeprefix('argument ')
 
 
 def one_line(text: str) -> str:

@@ -6,7 +6,7 @@ import ctypes
 import sys
 from pathlib import Path
 
-__all__ = ['keep_freed_memory', 'peak_memory']
+__all__ = ['available_memory', 'keep_freed_memory', 'peak_memory', 'resident_memory']
 
 # <malloc.h> of glibc
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -50,3 +50,33 @@ def peak_memory() -> int:
         return 0
     # macOS counts in bytes, others in KiB.
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+
+
+def resident_memory() -> int:
+    """Bytes of the machine's memory that this process has now (0: unknown)."""
+    try:
+        for line in Path('/proc/self/status').read_text().splitlines():
+            if line.startswith('VmRSS:'):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def available_memory() -> int:
+    """Bytes that the machine can still give: of its memory, and of its control group (0: unknown).
+
+    A container may have less than the machine that it runs on.
+    """
+    free = []
+    try:
+        for line in Path('/proc/meminfo').read_text().splitlines():
+            if line.startswith('MemAvailable:'):
+                free.append(int(line.split()[1]) * 1024)
+        group = Path('/sys/fs/cgroup')
+        limit = (group / 'memory.max').read_text().strip()
+        if limit != 'max':
+            free.append(int(limit) - int((group / 'memory.current').read_text()))
+    except (OSError, ValueError):
+        pass
+    return max(0, min(free, default=0))

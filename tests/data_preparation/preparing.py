@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.data import prepare
+from mmaction.cli import prepare_dataset as prepare
 
 
 def put(folder, files):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mmaction.cli import prepare_dataset as prepare
 from tests.data_preparation.preparing import kinetics, lines, put, run, touch
-from tools.data import prepare
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.data import prepare
+from mmaction.cli import prepare_dataset as prepare
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
+from mmaction.data_preparation.file_lists import Clip, split_by_group
 from mmaction.datasets.annotations import ListFormat, read_list
 from mmaction.utils.class_names import class_names_beside
 from tools.data import build_file_list
-from tools.data.build_file_list import Clip, split_by_group
 
 
 def touch(folder, *names):

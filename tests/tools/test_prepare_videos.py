@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from mmaction.data_preparation.reencode import new_size
 from mmaction.datasets.decoders import DefaultReader, PyAVReader
 from mmaction.utils.io import partial_path
 from tests.video_factory import (
@@ -25,7 +26,6 @@ from tests.video_factory import (
     write_video,
 )
 from tools.data import prepare_videos
-from tools.data.prepare_videos import new_size
 
 
 def run(*args):

@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,10 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def tool(name):
-    spec = spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_module(f'mmaction.cli.{name}')
 
 
 def run(*command, cwd=ROOT, status=0, **environment):

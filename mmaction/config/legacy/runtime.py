@@ -9,9 +9,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-import mmaction
 from mmaction.errors import ConfigError
 from mmaction.utils.metric_names import PUBLISHED_NAMES
+from mmaction.utils.packaged_configs import config_folder
 
 from .section import ConversionNotes, LegacySection
 
@@ -39,13 +39,7 @@ _PACKAGES = {
 
 def runtime_file() -> Path:
     """`default_runtime.py` of the configs that come with the package."""
-    package = Path(mmaction.__file__).parent
-    # In a checkout configs/ lies beside the package, in a wheel inside.
-    places = [root / 'configs/_base_/default_runtime.py' for root in (package.parent, package)]
-    for place in places:
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f'the config {places[0]} is not there: the installation is incomplete')
+    return config_folder() / '_base_' / 'default_runtime.py'
 
 
 def standard_runtime() -> dict[str, Any]:

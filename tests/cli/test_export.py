@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmaction.apis import inference_recognizer, init_recognizer
+from mmaction.apis import export, inference_recognizer, init_recognizer
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+from mmaction.cli.export import main
 from mmaction.config.load import load_config
 from tests.video_factory import write_video
-from tools.deployment import export
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
@@ -57,7 +57,7 @@ def recognizer(checkpoint, name='softmax'):
 
 def run(*args):
     with pytest.raises(SystemExit) as end:
-        export.main([str(arg) for arg in args])
+        main([str(arg) for arg in args])
     return end.value.code
 
 

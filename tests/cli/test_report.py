@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mmaction.apis import report
+from mmaction.cli.report import main
 from tests.video_factory import write_video
-from tools.analysis_tools import report
 
 NAMES = ['run', 'jump <b>', 'sit']
 SCORES = [[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.1, 0.85, 0.05], [0.1, 0.7, 0.2], [0.3, 0.3, 0.4]]
@@ -57,7 +58,7 @@ def test_page(samples, tmp_path, capsys):
     (tmp_path / 'names.txt').write_text('\n'.join(NAMES))
     (tmp_path / 'config.py').write_text("default_scope = 'mmaction'\n")
     out = tmp_path / 'new' / 'report.html'
-    report.main(
+    main(
         [
             str(tmp_path / 'config.py'),
             str(tmp_path / 'dump.pkl'),

@@ -1,0 +1,164 @@
+"""Classify videos: a file, the videos of a folder, or those of a list.
+
+    mmaction predict clip.mp4 --run work_dirs/my_run
+    mmaction predict FOLDER --config CONFIG --checkpoint FILE --out predictions.csv
+
+RUN is what "mmaction finetune" or "mmaction train" wrote: its config and its best checkpoint, or
+the last one, are taken. A list has a path a line, from its own folder on; what follows the last
+blank is ignored if it is a number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmaction.utils.cli import Parser, check_files, printable, user_errors
+from mmaction.utils.file_types import VIDEO_EXTENSIONS
+
+LISTS = ('.txt', '.csv', '.tsv')
+
+
+def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = Parser(
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('video', nargs='+', metavar='VIDEO|FOLDER|LIST', help='what to classify')
+    add('--run', type=Path, metavar='DIR', help='folder of a training')
+    add('--config', help='config file or name, instead of --run')
+    add('--checkpoint', help='checkpoint file or URL; with --run, one of its checkpoints')
+    add('--label-file', metavar='FILE', help='names of the classes, one a line')
+    add('--top', type=int, default=5, metavar='K', help='classes to show (%(default)s)')
+    add('--out', type=Path, metavar='FILE', help='also write them: .csv or .json')
+    add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
+    args = parser.parse_args(argv)
+    if (args.run is None) == (args.config is None):
+        parser.error('give --run DIR, or --config CONFIG with --checkpoint FILE')
+    if args.config is not None and args.checkpoint is None:
+        parser.error('--config needs --checkpoint FILE')
+    if args.out is not None and args.out.suffix.lower() not in ('.csv', '.json'):
+        parser.error(f'--out {args.out} must end in .csv or .json')
+    if args.top < 1:
+        parser.error(f'--top {args.top} must be at least 1')
+    return args
+
+
+def videos_of(source: str) -> list[str]:
+    """The videos that an argument means.
+
+    Raises:
+        ValueError: There are none.
+        FileNotFoundError: A list names a file that is not there.
+    """
+    from mmaction.data_preparation.jobs import find_files
+    from mmaction.datasets.numbered_frames import numbered_frames
+
+    path = Path(source)
+    if path.is_dir():
+        if numbered_frames([each.name for each in path.iterdir()]) is not None:
+            return [source]
+        found, _ = find_files(path, VIDEO_EXTENSIONS)
+        if not found:
+            raise ValueError(f'there are no videos in {source!r}')
+        return [str(path / name) for name in found]
+    if path.suffix.lower() not in LISTS:
+        return [source]
+    return _listed(path)
+
+
+def _listed(path: Path) -> list[str]:
+    videos = []
+    lines = path.read_text(encoding='utf-8-sig', errors='surrogateescape').splitlines()
+    for number, line in enumerate(lines, start=1):
+        name = line.split(',' if path.suffix.lower() == '.csv' else '\t')[0].strip()
+        if not name or (number == 1 and name in ('path', 'video', 'file')):
+            continue
+        start, _, label = name.rpartition(' ')
+        if label.isdigit() and not (path.parent / name).exists():
+            name = start
+        if not (path.parent / name).exists():
+            raise FileNotFoundError(f'{path}:{number}: there is no video {path.parent / name}')
+        videos.append(str(path.parent / name))
+    if not videos:
+        raise ValueError(f'{path} names no videos')
+    return videos
+
+
+def model_of_run(run: Path, checkpoint: str | None) -> tuple[str, str]:
+    """Config and checkpoint of a training.
+
+    Raises:
+        FileNotFoundError: It lacks one of them.
+    """
+    folders = [run, run / 'run']
+    config = next((path for folder in folders for path in sorted(folder.glob('*.py'))), None)
+    if config is None:
+        raise FileNotFoundError(f'{run} holds no config (*.py): is it the folder of a training?')
+    if checkpoint is None:
+        best = [path for folder in folders for path in folder.glob('best_*.pth')]
+        last = [path for folder in folders for path in folder.glob('*.pth')]
+        found = max(best or last, key=lambda path: path.stat().st_mtime_ns, default=None)
+        if found is None:
+            raise FileNotFoundError(f'there is no checkpoint (*.pth) in {run}')
+        checkpoint = str(found)
+    return str(config), checkpoint
+
+
+def write(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write predictions, one a row: .csv with the best class, .json with those shown."""
+    import csv
+    import io
+
+    from mmaction.utils.io import write_json, write_text
+
+    if out.suffix.lower() == '.json':
+        write_json(out, list(rows))
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(('video', 'class', 'score', 'error'))
+    for row in rows:
+        name, score = row['classes'][0] if row['classes'] else ('', '')
+        writer.writerow((printable(row['video']), name, score, row['error']))
+    write_text(out, text.getvalue())
+
+
+def main(argv: list[str] | None = None, prog: str | None = None) -> int:
+    """Parse, classify, print, write; 1 if a video could not be read."""
+    args = parse_args(argv, prog)
+    check_files(args, 'video', 'config', 'checkpoint', 'run')
+    with user_errors(setup=True):
+        from mmaction.apis import inference_recognizer, init_recognizer
+        from mmaction.apis.inference import top_classes
+        from mmaction.utils.class_names import class_names_of
+        from mmaction.utils.cli import describe
+
+        videos = [video for source in args.video for video in videos_of(source)]
+        config, checkpoint = args.config, args.checkpoint
+        if args.run is not None:
+            config, checkpoint = model_of_run(args.run, checkpoint)
+            print(f'{checkpoint}, of {config}')
+        model = init_recognizer(config, checkpoint, args.device)
+        names = class_names_of(model, args.label_file)
+        rows: list[dict[str, Any]] = []
+        for video in videos:
+            row: dict[str, Any] = dict(video=video, classes=[], error='')
+            rows.append(row)
+            try:
+                row['classes'] = top_classes(inference_recognizer(model, video), names, args.top)
+            except (ValueError, OSError) as error:
+                row['error'] = describe(error)
+                print(f'{printable(video)}: not read: {row["error"]}', file=sys.stderr)
+                continue
+            shown = ', '.join(f'{name} {100 * score:.1f} %' for name, score in row['classes'])
+            print(f'{printable(video)}: {shown}')
+        failed = sum(bool(row['error']) for row in rows)
+        if args.out is not None:
+            write(args.out, rows)
+            print(f'written: {args.out} ({len(rows)} videos, {failed} not read)')
+    return 1 if failed else 0

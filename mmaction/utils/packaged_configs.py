@@ -1,0 +1,61 @@
+"""Configs that come with the package, and finding one by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .suggest import close_names, missing_file
+
+__all__ = ['config_folder', 'find_config', 'packaged_configs']
+
+
+def config_folder() -> Path:
+    """The folder of the configs: beside the package in a checkout, within it in a wheel.
+
+    Raises:
+        FileNotFoundError: There is neither.
+    """
+    package = Path(__file__).parents[1]
+    places = [root / 'configs' for root in (package.parent, package)]
+    for place in places:
+        if (place / '_base_' / 'default_runtime.py').is_file():
+            return place
+    raise FileNotFoundError(
+        f'the configs {places[1]} are not there: the installation is incomplete'
+    )
+
+
+def packaged_configs() -> dict[str, Path]:
+    """The configs of the package by their names; those that are only bases of others left out."""
+    files = sorted((config_folder() / 'recognition').rglob('*.py'))
+    return {path.stem: path for path in files}
+
+
+def find_config(name: str | Path) -> Path:
+    """The config file that a path or a name means.
+
+    Args:
+        name: A file, or a config of the package: its name with or without `.py`, or its
+            path from `configs/` on.
+
+    Raises:
+        FileNotFoundError: There is neither such a file nor such a config.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    text = path.as_posix()
+    packaged = packaged_configs()
+    if '/' not in text and text.removesuffix('.py') in packaged:
+        return packaged[text.removesuffix('.py')]
+    within = config_folder() / text.removeprefix('configs/')
+    if not path.is_absolute() and within.suffix == '.py' and within.is_file():
+        return within
+    message = missing_file(path, 'config file')
+    if 'did you mean' not in message:
+        near = close_names(path.stem if path.suffix == '.py' else path.name, packaged, count=2)
+        if near:
+            message = f'there is no config {name}; did you mean {" or ".join(near)}?'
+        elif '/' not in text:
+            message += ' ("mmaction info --configs" lists those of the package)'
+    raise FileNotFoundError(message)

@@ -1,0 +1,49 @@
+"""Configs of the package, found by name on the command line, in Python and as a base."""
+
+import pytest
+
+from mmaction.config.load import load_config
+from mmaction.errors import ConfigError
+from mmaction.utils.packaged_configs import config_folder, find_config, packaged_configs
+
+TINY = 'dualformer_tiny_patch244_window877_kinetics400_1k'
+
+
+def test_names_are_unique_and_of_recognition_configs_only():
+    files = list((config_folder() / 'recognition').rglob('*.py'))
+    assert len(packaged_configs()) == len(files)
+    assert 'default_runtime' not in packaged_configs()
+
+
+NAMES = [TINY, f'{TINY}.py']
+NAMES += [f'{top}recognition/dualformer/{TINY}.py' for top in ('', 'configs/')]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_config_is_found_by_name_and_by_path_from_configs_on(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected = config_folder() / 'recognition' / 'dualformer' / f'{TINY}.py'
+    assert find_config(name) == expected
+    assert load_config(name).filename == str(expected)
+
+
+def test_a_file_comes_before_a_config_of_the_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine = tmp_path / f'{TINY}.py'
+    mine.write_text('model = dict()')
+    assert find_config(f'{TINY}.py').resolve() == mine
+
+
+def test_a_base_may_be_a_name(tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text(f"_base_ = '{TINY}'\nmodel = dict(cls_head=dict(num_classes=3))\n")
+    cfg = load_config(config)
+    assert cfg.model.cls_head.num_classes == 3
+    assert cfg.model.backbone == load_config(TINY).model.backbone
+
+
+def test_an_unknown_base_is_an_error_that_names_it(tmp_path):
+    config = tmp_path / 'mine.py'
+    config.write_text("_base_ = 'no_such_config'\n")
+    with pytest.raises((ConfigError, FileNotFoundError), match='no_such_config'):
+        load_config(config)
