@@ -15,7 +15,6 @@ FILES = [path for folder in ('mmaction', 'tools', 'demo') for path in (ROOT / fo
 BY_NAME = {
     'mmaction/cli/main.py',  # the command of a verb
     'mmaction/cli/prepare_dataset.py',  # the reader of a dataset
-    'mmaction/config/check.py',  # a type of a config
     'mmaction/datasets/transforms/loading.py',  # decoding libraries
     'mmaction/engine/optimizers/amp.py',  # apex
     'mmaction/utils/__init__.py',

@@ -18,9 +18,11 @@ from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
 from mmaction.utils.packaged_configs import find_config, packaged_configs
 
-from .check import RUNNER_KEYS, check_config, is_registered
+from .check import check_config
+from .known_keys import RUNNER_KEYS
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
 from .options import Options, apply_options, parse_options
+from .registered_types import is_registered
 from .scope import mend_published
 
 __all__ = ['load_config', 'read_config']

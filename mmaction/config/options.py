@@ -14,7 +14,7 @@ from mmaction.errors import ConfigError
 from mmaction.utils.cli import brief
 from mmaction.utils.suggest import did_you_mean
 
-from .check import RUNNER_KEYS
+from .known_keys import RUNNER_KEYS
 
 __all__ = ['Options', 'apply_options', 'parse_options', 'parse_value']
 
