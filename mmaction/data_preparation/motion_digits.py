@@ -30,7 +30,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mmaction.utils.io import atomic_path, lock, remove_partials, write_json, write_lines
+from mmaction.utils.io import (
+    atomic_path,
+    lock,
+    remove_partials,
+    save_figure,
+    write_json,
+    write_lines,
+)
 
 __all__ = [
     'CLASSES',
@@ -362,6 +369,5 @@ def save_preview(path: Path, seed: int = 0, columns: int = 8) -> None:
         )
     )
     figure.text(left - 0.012, 0.035, 'time', ha='right', va='center', fontsize=12, color='0.35')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    save_figure(figure, path)
     plt.close(figure)

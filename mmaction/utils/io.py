@@ -23,6 +23,7 @@ __all__ = [
     'lock',
     'partial_path',
     'remove_partials',
+    'save_figure',
     'write_bytes',
     'write_json',
     'write_lines',
@@ -203,3 +204,15 @@ def write_bytes(path: str | Path, content: bytes, *, durable: bool = False) -> N
 def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
     """Write a value as JSON, with a line break at the end."""
     write_text(path, json.dumps(value, indent=indent) + '\n')
+
+
+def save_figure(figure: Any, path: str | Path, **options: Any) -> None:
+    """Write a figure of matplotlib, in the format that the ending names (PNG without one).
+
+    Args:
+        figure: The figure.
+        path: The file.
+        options: For `figure.savefig`.
+    """
+    with atomic_path(path) as part:
+        figure.savefig(part, format=Path(path).suffix[1:] or 'png', **options)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from mmaction.utils.io import save_figure
+
 from .text import _font
 
 if TYPE_CHECKING:
@@ -162,8 +164,7 @@ def draw_token_map(
     )
     if title:
         figure.suptitle(title, fontsize=11, weight='bold', x=0.01, ha='left')
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
 
 
 def _draw_grid(

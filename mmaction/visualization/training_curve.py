@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmaction.utils.io import save_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from mmengine.logging import MessageHub
@@ -110,7 +112,7 @@ def plot_training(history: TrainingHistory, path: str | Path, title: str = '') -
         _tidy(axis)
     if title:
         figure.suptitle(title, fontsize=11, x=0.02, ha='left', weight='bold')
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
 
 
 def _accuracy_names(history: TrainingHistory) -> list[str]:

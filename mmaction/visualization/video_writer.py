@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mmaction.utils.io import atomic_path, save_figure
 
 __all__ = ['ClipWriter', 'check_out_name', 'contact_sheet', 'enlarge', 'resize_frames']
 
@@ -105,18 +108,18 @@ class ClipWriter:
         if fps <= 0:
             raise ValueError(f'fps={fps} must be positive')
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.fps = fps
         self.smooth = smooth
         self._container: Any = None
         self._stream: Any = None
         self._pages: list[Any] = []
+        self._file = ExitStack()
 
     def __enter__(self) -> ClipWriter:
         return self
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
-        self.close(complete=kind is None)
+    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+        self._end(error)
 
     def write(self, frames: np.ndarray) -> None:
         """Append frames (N, H, W, 3)."""
@@ -134,7 +137,8 @@ class ClipWriter:
         height, width = frames.shape[1:3]
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode='edge')
         if self._container is None:
-            self._container = av.open(str(self.path), 'w')
+            part = self._file.enter_context(atomic_path(self.path))
+            self._container = av.open(str(part), 'w', format='mp4')
             rate = Fraction(self.fps).limit_denominator(1001)
             self._stream = self._container.add_stream('libx264', rate=rate)
             self._stream.height, self._stream.width = frames.shape[1:3]
@@ -145,18 +149,38 @@ class ClipWriter:
             self._container.mux(self._stream.encode(picture))
 
     def close(self, complete: bool = True) -> None:
-        """End the file; what is not `complete` is removed."""
-        if self._container is not None:
-            if complete:
-                self._container.mux(self._stream.encode())
-            self._container.close()
-            if not complete:
-                self.path.unlink(missing_ok=True)
-        elif self._pages and complete:
-            first, *rest = self._pages
-            step = max(round(100 / self.fps), 1) * 10
-            first.save(self.path, save_all=True, append_images=rest, duration=step, loop=0)
+        """End the file; what is not `complete` is removed.
+
+        Raises:
+            FileWriteError: The disk is full, there is no permission, and so on.
+        """
+        with suppress(_Incomplete):
+            self._end(None if complete else _Incomplete())
+
+    def _end(self, error: BaseException | None) -> None:
+        container, pages = self._container, self._pages
         self._container, self._pages = None, []
+        with self._file:
+            if container is not None:
+                try:
+                    if error is None:
+                        container.mux(self._stream.encode())
+                finally:
+                    # On a disk that is full it fails as well, which is no news then.
+                    with suppress(OSError) if error else nullcontext():
+                        container.close()
+            if error is not None:
+                raise error
+            if pages:
+                first, *rest = pages
+                step = max(round(100 / self.fps), 1) * 10
+                part = self._file.enter_context(atomic_path(self.path))
+                options = dict(save_all=True, append_images=rest, duration=step, loop=0)
+                first.save(part, 'GIF', **options)
+
+
+class _Incomplete(Exception):  # noqa: N818
+    """The file is not wanted any more."""
 
 
 def contact_sheet(
@@ -210,5 +234,4 @@ def contact_sheet(
         bar.outline.set_visible(False)
     if title:
         figure.suptitle(title, fontsize=11, weight='bold')
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
+    save_figure(figure, path, dpi=160)

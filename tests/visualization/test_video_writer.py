@@ -1,5 +1,8 @@
 """Files of frames."""
 
+import subprocess
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -170,3 +173,50 @@ def test_only_odd_sides_are_padded(tmp_path, size, padded):
     assert np.abs(found[:, : size[0], : size[1]].astype(int) - frames).mean() < 5
     assert found[:, -1].mean() > 150
     assert found[:, :, -1].mean() > 150
+
+
+FULL_DISK = """
+import resource, sys
+import numpy as np
+from matplotlib.figure import Figure
+from mmaction.errors import FileWriteError
+from mmaction.utils.io import save_figure
+from mmaction.visualization import ClipWriter
+noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3)).astype(np.uint8)
+figure = Figure()
+figure.subplots().imshow(noise[0])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, 1 << 15))
+for path in sys.argv[1:]:
+    try:
+        if path.endswith('.png'):
+            save_figure(figure, path)
+        else:
+            with ClipWriter(path, 10) as writer:
+                for frame in noise:
+                    writer.write(frame[None])
+    except FileWriteError as error:
+        print(error)
+"""
+
+
+def test_full_disk_leaves_the_file_that_was_there(tmp_path):
+    paths = [tmp_path / name for name in ('a.mp4', 'b.gif', 'c.png')]
+    for path in paths:
+        path.write_text('old')
+    command = [sys.executable, '-c', FULL_DISK, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f'cannot write {path}: File too large' for path in paths]
+    assert sorted(tmp_path.iterdir()) == paths
+    assert all(path.read_text() == 'old' for path in paths)
+
+
+def test_file_that_is_given_up_leaves_what_was_there(frames, tmp_path):
+    path = tmp_path / 'clip.mp4'
+    path.write_text('old')
+    writer = ClipWriter(path, 10)
+    writer.write(frames)
+    writer.close(complete=False)
+    wrong = [frames, frames[:, :, :, :1]]
+    with pytest.raises(ValueError, match='array shape'), ClipWriter(path, 10) as w:
+        list(map(w.write, wrong))
+    assert [p.read_text() for p in tmp_path.iterdir()] == ['old']

@@ -114,6 +114,7 @@ def plot_curve(args: argparse.Namespace) -> None:
     """Draw one panel for each key, one line for each run."""
     from matplotlib.figure import Figure
 
+    from mmaction.utils.io import save_figure
     from mmaction.visualization import check_out_name
 
     check_out_name(args.out, ('.png', '.pdf', '.svg'))
@@ -135,8 +136,7 @@ def plot_curve(args: argparse.Namespace) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc='outside upper left')
     if args.title:
         figure.suptitle(args.title, fontsize=11, weight='bold')
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out, dpi=150)
+    save_figure(figure, args.out, dpi=150)
     print(f'written: {args.out}')
 
 

@@ -106,6 +106,8 @@ def plot(tables: dict[str, tuple[list[dict[str, Any]], str]], path: str) -> None
     from matplotlib import pyplot
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+    from mmaction.utils.io import save_figure
+
     lines = {
         'flops': ('arithmetic', 'black', '--'),
         'seconds': ('time', '#2b6cb0', '-'),
@@ -133,7 +135,7 @@ def plot(tables: dict[str, tuple[list[dict[str, Any]], str]], path: str) -> None
         axis.spines[['top', 'right']].set_visible(False)
     axes[0][0].set_ylabel('cost, relative to the first')
     figure.tight_layout()
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)
     print(f'\nplot: {path}')
 
 

@@ -60,14 +60,13 @@ def main() -> None:
     from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
-        from pathlib import Path
-
         from mmengine.registry import init_default_scope
 
         from mmaction.config.load import load_config
         from mmaction.evaluation import ConfusionMatrix
         from mmaction.evaluation.results import labeled_results
         from mmaction.utils.class_names import class_names_of
+        from mmaction.utils.io import save_figure
         from mmaction.visualization import check_out_name
 
         if args.out is not None:
@@ -87,8 +86,7 @@ def main() -> None:
             if with_counts is None:
                 with_counts = len(matrix) <= READABLE
             figure = ConfusionMatrix.plot(matrix, with_counts, args.cmap, names, show=False)
-            Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(args.out, dpi=150)
+            save_figure(figure, args.out, dpi=150)
             print(f'written: {args.out}')
 
 

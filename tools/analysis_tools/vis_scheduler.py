@@ -87,6 +87,8 @@ def draw(curves: dict[str, tuple[list[float], int]], out: Path) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from mmaction.utils.io import save_figure
+
     figure = Figure(figsize=(8, 3.6), layout='constrained')
     axis = figure.subplots()
     for name, (rates, steps) in curves.items():
@@ -99,8 +101,7 @@ def draw(curves: dict[str, tuple[list[float], int]], out: Path) -> None:
     axis.spines[['top', 'right']].set_visible(False)
     axis.ticklabel_format(axis='y', style='sci', scilimits=(-2, 3))
     axis.legend(frameon=False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=130)
+    save_figure(figure, out, dpi=130)
 
 
 def main(argv: list[str] | None = None) -> None:

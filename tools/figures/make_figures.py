@@ -168,6 +168,8 @@ def draw_attention(model: Any, batch: dict[str, Any], path: Path) -> None:
     import torch
     from matplotlib.figure import Figure
 
+    from mmaction.utils.io import save_figure
+
     frames = frames_of(batch)
     with torch.no_grad():
         (sample,) = model.test_step(batch)
@@ -227,8 +229,7 @@ def draw_attention(model: Any, batch: dict[str, Any], path: Path) -> None:
     _draw_stages(axis, model, frames, scores, model.dataset_meta['classes'])
     axis.set(xlim=(0, 9.35), ylim=(0, 5.05), aspect='equal')
     axis.axis('off')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, facecolor='white')
+    save_figure(figure, path, dpi=120, facecolor='white')
 
 
 def _draw_stages(
