@@ -22,6 +22,7 @@ from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import read_class_names
 from mmaction.utils.cli import describe
+from mmaction.utils.io import atomic_path
 from mmaction.visualization import (
     ActionVisualizer,
     ClipWriter,
@@ -166,28 +167,31 @@ class ActionRecogInferencer:
             dict(error=sample.error) if 'error' in sample else self._as_dict(sample)
             for sample in samples
         ]
-        drawn = None
-        if return_vis or show or vid_out_dir is not None:
-            drawn = [
-                None
-                if 'error' in prediction
-                else _label(
-                    video,
-                    prediction['top5'] if draw_pred else [],
-                    name,
-                    return_vis,
-                    target_resolution,
-                    fps,
-                    wait_time if show else None,
-                )
-                for video, prediction, name in zip(videos, predictions, names, strict=True)
-            ]
-        if print_result:
-            print(dict(predictions=predictions))
-        if pred_out is not None:
-            pred_out.parent.mkdir(parents=True, exist_ok=True)
-            # Through JSON, so that every format holds plain lists.
-            dump(json.loads(json.dumps(dict(predictions=predictions))), pred_out)
+        drawn: list[np.ndarray | None] | None = None
+        try:
+            if return_vis or show or vid_out_dir is not None:
+                drawn = []
+                for index, (video, name) in enumerate(zip(videos, names, strict=True)):
+                    prediction = predictions[index]
+                    if 'error' in prediction:
+                        drawn.append(None)
+                        continue
+                    top = prediction['top5'] if draw_pred else []
+                    wait = wait_time if show else None
+                    try:
+                        frames = _label(video, top, name, return_vis, target_resolution, fps, wait)
+                    except ValueError as error:
+                        if alone:
+                            raise
+                        frames = None
+                        prediction['error'] = samples[index].error = describe(error)
+                    drawn.append(frames)
+        finally:
+            # Whatever became of the drawing: the predictions took longer.
+            if print_result:
+                print(dict(predictions=predictions))
+            if pred_out is not None:
+                _write_predictions(predictions, pred_out)
         found = samples if return_datasamples or return_datasample else predictions
         return dict(predictions=found, visualization=drawn if return_vis else None)
 
@@ -201,7 +205,7 @@ class ActionRecogInferencer:
             try:
                 clips.append(self._clip(*entry, video))
                 samples.append(None)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 if alone:
                     raise
                 samples.append(ActionDataSample(error=describe(error)))
@@ -222,6 +226,13 @@ class ActionRecogInferencer:
             pred_names=[best[0][0]],
             top5=best,
         )
+
+
+def _write_predictions(predictions: list[dict[str, Any]], path: Path) -> None:
+    # Through JSON, so that every format holds plain lists.
+    plain = json.loads(json.dumps(dict(predictions=predictions)))
+    with atomic_path(path) as part:
+        dump(plain, part, file_format=path.suffix[1:])
 
 
 def _out_names(

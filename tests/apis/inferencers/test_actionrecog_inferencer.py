@@ -1,6 +1,7 @@
 """Many videos by one call."""
 
 import json
+import shutil
 
 import av
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from mmaction.apis import ActionRecogInferencer, MMAction2Inferencer
 from mmaction.apis.inference import inference_recognizer
+from mmaction.datasets.video_source import VideoSource
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
 
@@ -151,6 +153,43 @@ def test_one_bad_file_of_many(inferencer, array, video, tmp_path):
     assert str(bad) in samples[1].error
     with pytest.raises(ValueError, match=r'bad\.mp4'):
         inferencer(str(bad))
+
+
+def test_a_file_that_cannot_be_drawn_keeps_its_results(
+    inferencer, video, array, tmp_path, monkeypatch
+):
+    """Its clip can be read, and not all its frames; what was predicted is written all the same."""
+    cut = tmp_path / 'cut.mp4'
+    shutil.copy(video, cut)
+    parts = VideoSource.parts
+
+    def damaged(source, size=32):
+        if 'cut.mp4' in str(source.name):
+            raise ValueError(f'{cut}: frame 7 cannot be decoded')
+        yield from parts(source, size)
+
+    monkeypatch.setattr(VideoSource, 'parts', damaged)
+    out = tmp_path / 'predictions.json'
+    found = inferencer(
+        [str(cut), array], vid_out_dir=tmp_path / 'drawn', pred_out_file=out, return_vis=True
+    )
+    first, second = found['predictions']
+    assert 'frame 7' in first['error']
+    assert len(first['pred_scores']) == len(second['pred_scores'])
+    assert 'error' not in second
+    assert [clip is None for clip in found['visualization']] == [True, False]
+    assert [path.name for path in (tmp_path / 'drawn').iterdir()] == ['clip_1.mp4']
+    out.unlink()
+    with pytest.raises(ValueError, match='frame 7'):
+        inferencer(str(cut), return_vis=True, pred_out_file=out)
+    assert len(json.loads(out.read_text())['predictions']) == 1
+
+
+def test_a_dict_of_a_missing_file_is_one_bad_input_of_many(inferencer, array, tmp_path):
+    bad = dict(filename=str(tmp_path / 'gone.mp4'), start_index=0, modality='RGB', label=-1)
+    first, second = inferencer([array, bad])['predictions']
+    assert 'error' not in first
+    assert 'gone.mp4' in second['error']
 
 
 @pytest.mark.parametrize(
