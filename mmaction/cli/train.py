@@ -88,11 +88,12 @@ def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
     for name, checkpoint in wanted:
         if checkpoint is None:
             raise ValueError(f'--test-{name}: the run has no {name} checkpoint')
-        checkpoint = Path(folder, checkpoint)
+        # A name, never a place: of a run that was copied, the copy's.
+        checkpoint = Path(folder, Path(checkpoint).name)
         runner.load_checkpoint(str(checkpoint), strict=True)
         metrics = published_names(runner.test())
         shown = ', '.join(f'{key}: {value:.4f}' for key, value in metrics.items())
-        runner.logger.info(f'test of the {name} checkpoint ({Path(checkpoint).name}): {shown}')
+        runner.logger.info(f'test of the {name} checkpoint ({checkpoint.name}): {shown}')
 
 
 def main(argv: list[str] | None = None, prog: str | None = None) -> None:

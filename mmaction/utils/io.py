@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-_PARTIAL = re.compile(r'\.[0-9a-f]{16}\.[0-9]+-[0-9a-f]{8}\.part')
+_PARTIAL = re.compile(r'\.[0-9a-f]{16}\.([0-9]+)-[0-9a-f]{8}\.part')
 
 
 def file_digest(path: str | Path) -> str:
@@ -55,22 +55,40 @@ def partial_path(path: Path) -> Path:
 def remove_partials(folder: str | Path, *, recursive: bool = False) -> None:
     """Remove what processes that were killed have left of what they were writing.
 
-    To be called only where no other process is writing.
+    What a process of this machine is writing stays: it may work in a folder above
+    or below, whose lock is another.
 
     Args:
         folder: Where to look.
         recursive: Look into its folders as well, links not followed.
     """
     for root, folders, files in os.walk(folder):
-        for name in filter(_PARTIAL.fullmatch, files):
+        for name in filter(_is_left_over, files):
             Path(root, name).unlink(missing_ok=True)
-        for name in filter(_PARTIAL.fullmatch, folders):
+        for name in filter(_is_left_over, folders):
             shutil.rmtree(Path(root, name), ignore_errors=True)
         folders[:] = [name for name in folders if recursive and not _PARTIAL.fullmatch(name)]
 
 
+def _is_left_over(name: str) -> bool:
+    """Whether a name is that of a part whose writer has ended, or is this process."""
+    match = _PARTIAL.fullmatch(name)
+    if match is None:
+        return False
+    writer = int(match[1])
+    if writer == os.getpid() or os.name != 'posix':
+        return True
+    try:
+        os.kill(writer, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass  # another user's
+    return False
+
+
 @contextmanager
-def lock(path: str | Path, what: str) -> Iterator[None]:
+def lock(path: str | Path, what: str, *, is_file: bool = False) -> Iterator[None]:
     """Keep other processes that lock the same file or folder out while the block runs.
 
     The lock is the process's own: it ends with it, however that ends, and
@@ -79,17 +97,15 @@ def lock(path: str | Path, what: str) -> Iterator[None]:
     Args:
         path: A folder, which is made if missing, or a file.
         what: What works on it, for the message.
+        is_file: Whether it is a file: a folder's name may have a dot as well.
 
     Raises:
         BlockingIOError: Another process holds the lock.
     """
     path = Path(path)
-    if path.suffix and not path.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.with_name(f'.{path.name}.lock')
-    else:
-        path.mkdir(parents=True, exist_ok=True)
-        file = path / '.lock'
+    folder = path.parent if is_file else path
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / (f'.{path.name}.lock' if is_file else '.lock')
     held = _locked(file, path, what)
     try:
         yield

@@ -113,6 +113,19 @@ def test_only_leftovers_of_our_own_are_removed(tmp_path):
     assert all(path.exists() for path in others)
 
 
+def test_parts_of_a_living_process_stay(tmp_path, holder):
+    """It may write to a folder below, whose lock is another."""
+    writer = holder(tmp_path / 'below')
+    part = tmp_path / 'below' / f'.{"0" * 16}.{writer.pid}-{"0" * 8}.part'
+    part.write_bytes(b'half')
+    remove_partials(tmp_path, recursive=True)
+    assert part.exists()
+    writer.kill()
+    writer.wait()
+    remove_partials(tmp_path, recursive=True)
+    assert not part.exists()
+
+
 def test_durable_files_reach_the_disk_before_their_name(tmp_path, monkeypatch):
     """File, then rename, then folder: in any other order a power cut can lose the old file too."""
     calls = []
@@ -132,7 +145,7 @@ def test_durable_files_reach_the_disk_before_their_name(tmp_path, monkeypatch):
 LOCKING = """
 import os, sys, time
 from mmaction.utils.io import lock
-with lock(sys.argv[1], 'tool'):
+with lock(sys.argv[1], 'tool', is_file=sys.argv[3] == 'file'):
     if sys.argv[2] == 'fork' and os.fork() == 0:
         os.setsid()
         time.sleep(60)
@@ -146,8 +159,8 @@ def holder():
     """Starts a process that holds the lock of a path."""
     children = []
 
-    def start(path, how='alone'):
-        command = [sys.executable, '-c', LOCKING, str(path), how]
+    def start(path, how='alone', kind='folder'):
+        command = [sys.executable, '-c', LOCKING, str(path), how, kind]
         children.append(
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         )
@@ -160,18 +173,22 @@ def holder():
         child.wait()
 
 
-@pytest.mark.parametrize('name', ['folder', 'list.jsonl'])
-def test_a_lock_keeps_other_processes_out(tmp_path, holder, name):
+@pytest.mark.parametrize(
+    ('name', 'kind'), [('folder', 'folder'), ('prepared.v2', 'folder'), ('list.jsonl', 'file')]
+)
+def test_a_lock_keeps_other_processes_out(tmp_path, holder, name, kind):
     path = tmp_path / name
-    process = holder(path)
+    process = holder(path, kind=kind)
+    if kind == 'folder':
+        path.mkdir(exist_ok=True)
     with (
         pytest.raises(BlockingIOError, match=f'{name} is in use by another tool .process'),
-        lock(path, 'tool'),
+        lock(path, 'tool', is_file=kind == 'file'),
     ):
         pass
     process.kill()
     process.wait()
-    with lock(path, 'tool'):
+    with lock(path, 'tool', is_file=kind == 'file'):
         assert sorted(tmp_path.rglob('.*lock'))
     assert not sorted(tmp_path.rglob('.*lock'))
 

@@ -128,7 +128,7 @@ def check(args: argparse.Namespace) -> int:
 
     listed = read_entries(args)
     out = args.out or listed.folder
-    with lock(out / f'{listed.name}.videos.jsonl', 'tool'):
+    with lock(out / f'{listed.name}.videos.jsonl', 'tool', is_file=True):
         return _check_listed(args, listed, out)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,7 @@ class CheckpointHook(_CheckpointHook):
         hub = runner.message_hub
         suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
         best = hub.get_info(f'best_score{suffix}')
-        if best is not None and not self.is_better_than[key](score, best):
+        if isinstance(best, Real) and not self.is_better_than[key](score, best):
             return False
         previous = self._own_best(hub.get_info(f'best_ckpt{suffix}'))
         name = f'best_{key}_{self.filename_tmpl.format(count)}'.replace('/', '_')

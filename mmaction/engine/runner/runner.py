@@ -6,9 +6,11 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
 from torch import nn
 
 from mmaction.distributed.collectives import broadcast_object
@@ -115,19 +117,27 @@ class ActionRunner(CheckpointingRunner):
             return super().train()
 
     def _lock_work_dir(self) -> None:
-        """Keep other trainings out of the work dir, which the ranks of this one share."""
+        """Keep other trainings out of the folders that this one writes to with all its ranks."""
         if self._lock is not None:
             return
         self._lock, problem = ExitStack(), None
         if is_main_process():
             try:
-                self._lock.enter_context(lock(self.work_dir, 'training'))
+                for folder in self._folders_of_checkpoints():
+                    self._lock.enter_context(lock(folder, 'training'))
             except BlockingIOError as error:
                 problem = str(error)
         problem = broadcast_object(problem)
         if problem is not None:
             self._lock = None
             raise ConfigError(problem)
+
+    def _folders_of_checkpoints(self) -> list[Path]:
+        """The work dir, and where `out_dir` of a hook has the checkpoints go."""
+        work_dir = Path(self.work_dir)
+        given = (h.out_dir for h in self.hooks if isinstance(h, CheckpointHook))
+        others = [Path(out) / work_dir.name for out in given if out not in (None, self.work_dir)]
+        return [work_dir, *others]
 
     def val(self) -> dict[str, float]:
         """Validate; returns the metrics."""

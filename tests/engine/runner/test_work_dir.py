@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,35 @@ def test_two_trainings_are_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(io, '_locked', taken)
     with pytest.raises(ConfigError, match='is in use by another training'):
         build_runner(toy_config(tmp_path)).train()
+
+
+def test_two_trainings_with_one_folder_of_checkpoints(tmp_path):
+    """Work dirs of one name share the folder that `out_dir` has for them."""
+    cfg = toy_config(tmp_path / 'a' / 'run')
+    cfg.default_hooks.checkpoint.out_dir = str(tmp_path / 'checkpoints')
+    code = (
+        'import sys, time\nfrom mmaction.utils.io import lock\n'
+        'with lock(sys.argv[1], "training"):\n    print(flush=True)\n    time.sleep(60)\n'
+    )
+    command = [sys.executable, '-c', code, str(tmp_path / 'checkpoints' / 'run')]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        other.stdout.readline()
+        with pytest.raises(ConfigError, match=r'checkpoints/run is in use by another training'):
+            build_runner(cfg).prepare('train')
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_best_score_of_a_forged_checkpoint(tmp_path, finished):
+    content = load_checkpoint_file(checkpoints_by_age(finished)[0])
+    content['message_hub']['runtime_info'].update(best_score='high')
+    torch.save(content, tmp_path / 'forged.ckpt')
+    cfg = toy_config(tmp_path / 'run', **{'train_cfg.max_epochs': 3})
+    cfg.load_from, cfg.resume = str(tmp_path / 'forged.ckpt'), True
+    build_runner(cfg).train()
+    assert list((tmp_path / 'run').glob('best_*.pth'))
 
 
 def test_failed_pointer_leaves_the_old_one(tmp_path, monkeypatch):
