@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mmaction.config.load import load_config
 from mmaction.datasets import UnreadableVideoError
 from mmaction.datasets.video_source import Video, clip_info, clip_name
 from mmaction.engine.runner.checkpoint import load_weights
+from mmaction.errors import DivergedError
 from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.checkpoint_reading import read_checkpoint
@@ -75,7 +77,9 @@ def init_recognizer(
     meta: dict[str, Any] = {}
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
-        load_weights(model, content, checkpoint, strict=True)
+        diverged = load_weights(model, content, checkpoint, strict=True).warning(checkpoint)
+        if diverged:
+            warnings.warn(diverged, stacklevel=2)
         meta = content.get('meta') or {}
     count = getattr(getattr(model, 'cls_head', None), 'num_classes', None)
     names = None if count is None else find_class_names(cfg, count, meta)
@@ -160,14 +164,25 @@ def inference_recognizer(
 
 
 def predict(model: nn.Module, clips: Sequence[Mapping[str, Any]]) -> list[ActionDataSample]:
-    """Predictions, on the CPU, of clips as `load_clip` gives them, in one batch."""
+    """Predictions, on the CPU, of clips as `load_clip` gives them, in one batch.
+
+    Raises:
+        DivergedError: The scores are not finite.
+    """
     batch = dict(
         inputs=[clip['inputs'] for clip in clips],
         data_samples=[clip['data_samples'] for clip in clips],
     )
     step: Any = model.test_step
     with torch.no_grad():
-        return [sample.cpu() for sample in step(batch)]
+        samples: list[ActionDataSample] = [sample.cpu() for sample in step(batch)]
+    scores = [sample.pred_score for sample in samples if 'pred_score' in sample]
+    if not all(score.isfinite().all() for score in scores):
+        raise DivergedError(
+            'the scores of the model are not finite (nan or inf): the run that made its '
+            'checkpoint has diverged; take an earlier one'
+        )
+    return samples
 
 
 def top_classes(

@@ -9,7 +9,7 @@ import torch
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.apis.inference import top_classes
 from mmaction.datasets import DecordDecode, DecordInit
-from mmaction.errors import CheckpointError
+from mmaction.errors import CheckpointError, DivergedError
 from mmaction.structures import ActionDataSample
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
@@ -95,6 +95,16 @@ def test_weights_and_names_come_from_the_checkpoint(model, array, tmp_path):
     )
     with pytest.raises(CheckpointError, match=r'cls_head.fc_cls.weight \(\(6, 24\) in the file'):
         init_recognizer(tiny_config(**{'model.cls_head.num_classes': 7}), path, 'cpu')
+
+
+def test_diverged_model_is_one_sentence(model, array, tmp_path):
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    weights['backbone.patch_embeds.0.proj.weight'][0] = float('nan')
+    torch.save(dict(state_dict=weights), tmp_path / 'model.pth')
+    with pytest.warns(UserWarning, match=r'the first is backbone\.patch_embeds\.0\.proj'):
+        loaded = init_recognizer(tiny_config(), tmp_path / 'model.pth', 'cpu')
+    with pytest.raises(DivergedError, match='scores of the model are not finite'):
+        inference_recognizer(loaded, array)
 
 
 def test_config_file_and_options(tmp_path):

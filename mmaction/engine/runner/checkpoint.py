@@ -155,6 +155,7 @@ class LoadReport:
         missing: Names of the model that the file lacks.
         unexpected: Names of the file that the model lacks.
         mismatched: (name, shape in the file, shape in the model).
+        not_finite: Names of those that were copied and hold nan or inf.
     """
 
     def __init__(self) -> None:
@@ -162,6 +163,7 @@ class LoadReport:
         self.missing: list[str] = []
         self.unexpected: list[str] = []
         self.mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
+        self.not_finite: list[str] = []
 
     @property
     def total(self) -> int:
@@ -185,6 +187,16 @@ class LoadReport:
             if not _in_head(name) and not (name in pooling_kernels and theirs[:2] == ours[:2])
         ]
         return rest
+
+    def warning(self, source: str | Path) -> str | None:
+        """A sentence on weights that are not finite, None where all are."""
+        if not self.not_finite:
+            return None
+        return (
+            f'{len(self.not_finite)} of {self.total} tensors of {source} hold nan or inf, the '
+            f'first is {self.not_finite[0]}: the run that wrote it has diverged; take an earlier '
+            'checkpoint of it'
+        )
 
     def __str__(self) -> str:
         parts = []
@@ -263,6 +275,8 @@ def load_weights(
             'Was it made with another config?'
         )
     model.load_state_dict(fitting, strict=False)
+    # As the model holds them: a number of more bits may be too large for it.
+    report.not_finite = [name for name in fitting if not own[name].isfinite().all()]
     return report
 
 

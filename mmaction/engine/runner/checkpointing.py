@@ -87,6 +87,9 @@ class CheckpointingRunner(BuildingRunner):
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         report = load_weights(self.bare_model, checkpoint, filename, strict=strict)
         self._has_loaded = True
+        diverged = report.warning(filename)
+        if diverged:
+            self.logger.warning(diverged)
         text = f'loaded {len(report.loaded)} of {report.total} tensors from {filename}'
         if report.complete:
             self.logger.info(text)

@@ -177,6 +177,18 @@ def test_all_weights_load(key, prefix):
     assert all(bool((p == 1).all()) for p in model.parameters())
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), 1e300])
+def test_weights_that_are_not_finite_are_named(value):
+    """Of a number that is too large for the model, too."""
+    model = Recognizer()
+    weights = ones(model)
+    assert load_weights(model, weights, 'x.pth', strict=True).warning('x.pth') is None
+    weights = {name: tensor.double() for name, tensor in weights.items()}
+    weights['cls_head.0.bias'][1] = value
+    text = load_weights(model, weights, 'x.pth', strict=True).warning('x.pth')
+    assert text.startswith('1 of 4 tensors of x.pth hold nan or inf, the first is cls_head.0.bias')
+
+
 def test_weights_of_compiled_parts_load():
     model = Recognizer()
     weights = {
