@@ -1,6 +1,6 @@
 """Mutated options of a config, and what `tools/train.py` makes of each.
 
-    python -m tests.option_mutations [--every N] [--match TEXT]
+    python -m tests.option_mutations [--every N] [--offset K] [--match TEXT] [--json FILE]
 
 prints every option that ends in a traceback, a signal, a hang, or an error only after the
 first step, and a count of all outcomes.
@@ -184,10 +184,12 @@ def main() -> None:
     """Try every N-th mutation and print what went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--every', type=int, default=1)
+    parser.add_argument('--offset', type=int, default=0, help='where to start')
     parser.add_argument('--match', default='')
     parser.add_argument('--json', type=Path, help='all outcomes')
     args = parser.parse_args()
-    options = [o for o in mutations(Config.fromfile(CONFIG)) if args.match in o][:: args.every]
+    options = [o for o in mutations(Config.fromfile(CONFIG)) if args.match in o]
+    options = options[args.offset :: args.every]
     warm_up()
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory() as folder:

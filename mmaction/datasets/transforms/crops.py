@@ -69,6 +69,7 @@ class RandomCrop(BaseTransform):
 
     Raises:
         TypeError: `size` is not an integer.
+        ValueError: It is not positive.
         ValueError: The frames are smaller than the square.
     """
 
@@ -77,7 +78,7 @@ class RandomCrop(BaseTransform):
     def __init__(self, size: int, lazy: bool = False) -> None:
         if not isinstance(size, int):
             raise TypeError(f'size must be an int, not {size!r}')
-        self.size = size
+        self.size, _ = pair(size, 'size')
         self.lazy = lazy
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

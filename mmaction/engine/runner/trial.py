@@ -128,6 +128,10 @@ def _frames_at_once(model: Any, views: torch.Tensor) -> int:
 
 
 def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> None:
+    given = clip.get('inputs') if isinstance(clip, dict) else None
+    shape = f' of shape {tuple(given.shape)}' if isinstance(given, torch.Tensor) else ''
+    if isinstance(given, torch.Tensor) and not given.numel():
+        raise ConfigError(f'{split}_dataloader: its pipeline leaves nothing of a clip{shape}')
     state, training = random_state(), model.training
     model.eval()
     try:
@@ -142,8 +146,6 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> None
                 batch['inputs'] = [views[: _frames_at_once(model, views)] for views in inputs]
                 model(**model.data_preprocessor(batch, False), mode='predict')
     except Exception as error:
-        given = clip.get('inputs') if isinstance(clip, dict) else None
-        shape = f' of shape {tuple(given.shape)}' if isinstance(given, torch.Tensor) else ''
         raise ConfigError(
             f'the model cannot take the first {split} clip{shape}: {_named(error)}'
         ) from error

@@ -219,6 +219,7 @@ def test_three_crop_needs_one_equal_side(make_clip):
     ('make', 'error', 'message'),
     [
         (lambda: RandomCrop((224, 224)), TypeError, 'size must be an int'),
+        (lambda: RandomCrop(0), ValueError, 'size=0 must be positive'),
         (lambda: CenterCrop('224'), TypeError, "crop_size must be an int or .*'224'"),
         (lambda: CenterCrop(1.5), TypeError, 'crop_size must be an int'),
         (lambda: ThreeCrop(0), ValueError, 'crop_size=0 must be positive'),

@@ -12,15 +12,18 @@ from tests.engine.toy import ToyClips, build_runner, toy_config
 
 @DATASETS.register_module(force=True)
 class FailingClips(ToyClips):
-    """Clips of which the first raises, or takes its process with it."""
+    """Clips of which the first raises, takes its process with it, or has no pixels."""
 
-    def __init__(self, crashes=False, **kwargs):
+    def __init__(self, crashes=False, empty=False, **kwargs):
         super().__init__(**kwargs)
-        self.crashes = crashes
+        self.crashes, self.empty = crashes, empty
 
     def __getitem__(self, key):
         if int(key) == 0 and self.crashes:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if int(key) == 0 and self.empty:
+            clip = super().__getitem__(key)
+            return dict(clip, inputs=clip['inputs'][..., :0])
         if int(key) == 0:
             raise KeyError('imgs')
         return super().__getitem__(key)
@@ -61,6 +64,12 @@ def test_a_clip_that_crashes_its_reader_is_left_to_the_run(tmp_path):
 def test_clips_that_the_model_cannot_take(tmp_path):
     with pytest.raises(ConfigError, match=r'cannot take the first train clip of shape \(1, 3, 4,'):
         prepared(tmp_path, **{'model.data_preprocessor.mean': [1.0] * 4})
+
+
+def test_a_pipeline_that_leaves_nothing_of_a_clip(tmp_path):
+    dataset = dict(type='FailingClips', empty=True)
+    with pytest.raises(ConfigError, match=r'val_dataloader: .* leaves nothing of a clip of shape'):
+        prepared(tmp_path, **{'val_dataloader.dataset': dataset})
 
 
 def test_the_trial_leaves_weights_statistics_and_random_state_alone(tmp_path):
