@@ -8,6 +8,7 @@ __all__ = [
     'DivergedError',
     'FileWriteError',
     'MissingCheckpointError',
+    'RemoteFileError',
     'TrainingError',
     'UnreadableVideoError',
 ]
@@ -38,6 +39,10 @@ class FileWriteError(OSError):
 
     def __str__(self) -> str:
         return str(self.strerror)
+
+
+class RemoteFileError(OSError):
+    """A file on another machine cannot be read or written, after all attempts."""
 
 
 class UnreadableVideoError(RuntimeError):

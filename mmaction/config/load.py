@@ -16,6 +16,7 @@ from mmengine.fileio.handlers.registry_utils import file_handlers
 
 from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
+from mmaction.utils.file_backend import register_file_backend
 from mmaction.utils.packaged_configs import find_config, packaged_configs
 
 from .check import check_config
@@ -49,6 +50,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
         ConfigError: A key, type or option is unknown, or the file fails to run.
     """
     register_safe_loaders()
+    register_file_backend()
     cfg = read_config(path)
     changes = options if isinstance(options, dict) else parse_options(options or ())
     if is_old_config(cfg):

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmengine.fileio import exists, get
-
 from mmaction.utils.cli import brief
+from mmaction.utils.remote import exists, read_bytes, redacted
 
 __all__ = ['ListFormat', 'read_list']
 
@@ -77,11 +76,11 @@ def read_list(ann_file: str, form: ListFormat) -> list[dict[str, Any]]:
         raise ValueError('`ann_file` is empty: give the path of an annotation list')
     if not exists(ann_file):
         raise FileNotFoundError(
-            f'annotation list {ann_file!r} does not exist: set `ann_file` (and `data_root`, '
-            'which stands before a relative path) of the dataset'
+            f'annotation list {redacted(ann_file)!r} does not exist: set `ann_file` (and '
+            '`data_root`, which stands before a relative path) of the dataset'
         )
     # Paths are bytes to the system: what is not UTF-8 passes through as it is.
-    text = get(ann_file).decode('utf-8-sig', errors='surrogateescape')
+    text = read_bytes(ann_file, fresh=True).decode('utf-8-sig', errors='surrogateescape')
     is_json = osp.splitext(ann_file)[1].lower() == '.json'
     if form.categories and not is_json:
         raise ValueError(

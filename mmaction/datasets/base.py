@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import exists
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from mmengine.utils import is_abs
@@ -21,6 +20,7 @@ from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
 from mmaction.utils.class_names import class_names_beside
 from mmaction.utils.cli import brief
+from mmaction.utils.remote import exists, redacted
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
 
 from .annotations import ListFormat, read_list
@@ -290,7 +290,8 @@ class BaseActionDataset(BaseDataset):
 
 
 def _clip_name(info: dict[str, Any]) -> str:
-    return str(info.get('filename') or info.get('frame_dir') or f'clip {info["sample_idx"]}')
+    name = info.get('filename') or info.get('frame_dir') or f'clip {info["sample_idx"]}'
+    return redacted(str(name))
 
 
 def note(data: Any, **facts: Any) -> None:

@@ -16,6 +16,7 @@ from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
 from mmaction.utils.io import write_bytes, write_json, write_text
 from mmaction.utils.plain_pickle import PlainUnpickler, resolve
+from mmaction.utils.remote import is_remote, open_file, read_bytes
 
 __all__ = [
     'check_dump_file',
@@ -115,8 +116,7 @@ def read_results(path: str | Path) -> Loaded:
         FileNotFoundError: There is no such file.
         ValueError: It is none of these, or holds objects beside tensors and plain values.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not is_remote(path) and not Path(path).is_file():
         raise FileNotFoundError(f'there is no file of results {path}')
     try:
         content = _read_content(path)
@@ -140,18 +140,19 @@ def read_results(path: str | Path) -> Loaded:
     return scores
 
 
-def _read_content(path: Path) -> Any:
-    kind = path.suffix.lower()
+def _read_content(path: str | Path) -> Any:
+    kind = Path(path).suffix.lower()
+    if kind not in _FORMATS:
+        raise ValueError('the name has to end in .pkl, .json or .yaml')
     if kind in _PICKLE:
-        with path.open('rb') as file:
+        with open_file(path) as file:
             return resolve(PlainUnpickler(file).load())
+    text = read_bytes(path, fresh=True).decode('utf-8')
     if kind in _JSON:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = json.loads(text)
         is_dump = isinstance(content, list) and all(isinstance(item, dict) for item in content)
         return [_tensors(item) for item in content] if is_dump else content
-    if kind in _YAML:
-        return yaml.safe_load(path.read_text(encoding='utf-8'))
-    raise ValueError('the name has to end in .pkl, .json or .yaml')
+    return yaml.safe_load(text)
 
 
 def labeled_results(path: str | Path, cfg: Any) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmaction.errors import CheckpointError, MissingCheckpointError
 from mmaction.utils.download import DownloadError, download
 from mmaction.utils.plain_pickle import numpy_stand_ins, resolve
+from mmaction.utils.remote import SCHEMES, is_remote, local_path, redacted
 from mmaction.utils.suggest import did_you_mean, missing_file
 
 __all__ = [
@@ -56,6 +57,8 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
         CheckpointError: The file is cut off or no checkpoint, or holds Python
             objects that only running it would make.
     """
+    if is_remote(path):
+        return _load_remote(path, map_location)
     path = Path(path).expanduser()
     if path.exists() and not path.is_file():
         kind = 'a folder' if path.is_dir() else 'no regular file'
@@ -83,6 +86,22 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
         ) from None
     check_content(resolved, path)
     return resolved
+
+
+def _load_remote(path: str | Path, map_location: Any) -> dict[str, Any]:
+    """Read a checkpoint from a copy of it as it is now."""
+    try:
+        copy = local_path(path)
+    except FileNotFoundError as error:
+        raise MissingCheckpointError(f'checkpoint {redacted(path)}: {error}') from None
+    except OSError as error:
+        raise CheckpointError(f'checkpoint {error}') from None
+    if str(path).endswith('.safetensors'):
+        return _load_safetensors(copy)
+    try:
+        return load_checkpoint_file(copy, map_location)
+    except CheckpointError as error:
+        raise CheckpointError(str(error).replace(str(copy), redacted(path))) from None
 
 
 def check_content(content: Any, path: str | Path) -> None:
@@ -297,7 +316,7 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
     Raises:
         CheckpointError: It is not there, or cannot be read or fetched.
     """
-    if '://' not in str(source):
+    if '://' not in str(source) and not is_remote(source):
         return load_checkpoint_file(source, map_location)
     register_safe_loaders()
     try:
@@ -314,7 +333,8 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
 
 def register_safe_loaders() -> None:
     """Make mmengine read files, web addresses and libraries' models through the loaders above."""
-    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    elsewhere = [f'{scheme}:/' for scheme in SCHEMES if not scheme.startswith('http')]
+    CheckpointLoader.register_scheme(['', *elsewhere], load_from_local, force=True)
     CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
     CheckpointLoader.register_scheme('timm://', load_from_timm, force=True)
     CheckpointLoader.register_scheme('torchvision://', load_from_torchvision, force=True)

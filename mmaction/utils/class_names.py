@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.fileio import exists, get
 from mmengine.logging import print_log
+
+from .remote import exists, read_bytes
 
 __all__ = [
     'class_names_beside',
@@ -65,9 +66,10 @@ def read_class_names(path: str | Path, num_classes: int | None = None) -> list[s
         FileNotFoundError: There is no such file.
         ValueError: A line is blank, or there are not `num_classes` of them.
     """
-    if not Path(path).is_file():
+    if not exists(path) or Path(path).is_dir():
         raise FileNotFoundError(f'there is no label file {path}')
-    names = _names_in(Path(path).read_text(encoding='utf-8-sig', errors='surrogateescape'), path)
+    content = read_bytes(path, fresh=True)
+    names = _names_in(content.decode('utf-8-sig', errors='surrogateescape'), path)
     if num_classes not in (None, len(names)):
         raise ValueError(f'{path} names {len(names)} classes, but the model has {num_classes}')
     return names
@@ -82,7 +84,8 @@ def class_names_beside(ann_file: str) -> list[str] | None:
     path = osp.join(osp.dirname(ann_file), 'classes.txt')
     if not ann_file or not exists(path):
         return None
-    return _names_in(get(path).decode('utf-8-sig', errors='surrogateescape'), path)
+    content = read_bytes(path, fresh=True)
+    return _names_in(content.decode('utf-8-sig', errors='surrogateescape'), path)
 
 
 def _names_in(text: str, path: str | Path) -> list[str]:

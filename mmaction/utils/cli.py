@@ -16,6 +16,7 @@ from mmaction.errors import (
     CheckpointError,
     ConfigError,
     FileWriteError,
+    RemoteFileError,
     TrainingError,
     UnreadableVideoError,
 )
@@ -33,7 +34,14 @@ __all__ = [
     'user_errors',
 ]
 
-_OWN = (ConfigError, CheckpointError, FileWriteError, TrainingError, UnreadableVideoError)
+_OWN = (
+    ConfigError,
+    CheckpointError,
+    FileWriteError,
+    RemoteFileError,
+    TrainingError,
+    UnreadableVideoError,
+)
 _PLAIN = (*_OWN, ValueError, OSError)
 _READABLE = (*_PLAIN, TypeError, ImportError, LookupError)
 """Errors whose messages can be understood without their type."""
@@ -146,7 +154,10 @@ def check_files(args: argparse.Namespace, *names: str) -> None:
                 args.config = str(find_config(value))
                 continue
             for path in value if isinstance(value, list) else [value]:
-                if path in (None, '-') or '://' in str(path) or Path(path).expanduser().exists():
+                # Addresses; of two slashes a `Path` leaves one.
+                if path in (None, '-') or re.match(r'\w{2,}:/', str(path)):
+                    continue
+                if Path(path).expanduser().exists():
                     continue
                 raise FileNotFoundError(missing_file(path, _FILES[name]))
 

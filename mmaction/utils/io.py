@@ -17,6 +17,8 @@ from typing import IO, Any
 
 from mmaction.errors import FileWriteError
 
+from .remote import is_remote, uploaded
+
 __all__ = [
     'atomic_path',
     'file_digest',
@@ -153,16 +155,21 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     """Give a path to write to, which takes the place of `path` if the block ends well.
 
     At no instant does `path` hold half of the new content: before the end it is
-    what it was, or missing. Missing folders are made.
+    what it was, or missing. Missing folders are made. A remote file is written here first.
 
     Args:
-        path: The file.
+        path: The file, here or elsewhere.
         durable: Wait until the bytes, and the new name, have reached the disk: a
             power cut right after the block then loses nothing.
 
     Raises:
         FileWriteError: The disk is full, there is no permission, and so on.
+        RemoteFileError: Likewise of a remote file.
     """
+    if is_remote(path):
+        with uploaded(path) as part:
+            yield part
+        return
     path = Path(path)
     part = partial_path(path)
     try:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 
 from mmaction.errors import UnreadableVideoError
 
 from .pyav_reader import PyAVReader
-from .reader import Indices, VideoReader
+from .reader import Indices, VideoReader, remote_content
 from .upright import display_matrix, upright_filters
 
 __all__ = ['CheckedReader', 'is_upright']
@@ -29,7 +29,8 @@ class CheckedReader:
 
     Args:
         filename: Path of the file, which messages name.
-        content: The bytes of the file, if they are not to be read from the path.
+        content: The bytes of the file, or a file object, if they are not to be read from
+            the path.
         num_threads: Decoding threads; 0 leaves the number to the decoder.
 
     Raises:
@@ -39,12 +40,16 @@ class CheckedReader:
     decoder: ClassVar[str]
     """Name of the decoder, for messages."""
 
-    def __init__(self, filename: str, content: bytes | None = None, num_threads: int = 1) -> None:
+    def __init__(
+        self, filename: str, content: bytes | BinaryIO | None = None, num_threads: int = 1
+    ) -> None:
         self.filename = filename
         self.fallback: str | None = None
+        content = remote_content(filename) if content is None else content
         self._pyav = PyAVReader(filename, content, num_threads)
         self._fast: Any = None
-        if not self._fits(self._pyav):
+        # Other decoders would read all of a file object into memory.
+        if not isinstance(content, bytes | None) or not self._fits(self._pyav):
             return
         try:
             fast = self._open_fast(filename, content, num_threads)

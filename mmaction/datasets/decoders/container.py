@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mmaction.errors import UnreadableVideoError
 
@@ -17,12 +17,14 @@ __all__ = ['open_container', 'video_streams']
 _DEFAULT_WEIGHT = 5_000_000
 
 
-def open_container(filename: str, content: bytes | None = None, kind: str | None = None) -> Any:
-    """Open a file, or its bytes, for reading.
+def open_container(
+    filename: str, content: bytes | BinaryIO | None = None, kind: str | None = None
+) -> Any:
+    """Open a file, or its content, for reading.
 
     Args:
         filename: Path of the file.
-        content: Its bytes, if they are not to be read from the path.
+        content: Its bytes or a file object, if they are not to be read from the path.
         kind: FFmpeg's name of the container, which it otherwise guesses.
 
     Raises:
@@ -35,7 +37,12 @@ def open_container(filename: str, content: bytes | None = None, kind: str | None
     on_disk = content is None and os.path.isfile(path)
     if content == b'' or (on_disk and not Path(path).stat().st_size):
         raise UnreadableVideoError(filename, 'the file is empty')
-    return av.open(path if content is None else io.BytesIO(content), format=kind)
+    if content is None:
+        return av.open(path, format=kind)
+    if isinstance(content, bytes):
+        return av.open(io.BytesIO(content), format=kind)
+    content.seek(0)
+    return av.open(content, format=kind)
 
 
 def video_streams(container: Any, filename: str) -> list[Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mmaction.errors import UnreadableVideoError
 
 from .container import open_container, video_streams
-from .reader import Indices, key_before, read_once, unreadable
+from .reader import Indices, key_before, read_once, remote_content, unreadable
 from .upright import UprightFrames
 
 __all__ = ['PyAVReader']
@@ -34,7 +34,8 @@ class PyAVReader:
 
     Args:
         filename: Path of the file, which messages name.
-        content: The bytes of the file, if they are not to be read from the path.
+        content: The bytes of the file, or a file object, if they are not to be read from
+            the path.
         num_threads: Decoding threads; 0 leaves the number to FFmpeg.
         container: FFmpeg's name of the container, which it otherwise guesses.
         max_pixels: Larger frames are not decoded; any are if None.
@@ -46,7 +47,7 @@ class PyAVReader:
     def __init__(
         self,
         filename: str,
-        content: bytes | None = None,
+        content: bytes | BinaryIO | None = None,
         num_threads: int = 1,
         *,
         container: str | None = None,
@@ -58,7 +59,7 @@ class PyAVReader:
         # A stream that appears in mid-file is a LookupError to PyAV.
         self._errors = (av.FFmpegError, ValueError, OSError, ArithmeticError, LookupError)
         self._num_threads = num_threads
-        self._content = content
+        self._content = remote_content(filename) if content is None else content
         self._format = container
         self._max_pixels = max_pixels
         self._each: Callable[[np.ndarray], np.ndarray] | None = None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
 from mmaction.errors import UnreadableVideoError
+from mmaction.utils.remote import is_remote, read_or_open, redacted
 
 __all__ = [
     'BlankReader',
@@ -18,6 +19,7 @@ __all__ = [
     'key_before',
     'plain_path',
     'read_once',
+    'remote_content',
     'unreadable',
     'video_path',
 ]
@@ -48,6 +50,26 @@ class VideoReader(Protocol):
     def close(self) -> None:
         """Close the file."""
         ...
+
+
+_IN_MEMORY = 256 << 20
+# Playlists name further addresses, which FFmpeg follows by itself.
+_STREAMS = ('.m3u8', '.mpd')
+
+
+def remote_content(filename: str) -> bytes | BinaryIO | None:
+    """The content of a remote file, of a large one as a file object; None for a local path.
+
+    Raises:
+        UnreadableVideoError: It cannot be fetched.
+    """
+    if not is_remote(filename) or filename.partition('?')[0].endswith(_STREAMS):
+        return None
+    try:
+        return read_or_open(filename, _IN_MEMORY)
+    except OSError as error:
+        reason = str(error).removeprefix(f'{redacted(filename)}: ')
+        raise UnreadableVideoError(redacted(filename), reason) from None
 
 
 def plain_path(filename: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class TorchCodecReader(CheckedReader):
     def __init__(
         self,
         filename: str,
-        content: bytes | None = None,
+        content: bytes | BinaryIO | None = None,
         num_threads: int = 1,
         device: str = 'cpu',
     ) -> None:

@@ -15,6 +15,8 @@ from mmengine.fileio import get_file_backend
 from mmaction.datasets.decoders.reader import BlankReader, read_once
 from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
+from mmaction.utils.file_backend import FsspecBackend
+from mmaction.utils.remote import is_remote, read_bytes, redacted
 
 from .base import BaseTransform
 
@@ -48,16 +50,30 @@ class FileSource:
         Raises:
             UnreadableVideoError: There is no such file.
         """
+        if self.io_backend == 'disk' and is_remote(path):
+            return self._read_remote(path)
         if self._backend is None:
             name = 'local' if self.io_backend == 'disk' else self.io_backend
-            self._backend = get_file_backend(backend_args=dict(backend=name, **self.kwargs))
+            if name == 'fsspec':
+                self._backend = FsspecBackend(**self.kwargs)
+            else:
+                self._backend = get_file_backend(backend_args=dict(backend=name, **self.kwargs))
         try:
             content = self._backend.get(path)
         except OSError as error:
-            raise UnreadableVideoError(path, error.strerror or str(error)) from None
+            reason = error.strerror or str(error)
+            raise UnreadableVideoError(redacted(path), reason) from None
         if content is None:
             raise UnreadableVideoError(path, f'there is no such file in {self.io_backend}')
         return bytes(content)
+
+    @staticmethod
+    def _read_remote(path: str) -> bytes:
+        try:
+            return read_bytes(path)
+        except OSError as error:
+            reason = str(error).removeprefix(f'{redacted(path)}: ')
+            raise UnreadableVideoError(redacted(path), reason) from None
 
 
 def decode_image(content: bytes, path: str, backend: str, gray: bool = False) -> np.ndarray:

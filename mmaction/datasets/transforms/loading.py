@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import os
 import os.path as osp
+import shutil
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from mmaction.datasets.decoders import (
     TorchCodecReader,
     VideoReader,
 )
-from mmaction.datasets.decoders.reader import video_path
+from mmaction.datasets.decoders.reader import remote_content, video_path
 from mmaction.registry import TRANSFORMS
 
 from .base import BaseTransform
@@ -77,9 +78,11 @@ class VideoInit(BaseTransform):
         self.io_backend = io_backend
         self.source = FileSource(io_backend, **kwargs)
 
-    def _content(self, filename: str) -> bytes | None:
-        """The bytes of the file; None if decoders may open the path themselves."""
-        return None if self.io_backend == 'disk' else self.source.read(filename)
+    def _content(self, filename: str) -> bytes | BinaryIO | None:
+        """The content of the file; None if decoders may open the path themselves."""
+        if self.io_backend == 'disk':
+            return remote_content(filename)
+        return self.source.read(filename)
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
@@ -248,7 +251,10 @@ class OpenCVInit(VideoInit):
         results['new_path'] = path
         try:
             with os.fdopen(handle, 'wb') as file:
-                file.write(content)
+                if isinstance(content, bytes):
+                    file.write(content)
+                else:
+                    shutil.copyfileobj(content, file)
             # The file stays readable to OpenCV after its name is gone.
             return OpenCVReader(path)
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import deque
 from numbers import Real
 from pathlib import Path
@@ -19,7 +20,8 @@ from mmaction.engine.runner.checkpoint import (
 )
 from mmaction.errors import ConfigError
 from mmaction.registry import HOOKS
-from mmaction.utils.io import remove_partials
+from mmaction.utils.io import remove_partials, write_bytes
+from mmaction.utils.remote import exists, is_remote, remove_file
 
 if TYPE_CHECKING:
     from mmaction.engine.runner.runner import ActionRunner
@@ -56,12 +58,14 @@ class CheckpointHook(_CheckpointHook):
         )
         if not is_main_process():
             return
-        # What was being written when a run was killed.
-        remove_partials(self.out_dir)
+        if not is_remote(self.out_dir):
+            # What was being written when a run was killed.
+            remove_partials(self.out_dir)
         self._remove(kept[: len(kept) - len(self.keep_ckpt_ids)])
         if runner.iter == 0:
             # A worker that is started again must not go on with an older run.
-            Path(runner.work_dir, POINTER).unlink(missing_ok=True)
+            for folder in {str(runner.work_dir), str(self.out_dir)}:
+                remove_file(Path(folder, POINTER))
 
     def _own_best(self, noted: Any) -> str | None:
         """The best checkpoint that a resumed checkpoint notes, if it lies in this run's folder.
@@ -73,7 +77,7 @@ class CheckpointHook(_CheckpointHook):
         if not (name.startswith('best_') and name.endswith('.pth')):
             return None
         path = Path(self.out_dir, name)
-        return str(path) if path.is_file() else None
+        return str(path) if exists(path) else None
 
     def save_now(self, runner: ActionRunner) -> str:
         """Save between two steps, whatever the interval; returns the file."""
@@ -109,7 +113,7 @@ class CheckpointHook(_CheckpointHook):
 
     def _remove(self, steps: list[int]) -> None:
         for step in steps:
-            Path(self.out_dir, self.filename_tmpl.format(step)).unlink(missing_ok=True)
+            remove_file(Path(self.out_dir, self.filename_tmpl.format(step)))
 
     def _remember(self, runner: ActionRunner, step: int) -> list[int]:
         """Add a checkpoint to those that are kept; returns the steps that fall out."""
@@ -167,7 +171,7 @@ class CheckpointHook(_CheckpointHook):
             by_epoch=False,
         )
         if is_main_process() and previous and Path(previous) != path:
-            Path(previous).unlink(missing_ok=True)
+            remove_file(previous)
         runner.logger.info(f'best {key} so far, {score:.4f}: {path.name}')
         return True
 
@@ -181,9 +185,12 @@ class CheckpointHook(_CheckpointHook):
         kept = {
             key: value for key, value in checkpoint.items() if key in (self.published_keys or ())
         }
-        temporary = Path(ckpt_path).with_suffix('.published')
-        save_checkpoint_file(kept, temporary)
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()[:8]
+        # Its name needs its content: written here first, wherever it goes.
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder, 'published.pth')
+            save_checkpoint_file(kept, temporary)
+            content = temporary.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:8]
         final = Path(ckpt_path).with_name(f'{Path(ckpt_path).stem}-{digest}.pth')
-        temporary.replace(final)
+        write_bytes(final, content, durable=True)
         runner.logger.info(f'published as {final.name}')

@@ -18,9 +18,10 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmaction.errors import CheckpointError
+from mmaction.errors import CheckpointError, RemoteFileError
 from mmaction.utils.checkpoint_reading import bare_name, load_checkpoint_file
 from mmaction.utils.io import atomic_path, write_text
+from mmaction.utils.remote import exists, is_remote, list_folder, read_bytes, uploaded, uri_of
 from mmaction.version import __version__
 
 from .random_state import random_state
@@ -55,6 +56,8 @@ def save_checkpoint_file(checkpoint: dict[str, Any], path: str | Path) -> None:
     try:
         with atomic_path(path, durable=True) as part:
             torch.save(checkpoint, part)
+    except RemoteFileError as error:
+        raise CheckpointError(f'checkpoint {error}') from None
     except (OSError, RuntimeError) as error:
         raise CheckpointError(_write_problem(error, path)) from error
 
@@ -87,10 +90,14 @@ def write_pointer(work_dir: str | Path, checkpoint: str | Path) -> None:
     The name is relative to the work dir, so that a copy names its own.
     """
     target, path = Path(work_dir, POINTER), Path(checkpoint)
-    if path.resolve().is_relative_to(Path(work_dir).resolve()):
+    if is_remote(path):
+        # Where the machine of the next run finds it, which has another disk.
+        with uploaded(path.parent / POINTER) as part:
+            part.write_text(uri_of(path), encoding='utf-8')
+    elif path.resolve().is_relative_to(Path(work_dir).resolve()):
         path = path.resolve().relative_to(Path(work_dir).resolve())
     try:
-        write_text(target, str(path), durable=True)
+        write_text(target, uri_of(path), durable=True)
     except OSError as error:
         raise CheckpointError(_write_problem(error, target)) from error
 
@@ -104,14 +111,35 @@ def checkpoints_by_age(work_dir: str | Path) -> list[Path]:
     work_dir = Path(work_dir)
     found: list[Path] = []
     pointer = work_dir / POINTER
+    if is_remote(work_dir):
+        return _remote_by_age(work_dir)
     if pointer.is_file():
         named = pointer.read_text(encoding='utf-8', errors='replace').strip()
+        if is_remote(named):
+            return _remote_by_age(Path(named).parent, named)
         # Absolute in work dirs of mmengine, of which this may be a copy: its own come first.
         choices = (work_dir / Path(named).name, work_dir / named)
         found += [path for path in choices if named and path.is_file()][:1]
     others = [p for p in work_dir.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+\.pth', p.name)]
     others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
     return found + [path for path in others if not any(path.samefile(other) for other in found)]
+
+
+def _remote_by_age(folder: Path, named: str | None = None) -> list[Path]:
+    """The same of a remote folder, where names tell the age: servers tell the time of uploading."""
+    pointer = folder / POINTER
+    if named is None and exists(pointer):
+        named = read_bytes(pointer, fresh=True).decode(errors='replace').strip()
+    try:
+        paths = [Path(each) for each in list_folder(folder)]
+    except FileNotFoundError:
+        return []
+    steps = {path: re.fullmatch(r'(epoch|iter)_(\d+)\.pth', path.name) for path in paths}
+    others = sorted(
+        ((match[1], int(match[2]), path) for path, match in steps.items() if match), reverse=True
+    )
+    first = [path for path in paths if named and path.name == Path(named).name]
+    return first + [path for _, _, path in others if path not in first]
 
 
 def find_checkpoint(work_dir: str | Path) -> Path | None:

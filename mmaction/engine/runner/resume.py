@@ -20,6 +20,7 @@ from torch import nn
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import CheckpointError, ConfigError
 from mmaction.utils.checkpoint_reading import load_checkpoint_file
+from mmaction.utils.remote import exists, is_remote, uri_of
 
 from .checkpoint import POINTER, checkpoints_by_age, find_checkpoint
 from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -63,10 +64,19 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     if resume == 'auto':
         if find_checkpoint(cfg.work_dir) is not None:
             cfg.resume, cfg.load_from = True, None
+        elif (found := find_checkpoint(_remote_folder(cfg))) is not None:
+            cfg.resume, cfg.load_from = True, uri_of(found)
         return
-    if not Path(resume).is_file():
+    if not exists(resume) or Path(resume).is_dir():
         raise FileNotFoundError(f'--resume: there is no checkpoint {resume}')
     cfg.resume, cfg.load_from = True, resume
+
+
+def _remote_folder(cfg: Config) -> str:
+    """Where a run writes its checkpoints if not into its work dir, which a new machine lacks."""
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    folder = str(hook.get('out_dir') or '')
+    return f'{folder}/{Path(cfg.work_dir).name}' if is_remote(folder) else cfg.work_dir
 
 
 def find_resume_point(

@@ -1,0 +1,141 @@
+"""Servers of remote files: an S3 one (moto's) and an HTTP one with faults planted."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+import time
+from pathlib import Path
+
+BUCKET = 'clips'
+
+
+@contextlib.contextmanager
+def s3_server():
+    """Start moto's server, with the bucket `BUCKET`; gives its environment for clients."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer('127.0.0.1', 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = dict(
+        AWS_ENDPOINT_URL=f'http://{host}:{port}',
+        AWS_ACCESS_KEY_ID='AKIATEST',
+        AWS_SECRET_ACCESS_KEY='topsecret',
+        AWS_DEFAULT_REGION='us-east-1',
+    )
+    client = boto3.client(
+        's3',
+        endpoint_url=environment['AWS_ENDPOINT_URL'],
+        aws_access_key_id='AKIATEST',
+        aws_secret_access_key='topsecret',
+        region_name='us-east-1',
+    )
+    client.create_bucket(Bucket=BUCKET)
+    try:
+        yield environment
+    finally:
+        server.stop()
+
+
+class FaultyServer:
+    """An HTTP server of a folder, which plants faults.
+
+    Args:
+        folder: What it serves, with byte ranges.
+
+    Attributes:
+        faults: By name of a file, faults of its next answers: '503', '403', 'reset',
+            'truncate', 'stall' or 'latency'; the last one stays if it is followed by '...'.
+        asked: (method, name, range) of each request.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.faults: dict[str, list[str]] = {}
+        self.asked: list[tuple[str, str, str | None]] = []
+        self.released = threading.Event()
+        self.http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), self._handler())
+        self.http.daemon_threads = True
+        self.url = f'http://127.0.0.1:{self.http.server_port}'
+
+    def __enter__(self) -> FaultyServer:
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it: no further connection is accepted."""
+        self.released.set()
+        self.http.shutdown()
+        self.http.server_close()
+
+    def gets(self, name: str) -> int:
+        """How often a file was asked for, beside its size."""
+        return sum(method == 'GET' and each == name for method, each, _ in self.asked)
+
+    def _next_fault(self, name: str) -> str | None:
+        faults = self.faults.get(name) or []
+        if not faults:
+            return None
+        return faults[0] if faults[1:] == ['...'] else faults.pop(0)
+
+    def _handler(outer):  # noqa: N805
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = 'HTTP/1.1'
+
+            def log_message(self, *_):
+                pass
+
+            def do_HEAD(self):
+                self._answer(body=False)
+
+            def do_GET(self):
+                self._answer(body=True)
+
+            def _answer(self, body):
+                name = self.path.partition('?')[0].lstrip('/')
+                outer.asked.append((self.command, name, self.headers.get('Range')))
+                fault = outer._next_fault(name) if body else None
+                if fault in ('503', '403'):
+                    self.send_response(int(fault))
+                    self.send_header('Content-Length', '0')
+                    self.end_headers()
+                    return
+                if fault == 'reset':
+                    linger = b'\x01\0\0\0\0\0\0\0'
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                if fault == 'stall':
+                    outer.released.wait(30)
+                    self.close_connection = True
+                    return
+                if fault == 'latency':
+                    time.sleep(0.2)
+                path = outer.folder / name
+                if not path.is_file():
+                    self.send_error(404)
+                    return
+                content = path.read_bytes()
+                wanted = self.headers.get('Range')
+                if wanted:
+                    first, _, last = wanted.removeprefix('bytes=').partition('-')
+                    content = content[int(first) : int(last) + 1 if last else None]
+                self.send_response(206 if wanted else 200)
+                self.send_header('Accept-Ranges', 'bytes')
+                self.send_header('Content-Length', str(len(content)))
+                self.end_headers()
+                if body and fault == 'truncate':
+                    self.wfile.write(content[: len(content) // 2])
+                    self.close_connection = True
+                elif body:
+                    self.wfile.write(content)
+
+        return Handler
