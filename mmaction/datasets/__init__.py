@@ -10,13 +10,15 @@ from .image_dataset import ImageDataset
 from .rawframe_dataset import RawframeDataset
 from .read_failures import ReadingReport, reading_report
 from .repeat_aug_dataset import RepeatAugDataset, repeat_pseudo_collate
-from .samplers import EpochSampler, JointSampler, SampleKey
+from .samplers import BlockSampler, EpochSampler, JointSampler, SampleKey
+from .shard_dataset import ShardDataset
 from .transforms import *  # noqa: F403
 from .video_dataset import VideoDataset
 
 __all__ = [
     *transforms.__all__,
     'BaseActionDataset',
+    'BlockSampler',
     'ClassBalancedDataset',
     'EpochSampler',
     'HVUDataset',
@@ -26,6 +28,7 @@ __all__ = [
     'ReadingReport',
     'RepeatAugDataset',
     'SampleKey',
+    'ShardDataset',
     'UnreadableVideoError',
     'VideoDataset',
     'reading_report',

@@ -178,7 +178,10 @@ class BaseActionDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """The annotation of a clip, with what the transforms read besides."""
-        info: dict[str, Any] = super().get_data_info(int(idx))
+        return self._with_facts(super().get_data_info(int(idx)))
+
+    def _with_facts(self, info: dict[str, Any]) -> dict[str, Any]:
+        """An entry of the list, with what is the same for all clips."""
         info['modality'] = self.modality
         info['start_index'] = self.start_index
         if self.multi_class:

@@ -29,6 +29,7 @@ from .file_cache import FileCache
 
 __all__ = [
     'SCHEMES',
+    'cache_folder',
     'exists',
     'file_size',
     'is_remote',
@@ -281,13 +282,17 @@ def read_bytes(
 def _cached(path: AnyPath, options: dict[str, Any] | None = None, version: str = '') -> BinaryIO:
     """An open file of the cache, which stays readable when it falls out of it."""
     given = settings()
-    folder = given.cache or _default_cache()
+    folder = cache_folder()
     uri = uri_of(path)
     cache = FileCache(folder, given.cache_bytes)
     return cache.open(f'{uri}\n{version}', lambda part: _download(uri, part, options))
 
 
-def _default_cache() -> Path:
+def cache_folder() -> Path:
+    """Where copies are kept: MMACTION_CACHE, else `~/.cache/dualformer`."""
+    given = settings().cache
+    if given is not None:
+        return given
     root = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     return Path(root).expanduser() / 'dualformer'
 

@@ -32,7 +32,9 @@ from mmaction.datasets.decoders import (
     VideoReader,
 )
 from mmaction.datasets.decoders.reader import remote_content, video_path
+from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
+from mmaction.utils.remote import read_bytes, redacted
 
 from .base import BaseTransform
 from .image_loading import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
@@ -78,8 +80,10 @@ class VideoInit(BaseTransform):
         self.io_backend = io_backend
         self.source = FileSource(io_backend, **kwargs)
 
-    def _content(self, filename: str) -> bytes | BinaryIO | None:
+    def _content(self, filename: str, results: dict[str, Any]) -> bytes | BinaryIO | None:
         """The content of the file; None if decoders may open the path themselves."""
+        if 'shard' in results:
+            return _from_shard(filename, results)
         if self.io_backend == 'disk':
             return remote_content(filename)
         return self.source.read(filename)
@@ -95,7 +99,9 @@ class VideoInit(BaseTransform):
             UnreadableVideoError: It cannot be opened.
         """
         filename = results['filename']
-        if self.io_backend == 'disk':
+        if 'shard' in results:
+            pass  # the name is that of the file that was packed
+        elif self.io_backend == 'disk':
             filename = video_path(filename)
         elif not osp.splitext(filename)[1]:
             filename = f'{filename}.mp4'
@@ -105,6 +111,27 @@ class VideoInit(BaseTransform):
         results['total_frames'] = len(reader)
         results['avg_fps'] = reader.get_avg_fps()
         return results
+
+
+def _from_shard(filename: str, results: dict[str, Any]) -> bytes:
+    """The content of a clip that is packed in a tar file.
+
+    Raises:
+        UnreadableVideoError: The shard is missing, cut off or cannot be fetched, or the clip
+            could not be read when it was to be packed.
+    """
+    start, size = results['shard_offset'], results['shard_size']
+    if not size:
+        raise UnreadableVideoError(filename, 'it could not be read when its list was packed')
+    shard = results['shard']
+    try:
+        content = read_bytes(shard, start, start + size)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UnreadableVideoError(filename, f'shard {redacted(shard)}: {reason}') from None
+    if len(content) < size:
+        raise UnreadableVideoError(filename, f'shard {redacted(shard)} is cut off')
+    return content
 
 
 class VideoDecode(BaseTransform):
@@ -166,7 +193,7 @@ class DecordInit(VideoInit):
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
-        return DefaultReader(filename, self._content(filename), self.num_threads)
+        return DefaultReader(filename, self._content(filename, results), self.num_threads)
 
 
 @TRANSFORMS.register_module()
@@ -196,7 +223,7 @@ class PyAVInit(VideoInit):
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
-        return PyAVReader(filename, self._content(filename))
+        return PyAVReader(filename, self._content(filename, results))
 
 
 @TRANSFORMS.register_module()
@@ -243,7 +270,7 @@ class OpenCVInit(VideoInit):
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
-        content = self._content(filename)
+        content = self._content(filename, results)
         if content is None:
             results['new_path'] = filename
             return OpenCVReader(filename)
@@ -299,7 +326,7 @@ class TorchCodecInit(VideoInit):
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
-        content = self._content(filename)
+        content = self._content(filename, results)
         return TorchCodecReader(filename, content, self.num_threads, self.device)
 
 

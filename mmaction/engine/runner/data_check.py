@@ -14,9 +14,11 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
+from mmaction.datasets.shard_dataset import ShardDataset
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError
 from mmaction.utils.model_wrapper import bare_model
+from mmaction.utils.remote import exists, redacted
 
 __all__ = ['SplitFacts', 'check_splits', 'label_flips', 'missing_paths', 'splits_of']
 
@@ -80,7 +82,9 @@ def check_splits(datasets: Mapping[str, Any], num_classes: int | None) -> dict[s
     facts: dict[str, SplitFacts] = {}
     if is_main_process():
         try:
-            facts = {name: _inspect(name, data, num_classes) for name, data in datasets.items()}
+            for name, data in datasets.items():
+                inspect = _inspect_shards if isinstance(data, ShardDataset) else _inspect
+                facts[name] = inspect(name, data, num_classes)
         except ConfigError as error:
             problem = str(error)
     problem, facts = broadcast_object((problem, facts))
@@ -123,6 +127,34 @@ def _inspect(split: str, dataset: Any, num_classes: int | None) -> SplitFacts:
     if not labels:
         return SplitFacts(len(dataset), unlabeled=True)
     return SplitFacts(len(dataset), len(labels), min(labels), max(labels))
+
+
+def _inspect_shards(split: str, dataset: ShardDataset, num_classes: int | None) -> SplitFacts:
+    """The same of shards, of which there may be millions of clips: from the index alone."""
+    if not len(dataset):
+        raise ConfigError(f'the {split} shards {_list_of(dataset)} hold no clips')
+    _check_flips(split, dataset, num_classes)
+    unlabeled, labels = dataset.label_facts()
+    if num_classes is not None and labels and labels[-1] >= num_classes:
+        raise ConfigError(
+            f'{split} shards {_list_of(dataset)}: label {labels[-1]} is there, but the head has '
+            f'num_classes={num_classes}, so labels are 0 to {num_classes - 1}. Set '
+            'model.cls_head.num_classes, or pack a list whose labels count from 0'
+        )
+    if split != 'test' and (unlabeled or not labels):
+        raise ConfigError(
+            f'{split} shards {_list_of(dataset)}: {unlabeled or "all"} clips have no label, which '
+            f'{"training" if split == "train" else "validation"} needs'
+        )
+    missing = next((path for path in dataset.index.shards if not exists(path)), None)
+    if missing is not None:
+        raise ConfigError(
+            f'{split} shards {_list_of(dataset)}: {redacted(missing)} does not exist: the shards '
+            'belong beside their index'
+        )
+    if not labels:
+        return SplitFacts(len(dataset), unlabeled=True)
+    return SplitFacts(len(dataset), len(labels), labels[0], labels[-1])
 
 
 def _labels(label: Any) -> Iterable[int]:

@@ -1,0 +1,74 @@
+"""The share of one machine, or one job of an array, in work that others do the rest of."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+__all__ = ['WorkShare', 'add_share_option']
+
+Item = TypeVar('Item')
+
+
+class WorkShare(NamedTuple):
+    """Share `index` of `count`; the shares of all indices hold everything once.
+
+    Args:
+        index: From 0 on.
+        count: Number of shares.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_all(self) -> bool:
+        """Whether there is no other share."""
+        return self.count == 1
+
+    @property
+    def label(self) -> str:
+        """What names of files say of it: '003-of-016'."""
+        return f'{self.index:03}-of-{self.count:03}'
+
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Every `count`-th of some items, which have to be the same for all shares."""
+        return items[self.index :: self.count]
+
+    def stretch(self, total: int) -> range:
+        """The positions of one piece of `total`, for work that keeps its order."""
+        ends = [total * i // self.count for i in (self.index, self.index + 1)]
+        return range(*ends)
+
+
+def parse_share(text: str) -> WorkShare:
+    """Read 'I/N', I from 0 to N - 1."""
+    match = re.fullmatch(r'(\d+)/(\d+)', text)
+    if match is None or not int(match[1]) < int(match[2]):
+        raise argparse.ArgumentTypeError(f'{text} is not I/N with I from 0 to N - 1, such as 0/8')
+    return WorkShare(int(match[1]), int(match[2]))
+
+
+def share_of_array() -> WorkShare:
+    """The share that a job of a Slurm array has by its number; everything outside of one."""
+    given = os.environ.get
+    if 'SLURM_ARRAY_TASK_ID' not in os.environ or 'SLURM_ARRAY_TASK_COUNT' not in os.environ:
+        return WorkShare()
+    first, step = int(given('SLURM_ARRAY_TASK_MIN', '0')), int(given('SLURM_ARRAY_TASK_STEP', '1'))
+    index = (int(os.environ['SLURM_ARRAY_TASK_ID']) - first) // step
+    return WorkShare(index, int(os.environ['SLURM_ARRAY_TASK_COUNT']))
+
+
+def add_share_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--shard`."""
+    parser.add_argument(
+        '--shard',
+        type=parse_share,
+        default=share_of_array(),
+        metavar='I/N',
+        help='do share I (from 0) of N, with others on other machines doing the rest; in a job '
+        'of a Slurm array taken from its number. "mmaction merge" brings the shares together',
+    )
