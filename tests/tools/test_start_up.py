@@ -18,6 +18,7 @@ MISSING = {
     'tools/analysis_tools/get_flops.py': ['there is no config file', 'no.py'],
     'tools/analysis_tools/eval_metric.py': ['there is no file of results', CONFIG, 'no.pkl'],
     'tools/analysis_tools/benchmark.py': ['there is no config file', 'no.py'],
+    'tools/deployment/export.py': ['there is no checkpoint', CONFIG, 'no.pth', 'out.onnx'],
     'tools/deployment/publish_model.py': ['there is no checkpoint', 'no.pth', 'out'],
     'tools/misc/migrate_config.py': ['there is no config file', 'no.py', 'new.py'],
     'tools/data/extract_frames.py': ['there is no folder', 'no', 'out'],
@@ -62,7 +63,16 @@ def test_missing_file_is_reported_before_anything_is_loaded(command):
     assert len(ours) <= 10, ours
 
 
-@pytest.mark.parametrize('command', ['tools/train.py', 'tools/data/prepare.py', 'demo/demo.py'])
+@pytest.mark.parametrize(
+    'command',
+    [
+        'tools/train.py',
+        'tools/test.py',
+        'tools/data/prepare.py',
+        'tools/deployment/export.py',
+        'demo/demo.py',
+    ],
+)
 def test_help_loads_no_library(command):
     code, slow, ours, _ = run(command, '--help')
     assert (code, slow) == (0, [])
