@@ -25,7 +25,7 @@ from tests.engine.runner.test_resume import differences
 from tests.engine.toy import Run, build_runner, last_checkpoint, short_config, toy_config
 from tests.golden.fill import load_deterministic
 from tests.models.backbones.plain_dualformer import PlainDualFormer
-from tests.models.backbones.test_dualformer import SMALL
+from tests.models.backbones.small_dualformer import SMALL
 from tests.models.recognizers.test_recognizer3d import build, data
 from tests.models.recognizers.test_recognizer3d_tl import student, teacher_model
 from tools.analysis_tools.gpu_parts import quickstart

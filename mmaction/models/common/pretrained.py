@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmaction.errors import CheckpointError
-from mmaction.models.backbones.dualformer import bare_state_dict
+from mmaction.models.backbones.dualformer_weights import bare_state_dict
 from mmaction.utils.checkpoint_reading import read_checkpoint
 
 __all__ = ['inflate_center', 'load_pretrained']
