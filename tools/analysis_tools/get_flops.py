@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Any
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file')
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         help='clip size; that of the config if not given',
     )
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def _attention_flops(inputs: list[Any], _outputs: list[Any]) -> Counter[str]:
@@ -65,9 +65,9 @@ def clip_shape(cfg: Any) -> tuple[int, int, int]:
     return sampling['clip_len'] * clips, size, size
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Print the table."""
-    args = parse_args()
+    args = parse_args(argv)
     from mmaction.utils.cli import check_files
 
     check_files(args, 'config')
