@@ -16,11 +16,24 @@ from .inference import load_clip, predict
 __all__ = ['classify_windows', 'window_span']
 
 
-def _sampling(model: Any) -> dict[str, Any]:
+# Frames of a window of models that see frames spread over a whole video, whatever its length
+# (TSN, TSM, UniformSample): as many as 8 x 8 or 32 x 2 frames of others.
+SPREAD_SPAN = 64
+
+
+def _sampling(model: Any) -> tuple[int, int]:
+    """Frames that a model sees of a window, and the distance of each to the next."""
     steps = [step for step in pipeline_steps(model.cfg) if 'clip_len' in step]
     if not steps:
         raise ValueError("the config's test pipeline has no SampleFrames with a clip_len")
-    return steps[0]
+    step = steps[0]
+    if step['clip_len'] == 1:  # the clips are the segments of one
+        count = int(step.get('num_clips', 1))
+    else:
+        count = int(step['clip_len'])
+        if 'frame_interval' in step or step['type'] == 'SampleFrames':
+            return count, int(step.get('frame_interval', 1))
+    return count, max(SPREAD_SPAN // count, 1)
 
 
 def window_span(model: Any) -> int:
@@ -29,8 +42,8 @@ def window_span(model: Any) -> int:
     Raises:
         ValueError: The test pipeline does not sample clips.
     """
-    step = _sampling(model)
-    return (int(step['clip_len']) - 1) * int(step.get('frame_interval', 1)) + 1
+    count, interval = _sampling(model)
+    return (count - 1) * interval + 1
 
 
 def classify_windows(
@@ -50,18 +63,18 @@ def classify_windows(
     """
     if stride <= 0 or batch_size < 1:
         raise ValueError(f'stride={stride} and batch_size={batch_size} must be positive')
-    interval, total = int(_sampling(model).get('frame_interval', 1)), len(frames)
+    (_, interval), total = _sampling(model), len(frames)
     # With the frames between a clip and the next one, so that windows meet without gaps: else
     # single frames belong to one window alone and flicker in the timeline.
     span = window_span(model) + interval - 1
     last = max(total - span, 0)
     starts = [*range(0, last, max(round(stride * span), 1)), last]
     steps = steps_for(pipeline_steps(model.cfg), 'array', one_view=True)
-    for step in steps:
+    for i, step in enumerate(steps):
         if 'clip_len' in step:
-            # A window holds the frames of a clip and no others.
-            step.update(frame_interval=1)
-            step.pop('target_fps', None)
+            # A window holds the frames of a clip and no others: all of them are taken.
+            kept = {key: step[key] for key in ('num_clips', 'out_of_bound_opt') if key in step}
+            steps[i] = dict(type='SampleFrames', clip_len=step['clip_len'], test_mode=True, **kept)
     for first in range(0, len(starts), batch_size):
         part = starts[first : first + batch_size]
         clips = []
