@@ -73,9 +73,10 @@ def init_recognizer(
         cfg.model.backbone.pretrained = None
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     model = MODELS.build(cfg.model)
-    model.init_weights()
     meta: dict[str, Any] = {}
-    if checkpoint is not None:
+    if checkpoint is None:
+        model.init_weights()
+    else:  # which holds every weight: an init_cfg that fetches others has nothing to do
         content = read_checkpoint(checkpoint)
         diverged = load_weights(model, content, checkpoint, strict=True).warning(checkpoint)
         if diverged:
