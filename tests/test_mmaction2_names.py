@@ -32,6 +32,7 @@ NAMES = {
     'repeat_pseudo_collate SampleFrames DecordInit PackActionInputs',
     'mmaction.datasets.transforms': 'SampleFrames DenseSampleFrames UniformSample '
     'UntrimmedSampleFrames DecordInit DecordDecode OpenCVInit OpenCVDecode PyAVInit PyAVDecode '
+    'PIMSInit PIMSDecode '
     'RawFrameDecode ArrayDecode ImageDecode BuildPseudoClip InferencerPackInput Resize '
     'RandomRescale RandomCrop RandomResizedCrop MultiScaleCrop CenterCrop ThreeCrop TenCrop Flip '
     'ColorJitter TorchVisionWrapper Fuse FormatShape PackActionInputs Transpose LoadHVULabel',

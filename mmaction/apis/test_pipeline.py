@@ -7,7 +7,9 @@ from typing import Any
 
 __all__ = ['pipeline_steps', 'steps_for']
 
-_VIDEO_DECODERS = ('DecordDecode', 'PyAVDecode', 'OpenCVDecode', 'TorchCodecDecode')
+_VIDEO_DECODERS = tuple(
+    f'{name}Decode' for name in ('Decord', 'PyAV', 'PIMS', 'OpenCV', 'TorchCodec')
+)
 _DECODERS = (*_VIDEO_DECODERS, 'RawFrameDecode', 'ArrayDecode')
 _MULTI_CROPS = ('ThreeCrop', 'TenCrop')
 

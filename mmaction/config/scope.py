@@ -14,7 +14,7 @@ _LEFT_OUT = {
     'detection of actions in space': (
         'AVADataset AVAKineticsDataset AVAMetric MultiSportsMetric SampleAVAFrames FastRCNN '
         'AVARoIHead BBoxHeadAVA SingleRoIExtractor3D MaxIoUAssignerAVA ACRNHead LFB FBOHead '
-        'LFBInferHead SlowOnlyRoIHead'
+        'LFBInferHead SlowOnlyRoIHead ResNet3dLayer'
     ),
     'localization in time': (
         'BMN PEM TEM TCANet DRN ActivityNetDataset CharadesSTADataset ANetMetric RecallatTopK '
@@ -55,6 +55,11 @@ def why_missing(kind: str) -> str | None:
         return (
             f'"{kind}" is mmaction2\'s, for {_SUBJECTS[name]}, which this package leaves out: it '
             'recognizes actions in videos (docs/migration.md says what else is not here)'
+        )
+    if name in ('ImgAug', 'Imgaug'):
+        return (
+            f'"{kind}" needs imgaug, which runs on no current NumPy: "PytorchVideoWrapper" with '
+            'op="RandAugment", "TorchVisionWrapper" and "ColorJitter" take its place'
         )
     if library in ('mmcls', 'mmpretrain', 'mmdet', 'mmpose') and find_spec(library) is None:
         return (

@@ -49,6 +49,8 @@ __all__ = [
     'ImageDecode',
     'OpenCVDecode',
     'OpenCVInit',
+    'PIMSDecode',
+    'PIMSInit',
     'PyAVDecode',
     'PyAVInit',
     'RawFrameDecode',
@@ -250,6 +252,40 @@ class PyAVDecode(VideoDecode):
         if self.multi_thread and isinstance(reader, PyAVReader):
             reader.use_threads(0)
         return super().transform(results)
+
+
+@TRANSFORMS.register_module()
+class PIMSInit(PyAVInit):
+    """Open a video with PyAV, as PIMS does.
+
+    Args:
+        io_backend: Where files are: 'disk' or another of mmengine's file backends.
+        mode: 'accurate' or 'efficient': here the frames are exact by either.
+        kwargs: Arguments of the file backend.
+
+    Source: the transform of this name in mmaction2 1.2.
+    """
+
+    shown = ('io_backend', 'mode')
+
+    def __init__(self, io_backend: str = 'disk', mode: str = 'accurate', **kwargs: Any) -> None:
+        super().__init__(io_backend, **kwargs)
+        if mode not in ('accurate', 'efficient'):
+            raise ValueError(f"mode must be 'accurate' or 'efficient', found {mode!r}")
+        self.mode = mode
+
+
+@TRANSFORMS.register_module()
+class PIMSDecode(VideoDecode):
+    """Decode frames with PyAV.
+
+    Source: the transform of this name in mmaction2 1.2.
+    """
+
+    shown = ()
+
+    def __init__(self) -> None:
+        super().__init__()
 
 
 @TRANSFORMS.register_module()

@@ -58,7 +58,8 @@ class UniFormerHead(TimeSformerHead):
         """Draw the classifier, or take its classes from the pretrained one.
 
         Raises:
-            ValueError: `channel_map` does not name one pretrained class for each class.
+            FileNotFoundError: There is no such `channel_map`.
+            ValueError: It does not name one pretrained class for each class.
         """
         if not self._pretrained:
             super().init_weights()
@@ -66,6 +67,11 @@ class UniFormerHead(TimeSformerHead):
         assert isinstance(self.init_cfg, dict)
         assert self.channel_map is not None
         source = self.init_cfg['checkpoint']
+        if not Path(self.channel_map).is_file():
+            raise FileNotFoundError(
+                f'there is no channel_map {self.channel_map}: mmaction2 keeps those of '
+                'Kinetics-710 in configs/recognition/uniformerv2/k710_channel_map of its repository'
+            )
         chosen = json.loads(Path(self.channel_map).read_text())
         state = _load_checkpoint_with_prefix('cls_head.', source, map_location='cpu')
         weight = state['fc_cls.weight']

@@ -13,6 +13,8 @@ from mmaction.datasets.transforms import (
     DecordInit,
     OpenCVDecode,
     OpenCVInit,
+    PIMSDecode,
+    PIMSInit,
     PyAVDecode,
     PyAVInit,
     TorchCodecDecode,
@@ -22,7 +24,12 @@ from mmaction.datasets.transforms import (
 from mmaction.registry import TRANSFORMS
 from tests.video_factory import frame_number, write_broken, write_video
 
-PAIRS = [(DecordInit, DecordDecode), (PyAVInit, PyAVDecode), (OpenCVInit, OpenCVDecode)]
+PAIRS = [
+    (DecordInit, DecordDecode),
+    (PyAVInit, PyAVDecode),
+    (PIMSInit, PIMSDecode),
+    (OpenCVInit, OpenCVDecode),
+]
 BOTH = pytest.mark.parametrize(('opening', 'decoding'), PAIRS)
 
 

@@ -68,3 +68,6 @@ def test_uniformer_head_refuses_maps_that_do_not_fit(pretrained, tmp_path):
     head = UniFormerHead(2, 3, init_cfg=pretrained, channel_map=str(tmp_path / 'map.json'))
     with pytest.raises(ValueError, match='must list 2, each from 0 to 3'):
         head.init_weights()
+    (tmp_path / 'map.json').unlink()
+    with pytest.raises(FileNotFoundError, match=r'no channel_map .*map.json: mmaction2 keeps'):
+        head.init_weights()
