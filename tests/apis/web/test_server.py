@@ -7,26 +7,13 @@ import threading
 import time
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from mmaction.apis import init_recognizer
-from mmaction.apis.web.explain import Explainer, sprite
 from mmaction.apis.web.jobs import KEPT, Jobs
 from mmaction.apis.web.server import plain_name
-from mmaction.apis.web.uploads import UploadError, check_video, container_format
-from mmaction.datasets.video_source import VideoSource
-from tests.apis.conftest import CLASSES, tiny_config
 from tests.apis.web_site import LIMITS, Site, fake_check, fake_explain
 from tests.video_factory import write_video
-
-
-@pytest.fixture
-def clip(tmp_path):
-    return write_video(tmp_path / 'a clip.mp4', 20, 64, 48, fps=10)
 
 
 @pytest.fixture
@@ -258,112 +245,6 @@ def test_abandoned_results_expire(clip, monkeypatch):
         assert jobs.get(job.id) is None
     finally:
         jobs.close()
-
-
-def test_container_is_detected_by_magic_bytes(tmp_path):
-    for name, kind in (
-        ('a.mp4', 'mov'),
-        ('a.mkv', 'matroska'),
-        ('a.avi', 'avi'),
-        ('a.ts', 'mpegts'),
-    ):
-        path = tmp_path / name
-        with av.open(str(path), 'w') as container:
-            stream = container.add_stream('mpeg4', rate=10)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
-            for i in range(10):
-                picture = np.full((48, 64, 3), 25 * i, np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format='rgb24')))
-            container.mux(stream.encode())
-        assert container_format(path.read_bytes()[:512]) == kind
-        facts = check_video(path, name, LIMITS)
-        assert (facts.width, facts.height) == (64, 48)
-        assert 0.8 < facts.seconds < 1.2
-    sound = tmp_path / 'sound.mp4'
-    with av.open(str(sound), 'w') as container:
-        stream = container.add_stream('aac', rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), 'fltp', 'mono')
-        frame.sample_rate = 8000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    with pytest.raises(UploadError, match='it holds no video stream'):
-        check_video(sound, 'sound.mp4', LIMITS)
-
-
-def test_explainer_returns_everything_on_the_page(tmp_path, clip):
-    model = init_recognizer(tiny_config(), device='cpu')
-    steps = []
-    result = Explainer(model, None)(clip, tmp_path, lambda share, step: steps.append((share, step)))
-    assert [share for share, _ in steps] == sorted(share for share, _ in steps)
-    assert len(result['top']) == 5
-    assert result['top'][0]['name'].startswith('class ')
-    assert 0 < sum(entry['score'] for entry in result['top']) <= 1.001
-    assert result['views'] == 6
-    shown = result['clip']
-    assert (shown['frames'], shown['seen'], shown['fps']) == (4, '32 x 32', 10)
-    size = (shown['width'] * 4, shown['height'])
-    files = ['clip.jpg', *(entry['file'] for entry in result['maps'])]
-    assert [Image.open(tmp_path / name).size for name in files] == [size] * 5
-    titles = ['Grad-CAM', 'HiResCAM', 'Local windows', 'Global pyramid']
-    assert [entry['title'] for entry in result['maps']] == titles
-    tokens = result['tokens']
-    rows = tokens['steps'] * tokens['rows']
-    assert Image.open(tmp_path / 'tokens.png').size == (tokens['columns'], rows)
-    assert len(tokens['legend']) <= CLASSES
-    # the frames are those whose numbers are told
-    frames = VideoSource(clip).read(shown['numbers'])[:, :, 8:56]
-    first = np.asarray(Image.open(tmp_path / 'clip.jpg'))[:, : shown['width']]
-    assert abs(first.mean() - frames[0].mean()) < 12
-
-
-VIT = dict(type='VisionTransformer', img_size=32, embed_dims=24, depth=2, num_heads=2, num_frames=4)
-TSM = dict(
-    type='ResNetTSM',
-    depth=18,
-    num_segments=4,
-    num_stages=2,
-    strides=(1, 2),
-    dilations=(1, 1),
-    out_indices=(1,),
-)
-
-
-@pytest.mark.parametrize('kind', ['timm', 'tsm', 'vit'])
-def test_explainer_of_other_networks(tmp_path, clip, kind):
-    """A 2-D network on a clip, TSM on segments of one frame, a transformer of tokens."""
-    backbone, head, frames = dict(
-        timm=(dict(type='timm.resnet18'), dict(type='TSNHead', in_channels=512), 4),
-        tsm=(TSM, dict(type='TSMHead', in_channels=128, num_segments=4), 4),
-        vit=(VIT, dict(type='TimeSformerHead', in_channels=24), 4),
-    )[kind]
-    cfg = tiny_config()
-    cfg.model.type = 'Recognizer3D' if kind == 'vit' else 'Recognizer2D'
-    cfg.model.backbone = backbone
-    cfg.model.cls_head = dict(head, num_classes=CLASSES, average_clips='prob')
-    if kind == 'tsm':
-        cfg.test_pipeline[1].update(clip_len=1, num_clips=4)
-        cfg.test_pipeline[-2].input_format = 'NCHW'
-        cfg.model.data_preprocessor.format_shape = 'NCHW'
-    model = init_recognizer(cfg, device='cpu')
-    torch.nn.init.normal_(model.cls_head.fc_cls.weight)
-    result = Explainer(model)(clip, tmp_path, lambda *_: None)
-    assert len(result['top']) == 5
-    assert result['tokens'] is None or kind == 'vit'
-    assert result['clip']['frames'] == frames
-    titles = [entry['title'] for entry in result['maps']]
-    assert titles == ['Grad-CAM'], result.get('no_maps')
-    sizes = {Image.open(tmp_path / name).size for name in ('clip.jpg', result['maps'][0]['file'])}
-    assert len(sizes) == 1
-
-
-def test_sprite():
-    frames = np.arange(10, dtype=np.uint8).repeat(2 * 3 * 3).reshape(10, 2, 3, 3)
-    grid = sprite(frames)
-    assert grid.shape == (4, 24, 3)
-    assert (grid[:2, 21:24] == 7).all()
-    assert (grid[2:, 3:6] == 9).all()
-    assert not grid[2:, 6:].any()
-    assert sprite(frames[:2]).shape == (2, 6, 3)
 
 
 def test_no_file_descriptors_are_left_open(site, clip):

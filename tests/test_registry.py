@@ -1,0 +1,32 @@
+"""Registries: children of mmengine's, filled by importing the module that they name."""
+
+import subprocess
+import sys
+
+import pytest
+from mmengine import registry as root
+from mmengine.registry import Registry
+
+from mmaction import registry
+
+OURS = [name for name in registry.__all__ if name != 'TOKENIZER']
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_a_registry_is_the_child_of_mmengines(name):
+    ours = getattr(registry, name)
+    parent = ours.parent
+    assert isinstance(parent, Registry)
+    assert ours.scope == 'mmaction'
+    assert parent.children['mmaction'] is ours
+    assert parent in vars(root).values()
+
+
+def test_a_type_is_found_without_importing_its_module():
+    code = (
+        'import sys; from mmaction.registry import METRICS\n'
+        'assert "mmaction.evaluation" not in sys.modules\n'
+        'print(METRICS.get("AccMetric").__module__)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'mmaction.evaluation.metrics.acc_metric\n', done.stderr
