@@ -8,74 +8,33 @@ makes of it, and against the config of this project that has its name.
 import copy
 import json
 import math
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
-from PIL import Image
 
 from mmaction.apis import init_recognizer
 from mmaction.config.check import check_config
 from mmaction.config.legacy import convert_old_config
 from mmaction.config.load import load_config
-from mmaction.engine.optimizers.amp import precision_of, set_precision
+from mmaction.engine.optimizers.amp import precision_of
 from mmaction.engine.runner.checkpoint import load_checkpoint_file, load_weights
 from mmaction.errors import CheckpointError, ConfigError
-from mmaction.registry import DATASETS, MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
+from tests.config.migrating import migrate
 from tests.golden.fill import fill
-from tests.legacy_configs import PUBLISHED, write_published
-from tests.video_factory import frame_pixels, write_video
+from tests.legacy_configs import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 LEAVES = ROOT / 'configs' / 'recognition' / 'dualformer'
 FORMS = ('as it is', 'migrated', 'leaf')
-OLD_FORMS = FORMS[:2]
+# That the migrated form is read as the file that it is made of, each value, is held below.
+DIFFERENT_FORMS = ('as it is', 'leaf')
 LENGTH = 7
 """Batches of an epoch: odd, so that 2.5 epochs end within a step."""
 NOTE = 'note: not needed, so left out: optimizer_config.coalesce, optimizer_config.bucket_size_mb'
-
-
-def migrate(*arguments):
-    spec = spec_from_file_location('migrate_config', ROOT / 'tools' / 'misc' / 'migrate_config.py')
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main([str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope='module')
-def paths(tmp_path_factory):
-    """The file of a name in each form."""
-    folder, found = tmp_path_factory.mktemp('published'), {}
-
-    def path(name, form):
-        if (name, form) not in found:
-            if form == 'leaf':
-                found[name, form] = LEAVES / f'{name}.py'
-            elif form == 'as it is':
-                found[name, form] = write_published(name, folder)
-            else:
-                found[name, form] = folder / f'{name}_migrated.py'
-                migrate(path(name, 'as it is'), found[name, form])
-        return found[name, form]
-
-    return path
-
-
-@pytest.fixture(scope='module')
-def config(paths):
-    """The config of a name in each form, as every tool reads it."""
-    read = {}
-
-    def load(name, form):
-        if (name, form) not in read:
-            read[name, form] = load_config(paths(name, form))
-        return copy.deepcopy(read[name, form])
-
-    return load
 
 
 def build(model):
@@ -134,10 +93,15 @@ def test_state_dict_is_the_published_one(name, form, config):
     assert list(found.items()) == list(golden_shapes(name).items())
 
 
-@pytest.mark.parametrize('form', FORMS)
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_checkpoint_of_0x_loads_strictly(name, form, config, tmp_path):
-    model = build(config(name, form).model)
+def test_migrated_form_is_read_as_the_file_that_it_is_made_of(name, config):
+    old, new = (config(name, form)._cfg_dict.to_dict() for form in ('as it is', 'migrated'))
+    assert new == old
+
+
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_checkpoint_of_0x_loads_strictly(name, config, tmp_path):
+    model = build(config(name, 'as it is').model)
     # A tensor that repeats one number takes no room in the file.
     state = {key: torch.zeros(()).expand(shape) for key, shape in golden_shapes(name).items()}
     meta = dict(mmcv_version='1.3.9', epoch=30, iter=900, time='Mon', CLASSES=None, config='a = 1')
@@ -300,7 +264,7 @@ def test_recipe_is_the_published_one(name, form, config):
     assert not wrong
 
 
-@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('form', DIFFERENT_FORMS)
 @pytest.mark.parametrize('name', PUBLISHED)
 def test_learning_rate_and_decay_of_every_group_at_every_iteration(name, form, config):
     values = PUBLISHED[name]
@@ -353,86 +317,6 @@ def test_test_clips_are_the_centers_of_segments(name, form, config):
     if span == 64:
         assert wanted == [29, 88, 148, 207]  # as measured on the release
     assert found['frame_inds'][:: step.clip_len].tolist() == wanted
-
-
-# ---------------------------------------------------------------- a step and a batch
-
-
-@pytest.fixture(scope='module')
-def media(tmp_path_factory):
-    """Two videos, and the same as folders of frames, with a list of each."""
-    root = tmp_path_factory.mktemp('media')
-    for clip in 'ab':
-        write_video(root / f'{clip}.mp4', 20, 64, 40)
-        (root / clip).mkdir()
-        for number in range(1, 21):
-            image = Image.fromarray(frame_pixels(number, 64, 40))
-            image.save(root / clip / f'img_{number:05}.jpg')
-    (root / 'VideoDataset.txt').write_text('a.mp4 0\nb.mp4 1\n')
-    (root / 'RawframeDataset.txt').write_text('a 20 0\nb 20 1\n')
-    return root
-
-
-def reduce(cfg, media):
-    """Fewer blocks, a quarter of the channels, and clips of 4 frames of 64 x 64."""
-    backbone, head = cfg.model.backbone, cfg.model.cls_head
-    backbone.depths = [2, 2, 2, 2]
-    backbone.embed_dims = [dim // 4 for dim in backbone.embed_dims]
-    head.in_channels //= 4
-    if cfg.model.type == 'Recognizer3D_TL':
-        cfg.model.teacher = dict(
-            type='Recognizer3D',
-            backbone=dict(backbone),
-            cls_head=dict(
-                type='I3DHead', num_classes=head.num_classes, in_channels=head.in_channels
-            ),
-            data_preprocessor=cfg.model.data_preprocessor,
-        )
-    for split in ('train', 'test'):
-        dataset = cfg[f'{split}_dataloader'].dataset
-        dataset.ann_file = str(media / f'{dataset.type}.txt')
-        (kind,) = dataset.data_prefix
-        dataset.data_prefix = {kind: str(media)}
-        for step in dataset.pipeline:
-            if 'clip_len' in step:
-                step.clip_len = 4
-            if 'crop_size' in step:
-                step.crop_size = 64
-            if step.type == 'Resize':
-                step.scale = (-1, 64) if step.scale[0] == -1 else (64, 64)
-
-
-@pytest.mark.parametrize('form', OLD_FORMS)
-@pytest.mark.parametrize('name', PUBLISHED)
-def test_one_update_and_one_test_batch(name, form, config, media):
-    cfg = config(name, form)
-    reduce(cfg, media)
-    set_precision(cfg, 'off')
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    before = {key: value.clone() for key, value in model.named_parameters()}
-    steps = PUBLISHED[name]['optimizer_config']['update_interval']
-    wrapper.initialize_count_status(model, 0, 2 * steps)
-    for step in range(steps):
-        assert all(torch.equal(value, before[key]) for key, value in model.named_parameters())
-        batch = pseudo_collate([dataset[step % 2], dataset[(step + 1) % 2]])
-        logged = model.train_step(batch, wrapper)
-        assert math.isfinite(logged['loss'])
-    same = [key for key, value in model.named_parameters() if torch.equal(value, before[key])]
-    # Softmax does not see what all keys have in common.
-    assert not [key for key in same if not key.endswith(('kv.bias', 'lr.0.bias'))]
-
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    batch = pseudo_collate([dataset[0], dataset[1]])
-    published = [step['type'] for step in PUBLISHED[name]['data']['test']['pipeline']]
-    views = 4 * (3 if 'ThreeCrop' in published else 1)
-    assert [tuple(clip.shape) for clip in batch['inputs']] == [(views, 3, 4, 64, 64)] * 2
-    for sample, label in zip(model.eval().test_step(batch), (0, 1), strict=True):
-        assert sample.gt_label.tolist() == [label]
-        assert sample.pred_score.shape == (PUBLISHED[name]['model']['cls_head']['num_classes'],)
-        assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
 
 
 # ---------------------------------------------------------------- nothing is dropped in silence
