@@ -36,6 +36,11 @@ def frame_pixels(index: int, width: int = 128, height: int = 80) -> np.ndarray:
     return image
 
 
+def count_colors(image: np.ndarray) -> int:
+    """How many colors an image (H, W, 3) of bytes has."""
+    return len(np.unique(image.astype(int) @ (1 << 16, 1 << 8, 1)))
+
+
 def frame_number(image: np.ndarray) -> int:
     """The number of a decoded frame of `frame_pixels`."""
     height, width = image.shape[:2]

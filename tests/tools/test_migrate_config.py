@@ -1,11 +1,9 @@
 """`migrate_config.py` and `print_config.py`, and a 0.x config as a user runs it."""
 
+import itertools
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 from mmaction.config.legacy import OLD_KEYS, convert_old_config, is_old_config
 from mmaction.config.load import load_config, read_config
 from tests.legacy_configs import PUBLISHED, write_published
+from tests.tools.running import run_tool
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,20 +31,6 @@ print_config = tool('analysis_tools/print_config').main
 
 def plain(cfg):
     return cfg._cfg_dict.to_dict()
-
-
-def run(*command, cwd):
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, f'{done.stdout}\n{done.stderr}'
-    return done
 
 
 @pytest.mark.parametrize('name', ['pico', *PUBLISHED])
@@ -150,13 +135,13 @@ def test_print_config_names_a_misspelt_option(pico, capsys):
 
 
 def test_an_old_config_trains_and_its_new_form_tests(pico, tmp_path):
-    run(
-        ROOT / 'tools/data/motion_digits/make_motion_digits.py',
+    run_tool(
+        'data/motion_digits/make_motion_digits.py',
         *('--out', tmp_path / 'data', '--train-clips', 16, '--val-clips', 8, '--workers', 1),
         cwd=tmp_path,
     )
-    done = run(
-        ROOT / 'tools/train.py',
+    done = run_tool(
+        'train.py',
         *(pico, '--work-dir', tmp_path / 'run', '--seed', 0, '--cfg-options'),
         *(f'data_root={tmp_path}/data', f'ann_file_train={tmp_path}/data/train.txt'),
         *(f'ann_file_val={tmp_path}/data/val.txt', 'data.videos_per_gpu=8'),
@@ -172,8 +157,8 @@ def test_an_old_config_trains_and_its_new_form_tests(pico, tmp_path):
     assert not is_old_config(read_config(left))
     new = tmp_path / 'new.py'
     migrate([str(pico), str(new)])
-    done = run(
-        ROOT / 'tools/test.py',
+    done = run_tool(
+        'test.py',
         *(new, tmp_path / 'run/epoch_1.pth', '--work-dir', tmp_path / 'test', '--cfg-options'),
         *(f'test_dataloader.dataset.ann_file={tmp_path}/data/val.txt',),
         f'test_dataloader.dataset.data_prefix.video={tmp_path}/data',
@@ -199,14 +184,19 @@ def test_the_guide_names_every_key_and_only_options_that_exist():
         for line in block.splitlines()
     ]  # fmt: skip
     assert len(commands) == 6
-    sources = {'dist_train.sh': 'tools/train.py', 'dist_test.sh': 'tools/test.py'}
+    sources = {
+        f'{start}{name}': f'mmaction/cli/{name.split(".")[0]}.py'
+        for start, name in itertools.product(
+            ('', 'dist_'), ('train.py', 'test.py', 'train.sh', 'test.sh')
+        )
+    }
     for _, script, *arguments in commands:
         assert (ROOT / script).is_file()
         text = (ROOT / sources.get(Path(script).name, script)).read_text()
         for option in re.findall(r'--[\w-]+', ' '.join(arguments)):
             assert f"'{option}'" in text, (script, option)
     for script, options in re.findall(r'\| `(train|test)\.py ([^`]*)`', guide):
-        known = (ROOT / 'tools' / f'{script}.py').read_text()
+        known = (ROOT / 'mmaction' / 'cli' / f'{script}.py').read_text()
         absent = {'--fuse-conv-bn', '--onnx', '--tensorrt', '--show', '--wait-time'}
         for option in options.split():
             assert (f"'{option}'" in known) != (option in absent), option

@@ -1,18 +1,14 @@
 """Clips with several labels, through train.py and test.py: Multi-Moments and HVU, made up."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
 from mmaction.config.load import load_config
+from tests.tools.running import ROOT, run_tool
 
-ROOT = Path(__file__).parents[2]
 LEAVES = ROOT / 'configs' / 'recognition' / 'dualformer'
 COLORS = dict(red=(220, 30, 30), green=(30, 220, 30), blue=(30, 30, 220))
 # Which labels a color has: of one list, and of three categories.
@@ -90,26 +86,11 @@ def small(dataset, data, folder, **changes):
     return path
 
 
-def run(*command):
-    done = subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, f'{done.stdout}\n{done.stderr}'
-    return done.stdout
-
-
 def train_and_test(config, folder, *options):
     """Train and test; what training logged, what the test printed, and its metrics.json."""
-    logged = run('tools/train.py', config, '--work-dir', folder / 'work', '--seed', 0)
-    tested = run(
-        *('tools/test.py', config, folder / 'work' / 'epoch_16.pth'),
-        *('--work-dir', folder / 'test', *options),
-    )
+    logged = run_tool('train.py', config, '--work-dir', folder / 'work', '--seed', 0).stdout
+    weights = folder / 'work' / 'epoch_16.pth'
+    tested = run_tool('test.py', config, weights, '--work-dir', folder / 'test', *options).stdout
     return logged, tested, json.loads((folder / 'test' / 'metrics.json').read_text())
 
 

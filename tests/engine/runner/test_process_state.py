@@ -29,11 +29,17 @@ def config(work_dir):
     cfg = toy_config(work_dir, compile=dict(backend='eager'), **options)
     cfg.train_dataloader.persistent_workers = True
     cfg.train_cfg.max_epochs = 1
+    # Batches of one size: each other one would be compiled as well.
+    for split, clips in (('train', 4), ('val', 2), ('test', 2)):
+        cfg[f'{split}_dataloader'].dataset.size = clips
     return cfg
 
 
 def test_training_and_testing_change_nothing_outside(tmp_path):
-    build_runner(config(tmp_path / 'first')).train()  # libraries set up what they need, once
+    first = config(tmp_path / 'first')
+    first.val_cfg = first.val_dataloader = first.val_evaluator = None
+    first.default_hooks.checkpoint.save_best = None
+    build_runner(first).train()  # libraries set up what they need, once
     runner = build_runner(config(tmp_path / 'second'))
     before = state()
     runner.train()

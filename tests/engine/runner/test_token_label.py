@@ -37,8 +37,9 @@ def config(folder, work_dir, **changes):
     return cfg
 
 
+# Of two processes: test_resume.py, whose runs differ by the teacher alone.
 @pytest.mark.dist
-@pytest.mark.parametrize('processes', [1, 2])
+@pytest.mark.parametrize('processes', [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_resumed_token_label_run_equals_uninterrupted(tmp_path, processes):
     whole = config(tmp_path, tmp_path / 'whole')
     Run(whole, processes).check()

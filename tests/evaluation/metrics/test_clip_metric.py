@@ -1,15 +1,19 @@
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from mmengine.dataset import DefaultSampler, pseudo_collate
+from mmengine.evaluator import Evaluator
+from torch.utils.data import DataLoader
 
+from mmaction.datasets import EpochSampler
 from mmaction.errors import TrainingError
-from mmaction.evaluation.metrics import AccMetric
+from mmaction.evaluation import AccMetric, ConfusionMatrix
 from mmaction.evaluation.metrics.clip_metric import merge_results, to_array
+from mmaction.structures import ActionDataSample
+from tests.engine.toy import context
 
 
 def result(index, name=None):
@@ -61,26 +65,12 @@ def test_nothing_to_evaluate(parts, size):
         merge_results(parts, size)
 
 
-WORKER = """
-import json, os, sys
-import numpy as np
-import torch
-import torch.distributed as dist
-from mmengine.dataset import DefaultSampler, pseudo_collate
-from mmengine.evaluator import Evaluator
-from torch.utils.data import DataLoader
-
-from mmaction.datasets import EpochSampler
-from mmaction.evaluation import AccMetric, ConfusionMatrix
-from mmaction.structures import ActionDataSample
-
-rank, world, store = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-if world > 1:
-    dist.init_process_group('gloo', f'file://{store}', rank=rank, world_size=world)
 SIZE = 13
 
 
 class Clips(torch.utils.data.Dataset):
+    """Results of 13 clips, two of which cannot be read."""
+
     def __len__(self):
         return SIZE
 
@@ -95,15 +85,7 @@ class Clips(torch.utils.data.Dataset):
         return sample
 
 
-class Fixed:
-    def __init__(self, shares):
-        self.share = shares[rank] if world > 1 else sum(shares, [])
-
-    def __iter__(self):
-        return iter(self.share)
-
-
-def evaluate(sampler):
+def evaluate(clips, sampler):
     names = ('top_k_accuracy', 'mean_class_accuracy', 'mean_average_precision')
     metrics = [AccMetric(names), ConfusionMatrix()]
     evaluator = Evaluator(metrics)
@@ -119,48 +101,44 @@ def evaluate(sampler):
     return dict(metrics=found, unreadable=[m.unreadable for m in metrics], count=count)
 
 
-clips = Clips()
-samplers = dict(
-    padded=DefaultSampler(clips, shuffle=False, round_up=True),
-    exact=DefaultSampler(clips, shuffle=False, round_up=False),
-    shuffled=DefaultSampler(clips, shuffle=True, seed=3, round_up=True),
-    epoch_padded=EpochSampler(clips, shuffle=False, round_up=True),
-    epoch_exact=EpochSampler(clips, shuffle=True, seed=1, round_up=False),
-    uneven=Fixed([[12, 3, 7, 0, 9, 11, 5, 2, 8, 1, 10, 3], [4, 6]]),
-    idle=Fixed([list(range(13)), []]),
-    incomplete=Fixed([[0, 1, 2, 3], [4, 5, 6, 7, 8, 8]]),
-)
-print(json.dumps({name: evaluate(sampler) for name, sampler in samplers.items()}))
-if world > 1:
+def evaluate_shares(rank, world):
+    """What each sampler's share of the clips gives on one of `world` ranks."""
+    clips = Clips()
+
+    def fixed(*shares):
+        return shares[rank] if world > 1 else [*shares[0], *shares[1]]
+
+    samplers = dict(
+        padded=DefaultSampler(clips, shuffle=False, round_up=True),
+        exact=DefaultSampler(clips, shuffle=False, round_up=False),
+        shuffled=DefaultSampler(clips, shuffle=True, seed=3, round_up=True),
+        epoch_padded=EpochSampler(clips, shuffle=False, round_up=True),
+        epoch_exact=EpochSampler(clips, shuffle=True, seed=1, round_up=False),
+        uneven=fixed([12, 3, 7, 0, 9, 11, 5, 2, 8, 1, 10, 3], [4, 6]),
+        idle=fixed(list(range(13)), []),
+        incomplete=fixed([0, 1, 2, 3], [4, 5, 6, 7, 8, 8]),
+    )
+    found = {name: evaluate(clips, sampler) for name, sampler in samplers.items()}
+    return json.loads(json.dumps(found))
+
+
+def work(rank, world, folder):
+    """One of several ranks, in a process of its own."""
+    dist.init_process_group('gloo', f'file://{folder}/store', rank=rank, world_size=world)
+    (folder / f'{rank}.json').write_text(json.dumps(evaluate_shares(rank, world)))
     dist.destroy_process_group()
-"""
-
-
-def run_workers(tmp_path, world):
-    store = tmp_path / f'store{world}'
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, '-c', WORKER, str(rank), str(world), str(store)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for rank in range(world)
-    ]
-    found = []
-    for process in processes:
-        out, err = process.communicate(timeout=180)
-        assert process.returncode == 0, err
-        found.append(json.loads(out.splitlines()[-1]))
-    return found
 
 
 @pytest.mark.dist
 def test_two_ranks_equal_one(tmp_path):
-    (alone,) = run_workers(tmp_path, 1)
-    first, second = run_workers(tmp_path, 2)
+    processes = [context.Process(target=work, args=(rank, 2, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    alone = evaluate_shares(0, 1)
+    for process in processes:
+        process.join(180)
+        assert process.exitcode == 0
+    first, second = (json.loads((tmp_path / f'{rank}.json').read_text()) for rank in range(2))
 
     reference = alone['padded']
     assert reference['metrics']['acc/unreadable'] == 2
