@@ -2,6 +2,7 @@
 
 import logging
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,8 +17,43 @@ def pytest_addoption(parser):
     parser.addoption('--slow', action='store_true', help='run the tests marked slow, too')
 
 
+# Files that take longest come first: what several processes get last is short, and none is left
+# alone with a long one.
+LONGEST = (
+    'models/backbones/test_dualformer.py',
+    'tools/test_zoo_configs.py',
+    'apis/test_export.py',
+    'datasets/test_base.py',
+    'tools/test_train_and_test.py',
+    'demo/test_web_demo.py',
+    'tools/test_unreadable_clips.py',
+    'tools/test_benchmarks.py',
+    'test_configs.py',
+    'config/test_published_configs.py',
+    'engine/test_compile.py',
+    'engine/runner/test_plain_runner.py',
+    'engine/runner/test_resume_mmaction2.py',
+    'engine/runner/test_token_label.py',
+    'engine/runner/test_resume.py',
+    'engine/runner/test_runner.py',
+    'engine/runner/test_process_state.py',
+    'tools/test_runs_with_several_labels.py',
+    'models/test_fake_device.py',
+    'models/zoo/test_features.py',
+    'tools/test_get_flops.py',
+    'data_preparation/test_prepare_configs.py',
+)
+
+
+def _place(path):
+    """Where a test file comes: the longest first, the others in their order."""
+    name = path.relative_to(Path(__file__).parent).as_posix()
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
 def pytest_collection_modifyitems(config, items):
-    """Skip what this run or this machine cannot do; slow tests have a longer time limit."""
+    """Order files; skip what this run or this machine cannot do; give slow tests more time."""
+    items.sort(key=lambda item: _place(item.path))
     skips = {}
     if not torch.cuda.is_available():
         skips['cuda'] = pytest.mark.skip(reason='no CUDA device')

@@ -12,8 +12,8 @@ if command -v npm >/dev/null && [ ! -d .venv/node_modules/axe-core ]; then
 fi
 if [ $# -eq 0 ] || [ "$*" = --slow ]; then
     bash tools/lint.sh
-    # one test process per core, one thread each
+    # One test process per core, one thread each. Files go in the order of tests/conftest.py.
     export OMP_NUM_THREADS=1
-    set -- -n auto --maxprocesses 4 --dist loadfile "$@"
+    set -- -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 fi
 exec "$python" -m pytest "$@"
