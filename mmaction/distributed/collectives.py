@@ -1,7 +1,8 @@
 """What the ranks of a run tell each other: a flag, an object, a mean.
 
-NCCL carries tensors of GPUs only and would make the GPU wait. The few bytes by
-which the ranks agree on something go through a second, gloo group.
+NCCL carries tensors of GPUs only, and reading one makes host and GPU wait. The few bytes by
+which the ranks' hosts agree on something go through a second, gloo group; what stays on the GPU
+goes through the main one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ __all__ = [
     'broadcast_object',
     'close_processes',
     'gather_objects',
+    'max_over_ranks',
     'open_control_group',
     'reduce_mean',
 ]
@@ -41,6 +43,15 @@ def any_rank(flag: bool) -> bool:
     return bool(shared.item())
 
 
+def max_over_ranks(value: torch.Tensor) -> torch.Tensor:
+    """The largest value of any rank, through the main group: on a GPU the host does not wait."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    shared = value.clone()
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return shared
+
+
 def gather_objects(value: Any) -> list[Any] | None:
     """In rank 0 the value of every rank, in their order; None in the others."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
@@ -59,7 +70,7 @@ def broadcast_object(value: Any) -> Any:
     return values[0]
 
 
-def reduce_mean(values: Mapping[str, Any]) -> dict[str, Any]:
+def reduce_mean(values: Mapping[Any, Any]) -> dict[Any, Any]:
     """The mean of each number over all ranks, which all have to call it.
 
     Args:

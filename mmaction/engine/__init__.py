@@ -1,9 +1,16 @@
 """Running a training or a test: the runner, its hooks and the optimizers."""
 
-from . import hooks, model, optimizers, runner
+from . import averaged_model, hooks, model, optimizers, runner
+from .averaged_model import *  # noqa: F403
 from .hooks import *  # noqa: F403
 from .model import *  # noqa: F403
 from .optimizers import *  # noqa: F403
 from .runner import *  # noqa: F403
 
-__all__ = [*hooks.__all__, *model.__all__, *optimizers.__all__, *runner.__all__]
+__all__ = [
+    *averaged_model.__all__,
+    *hooks.__all__,
+    *model.__all__,
+    *optimizers.__all__,
+    *runner.__all__,
+]

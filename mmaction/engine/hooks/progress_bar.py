@@ -126,7 +126,9 @@ class ProgressHook(Hook):
         def mean(key: str) -> float:
             return float(scalars[key].mean(min(20, len(scalars[key].data[0]))))
 
-        facts = [f'loss {mean("train/loss"):.3f}', f'lr {scalars["train/lr"].current():.1e}']
+        # On a GPU losses are read at the log's interval.
+        facts = [f'loss {mean("train/loss"):.3f}'] if 'train/loss' in scalars else []
+        facts.append(f'lr {scalars["train/lr"].current():.1e}')
         if 'train/time' in scalars:
             step, data = mean('train/time'), mean('train/data_time')
             left = datetime.timedelta(seconds=int(runner.message_hub.get_info('eta') or 0))

@@ -1,8 +1,9 @@
 """Optimizer wrappers and how parameters are grouped."""
 
-from .amp import AmpOptimWrapper, ApexOptimWrapper, OptimWrapper
+from .amp import AmpOptimWrapper, ApexOptimWrapper
 from .constructor import DefaultOptimWrapperConstructor
 from .layer_decay import LearningRateDecayOptimizerConstructor
+from .optim_wrapper import OptimWrapper
 from .swin_optim_wrapper_constructor import SwinOptimWrapperConstructor
 from .tsm_optim_wrapper_constructor import TSMOptimWrapperConstructor
 from .warmup import WarmupLR

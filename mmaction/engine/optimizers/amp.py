@@ -18,14 +18,15 @@ from mmengine.dist import is_main_process
 from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import nn
 
-from mmaction.distributed.collectives import any_rank, broadcast_object
+from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPERS
+
+from .optim_wrapper import OptimWrapper
 
 __all__ = [
     'AmpOptimWrapper',
     'ApexOptimWrapper',
-    'OptimWrapper',
     'measure_precisions',
     'precision_of',
     'set_precision',
@@ -34,101 +35,6 @@ __all__ = [
 ]
 
 PRECISIONS = ('auto', 'bf16', 'fp16', 'off', 'apex')
-
-
-@OPTIM_WRAPPERS.register_module()
-class OptimWrapper(_OptimWrapper):
-    """mmengine's wrapper in fp32, which never steps on a loss that is not finite.
-
-    Where the loss of any process, or the norm of the clipped gradients, is not
-    finite, the gradients of the whole accumulation window are thrown away.
-
-    Args:
-        optimizer: The optimizer.
-        accumulative_counts: Steps whose gradients make up one update.
-        clip_grad: Arguments of `torch.nn.utils.clip_grad_norm_`, or with
-            `type='value'` of `clip_grad_value_`.
-
-    Attributes:
-        skipped: Updates thrown away so far.
-        skipped_in_a_row: Those since the last update that was made.
-    """
-
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        accumulative_counts: int = 1,
-        clip_grad: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(optimizer, accumulative_counts, dict(clip_grad) if clip_grad else None)
-        self.skipped = self.skipped_in_a_row = 0
-        self._window_is_finite = True
-        self._step_made = True
-        self._scales = False
-
-    def update_params(
-        self,
-        loss: torch.Tensor,
-        step_kwargs: dict[str, Any] | None = None,
-        zero_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        """Add the gradients of a loss, and update the parameters at the end of a window."""
-        self._window_is_finite &= bool(torch.isfinite(loss.detach()).all())
-        self.backward(self.scale_loss(loss))
-        if not self.should_update():
-            return
-        self._step_made = False
-        if self._scales or not any_rank(not self._window_is_finite):
-            self.step(**(step_kwargs or {}))
-        self.zero_grad(**(zero_kwargs or {}))
-        self._window_is_finite = True
-        self.skipped += int(not self._step_made)
-        self.skipped_in_a_row = 0 if self._step_made else self.skipped_in_a_row + 1
-
-    def step(self, **kwargs: Any) -> None:
-        """Clip the gradients and, if they are finite, update the parameters."""
-        if self._clip_to_finite():
-            self.optimizer.step(**kwargs)
-            self._step_made = True
-
-    def _clip_to_finite(self) -> bool:
-        """Clip the gradients, where that is asked for; False if their norm is not finite."""
-        if not self.clip_grad_kwargs:
-            return True
-        parameters = [
-            p
-            for group in self.optimizer.param_groups
-            for p in group['params']
-            if p.grad is not None
-        ]
-        norm = self.clip_func(parameters, **self.clip_grad_kwargs) if parameters else None
-        if norm is None:
-            return True
-        self.message_hub.update_scalar(f'train/{self.grad_name}', float(norm))
-        # The norm is the one number to look at: it is finite if every gradient is, and the same in
-        # all ranks, so that they skip a step together or not at all.
-        return bool(torch.isfinite(norm))
-
-    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
-        """Set the steps done and to do; gradients of a half window come with the checkpoint."""
-        self._inner_count = init_counts
-        self._max_counts = max_counts
-        # The loss of the last window is divided by the micro-steps that it really has: mmengine
-        # works this out from the steps of the whole run, not of what is left after resuming.
-        self._remainder_counts = max_counts % self._accumulative_counts
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of the optimizer, and what was skipped."""
-        counts = (self.skipped, self.skipped_in_a_row, self._window_is_finite)
-        return {**super().state_dict(), 'skip_counts': counts}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict` gave, here or in mmengine's wrapper."""
-        state_dict = dict(state_dict)
-        counts = state_dict.pop('skip_counts', (0, 0, True))
-        self.skipped, self.skipped_in_a_row, self._window_is_finite = counts
-        state_dict.pop('loss_scaler', None)
-        super().load_state_dict(state_dict)
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -173,18 +79,19 @@ class AmpOptimWrapper(OptimWrapper):
         if not self._scales:
             super().step(**kwargs)
             return
-        # Gradients of a loss that is not finite are not finite either, in every
-        # process: the scaler leaves the parameters alone and lowers its scale.
+        # Gradients of a loss that is not finite are not finite either, in every process: the
+        # parameters stay and the scale goes down. Why not the scaler's own step? It reads on the
+        # host whether a gradient has overflown.
         self.loss_scaler.unscale_(self.optimizer)
-        self._clip_to_finite()
-        # GradScaler.step returns what the optimizer returns, None mostly: it does not tell whether
-        # a step was made.
-        made: list[bool] = []
-        hook = self.optimizer.register_step_post_hook(lambda *_: made.append(True))
-        self.loss_scaler.step(self.optimizer, **kwargs)
-        hook.remove()
+        self._clip_grad()
+        flags = self.loss_scaler._found_inf_per_device(self.optimizer).values()
+        self._step_unless(torch.stack(list(flags)).amax(), **kwargs)
         self.loss_scaler.update(self.fixed_scale)
-        self._step_made = bool(made)
+
+    def step_facts(self) -> dict[str, Any]:
+        """Likewise, with the loss scale where there is one."""
+        scale = self.loss_scaler._get_scale_async() if self._scales else None
+        return {**super().step_facts(), **({} if scale is None else {'loss_scale': scale})}
 
     def state_dict(self) -> dict[str, Any]:
         """The state of optimizer and loss scaler."""

@@ -196,6 +196,8 @@ class CheckpointingRunner(BuildingRunner):
         Raises:
             CheckpointError: The file cannot be written.
         """
+        # What is logged and counted of the steps so far belongs into it.
+        self.call_hook('read_steps')
         meta = dict(meta or {})
         meta.setdefault('epoch', self.epoch + int(by_epoch))
         meta.setdefault('iter', self.iter + int(not by_epoch))

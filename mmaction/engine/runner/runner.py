@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, LoggerHook
 from torch import nn
 
 from mmaction.distributed.collectives import broadcast_object
@@ -49,6 +50,9 @@ class ActionRunner(CheckpointingRunner):
     split_facts: dict[str, SplitFacts]
     stop_signal: int | None = None
     """The signal that asked for an early end of training."""
+    reading_interval: int | None = None
+    """Steps between two readings of what steps leave on the device; by default those between two
+    lines of the log on a GPU, and 1 on a CPU, where reading costs nothing."""
     _lock: ExitStack | None = None
     _tried: frozenset[str] = frozenset()
     """Splits of which a clip has gone through the model."""
@@ -114,6 +118,9 @@ class ActionRunner(CheckpointingRunner):
         assert self._lock is not None
         with self._lock, self._running():
             self._lock = None
+            if self.reading_interval is None and get_device() != 'cpu':
+                loggers = [hook for hook in self.hooks if isinstance(hook, LoggerHook)]
+                self.reading_interval = min((hook.interval for hook in loggers), default=1)
             return super().train()
 
     def _lock_work_dir(self) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Beta
 
@@ -67,15 +66,33 @@ class BaseMiniBatchBlending(ABC):
                 f'{type(self).__name__}: each must be one class or a vector of that length'
             )
         classes = torch.cat(labels)
-        # On a GPU the comparison would make every step wait; there one_hot checks by itself.
-        if classes.device.type == 'cpu' and not 0 <= classes.min() <= classes.max() < (
-            self.num_classes
-        ):
-            raise ValueError(
-                f'labels {classes.tolist()} do not all lie in 0 to {self.num_classes - 1}: '
-                f'check num_classes of {type(self).__name__}'
-            )
-        return F.one_hot(classes, self.num_classes).float()
+        # On a GPU the check would make every step wait. There a class out of range gets a row of
+        # zeros; the trial of a clip before training, on the host, has found a wrong num_classes.
+        if classes.device.type == 'cpu':
+            numbers = classes.numpy()
+            if not 0 <= numbers.min() <= numbers.max() < self.num_classes:
+                raise ValueError(
+                    f'labels {numbers.tolist()} do not all lie in 0 to {self.num_classes - 1}: '
+                    f'check num_classes of {type(self).__name__}'
+                )
+        # Not one_hot, which reads the classes on the host.
+        columns = torch.arange(self.num_classes, device=classes.device)
+        return (classes[:, None] == columns).float()
+
+
+def _draw(distribution: Beta) -> float:
+    """A number from the generator of the host, by `numpy`, which never waits for a device."""
+    return float(distribution.sample().numpy())
+
+
+def _draw_integer(below: int) -> int:
+    return int(torch.randint(below, (1,), device='cpu').numpy()[0])
+
+
+def _draw_order(length: int, device: torch.device) -> Tensor:
+    """A permutation, drawn on the host and copied to a device without waiting for it."""
+    order = torch.randperm(length, device='cpu')
+    return order if device.type == 'cpu' else order.pin_memory().to(device, non_blocking=True)
 
 
 def _check_alpha(alpha: float) -> Beta:
@@ -103,10 +120,10 @@ class MixupBlending(BaseMiniBatchBlending):
 
     def do_blending(self, imgs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Blend clips (N, ...) and soft labels (N, K)."""
-        lam = self.beta.sample().item()
-        order = torch.randperm(len(imgs))
-        mixed = lam * imgs + (1 - lam) * imgs[order.to(imgs.device)]
-        return mixed, lam * label + (1 - lam) * label[order.to(label.device)]
+        lam = _draw(self.beta)
+        order = _draw_order(len(imgs), imgs.device)
+        mixed = lam * imgs + (1 - lam) * imgs[order]
+        return mixed, lam * label + (1 - lam) * label[order]
 
 
 @MODELS.register_module()
@@ -132,7 +149,7 @@ class CutmixBlending(BaseMiniBatchBlending):
         height, width = img_size[-2:]
         side = (1.0 - lam) ** 0.5
         half_w, half_h = int(width * side) // 2, int(height * side) // 2
-        x, y = int(torch.randint(width, (1,))), int(torch.randint(height, (1,)))
+        x, y = _draw_integer(width), _draw_integer(height)
         return (
             max(x - half_w, 0),
             max(y - half_h, 0),
@@ -142,13 +159,13 @@ class CutmixBlending(BaseMiniBatchBlending):
 
     def do_blending(self, imgs: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Blend clips (N, ..., H, W), in place, and soft labels (N, K)."""
-        order = torch.randperm(len(imgs))
-        lam = self.beta.sample().item()
+        order = _draw_order(len(imgs), imgs.device)
+        lam = _draw(self.beta)
         left, top, right, bottom = self.rand_bbox(imgs.shape, lam)
         box = imgs[..., top:bottom, left:right]
-        imgs[..., top:bottom, left:right] = box[order.to(imgs.device)]
+        imgs[..., top:bottom, left:right] = box[order]
         lam = 1 - (right - left) * (bottom - top) / (imgs.shape[-1] * imgs.shape[-2])
-        return imgs, lam * label + (1 - lam) * label[order.to(label.device)]
+        return imgs, lam * label + (1 - lam) * label[order]
 
 
 @MODELS.register_module()

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,10 @@ import torch
 from mmaction.engine.hooks.non_finite import NonFiniteLossHook
 from mmaction.engine.optimizers.amp import AmpOptimWrapper, OptimWrapper
 from mmaction.errors import TrainingError
+from mmaction.registry import DATASETS
 from mmaction.structures import ActionDataSample
-from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
+from tests.engine.runner.test_resume import differences
+from tests.engine.toy import Run, ToyClips, build_runner, last_checkpoint, toy_config
 
 
 def test_persistent_nan_loss_stops_run_and_saves_batch(tmp_path):
@@ -119,3 +122,71 @@ def test_batch_of_an_earlier_window_is_not_blamed(tmp_path):
     with pytest.raises(TrainingError, match=r'3 updates in a row .* on 4\.mp4'):
         steps.take(loss=infinite_slope)
     assert torch.load(tmp_path / 'nonfinite_step_5_process_0.pth')['files'] == ['4.mp4']
+
+
+@DATASETS.register_module(force=True)
+class NanClips(ToyClips):
+    """Clips that are NaN."""
+
+    def __getitem__(self, key):
+        item = super().__getitem__(key)
+        item['inputs'][:] = float('nan')
+        return item
+
+
+def one_epoch(tmp_path, **dataset):
+    """15 updates, with a checkpoint after the 7th and the 14th."""
+    cfg = toy_config(tmp_path, **{'model.data_preprocessor.blending': None})
+    cfg.optim_wrapper.update(accumulative_counts=1)
+    cfg.train_dataloader.dataset.update(size=30, **dataset)
+    cfg.train_cfg.max_epochs = 1
+    cfg.default_hooks.checkpoint.interval = 7
+    return cfg
+
+
+def test_late_reading_changes_nothing_but_when_it_is_known(tmp_path):
+    """Weights, optimizer, counts and every logged value are those of reading each step."""
+    checkpoints = []
+    for interval in (1, 4, 100):
+        cfg = one_epoch(tmp_path / str(interval), bad=3)
+        runner = build_runner(cfg)
+        runner.reading_interval = interval
+        runner.train()
+        text = Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
+        assert text.count('update skipped (1 in a row)') == 1
+        checkpoints.append(last_checkpoint(cfg.work_dir))
+        for series in checkpoints[-1]['message_hub']['log_scalars'].values():
+            series['values'] = series['values'].nan_to_num(nan=-1)  # NaN is not equal to itself
+    assert checkpoints[0]['optimizer']['skip_counts'] == (1, 0, True)
+    for other in checkpoints[1:]:
+        assert differences(checkpoints[0], other) == []
+        assert other['optimizer']['skip_counts'] == (1, 0, True)
+
+
+@pytest.mark.parametrize('interval', [4, 100])
+def test_run_ends_at_the_next_reading_point_and_names_the_first_batch(tmp_path, interval):
+    runner = build_runner(one_epoch(tmp_path, type='NanClips'))
+    runner.reading_interval = interval
+    with pytest.raises(TrainingError, match=r'3 updates in a row .* step 3, .*_3_process_0'):
+        runner.train()
+    # A checkpoint every 7 steps is a reading point, too.
+    assert runner.iter + 1 == min(interval, 7)
+    saved = torch.load(tmp_path / 'nonfinite_step_3_process_0.pth', weights_only=False)
+    assert saved['step'] == 3
+    assert len(saved['files']) == 2
+    assert all(bool(torch.isfinite(v).all()) for v in runner.bare_model.state_dict().values())
+
+
+def test_only_batches_whose_outcome_is_open_are_kept(tmp_path):
+    steps = Steps(tmp_path)
+    for _ in range(5):
+        steps.take()
+    assert not steps.hook._waiting
+    steps.runner.reading_interval, steps.runner.max_iters = 100, 100
+    steps.runner.train_dataloader = range(1000)
+    for _ in range(5):
+        steps.take()
+    assert len(steps.hook._waiting) == 5  # on a CPU nothing arrives before it is read
+    steps.hook._waiting[0].values.arrived = lambda: True
+    steps.take()
+    assert len(steps.hook._waiting) == 5

@@ -3,90 +3,16 @@ import math
 import pytest
 import torch
 from mmengine.config import Config
-from torch import nn
 
 from mmaction.engine.optimizers import amp
 from mmaction.engine.optimizers.amp import (
     AmpOptimWrapper,
     ApexOptimWrapper,
-    OptimWrapper,
     precision_of,
     set_precision,
 )
 from mmaction.errors import ConfigError
-
-
-def linear(value=0.5):
-    model = nn.Linear(4, 1, bias=False)
-    nn.init.constant_(model.weight, value)
-    return model
-
-
-def wrap(model, kind=OptimWrapper, lr=0.1, **kwargs):
-    wrapper = kind(optimizer=torch.optim.SGD(model.parameters(), lr=lr), **kwargs)
-    wrapper.initialize_count_status(model, 0, 1000)
-    return wrapper
-
-
-def test_gradient_accumulation_equals_larger_batch():
-    clips = torch.randn(12, 4)
-    whole, parts = linear(), linear()
-    whole_wrapper, parts_wrapper = wrap(whole), wrap(parts, accumulative_counts=3)
-    for _ in range(3):
-        whole_wrapper.update_params(whole(clips).square().mean())
-        for part in clips.chunk(3):
-            parts_wrapper.update_params(parts(part).square().mean())
-        # Equal but for the order in which the same numbers are added.
-        torch.testing.assert_close(whole.weight, parts.weight, rtol=1e-6, atol=1e-7)
-
-
-def test_last_accumulation_window_is_averaged_by_its_length():
-    clips = torch.randn(2, 4)
-    whole, parts = linear(), linear()
-    wrap(whole).update_params(whole(clips).square().mean())
-    wrapper = wrap(parts, accumulative_counts=4)
-    wrapper.initialize_count_status(parts, 0, 2)
-    for clip in clips.chunk(2):
-        wrapper.update_params(parts(clip).square().mean())
-    torch.testing.assert_close(whole.weight, parts.weight)
-
-
-@pytest.mark.parametrize('bad', [math.nan, math.inf])
-def test_nonfinite_loss_skips_update(bad):
-    model = linear()
-    wrapper = wrap(model, accumulative_counts=2)
-    before = model.weight.clone()
-    for factor in (1.0, bad):
-        wrapper.update_params(model(torch.ones(1, 4)).sum() * factor)
-    assert torch.equal(model.weight, before)
-    assert (wrapper.skipped, wrapper.skipped_in_a_row) == (1, 1)
-    for factor in (1.0, 1.0):
-        wrapper.update_params(model(torch.ones(1, 4)).sum() * factor)
-    assert not torch.equal(model.weight, before)
-    assert bool(torch.isfinite(model.weight).all())
-    assert (wrapper.skipped, wrapper.skipped_in_a_row) == (1, 0)
-
-
-def test_nonfinite_gradients_skip_update_with_clipping():
-    model = linear()
-    wrapper = wrap(model, clip_grad=dict(max_norm=1.0))
-    loss = (model.weight.sum() - 2.0).abs().sqrt()  # 0, but its slope is infinite
-    assert loss == 0
-    wrapper.update_params(loss)
-    assert torch.equal(model.weight, linear().weight)
-    assert wrapper.skipped == 1
-
-
-def test_gradients_are_clipped():
-    model = linear(0.0)
-    wrap(model, clip_grad=dict(max_norm=1.0)).update_params(model(torch.ones(1, 4) * 100).sum())
-    assert float((model.weight.detach() / 0.1).norm()) == pytest.approx(1.0, rel=1e-4)
-
-
-def test_clip_grad_config_is_not_modified():
-    clip_grad = dict(type='value', clip_value=0.1)
-    wrap(linear(), clip_grad=clip_grad)
-    assert clip_grad == dict(type='value', clip_value=0.1)
+from tests.engine.optimizers.test_optim_wrapper import linear, wrap
 
 
 def test_bf16_on_a_cpu():
