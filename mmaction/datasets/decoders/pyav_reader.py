@@ -12,6 +12,7 @@ import numpy as np
 from mmaction.errors import UnreadableVideoError
 
 from .container import open_container, video_streams
+from .h264_fields import SecondFields
 from .reader import Indices, key_before, read_once, remote_content, unreadable
 from .upright import UprightFrames
 
@@ -101,11 +102,17 @@ class PyAVReader:
         # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
         # a variable rate, index / rate is another frame. Reading packets decodes nothing.
         stamps, keys, shown = [], [], []
-        is_vp8 = self._stream.codec_context.name == 'vp8'
+        context = self._stream.codec_context
+        is_vp8 = context.name == 'vp8'
+        is_second = SecondFields(context.extradata if context.name == 'h264' else None)
+        self._has_fields = False
         # Of a file that is damaged further on, the frames before count.
         with suppress(av.FFmpegError, LookupError):
             for packet in self._container.demux(self._stream):
                 if packet.size:
+                    if is_second.possible and is_second(bytes(packet)):
+                        self._has_fields = True
+                        continue
                     stamps.append(packet.pts)
                     keys.append(packet.is_keyframe)
                     # An edit list decodes frames that it does not show, such as those between
@@ -136,6 +143,7 @@ class PyAVReader:
         self.in_plain_order = (
             self.has_one_stream
             and is_shown.sum() == num_packets
+            and not self._has_fields
             and not lost.any()
             and self.container in _SEEKABLE
             and bool((times >= times[last_key]).all())
@@ -151,6 +159,9 @@ class PyAVReader:
 
     def get_avg_fps(self) -> float:
         """Frames per second; 0 if the file does not say."""
+        if self._has_fields and self._timed and len(self) > 1:
+            # The container counts fields.
+            return float((len(self) - 1) / self.seconds[-1])
         return float(self._stream.average_rate or self._stream.guessed_rate or 0)
 
     def get_batch(
