@@ -284,23 +284,25 @@ def export_checked(
     views = decoded_views(recognizer, video)
     # (V, 3, T, H, W), of frames too
     clips = views.transpose(0, 1)[None] if by_frame else views
-    if shape is not None and tuple(shape) != tuple(clips.shape[2:]):
+    of_pipeline = tuple(clips.shape[2:])
+    if shape is not None and tuple(shape) != of_pipeline:
         resized = F.interpolate(clips.float(), tuple(shape), mode='trilinear')
         clips = resized.round().to(torch.uint8)
         views = clips[0].transpose(0, 1) if by_frame else clips
     t, h, w = clips.shape[2:]
     shape = (t, h, w)
     example = torch.rand(2, *(views if by_frame else views[0]).shape) * 255
+    model = Classifier(recognizer, by_frame).eval()
+    about = describe_model(recognizer, shape)
+    if shape != of_pipeline:
+        about.update(clip_len=t, resize=[w, h], crop=None)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f'.{out.stem}.part{out.suffix}')
-    try:
-        model = Classifier(recognizer, by_frame).eval()
-        about = describe_model(recognizer, shape)
+    # Under its own name, of which the writers read the format, in a folder of its own.
+    with tempfile.TemporaryDirectory(prefix='.export-', dir=out.parent) as folder:
+        part = Path(folder, out.name)
         run = export(model, example, part, aot, about)
         worst = check(recognizer, run, views)
         part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
     print(
         f'{out}: {out.stat().st_size / 1e6:.1f} MB; clips (batch, '
         f'{", ".join(map(str, example.shape[1:]))}); differs from the model by at most '

@@ -58,9 +58,11 @@ def recognizer(checkpoint, name='softmax'):
 
 
 def run(*args):
-    with pytest.raises(SystemExit) as end:
+    try:
         main([str(arg) for arg in args])
-    return end.value.code
+    except SystemExit as end:
+        return end.code
+    return 0
 
 
 @pytest.fixture(scope='module')
@@ -183,6 +185,18 @@ def test_metadata(exported, checkpoint):
         assert about[key] == value, key
     assert about['input_order'].startswith('batch, channel (RGB), time')
     assert session.get_outputs()[0].name == 'probabilities'
+
+
+def test_metadata_of_another_shape(tmp_path, checkpoint):
+    """What the config does to a clip does not lead to the shape that was asked for."""
+    out = tmp_path / 'x.pt2'
+    assert run(CONFIG, checkpoint, out, '--shape', 4, 48, 56) == 0
+    extra = {'metadata.json': ''}
+    torch.export.load(str(out), extra_files=extra)
+    about = json.loads(extra['metadata.json'])
+    assert (about['input_shape'], about['clip_len']) == ([4, 48, 56], 4)
+    assert (about['resize'], about['crop']) == ([56, 48], None)
+    assert [path.name for path in tmp_path.iterdir()] == ['x.pt2']
 
 
 def test_the_documented_example_with_onnxruntime(

@@ -71,6 +71,14 @@ def test_unpublishable_checkpoints_are_errors(tmp_path, capsys):
     torch.save({'meta': {}}, tmp_path / 'b.pth')
     assert run(tmp_path / 'b.pth', tmp_path / 'x') == 1
     assert 'holds no weights' in capsys.readouterr().err
+    torch.save(
+        {'state_dict': {'a': torch.ones(1), 'b': torch.full((2,), torch.nan)}}, tmp_path / 'c'
+    )
+    assert run(tmp_path / 'c', tmp_path / 'x') == 1
+    assert (
+        '1 of 2 tensors of the checkpoint hold nan or inf, the first is b'
+        in capsys.readouterr().err
+    )
     assert run(tmp_path / 'none.pth', tmp_path / 'x') == 1
     assert 'there is no checkpoint' in capsys.readouterr().err
     assert not list(tmp_path.glob('x*'))
@@ -92,3 +100,28 @@ def test_metrics_of_another_checkpoint_are_refused(tmp_path, checkpoint, capsys)
     assert run(path, tmp_path / 'd', '--metrics', metrics) == 1
     assert 'was measured with elsewhere/epoch_30.pth' in capsys.readouterr().err
     assert not [file for name in 'bcd' for file in tmp_path.glob(f'{name}-*')]
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('[0.5]', 'holds a list, expected a dict of metrics'),
+        ('{"top1', 'is no JSON'),
+        ('', 'is no JSON'),
+    ],
+)
+def test_metrics_that_are_none(tmp_path, checkpoint, capsys, text, message):
+    metrics = tmp_path / 'metrics.json'
+    metrics.write_text(text)
+    assert run(checkpoint[0], tmp_path / 'x', '--metrics', metrics) == 1
+    assert f'error: {metrics} {message}' in capsys.readouterr().err
+    assert not list(tmp_path.glob('x*'))
+
+
+def test_metrics_without_a_hash_are_said_to_be(tmp_path, checkpoint):
+    path, _ = checkpoint
+    metrics = tmp_path / 'metrics.json'
+    metrics.write_text(json.dumps({'top1_acc': 0.5, 'checkpoint': f'elsewhere/{path.name}'}))
+    assert run(path, tmp_path / 'x', '--metrics', metrics) == 0
+    (card,) = tmp_path.glob('x-*.md')
+    assert 'The metrics name their checkpoint, without its hash.' in card.read_text()

@@ -42,7 +42,7 @@ def choose_weights(checkpoint: dict[str, Any], which: str) -> dict[str, Any]:
     """The weights of a checkpoint, contiguous and on the CPU.
 
     Raises:
-        ValueError: It holds none, or no raw ones.
+        ValueError: It holds none, or no raw ones, or some that are not finite.
     """
     import torch
 
@@ -69,6 +69,12 @@ def choose_weights(checkpoint: dict[str, Any], which: str) -> dict[str, Any]:
     }
     if not weights:
         raise ValueError('the checkpoint holds no weights')
+    diverged = [name for name, value in weights.items() if not value.isfinite().all()]
+    if diverged:
+        raise ValueError(
+            f'{len(diverged)} of {len(weights)} tensors of the checkpoint hold nan or inf, the '
+            f'first is {diverged[0]}: the run has diverged; publish an earlier checkpoint'
+        )
     return weights
 
 
@@ -86,6 +92,8 @@ def card(path: Path, weights: dict[str, Any], meta: dict[str, Any], metrics: Any
     if metrics:
         if not metrics.get('checkpoint'):
             lines += ['The metrics do not say which checkpoint they are of.', '']
+        elif not metrics.get('checkpoint_sha256'):
+            lines += ['The metrics name their checkpoint, without its hash.', '']
         lines += [f'- {name}: {value}' for name, value in metrics.items()]
     else:
         lines.append('Nothing was measured (`--metrics metrics.json` puts it here).')
@@ -108,14 +116,22 @@ def read_metrics(args: argparse.Namespace) -> dict[str, Any]:
     """
     from mmaction.utils.io import file_digest
 
-    metrics: dict[str, Any] = json.loads(args.metrics.read_text(encoding='utf-8'))
+    try:
+        metrics: Any = json.loads(args.metrics.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{args.metrics} is no JSON: {error}') from error
+    if not isinstance(metrics, dict):
+        raise ValueError(
+            f'{args.metrics} holds a {type(metrics).__name__}, expected a dict of metrics, such as '
+            'the metrics.json that a test writes'
+        )
     if args.weights == 'raw':
         raise ValueError(
             '--metrics with --weights raw: a test measures the moving average, not these weights'
         )
     measured, digest = metrics.get('checkpoint'), metrics.get('checkpoint_sha256')
     if digest is None:
-        same = measured is None or Path(measured).name == args.checkpoint.name
+        same = measured is None or Path(str(measured)).name == args.checkpoint.name
     else:
         same = digest == file_digest(args.checkpoint)
     if not same:
@@ -123,7 +139,8 @@ def read_metrics(args: argparse.Namespace) -> dict[str, Any]:
             f'{args.metrics} was measured with {measured}, which is not {args.checkpoint}: test '
             'that one, or leave --metrics out'
         )
-    return metrics
+    found: dict[str, Any] = metrics
+    return found
 
 
 def publish(args: argparse.Namespace) -> Path:
