@@ -90,7 +90,7 @@ def make_app(
             *(route(path, pages.page, 'GET') for path in _PAGES),
             route('/health', pages.health, 'GET'),
             route('/api/info', pages.info, 'GET'),
-            route('/api/examples/{number:int}', pages.example, 'GET', 'POST'),
+            route('/api/examples/{number}', pages.example, 'GET', 'POST'),
             route('/api/jobs', pages.upload, 'POST'),
             route('/api/jobs/{key}', pages.job, 'GET', 'DELETE'),
             route('/api/jobs/{key}/drop', pages.drop, 'POST'),
@@ -126,14 +126,21 @@ class _Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        origin = headers.get('origin')
-        foreign = origin is not None and urlsplit(origin).netloc != headers.get('host')
+        foreign = 'origin' in headers and _site(headers['origin']) != headers.get('host')
         if foreign and scope['method'] != 'GET':
             await PlainTextResponse('requests of other sites are refused', 403)(
                 scope, receive, with_headers
             )
             return
         await self.app(scope, receive, with_headers)
+
+
+def _site(origin: str) -> str:
+    """Name and port in an `Origin`; empty if there is none, or it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ''
 
 
 class _Pages:
@@ -182,8 +189,10 @@ class _Pages:
         """A picture of an example (GET), or work on it (POST)."""
         from starlette.responses import JSONResponse, Response
 
-        number = request.path_params['number']
-        if not 0 <= number < len(self.examples):
+        given = request.path_params['number']
+        # Not more digits than `int` would take.
+        number = int(given) if given.isdecimal() and len(given) < 10 else len(self.examples)
+        if number >= len(self.examples):
             return _sorry(404, 'There is no such example.')
         name, path = self.examples[number]
         if request.method == 'POST':
@@ -193,6 +202,8 @@ class _Pages:
                 self._start([job])
             except Busy as error:
                 return _busy(error)
+            except BodyError as error:
+                return _sorry(error.status, str(error))
             return JSONResponse(dict(id=job.id), 202)
         return Response(self.previews[number], media_type='image/jpeg')
 
@@ -295,7 +306,10 @@ def _busy(error: Busy) -> Response:
 
 
 def _asks_scores(request: Request) -> bool:
-    return bool(request.query_params.get('scores') == 'only')
+    given = request.query_params.get('scores')
+    if given not in (None, 'only'):
+        raise BodyError(400, 'The value of "scores" has to be "only", or it is left out.')
+    return given is not None
 
 
 def plain_name(name: str) -> str:

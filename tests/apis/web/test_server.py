@@ -178,11 +178,29 @@ def test_cross_origin_requests_are_refused(site, clip):
     data = clip.read_bytes()
     status, _, _ = site.ask('POST', '/api/jobs?name=a', data, Origin='http://elsewhere.org')
     assert status == 403
+    for odd in ('http://[', 'null', ''):
+        assert site.ask('POST', '/api/jobs?name=a', data, Origin=odd)[0] == 403
     own = f'http://127.0.0.1:{site.port}'
     assert site.ask('POST', '/api/jobs?name=a', data, Origin=own)[0] == 202
     # a name of somebody else's that leads here
     assert site.ask('GET', '/api/info', Host='elsewhere.org')[0] == 400
     assert site.ask('GET', '/api/info', Host=f'localhost:{site.port}')[0] == 200
+
+
+@pytest.mark.parametrize('number', ['1', '9' * 30, '9' * 5000, '-1', 'x', '1.0'])
+def test_unknown_examples(site, number):
+    for method in ('GET', 'POST'):
+        status, content, _ = site.ask(method, f'/api/examples/{number}')
+        assert (status, content) == (404, dict(error='There is no such example.'))
+
+
+def test_scores_has_one_value(site, clip):
+    """Another one would give heat maps, in silence."""
+    for path in ('/api/jobs?name=a&scores=true', '/api/jobs?scores='):
+        status, content, _ = site.ask('POST', path, clip.read_bytes())
+        assert status == 400
+        assert '"scores" has to be "only"' in content['error']
+    assert not site.jobs._jobs
 
 
 def test_clips_are_queued_and_deleted_afterwards(clip):
