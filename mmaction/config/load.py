@@ -19,6 +19,7 @@ from mmaction.utils.checkpoint_reading import register_safe_loaders
 from mmaction.utils.file_backend import register_file_backend
 from mmaction.utils.packaged_configs import find_config, packaged_configs
 
+from .bases import check_bases
 from .check import check_config
 from .known_keys import RUNNER_KEYS
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
@@ -27,6 +28,10 @@ from .registered_types import is_registered
 from .scope import mend_published
 
 __all__ = ['load_config', 'read_config']
+
+_MOST_BYTES = 1 << 24
+_MOST_VALUES = 100_000
+"""Of a YAML or JSON file, in which a few references may unfold to billions."""
 
 
 def load_config(path: str | Path, options: Options = None, *, check: bool = True) -> Config:
@@ -77,6 +82,9 @@ def read_config(path: str | Path) -> Config:
     """
     path = find_config(path)
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConfigError(f'it has {path.stat().st_size} bytes, far more than a config')
+        check_bases(path)
         with _data_files_are_data(), _bases_by_name():
             cfg = Config.fromfile(str(path))
             if path.suffix != '.py':
@@ -85,6 +93,14 @@ def read_config(path: str | Path) -> Config:
             return cfg
     except FileNotFoundError:
         raise
+    except RecursionError as error:
+        raise ConfigError(
+            f'{path} cannot be read as a config: it is nested without end, or too deeply'
+        ) from error
+    except SystemExit as error:
+        raise ConfigError(
+            f'{path} cannot be read as a config: it ends the program (sys.exit)'
+        ) from error
     except Exception as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise ConfigError(f'{path} cannot be read as a config: {reason}') from error
@@ -136,6 +152,9 @@ class _YamlHandler(YamlHandler):
 def _without_code(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f'it holds a {type(content).__name__}, expected keys and values')
+    for key in content:
+        if not isinstance(key, str):
+            raise ConfigError(f'the key {key!r} is no text')
     bases = content.get('_base_', [])
     for base in bases if isinstance(bases, list) else [bases]:
         if str(base).endswith('.py'):
@@ -144,8 +163,10 @@ def _without_code(content: Any) -> dict[str, Any]:
             )
     if 'custom_imports' in content:
         raise ConfigError('custom_imports runs modules: write it as a Python config')
-    for way, value in _strings(content):
-        reason = _runs_code(way, value)
+    for count, (way, value) in enumerate(_values(content)):
+        if count > _MOST_VALUES:
+            raise ConfigError(f'it unfolds to more than {_MOST_VALUES} values')
+        reason = _runs_code(way, value) if way and isinstance(value, str) else None
         if reason:
             raise ConfigError(
                 f'{way[-1]}: {value} {reason}, and this file is data: write it as a Python config'
@@ -167,16 +188,15 @@ def _runs_code(way: tuple[str, ...], value: str) -> str | None:
     return None
 
 
-def _strings(node: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every text within a config, with the keys that lead to it."""
+def _values(node: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value within a config, containers included, with the keys that lead to it."""
+    yield way, node
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _strings(value, (*way, str(key)))
+            yield from _values(value, (*way, str(key)))
     elif isinstance(node, (list, tuple)):
         for item in node:
-            yield from _strings(item, way)
-    elif isinstance(node, str) and way:
-        yield way, node
+            yield from _values(item, way)
 
 
 def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:

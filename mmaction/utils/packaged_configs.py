@@ -44,6 +44,8 @@ def find_config(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
+    if path.exists():
+        raise FileNotFoundError(missing_file(path, 'config file'))
     text = path.as_posix()
     packaged = packaged_configs()
     if '/' not in text and text.removesuffix('.py') in packaged:

@@ -61,6 +61,9 @@ def missing_file(path: str | Path, what: str) -> str:
         what: What it should be: 'config file', 'checkpoint', ...
     """
     path = Path(path)
+    if path.exists():
+        kind = 'a folder' if path.is_dir() else 'no regular file'
+        return f'{path} is {kind}, expected a {what}'
     message = f'there is no {what} {path}'
     if not path.parent.is_dir():
         return f'{message}: the folder {path.parent} does not exist'
