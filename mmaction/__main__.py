@@ -1,8 +1,6 @@
 """`python -m mmaction` is the command `mmaction`."""
 
-import sys
-
-from mmaction.cli.main import main
+from mmaction.cli.main import run
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run()

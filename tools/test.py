@@ -1,6 +1,7 @@
 """Test a checkpoint: `mmaction test`, as a script of the checkout."""
 
 from mmaction.cli.test import main
+from mmaction.utils.cli import end_after
 
 if __name__ == '__main__':
-    main()
+    end_after(main)

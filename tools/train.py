@@ -1,6 +1,7 @@
 """Train a recognizer: `mmaction train`, as a script of the checkout."""
 
 from mmaction.cli.train import main
+from mmaction.utils.cli import end_after
 
 if __name__ == '__main__':
-    main()
+    end_after(main)

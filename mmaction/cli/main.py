@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
-from mmaction.utils.cli import one_line
+from mmaction.utils.cli import end_after, one_line
 from mmaction.utils.suggest import did_you_mean
 from mmaction.version import __version__
 
-__all__ = ['main']
+__all__ = ['main', 'run']
 
 # The module of mmaction.cli, and what the verb does.
 VERBS = {
@@ -51,3 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         rest, f'mmaction {verb}'
     )
     return status or 0
+
+
+def run() -> NoReturn:
+    """The command `mmaction`: run the verb and end the process."""
+    end_after(main)

@@ -1,5 +1,8 @@
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,3 +108,60 @@ def test_full_memory_is_one_line(capsys):
     with pytest.raises(SystemExit), user_errors(setup=False):
         raise torch.OutOfMemoryError('CUDA out of memory')
     assert 'error: CUDA out of memory. A smaller batch_size' in capsys.readouterr().err
+
+
+ENDING = """
+import atexit, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Thread
+from mmaction.utils.cli import end_after
+
+class Kept:
+    def __del__(self):
+        print('taken apart')
+
+def slow(name):
+    time.sleep(0.3)
+    print(name)
+
+kept = Kept()
+folder = tempfile.TemporaryDirectory()
+
+def main():
+    Path('folder').write_text(folder.name)
+    atexit.register(print, 'registered')
+    Thread(target=slow, args=['thread']).start()
+    Thread(target=time.sleep, args=[60], daemon=True).start()
+    ThreadPoolExecutor(1).submit(slow, 'pool')
+    print('main')
+    {}
+
+end_after(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ('end', 'status', 'message'),
+    [
+        ('return None', 0, ''),
+        ('return 3', 3, ''),
+        ('sys.exit(4)', 4, ''),
+        ('sys.exit("no")', 1, 'no\n'),
+        ('raise KeyError("x")', 1, "KeyError: 'x'\n"),
+    ],
+)
+def test_process_ends_at_once_and_loses_nothing(tmp_path, end, status, message):
+    """What was printed into a pipe, threads, what is registered, temporary folders: but modules."""
+    command = [sys.executable, '-c', ENDING.format(end)]
+    env = dict(os.environ, PYTHONPATH=str(Path(__file__).parents[2]))
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert (done.returncode, done.stderr[-len(message) :] if message else done.stderr) == (
+        status,
+        message,
+    )
+    lines = done.stdout.split()
+    assert lines[0] == 'main'
+    assert sorted(lines[1:3]) == ['pool', 'thread']
+    assert lines[3:] == ['registered']
+    assert not Path((tmp_path / 'folder').read_text()).exists()
