@@ -14,6 +14,7 @@ import yaml
 
 from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
+from mmaction.utils.cli import brief
 from mmaction.utils.io import write_bytes, write_json, write_text
 from mmaction.utils.plain_pickle import PlainUnpickler, resolve
 from mmaction.utils.remote import is_remote, open_file, read_bytes
@@ -133,10 +134,17 @@ def read_results(path: str | Path) -> Loaded:
         if lacking is not None:
             raise ValueError(f'{path}: clip {lacking} has no gt_label')
         return content
-    scores = [np.asarray(item, dtype=float) for item in content]
-    odd = next((i for i, item in enumerate(scores) if item.ndim != 1), None)
-    if odd is not None:
-        raise ValueError(f'{path}: clip {odd} has scores of shape {scores[odd].shape}, not (K,)')
+    scores: list[np.ndarray] = []
+    for clip, item in enumerate(content):
+        try:
+            scores.append(np.asarray(item, dtype=float))
+        except (TypeError, ValueError):
+            raise ValueError(f'{path}: clip {clip} has no scores, but {brief(item)}') from None
+        if scores[-1].ndim != 1 or len(scores[-1]) != len(scores[0]):
+            classes = len(scores[0]) if clip else 'K'
+            raise ValueError(
+                f'{path}: clip {clip} has scores of shape {scores[-1].shape}, not ({classes},)'
+            )
     return scores
 
 

@@ -129,6 +129,8 @@ class Evil:
         ('a.pkl', b'\x80', 'cannot be read as results'),
         ('a.pkl', pickle.dumps({}), 'holds no list of results'),
         ('a.pkl', pickle.dumps([dict(pred_score=1)]), 'clip 0 has no gt_label'),
+        ('a.pkl', pickle.dumps([[1, 2], 'ab']), "clip 1 has no scores, but 'ab'"),
+        ('a.json', b'[[1, 2], [1]]', r'clip 1 has scores of shape \(1,\), not \(2,\)'),
         ('a.json', b'[[[1, 2]]]', r'clip 0 has scores of shape \(1, 2\)'),
         ('a.json', b'[', 'cannot be read as results'),
         ('a.txt', b'', r'has to end in \.pkl, \.json or \.yaml'),
