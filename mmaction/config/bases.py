@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,10 @@ from mmaction.utils.packaged_configs import packaged_configs
 from mmaction.utils.suggest import missing_file
 
 __all__ = ['check_bases']
+
+_VARIABLE = re.compile(r'\{\{[^{}]*\}\}')
+"""`{{ fileDirname }}`, `{{$NAME:default}}`, `{{_base_.name}}`, with which YAML is not valid yet."""
+_FILLED_IN = '__filled_in__'
 
 
 def check_bases(path: Path, above: tuple[Path, ...] = ()) -> None:
@@ -41,7 +46,8 @@ def check_bases(path: Path, above: tuple[Path, ...] = ()) -> None:
                 f'_base_ of {path.name}: expected the name of a config, or a list of names, '
                 f'found {brief(base)}'
             )
-        if '::' in base:  # of another package
+        # Of another package, or with a value that mmengine fills in.
+        if '::' in base or _FILLED_IN in base:
             continue
         target = Path(path.parent, base)
         if target.is_file():
@@ -52,7 +58,7 @@ def check_bases(path: Path, above: tuple[Path, ...] = ()) -> None:
 
 def _bases_of(path: Path) -> Any:
     """What stands behind `_base_`; an empty list if nothing does, or it is to be worked out."""
-    text = path.read_text(encoding='utf-8')
+    text = _VARIABLE.sub(_FILLED_IN, path.read_text(encoding='utf-8'))
     if path.suffix == '.py':
         for node in ast.parse(text).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '_base_':

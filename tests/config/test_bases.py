@@ -44,6 +44,14 @@ def test_one_base_of_two_configs_is_no_circle(tmp_path):
     assert dict(read_config(tmp_path / 'a.py')) == dict(x=1, y=1, z=1)
 
 
+@pytest.mark.parametrize(
+    'text', ["_base_ = '{{ fileDirname }}/b.py'\n", "_base_ = ['{{$NO_SUCH_NAME:b.py}}']\n"]
+)
+def test_bases_that_are_filled_in(tmp_path, text):
+    write(tmp_path, a_py=text, b_py='x = 1\n')
+    assert dict(read_config(tmp_path / 'a.py')) == dict(x=1)
+
+
 @pytest.mark.parametrize('base', ['{a: b}', '3', '', '[{a: 1}]', '[x.yaml, null]', '""', 'true'])
 def test_odd_bases(tmp_path, base):
     write(tmp_path, a_yaml=f'_base_: {base}\nx: 1\n', x_yaml='y: 1\n')

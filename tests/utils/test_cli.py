@@ -123,7 +123,7 @@ class Kept:
 
 def slow(name):
     time.sleep(0.3)
-    print(name)
+    sys.stdout.write(name + '\\n')
 
 kept = Kept()
 folder = tempfile.TemporaryDirectory()
