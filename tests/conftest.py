@@ -10,7 +10,10 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
+from mmaction.utils.cli import leave_out_adafactor
 from tests.legacy_configs import write_pico
+
+leave_out_adafactor()
 
 
 def pytest_addoption(parser):

@@ -267,8 +267,10 @@ def _train(text, environment, output):
 
 
 context = multiprocessing.get_context('forkserver')
-_rooms = ('datasets', 'engine', 'evaluation', 'models', 'visualization')
-context.set_forkserver_preload(['tests.engine.toy', *(f'mmaction.{room}' for room in _rooms)])
+_packages = ('datasets', 'engine', 'evaluation', 'models', 'visualization')
+context.set_forkserver_preload(
+    ['tests.quick_start', 'tests.engine.toy', *(f'mmaction.{package}' for package in _packages)]
+)
 
 
 class Run:

@@ -26,8 +26,8 @@ def run_tool(name, *arguments, cwd=ROOT, status=0):
             redirect_stdout(out),
             redirect_stderr(err),
         ):
-            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
-        code = 0
+            # Not as '__main__', which may end the process.
+            code = runpy.run_path(str(ROOT / 'tools' / name))['main']() or 0
     except SystemExit as end:
         code = end.code or 0
     finally:

@@ -165,3 +165,29 @@ def test_process_ends_at_once_and_loses_nothing(tmp_path, end, status, message):
     assert sorted(lines[1:3]) == ['pool', 'thread']
     assert lines[3:] == ['registered']
     assert not Path((tmp_path / 'folder').read_text()).exists()
+
+
+RUN = """
+import sys
+from mmaction.utils.cli import leave_out_adafactor
+if sys.argv[1] == 'left out':
+    leave_out_adafactor()
+    leave_out_adafactor()
+import mmaction.engine
+print('transformers' in sys.modules)
+from transformers import Adafactor
+print(Adafactor)
+"""
+
+
+@pytest.mark.parametrize('how', ['left out', 'as mmengine does'])
+def test_transformers_is_imported_when_it_is_needed(tmp_path, how):
+    (tmp_path / 'transformers.py').write_text('class Adafactor: pass\n')
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(tmp_path), os.getcwd()])}
+    done = subprocess.run(
+        [sys.executable, '-c', RUN, how], capture_output=True, text=True, env=environment
+    )
+    assert done.stdout.splitlines() == [
+        str(how != 'left out'),
+        "<class 'transformers.Adafactor'>",
+    ], done.stderr

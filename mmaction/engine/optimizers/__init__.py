@@ -1,5 +1,6 @@
 """Optimizer wrappers and how parameters are grouped."""
 
+from .adafactor import build_adafactor
 from .amp import AmpOptimWrapper, ApexOptimWrapper
 from .constructor import DefaultOptimWrapperConstructor
 from .layer_decay import LearningRateDecayOptimizerConstructor
@@ -17,4 +18,5 @@ __all__ = [
     'SwinOptimWrapperConstructor',
     'TSMOptimWrapperConstructor',
     'WarmupLR',
+    'build_adafactor',
 ]

@@ -1,10 +1,7 @@
 """Runs with a teacher: saved without it, resumed exactly, tested where it is not."""
 
 import json
-import runpy
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +9,7 @@ from mmengine.config import Config
 
 from mmaction.registry import MODELS
 from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config, without_chance
-
-ROOT = Path(__file__).parents[3]
+from tests.tools.running import run_tool
 
 
 def config(folder, work_dir, **changes):
@@ -94,24 +90,7 @@ def test_teacher_is_compiled_with_the_student(tmp_path, backend):
         torch.testing.assert_close(value, states[1][name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.fixture
-def tool(monkeypatch, capfd):
-    """Run a tool; its exit status and all it printed."""
-
-    def run(name, *arguments):
-        monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-        status = 0
-        try:
-            runpy.run_path(str(ROOT / 'tools' / name), run_name='__main__')
-        except SystemExit as stop:
-            status = stop.code
-        printed = capfd.readouterr()
-        return status, printed.out + printed.err
-
-    return run
-
-
-def test_train_test_and_demo_of_token_labels(tmp_path, tool):
+def test_train_and_test_of_token_labels(tmp_path):
     cfg = config(
         tmp_path,
         tmp_path / 'run',
@@ -119,17 +98,14 @@ def test_train_test_and_demo_of_token_labels(tmp_path, tool):
     )
     cfg.train_cfg.max_epochs = 1
     cfg.dump(tmp_path / 'student.py')
-    status, output = tool('train.py', tmp_path / 'student.py')
-    assert status == 0, output
+    run_tool('train.py', tmp_path / 'student.py')
     checkpoint = sorted((tmp_path / 'run').glob('iter_*.pth'))[-1]
 
     # Testing wants no teacher, training does, and says which file and what to do.
     (tmp_path / 'teacher.pth').unlink()
-    status, output = tool('test.py', tmp_path / 'student.py', checkpoint)
-    assert status == 0, output
+    run_tool('test.py', tmp_path / 'student.py', checkpoint)
     assert json.loads((tmp_path / 'run' / 'metrics.json').read_text())['top1_acc'] >= 0
-    status, output = tool('train.py', tmp_path / 'student.py')
-    assert status == 1
+    output = run_tool('train.py', tmp_path / 'student.py', status=1).stderr
     assert output.count('error:') == 1
     assert 'teacher.pth is not there' in output
     assert 'model.teacher.checkpoint=FILE' in output
