@@ -31,15 +31,16 @@ MISSING = {
     'demo/webcam_demo.py': WEIGHTS,
 }
 RUN = """
-import json, runpy, sys
+import atexit, json, runpy, sys
+
+@atexit.register
+def report():
+    slow = {'torch', 'mmengine', 'cv2', 'matplotlib', 'av'} & set(sys.modules)
+    ours = [name for name in sys.modules if name.split('.')[0] == 'mmaction']
+    print(json.dumps([sorted(slow), ours]), file=sys.stderr)
+
 sys.argv = sys.argv[1:]
-try:
-    runpy.run_path(sys.argv[0], run_name='__main__')
-except SystemExit as end:
-    code = end.code
-slow = {'torch', 'mmengine', 'cv2', 'matplotlib', 'av'} & set(sys.modules)
-ours = [name for name in sys.modules if name.split('.')[0] == 'mmaction']
-print(json.dumps([code, sorted(slow), ours]), file=sys.stderr)
+runpy.run_path(sys.argv[0], run_name='__main__')
 """
 
 
@@ -49,7 +50,7 @@ def run(*command):
         [sys.executable, '-c', RUN, *map(str, command)], capture_output=True, text=True, cwd=ROOT
     )
     *said, last = done.stderr.splitlines()
-    return *json.loads(last), '\n'.join(said)
+    return done.returncode, *json.loads(last), '\n'.join(said)
 
 
 @pytest.mark.parametrize('command', MISSING)
