@@ -99,6 +99,9 @@ class FaultyServer:
                 self._answer(body=True)
 
             def _answer(self, body):
+                if outer.released.is_set():  # a connection that was kept open
+                    self.close_connection = True
+                    return
                 name = self.path.partition('?')[0].lstrip('/')
                 outer.asked.append((self.command, name, self.headers.get('Range')))
                 fault = outer._next_fault(name) if body else None

@@ -6,11 +6,18 @@
 RUN is what "mmaction finetune" or "mmaction train" wrote: its config and its best checkpoint, or
 the last one, are taken. A list has a path a line, from its own folder on; what follows the last
 blank is ignored if it is a number.
+
+    mmaction predict LIST --config CONFIG --checkpoint FILE --out predictions/ --workers 8
+
+With a folder (or an address, s3://...) as OUT, any number of clips is predicted into Parquet
+files, a thousand each: LIST may be an annotation list, a folder of videos or packed shards. Run
+again, it goes on where it stopped; under torchrun or srun the processes share the work.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +25,7 @@ from typing import Any
 
 from mmaction.utils.cli import Parser, check_files, printable, user_errors
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
+from mmaction.utils.work_share import add_share_option, with_rank
 
 LISTS = ('.txt', '.csv', '.tsv')
 
@@ -34,15 +42,32 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--checkpoint', help='checkpoint file or URL; with --run, one of its checkpoints')
     add('--label-file', metavar='FILE', help='names of the classes, one a line')
     add('--top', type=int, default=5, metavar='K', help='classes to show (%(default)s)')
-    add('--out', type=Path, metavar='FILE', help='also write them: .csv or .json')
+    add('--out', metavar='FILE|DIR', help='also write them: .csv, .json, or a folder of Parquet')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
+    bulk = parser.add_argument_group('with a folder as OUT')
+    add = bulk.add_argument
+    add('--data-prefix', metavar='DIR', help='folder of the videos (default: that of the list)')
+    add('--batch-size', type=int, default=8, metavar='N', help='clips at once (%(default)s)')
+    add('--workers', type=int, default=2, metavar='N', help='processes that read (%(default)s)')
+    add('--part-size', type=int, default=1000, metavar='N', help='clips of a file (%(default)s)')
+    add('--embeddings', action='store_true', help="keep the classifier's input of each clip, too")
+    add(
+        '--windows',
+        type=float,
+        metavar='STRIDE',
+        help='long videos: classify windows that begin STRIDE lengths of a window apart',
+    )
+    add_share_option(bulk)
     args = parser.parse_args(argv)
     if (args.run is None) == (args.config is None):
         parser.error('give --run DIR, or --config CONFIG with --checkpoint FILE')
     if args.config is not None and args.checkpoint is None:
         parser.error('--config needs --checkpoint FILE')
-    if args.out is not None and args.out.suffix.lower() not in ('.csv', '.json'):
-        parser.error(f'--out {args.out} must end in .csv or .json')
+    args.bulk = args.out is not None and not os.path.splitext(args.out)[1]
+    if args.out and not args.bulk and not args.out.lower().endswith(('.csv', '.json')):
+        parser.error(f'--out {args.out} must end in .csv or .json, or be a folder')
+    if args.bulk:
+        check_bulk(parser, args)
     if args.top < 1:
         parser.error(f'--top {args.top} must be at least 1')
     return args
@@ -87,6 +112,45 @@ def _listed(path: Path) -> list[str]:
     if not videos:
         raise ValueError(f'{path} names no videos')
     return videos
+
+
+def check_bulk(parser: Parser, args: argparse.Namespace) -> None:
+    """Refuse what cannot be meant of bulk prediction."""
+    if len(args.video) > 1:
+        parser.error('with a folder as --out give one LIST, FOLDER or folder of shards')
+    for name in ('batch_size', 'part_size'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be at least 1')
+    if args.windows is not None and args.windows <= 0:
+        parser.error('--windows must be above 0')
+    if args.windows is not None and args.embeddings:
+        parser.error('--embeddings are of clips: leave out --windows')
+
+
+def predict_bulk(args: argparse.Namespace, config: str, checkpoint: str) -> int:
+    """Predict any number of clips into Parquet files."""
+    from mmaction.apis import init_recognizer
+    from mmaction.apis.bulk_prediction import BulkRequest, predict_list
+
+    if args.device is None and 'LOCAL_RANK' in os.environ:
+        import torch
+
+        args.device = f'cuda:{os.environ["LOCAL_RANK"]}' if torch.cuda.is_available() else None
+    request = BulkRequest(
+        source=args.video[0],
+        out=args.out,
+        prefix=args.data_prefix,
+        part_size=args.part_size,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        embeddings=args.embeddings,
+        stride=args.windows,
+        share=with_rank(args.shard),
+    )
+    model = init_recognizer(config, checkpoint, args.device)
+    done, unreadable, clips = predict_list(model, request, checkpoint)
+    print(f'{args.out}: {done} of {clips} clips predicted now, {unreadable} of them not read')
+    return 1 if unreadable else 0
 
 
 def model_of_run(run: Path, checkpoint: str | None) -> tuple[str, str]:
@@ -138,11 +202,13 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> int:
         from mmaction.utils.class_names import class_names_of
         from mmaction.utils.cli import describe
 
-        videos = [video for source in args.video for video in videos_of(source)]
         config, checkpoint = args.config, args.checkpoint
         if args.run is not None:
             config, checkpoint = model_of_run(args.run, checkpoint)
             print(f'{checkpoint}, of {config}')
+        if args.bulk:
+            return predict_bulk(args, config, checkpoint)
+        videos = [video for source in args.video for video in videos_of(source)]
         model = init_recognizer(config, checkpoint, args.device)
         names = class_names_of(model, args.label_file)
         rows: list[dict[str, Any]] = []
@@ -159,6 +225,6 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> int:
             print(f'{printable(video)}: {shown}')
         failed = sum(bool(row['error']) for row in rows)
         if args.out is not None:
-            write(args.out, rows)
+            write(Path(args.out), rows)
             print(f'written: {args.out} ({len(rows)} videos, {failed} not read)')
     return 1 if failed else 0

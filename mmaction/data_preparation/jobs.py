@@ -20,6 +20,7 @@ from mmaction.errors import UnreadableVideoError
 from mmaction.utils.cli import one_line, printable
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, remove_partials, write_lines
+from mmaction.utils.remote import exists, read_bytes, redacted
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 if TYPE_CHECKING:
@@ -254,21 +255,21 @@ def check_targets(file: Path, jobs: Sequence[tuple[str, str]], done: int, overwr
         )
 
 
-def check_settings(file: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Write settings beside what is made with them.
+def check_settings(file: str | Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Write settings beside what is made with them, here or elsewhere.
 
     Raises:
         ValueError: What is there was made with others.
     """
-    if file.exists() and not overwrite:
+    if exists(file) and not overwrite:
         try:
-            found = json.loads(file.read_text(encoding='utf-8'))
+            found = json.loads(read_bytes(file, fresh=True))
         except ValueError:
             found = None
         if found != settings:
             raise ValueError(
-                f'{file.parent} was made with {found}, asked for is {settings}: give another '
-                'folder, or --overwrite to make all anew'
+                f'{redacted(os.path.dirname(file))} was made with {found}, asked for is '
+                f'{settings}: give another folder, or --overwrite to make all anew'
             )
     write_lines(file, [json.dumps(settings)])
 

@@ -18,8 +18,8 @@ from mmaction.datasets.annotations import ListFormat, read_list
 from mmaction.datasets.shard_index import INDEX_NAME, ShardEntry, ShardIndex, write_index
 from mmaction.utils.class_names import class_names_beside
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
-from mmaction.utils.io import atomic_path, file_digest, lock, write_json, write_lines
-from mmaction.utils.remote import exists, file_size, is_remote, local_path, open_file, read_bytes
+from mmaction.utils.io import atomic_path, file_digest, lock, write_lines
+from mmaction.utils.remote import file_size, is_remote, local_path, open_file, read_bytes
 from mmaction.utils.work_share import WorkShare
 
 from .jobs import check_settings, report_failures
@@ -103,7 +103,7 @@ def pack_list(request: PackRequest) -> int:
     if not is_remote(request.out):
         Path(request.out).mkdir(parents=True, exist_ok=True)
         name = _index_name(request.share)
-        with lock(Path(request.out, name), 'tool'):
+        with lock(Path(request.out, name), 'tool', is_file=True):
             return _pack(request, entries)
     return _pack(request, entries)
 
@@ -122,7 +122,7 @@ def _pack(request: PackRequest, entries: Sequence[dict[str, Any]]) -> int:
         clips=len(entries),
         size=request.size,
     )
-    _check_settings(out, settings)
+    check_settings(os.path.join(out, SETTINGS), settings, overwrite=False)
     mine = share.stretch(len(entries))
     prefix = os.path.dirname(request.list) if request.prefix is None else request.prefix
     clips = [_clip(position, entries[position], prefix) for position in mine]
@@ -148,16 +148,6 @@ def _pack(request: PackRequest, entries: Sequence[dict[str, Any]]) -> int:
         f'now, {len(bad)} failed'
     )
     return len(bad)
-
-
-def _check_settings(out: str, settings: dict[str, Any]) -> None:
-    path = os.path.join(out, SETTINGS)
-    if not is_remote(out):
-        check_settings(Path(path), settings, overwrite=False)
-        return
-    if exists(path) and json.loads(read_bytes(path, fresh=True)) != settings:
-        raise ValueError(f'{out} holds what was packed otherwise: give another folder')
-    write_json(path, settings)
 
 
 def _clip(position: int, entry: dict[str, Any], prefix: str) -> _Clip:

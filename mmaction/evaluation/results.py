@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from mmaction.utils.cli import brief
 from mmaction.utils.io import write_bytes, write_json, write_text
 from mmaction.utils.plain_pickle import PlainUnpickler, resolve
 from mmaction.utils.remote import is_remote, open_file, read_bytes
+
+from .prediction_parts import parts_there, read_parts
 
 __all__ = [
     'check_dump_file',
@@ -108,7 +111,8 @@ def read_results(path: str | Path) -> Loaded:
 
     Args:
         path: A .json or .pkl of `--dump` (a dict for each clip with `pred_score`
-            and `gt_label`), or a .pkl, .json or .yaml of `--out` (scores of each clip).
+            and `gt_label`), a .pkl, .json or .yaml of `--out` (scores of each clip), or a
+            folder of Parquet files of "mmaction predict".
 
     Returns:
         One dict, or one array (num_classes,), for each clip, in the order of the list.
@@ -117,6 +121,8 @@ def read_results(path: str | Path) -> Loaded:
         FileNotFoundError: There is no such file.
         ValueError: It is none of these, or holds objects beside tensors and plain values.
     """
+    if parts_there(os.fspath(path)):
+        return read_parts(path)
     if not is_remote(path) and not Path(path).is_file():
         raise FileNotFoundError(f'there is no file of results {path}')
     try:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-__all__ = ['WorkShare', 'add_share_option']
+__all__ = ['WorkShare', 'add_share_option', 'with_rank']
 
 Item = TypeVar('Item')
 
@@ -62,7 +62,16 @@ def share_of_array() -> WorkShare:
     return WorkShare(index, int(os.environ['SLURM_ARRAY_TASK_COUNT']))
 
 
-def add_share_option(parser: argparse.ArgumentParser) -> None:
+def with_rank(share: WorkShare) -> WorkShare:
+    """The share of this process where torchrun or srun started several, each with its rank."""
+    for rank, size in (('RANK', 'WORLD_SIZE'), ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS')):
+        if rank in os.environ and size in os.environ:
+            ranks = int(os.environ[size])
+            return WorkShare(share.index * ranks + int(os.environ[rank]), share.count * ranks)
+    return share
+
+
+def add_share_option(parser: argparse._ActionsContainer) -> None:
     """Add `--shard`."""
     parser.add_argument(
         '--shard',
