@@ -20,6 +20,8 @@ VERBS = {
     'report': ('report', 'make a page of a test: classes, mistakes, calibration'),
     'export': ('export', 'export a checkpoint to ONNX or torch.export'),
     'prepare': ('prepare', 'prepare a folder of videos, or a public dataset, for training'),
+    'pack': ('pack', 'pack the videos of a list into tar files'),
+    'merge': ('merge', 'bring together what the shares of several machines have done'),
     'info': ('info', 'versions, devices and the configs of the package'),
 }
 

@@ -7,7 +7,8 @@ classes.txt, summary.txt (how many rows there should be, are, and what became of
 dropped.tsv (each row that is in no list, and why). Run it again when more clips are there.
 With --frames the clips are folders of images, and the lists are called train_rawframes.txt,
 ... (`folder frames label`). --check reads every clip as training does, so that only good
-ones come into the lists; stopped and run again, it goes on. What each dataset needs is in
+ones come into the lists; stopped and run again, it goes on. With --shard I/N only a share is
+checked; run it without after all shares, which writes the lists. What each dataset needs is in
 docs/data_preparation.md.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmaction.utils.cli import Parser, add_job_options, check_files, user_errors
+from mmaction.utils.work_share import add_share_option
 
 if TYPE_CHECKING:
     from mmaction.data_preparation import Reader
@@ -67,9 +69,14 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--classes', type=Path, metavar='FILE', help='class names in the order of their labels')
     add('--overwrite', action='store_true', help='replace lists that have other classes')
     add_job_options(parser, timeout=300)
+    add_share_option(parser)
     args = parser.parse_args(argv)
     if args.quick and not args.check:
         parser.error('--quick is for --check')
+    if not args.shard.is_all and not args.check:
+        parser.error('--shard is for --check, which is what takes time')
+    if not args.shard.is_all and args.trim:
+        parser.error('--trim is not shared out: run it on one machine first')
     if args.trim and (args.dataset != 'activitynet' or args.frames):
         parser.error('--trim is for videos of activitynet')
     if args.classes and args.class_order != 'mmaction2':
@@ -103,6 +110,7 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
             overwrite=args.overwrite,
             workers=args.workers,
             timeout=args.timeout,
+            share=args.shard,
         )
         check = None
         if args.check:
@@ -113,5 +121,6 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
                 quick=args.quick,
                 workers=args.workers,
                 timeout=args.timeout,
+                share=args.shard,
             )
         prepare(reader_of(args.dataset), request, check)

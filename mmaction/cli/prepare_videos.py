@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from mmaction.utils.cli import Parser, add_job_options, check_files, user_errors
+from mmaction.utils.work_share import add_ray_option, add_share_option
 
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -30,6 +31,8 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--preset', default='fast', help="x264's effort, ultrafast to veryslow (%(default)s)")
     add('--overwrite', action='store_true', help='make all of them anew')
     add_job_options(parser, timeout=3600)
+    add_share_option(parser)
+    add_ray_option(parser)
     args = parser.parse_args(argv)
     for name, value, least in (
         ('--short-side', args.short_side, 16),
@@ -55,5 +58,7 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
             workers=args.workers,
             timeout=args.timeout,
             overwrite=args.overwrite,
+            share=args.shard,
+            ray=args.ray,
         )
         sys.exit(0 if whole else 1)

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmaction.errors import ConfigError
+from mmaction.utils.remote import is_remote, redacted
 
 from .check import check_config
 from .options import parse_options
@@ -80,11 +81,20 @@ def apply_test_args(cfg: Config, args: Namespace) -> None:
 
 
 def set_work_dir(cfg: Config, work_dir: str | None) -> None:
-    """Set the work dir: the one asked for, the config's, or `./work_dirs/CONFIG_NAME`."""
+    """Set the work dir: the one asked for, the config's, or `./work_dirs/CONFIG_NAME`.
+
+    Raises:
+        ConfigError: It is an address.
+    """
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(cfg.filename).stem))
+    if is_remote(cfg.work_dir):
+        raise ConfigError(
+            f'the work dir {redacted(cfg.work_dir)} has to be a local folder, for logs; '
+            'checkpoints go elsewhere with default_hooks.checkpoint.out_dir=s3://BUCKET/FOLDER'
+        )
 
 
 def draw_clips(cfg: Config, folder: str, interval: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from mmaction.datasets.decoders.reader import video_path
 from mmaction.datasets.numbered_frames import FrameFolder
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.file_types import IMAGE_EXTENSIONS
+from mmaction.utils.work_share import WorkShare
 
 from .jobs import frame_chunks, run_jobs
 
@@ -71,23 +73,31 @@ class Journal:
         file: A JSON object for each video on a line; what an interrupted run
             left of the last one does no harm.
         quick: Facts of a quick check do not stand for those of a full one.
+        share: Others write journals of their own, which are read as well.
     """
 
-    def __init__(self, file: Path, quick: bool) -> None:
+    def __init__(self, file: Path, quick: bool, share: WorkShare = WorkShare()) -> None:  # noqa: B008
         self.facts: dict[str, dict[str, Any]] = {}
         self._quick = quick
-        if file.exists():
-            for line in file.read_text(encoding='utf-8').splitlines():
-                try:
-                    record = json.loads(line)
-                    name, stamp, facts = record['path'], record['stamp'], record['facts']
-                except (ValueError, LookupError, TypeError):
-                    continue
-                if stamp == self._stamp(name) and record.get('quick', True) <= quick:
-                    self.facts[name] = facts
+        others = sorted(file.parent.glob(f'{glob.escape(file.stem)}-*-of-*{file.suffix}'))
+        for path in (file, *others):
+            if path.exists():
+                self._read(path)
+        if not share.is_all:
+            file = file.with_name(f'{file.stem}-{share.label}{file.suffix}')
         self._file = file.open('a', encoding='utf-8')
         # After half a line of an interrupted run.
         self._file.write('\n' if file.stat().st_size else '')
+
+    def _read(self, file: Path) -> None:
+        for line in file.read_text(encoding='utf-8').splitlines():
+            try:
+                record = json.loads(line)
+                name, stamp, facts = record['path'], record['stamp'], record['facts']
+            except (ValueError, LookupError, TypeError):
+                continue
+            if stamp == self._stamp(name) and record.get('quick', True) <= self._quick:
+                self.facts[name] = facts
 
     @staticmethod
     def _stamp(name: str) -> list[int] | None:
@@ -152,6 +162,7 @@ def check_clips(
     quick: bool,
     workers: int,
     timeout: float,
+    share: WorkShare = WorkShare(),  # noqa: B008
 ) -> dict[str, str]:
     """The clips that cannot be read, and why; what earlier runs have read is not read again.
 
@@ -162,16 +173,17 @@ def check_clips(
         quick: Read three frames of each instead of all.
         workers: Clips to read at the same time.
         timeout: Seconds for one.
+        share: Which of the clips; the others are taken for good.
     """
     import decord  # noqa: F401  the children inherit it
 
     cv2.setNumThreads(0)
     bad: dict[str, str] = {}
-    journal = Journal(journal_file, quick)
+    journal = Journal(journal_file, quick, share)
     full = {path: _file(folder / path, frames) for path, frames in clips.items()}
     short = {name: path for path, name in full.items()}
     videos, images = [], []
-    for path, frames in clips.items():
+    for path, frames in share.of(list(clips.items())):
         if full[path] in journal.facts:
             continue
         if frames is not None or path.lower().endswith(IMAGE_EXTENSIONS):

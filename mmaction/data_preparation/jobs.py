@@ -6,6 +6,7 @@ and all frames of a video.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -22,6 +23,7 @@ from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, remove_partials, write_lines
 from mmaction.utils.remote import exists, read_bytes, redacted
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
+from mmaction.utils.work_share import WorkShare
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +69,7 @@ def run_jobs(
     workers: int,
     timeout: float,
     title: str,
+    ray: str | None = None,
 ) -> Iterator[JobResult]:
     """Call a function on each job in child processes, with a progress bar.
 
@@ -79,6 +82,8 @@ def run_jobs(
         workers: Calls at the same time.
         timeout: Seconds that one call may take.
         title: What stands before the progress bar.
+        ray: Address of a Ray cluster that does the work in the place of `workers` of this
+            machine. All its nodes have to see the files under the same paths.
 
     Yields:
         The outcomes, in the order in which they come.
@@ -89,6 +94,9 @@ def run_jobs(
     from tqdm import tqdm
 
     if not jobs:
+        return
+    if ray is not None:
+        yield from _run_on_ray(function, jobs, timeout, title, ray)
         return
     calls = [IsolatedCall(function, timeout) for _ in range(min(workers, len(jobs)))]
     for call in calls:
@@ -101,11 +109,7 @@ def run_jobs(
     def run(job: Job) -> JobResult:
         call = free.get()
         try:
-            return JobResult(job, call(job), None)
-        except UnreadableVideoError as error:
-            return JobResult(job, None, one_line(error.reason or str(error)))
-        except (CallTimedOut, CallCrashed) as error:
-            return JobResult(job, None, f'reading it {error}')
+            return _outcome(call, job)
         finally:
             free.put(call)
 
@@ -125,6 +129,58 @@ def run_jobs(
         pool.shutdown()
 
 
+_AT_ONCE = 1000
+"""Jobs that Ray is given before earlier ones are done: millions would fill its memory."""
+
+
+def _run_on_ray(
+    function: Callable[[Job], Any], jobs: Sequence[Job], timeout: float, title: str, address: str
+) -> Iterator[JobResult]:
+    """`run_jobs` on a Ray cluster, which repeats the jobs of a node that is lost elsewhere."""
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError(f'--ray needs Ray ({error}): pip install "dualformer[ray]"') from None
+    from tqdm import tqdm
+
+    def run(job: Job) -> JobResult:
+        call = IsolatedCall(function, timeout)
+        try:
+            return _outcome(call, job)
+        finally:
+            with suppress(ChildProcessError):
+                call.close()
+
+    own = not ray.is_initialized()
+    if own:
+        ray.init(address=address, log_to_driver=False)
+    try:
+        # A job that is done twice writes the same file, whole, twice.
+        task: Any = ray.remote(num_cpus=1, max_retries=10)(run)
+        left, running = iter(jobs), [task.remote(job) for job in jobs[:_AT_ONCE]]
+        for _ in range(len(running)):
+            next(left)
+        with tqdm(total=len(jobs), desc=title, unit='file', mininterval=0.5) as bar:
+            while running:
+                (done, *_), running = ray.wait(running)
+                running += [task.remote(job) for job in itertools.islice(left, 1)]
+                bar.update()
+                yield JobResult(*ray.get(done))
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _outcome(call: IsolatedCall, job: Any) -> JobResult:
+    """What comes of one job in a child process."""
+    try:
+        return JobResult(job, call(job), None)
+    except UnreadableVideoError as error:
+        return JobResult(job, None, one_line(error.reason or str(error)))
+    except (CallTimedOut, CallCrashed) as error:
+        return JobResult(job, None, f'reading it {error}')
+
+
 def check_folder(folder: Path) -> None:
     """Raise `FileNotFoundError` unless there is such a folder."""
     if not folder.is_dir():
@@ -132,12 +188,19 @@ def check_folder(folder: Path) -> None:
 
 
 @contextmanager
-def output_folder(folder: Path) -> Iterator[None]:
+def output_folder(folder: Path, share: WorkShare = WorkShare()) -> Iterator[None]:  # noqa: B008
     """Write to a folder alone, without what killed processes have left half-written in it.
 
+    With a share, others write to it as well: only their share is locked, and half-written
+    files stay until the shares are merged.
+
     Raises:
-        BlockingIOError: Another tool writes to it.
+        BlockingIOError: Another tool writes to it, or to this share.
     """
+    if not share.is_all:
+        with lock(folder / f'share-{share.label}', 'tool', is_file=True):
+            yield
+        return
     with lock(folder, 'tool'):
         remove_partials(folder, recursive=True)
         try:
@@ -192,7 +255,11 @@ def find_files(
 
 
 def find_work(
-    folder: Path, out: Path, suffix: str, overwrite: bool
+    folder: Path,
+    out: Path,
+    suffix: str,
+    overwrite: bool,
+    share: WorkShare = WorkShare(),  # noqa: B008
 ) -> tuple[list[tuple[str, str]], int]:
     """The videos under a folder, and what each is to become in another.
 
@@ -201,6 +268,7 @@ def find_work(
         out: Folder to write to; it may lie in `folder`.
         suffix: What the extension of a video becomes.
         overwrite: Do what is done as well.
+        share: Which of the videos.
 
     Returns:
         (video, target) for each video whose target is missing or older than it,
@@ -223,7 +291,9 @@ def find_work(
                 f'{targets[target]!r} and {name!r} would both become {target!r}: rename one'
             )
         targets[target] = name
-    work = [(str(folder / name), str(out / target)) for target, name in targets.items()]
+    # By the place among all, which stays the same while others finish theirs.
+    mine = share.of(list(targets.items()))
+    work = [(str(folder / name), str(out / target)) for target, name in mine]
     left = [pair for pair in work if overwrite or not _is_done(*pair)]
     return left, len(work) - len(left)
 

@@ -23,6 +23,7 @@ from mmaction.utils.remote import file_size, is_remote, local_path, open_file, r
 from mmaction.utils.work_share import WorkShare
 
 from .jobs import check_settings, report_failures
+from .share_records import Record, failures_name, write_record
 
 __all__ = ['PackRequest', 'merge_packed', 'pack_list']
 
@@ -141,8 +142,9 @@ def _pack(request: PackRequest, entries: Sequence[dict[str, Any]]) -> int:
         write_lines(os.path.join(out, 'classes.txt'), classes)
     bad = {clip.path: clip.reason for clip in clips if not clip.size}
     if not is_remote(out):
-        suffix = '' if share.is_all else f'-{share.label}'
-        report_failures(bad, Path(out, f'failures{suffix}.txt'), 'clips could not be packed')
+        report_failures(bad, Path(out, failures_name(share)), 'clips could not be packed')
+    if not share.is_all:
+        write_record(out, Record('pack', share, len(entries), [], bad))
     print(
         f'{out}: {len(clips) - len(bad)} clips in {len(packs)} shards, {written} of them written '
         f'now, {len(bad)} failed'

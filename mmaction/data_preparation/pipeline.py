@@ -14,12 +14,14 @@ from mmaction.utils.class_names import read_class_names
 from mmaction.utils.cli import one_line, printable
 from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, write_lines
+from mmaction.utils.work_share import WorkShare
 
 from .jobs import check_settings, find_files
 from .matching import Taken, explain_uncut, match_rows, trim
 from .media_index import MediaIndex, scan_frames, usual_frames
 from .outcomes import KEPT, UNREADABLE, RowOutcome, left_out_reasons, summary_table, write_dropped
 from .schema import MMACTION2, SORTED, Annotation, Label, Reader
+from .share_records import Record, write_record
 from .write_lists import list_name, write_list
 
 __all__ = ['Request', 'prepare']
@@ -45,6 +47,8 @@ class Request:
         overwrite: Replace lists of another dataset or with other classes.
         workers: Videos to cut at the same time.
         timeout: Seconds for one.
+        share: Which of the clips to check, where other machines check the others; the lists
+            are written by a run without a share.
     """
 
     dataset: str
@@ -58,6 +62,7 @@ class Request:
     overwrite: bool = False
     workers: int = 1
     timeout: float = 3600
+    share: WorkShare = WorkShare()  # noqa: RUF009
 
 
 def prepare(reader: Reader, request: Request, check: Check | None = None) -> None:
@@ -77,11 +82,16 @@ def prepare(reader: Reader, request: Request, check: Check | None = None) -> Non
             there have other classes.
         BlockingIOError: Another tool writes to the folder.
     """
-    with lock(request.out, 'tool'):
+    share = request.share
+    locked = request.out if share.is_all else request.out / f'share-{share.label}'
+    with lock(locked, 'tool', is_file=not share.is_all):
         annotation = _read(reader, request)
         media = _index(annotation, reader, request)
         matched = _match(annotation, media, reader, request)
         _take_frames(matched, media, request)
+        if not share.is_all:
+            _check_share(matched, check, request)
+            return
         _check(matched, check)
         files = _write(annotation, matched.lists, request)
         _report(reader, annotation, matched, _unnamed(matched, media, request), request, files)
@@ -136,7 +146,7 @@ def _index(annotation: Annotation, reader: Reader, request: Request) -> _Media:
     images = MediaIndex([], IMAGE_EXTENSIONS)
     frames: dict[str, FrameFolder] = {}
     if request.frames:
-        frames = scan_frames(request.videos, request.out / 'frames.jsonl')
+        frames = scan_frames(request.videos, request.out / _frames_journal(request))
         clips = MediaIndex(sorted(frames), (), reader.fold_case)
     else:
         files, _ = find_files(request.videos, VIDEO_EXTENSIONS)
@@ -291,6 +301,20 @@ def _check(matched: _Matched, check: Check | None) -> None:
         rows = (one for part in matched.lists.values() for one in part)
         first = next(one for one in rows if one.status == UNREADABLE)
         raise ValueError(f'no clip can be read, starting with {first.path!r}: {first.reason}')
+
+
+def _frames_journal(request: Request) -> str:
+    share = request.share
+    return 'frames.jsonl' if share.is_all else f'frames-{share.label}.jsonl'
+
+
+def _check_share(matched: _Matched, check: Check | None, request: Request) -> None:
+    """Check a share of the clips, and write down that it is done."""
+    clips = {outcome.path: outcome.frames for outcome in matched.kept()}
+    bad = {} if check is None else check(clips)
+    mine = request.share.of(list(clips))
+    write_record(request.out, Record('prepare', request.share, len(clips), mine, bad))
+    print(f'share {request.share.label}: {len(mine)} clips checked, {len(bad)} cannot be read')
 
 
 def _write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,16 +17,20 @@ from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.decoders.reader import plain_path
 from mmaction.datasets.decoders.upright import UprightFrames
 from mmaction.errors import UnreadableVideoError
+from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import atomic_path
+from mmaction.utils.work_share import WorkShare
 
 from .jobs import (
     check_settings,
     check_targets,
+    find_files,
     find_work,
     output_folder,
     report_failures,
     run_jobs,
 )
+from .share_records import Record, failures_name, write_record
 
 __all__ = ['Settings', 'encode', 'new_size', 'reencode_folder', 'reencode_videos']
 
@@ -160,7 +165,12 @@ def work(job: tuple[str, str], settings: Settings) -> int:
 
 
 def reencode_videos(
-    jobs: Sequence[tuple[str, str]], settings: Settings, *, workers: int, timeout: float
+    jobs: Sequence[tuple[str, str]],
+    settings: Settings,
+    *,
+    workers: int,
+    timeout: float,
+    ray: str | None = None,
 ) -> tuple[int, dict[str, str]]:
     """Encode videos in child processes, with a progress bar.
 
@@ -169,6 +179,7 @@ def reencode_videos(
         settings: How to encode.
         workers: Videos at the same time.
         timeout: Seconds for one, after which it counts as bad.
+        ray: Address of a Ray cluster that does the work.
 
     Returns:
         The number of frames written, and the reason for each video that cannot be read.
@@ -181,6 +192,7 @@ def reencode_videos(
         workers=workers,
         timeout=timeout,
         title='prepare',
+        ray=ray,
     ):
         source, target = outcome.job
         if outcome.reason is None:
@@ -195,9 +207,27 @@ def reencode_videos(
 
 
 def reencode_folder(
-    folder: Path, out: Path, settings: Settings, *, workers: int, timeout: float, overwrite: bool
+    folder: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    workers: int,
+    timeout: float,
+    overwrite: bool,
+    share: WorkShare = WorkShare(),  # noqa: B008
+    ray: str | None = None,
 ) -> bool:
     """Encode those videos of a folder that are not there yet, and print what was done.
+
+    Args:
+        folder: The videos.
+        out: Where the new ones go.
+        settings: How to encode.
+        workers: Videos at the same time.
+        timeout: Seconds for one.
+        overwrite: Make all of them anew.
+        share: Which of the videos, where other machines do the others.
+        ray: Address of a Ray cluster that does the work.
 
     Returns:
         Whether all could be read. `failures.txt` in `out` lists the others.
@@ -206,12 +236,18 @@ def reencode_folder(
         ValueError: There are no videos, or `out` was made with other settings.
         FileExistsError: `out` holds what this did not make.
     """
-    with output_folder(out):
-        jobs, done = find_work(folder, out, '.mp4', overwrite)
+    with output_folder(out, share):
+        jobs, done = find_work(folder, out, '.mp4', overwrite, share)
         check_targets(out / 'prepare_videos.json', jobs, done, overwrite)
         check_settings(out / 'prepare_videos.json', settings._asdict(), overwrite)
-        frames, failures = reencode_videos(jobs, settings, workers=workers, timeout=timeout)
-        report_failures(failures, out / 'failures.txt', 'videos could not be prepared')
+        frames, failures = reencode_videos(
+            jobs, settings, workers=workers, timeout=timeout, ray=ray
+        )
+        if not share.is_all:
+            names = find_files(folder, VIDEO_EXTENSIONS, without=[out])[0]
+            targets = [f'{os.path.splitext(name)[0]}.mp4' for name in share.of(names)]
+            write_record(out, Record('prepare_videos', share, len(names), targets, failures))
+        report_failures(failures, out / failures_name(share), 'videos could not be prepared')
     print(
         f'{out}: {len(jobs) - len(failures)} videos ({frames} frames) made, '
         f'{done} were there, {len(failures)} failed'

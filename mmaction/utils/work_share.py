@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-__all__ = ['WorkShare', 'add_share_option', 'with_rank']
+__all__ = ['WorkShare', 'add_ray_option', 'add_share_option', 'with_rank']
 
 Item = TypeVar('Item')
 
@@ -80,4 +80,14 @@ def add_share_option(parser: argparse._ActionsContainer) -> None:
         metavar='I/N',
         help='do share I (from 0) of N, with others on other machines doing the rest; in a job '
         'of a Slurm array taken from its number. "mmaction merge" brings the shares together',
+    )
+
+
+def add_ray_option(parser: argparse._ActionsContainer) -> None:
+    """Add `--ray`."""
+    parser.add_argument(
+        '--ray',
+        metavar='ADDRESS',
+        help='do the work on a Ray cluster ("auto", or the address of its head node); all nodes '
+        'see the files under the same paths',
     )

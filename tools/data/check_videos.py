@@ -10,7 +10,8 @@ hang cannot stop. For a list train.txt this writes, beside it or into --out:
     train.stats.json    sizes, frame rates, lengths, codecs, key-frame spacing
     train.videos.jsonl  the same of each video; run again, videos in it are not read again
 
-The exit status is 1 if there are bad videos.
+The exit status is 1 if there are bad videos. With --shard only a share is read and none of
+the lists is written: run it once more without, after all shares; it reads what is bad again.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Listed(NamedTuple):
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     from mmaction.utils.cli import add_job_options
+    from mmaction.utils.work_share import add_ray_option, add_share_option
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -62,6 +64,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--quick', action='store_true', help='decode the first, middle and last frame only')
     add('--out', type=Path, metavar='DIR', help='where to write (default: beside the list)')
     add_job_options(parser, timeout=300)
+    add_share_option(parser)
+    add_ray_option(parser)
     return parser.parse_args(argv)
 
 
@@ -128,23 +132,32 @@ def check(args: argparse.Namespace) -> int:
 
     listed = read_entries(args)
     out = args.out or listed.folder
-    with lock(out / f'{listed.name}.videos.jsonl', 'tool', is_file=True):
+    own = '' if args.shard.is_all else f'-{args.shard.label}'
+    with lock(out / f'{listed.name}.videos{own}.jsonl', 'tool', is_file=True):
         return _check_listed(args, listed, out)
 
 
 def _check_listed(args: argparse.Namespace, listed: Listed, out: Path) -> int:
     from mmaction.data_preparation.integrity import Journal, inspect_video
     from mmaction.data_preparation.jobs import report_failures, run_jobs
+    from mmaction.data_preparation.share_records import Record, failures_name, write_record
     from mmaction.utils.cli import printable
     from mmaction.utils.io import write_lines
 
-    journal = Journal(out / f'{listed.name}.videos.jsonl', args.quick)
-    jobs = [path for path in dict.fromkeys(listed.paths) if path not in journal.facts]
+    journal = Journal(out / f'{listed.name}.videos.jsonl', args.quick, args.shard)
+    paths = list(dict.fromkeys(listed.paths))
+    mine = args.shard.of(paths)
+    jobs = [path for path in mine if path not in journal.facts]
     bad: dict[str, str] = {}
     inspecting = functools.partial(inspect_video, quick=args.quick)
     try:
         for path, facts, reason in run_jobs(
-            inspecting, jobs, workers=args.workers, timeout=args.timeout, title='check'
+            inspecting,
+            jobs,
+            workers=args.workers,
+            timeout=args.timeout,
+            title='check',
+            ray=args.ray,
         ):
             if reason is None:
                 journal.add(path, facts)
@@ -152,6 +165,13 @@ def _check_listed(args: argparse.Namespace, listed: Listed, out: Path) -> int:
                 bad[path] = reason
     finally:
         journal.close()
+    if not args.shard.is_all:
+        write_record(out, Record('check_videos', args.shard, len(paths), mine, bad))
+        report_failures(bad, out / failures_name(args.shard), 'bad videos')
+        print(
+            f'share {args.shard.label}: {len(mine) - len(bad)} videos can be read, {len(bad)} not'
+        )
+        return 1 if bad else 0
     good = {path: journal.facts[path] for path in listed.paths if path not in bad}
     report_failures(bad, out / f'{listed.name}.bad.txt', 'bad videos')
     result = summary(good.values()) if good else {'videos': 0}

@@ -22,6 +22,7 @@ from mmaction.errors import ConfigError
 from mmaction.registry import RUNNERS
 from mmaction.utils.cli import describe
 from mmaction.utils.io import lock
+from mmaction.utils.remote import is_remote
 
 from .building import UNBUILDABLE
 from .checkpointing import CheckpointingRunner
@@ -140,11 +141,11 @@ class ActionRunner(CheckpointingRunner):
             raise ConfigError(problem)
 
     def _folders_of_checkpoints(self) -> list[Path]:
-        """The work dir, and where `out_dir` of a hook has the checkpoints go."""
+        """The work dir, and where `out_dir` of a hook has the checkpoints go on this machine."""
         work_dir = Path(self.work_dir)
         given = (h.out_dir for h in self.hooks if isinstance(h, CheckpointHook))
         others = [Path(out) / work_dir.name for out in given if out not in (None, self.work_dir)]
-        return [work_dir, *others]
+        return [work_dir, *(folder for folder in others if not is_remote(folder))]
 
     def val(self) -> dict[str, float]:
         """Validate; returns the metrics."""
