@@ -46,6 +46,7 @@ class FaultyServer:
 
     Args:
         folder: What it serves, with byte ranges.
+        port: Where; any free port by default.
 
     Attributes:
         faults: By name of a file, faults of its next answers: '503', '403', 'reset',
@@ -53,12 +54,12 @@ class FaultyServer:
         asked: (method, name, range) of each request.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, port: int = 0) -> None:
         self.folder = Path(folder)
         self.faults: dict[str, list[str]] = {}
         self.asked: list[tuple[str, str, str | None]] = []
         self.released = threading.Event()
-        self.http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), self._handler())
+        self.http = http.server.ThreadingHTTPServer(('127.0.0.1', port), self._handler())
         self.http.daemon_threads = True
         self.url = f'http://127.0.0.1:{self.http.server_port}'
 
@@ -71,6 +72,8 @@ class FaultyServer:
 
     def stop(self) -> None:
         """End it: no further connection is accepted."""
+        if self.released.is_set():
+            return
         self.released.set()
         self.http.shutdown()
         self.http.server_close()

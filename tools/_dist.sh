@@ -42,3 +42,70 @@ submit() {
         --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
         ${SRUN_ARGS:-} "$python" -u "$1" "${@:2}" --launcher slurm
 }
+
+# queue PARTITION JOB_NAME WORK_DIR SCRIPT [arguments]: the same as a job that Slurm starts when it
+# can, that saves before its time is over and queues itself again. Writes WORK_DIR/train.sbatch.
+queue() {
+    local partition=$1 job=$2 work_dir=$3 gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8} gres command
+    shift 3
+    [ "$per_node" -le "$gpus" ] || per_node=$gpus
+    if [ $((gpus % per_node)) -ne 0 ]; then
+        echo "error: GPUS=$gpus is no multiple of GPUS_PER_NODE=$per_node" >&2
+        return 2
+    fi
+    gres=${GRES-gpu:$per_node} # GRES= (empty) trains on CPUs
+    mkdir -p "$work_dir"
+    work_dir=$(cd "$work_dir" && pwd)
+    printf -v command '%q ' "$python" -u "$@" --launcher slurm --resume
+    cat >"$work_dir/train.sbatch" <<EOF
+#!/usr/bin/env bash
+#SBATCH --partition="$partition"
+#SBATCH --job-name="$job"
+#SBATCH --time=$TIME
+#SBATCH --nodes=$((gpus / per_node))
+#SBATCH --ntasks-per-node=$per_node
+#SBATCH --cpus-per-task=${CPUS_PER_TASK:-5}
+${gres:+#SBATCH --gres=$gres}
+#SBATCH --output="$work_dir/slurm-%j.log"
+#SBATCH --open-mode=append
+#SBATCH --chdir="$PWD"
+# A node that is lost, or a preemption: Slurm queues the job again.
+#SBATCH --requeue
+# So many seconds before the time is over all tasks get SIGUSR1: they save and end.
+#SBATCH --signal=USR1@${SAVE_SECONDS:-180}
+
+export PYTHONPATH=$(printf %q "$PYTHONPATH")
+# The first node of those that the job has now, and a port that is free on it: a fixed one may
+# belong to another job there.
+MASTER_ADDR=\$(scontrol show hostnames "\$SLURM_JOB_NODELIST" | head -n 1)
+MASTER_PORT=\$($(printf %q "$python") -c '
+import socket
+with socket.socket() as free:
+    free.bind(("", 0))
+    print(free.getsockname()[1])')
+export MASTER_ADDR MASTER_PORT
+echo "start \${SLURM_RESTART_COUNT:-0} of job \$SLURM_JOB_ID on \$SLURM_JOB_NODELIST"
+
+# With --wait the tasks that are left do not hang in a collective operation for its timeout.
+srun --kill-on-bad-exit=1 --wait=60 --cpus-per-task=${CPUS_PER_TASK:-5} ${SRUN_ARGS:-} $command
+status=\$?
+case \$status in
+    # SIGUSR1, SIGKILL and SIGTERM: its time is nearly over, or a task or its node is lost. Slurm
+    # ends the other tasks with SIGTERM as soon as the first one has ended.
+    137 | 138 | 143) ;;
+    *) exit \$status ;;
+esac
+# Tasks that are killed each time must not go round for ever.
+if [ "\${SLURM_RESTART_COUNT:-0}" -ge ${MAX_REQUEUES:-100} ]; then
+    echo "not queued again after ${MAX_REQUEUES:-100} times"
+    exit \$status
+fi
+echo "queued again after exit status \$status"
+scontrol requeue "\$SLURM_JOB_ID"
+EOF
+    if [ -n "${DRY_RUN:-}" ]; then
+        echo "written, not queued: $work_dir/train.sbatch"
+    else
+        sbatch "$work_dir/train.sbatch"
+    fi
+}

@@ -142,7 +142,7 @@ def _rows_of_clips(
     # A batch is of one part.
     batches = [list(span[at : at + size]) for span in spans for at in range(0, len(span), size)]
     loader: DataLoader[Any] = DataLoader(
-        dataset,  # type: ignore[arg-type]  # mmengine's datasets have torch's interface
+        dataset,
         batch_sampler=batches,
         num_workers=request.workers,
         collate_fn=pseudo_collate,

@@ -29,6 +29,7 @@ from .file_cache import FileCache
 
 __all__ = [
     'SCHEMES',
+    'Settings',
     'cache_folder',
     'exists',
     'file_size',
@@ -41,6 +42,7 @@ __all__ = [
     'read_or_open',
     'redacted',
     'remove_file',
+    'settings',
     'uploaded',
     'uri_of',
 ]

@@ -6,14 +6,16 @@ import argparse
 import os
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 __all__ = ['WorkShare', 'add_ray_option', 'add_share_option', 'with_rank']
 
 Item = TypeVar('Item')
 
 
-class WorkShare(NamedTuple):
+@dataclass(frozen=True, order=True)
+class WorkShare:
     """Share `index` of `count`; the shares of all indices hold everything once.
 
     Args:

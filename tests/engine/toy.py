@@ -353,3 +353,22 @@ def scalars_of(work_dir):
 def losses(work_dir):
     """The loss of each step up to the last checkpoint."""
     return last_checkpoint(work_dir)['message_hub']['log_scalars']['train/loss']['values']
+
+
+def write_toy(folder):
+    """The toy config as a file."""
+    path = folder / 'toy config.py'
+    cfg = toy_config(folder / 'unused')
+    cfg.pop('work_dir')
+    cfg.pop('experiment_name')
+    cfg.custom_imports = dict(imports=['tests.engine.toy'])
+    cfg.custom_hooks = [
+        dict(type='StartReportHook'),
+        dict(type='StopHook'),
+        dict(type='EMAHook', momentum=0.1),
+    ]
+    cfg.train_cfg.max_epochs = 2
+    cfg.param_scheduler = cfg.param_scheduler[:1]
+    cfg.auto_scale_lr = dict(enable=False, base_batch_size=64)
+    cfg.dump(path)
+    return path

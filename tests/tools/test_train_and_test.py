@@ -20,7 +20,7 @@ from mmaction.config.from_args import apply_test_args, apply_train_args
 from mmaction.engine.optimizers.amp import set_precision
 from mmaction.engine.runner.resume import set_resume
 from mmaction.errors import ConfigError
-from tests.engine.toy import last_checkpoint, toy_config
+from tests.engine.toy import last_checkpoint, write_toy
 from tests.tools.running import ROOT, run_tool
 
 
@@ -143,25 +143,6 @@ def test_invalid_flags_are_errors(arguments, message, capsys):
     with pytest.raises(SystemExit):
         tool('train').parse_args(['c.py', *arguments])
     assert message in capsys.readouterr().err
-
-
-def write_toy(folder):
-    """The toy config as a file."""
-    path = folder / 'toy config.py'
-    cfg = toy_config(folder / 'unused')
-    cfg.pop('work_dir')
-    cfg.pop('experiment_name')
-    cfg.custom_imports = dict(imports=['tests.engine.toy'])
-    cfg.custom_hooks = [
-        dict(type='StartReportHook'),
-        dict(type='StopHook'),
-        dict(type='EMAHook', momentum=0.1),
-    ]
-    cfg.train_cfg.max_epochs = 2
-    cfg.param_scheduler = cfg.param_scheduler[:1]
-    cfg.auto_scale_lr = dict(enable=False, base_batch_size=64)
-    cfg.dump(path)
-    return path
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 
+from mmaction.distributed.collectives import broadcast_object
 from mmaction.engine.runner.loops import stop_asked
 from mmaction.registry import HOOKS
 
@@ -80,6 +81,8 @@ class StopHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook):
                 path = hook.save_now(runner)
+                # Slurm ends all ranks once the first one has ended: none may while rank 0 writes.
+                broadcast_object(None)
                 runner.logger.warning(
                     f'{name}: stopped after step {runner.iter}, saved {path}; --resume goes on'
                 )
