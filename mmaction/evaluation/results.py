@@ -123,16 +123,7 @@ def read_results(path: str | Path) -> Loaded:
     """
     if parts_there(os.fspath(path)):
         return read_parts(path)
-    if not is_remote(path) and not Path(path).is_file():
-        raise FileNotFoundError(f'there is no file of results {path}')
-    try:
-        content = _read_content(path)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        # What a pickle that was made up brings its constructors to raise is of any type.
-        reason = str(error).strip().split('\n')[0][:200] or type(error).__name__
-        raise ValueError(f'{path} cannot be read as results of a test: {reason}') from None
+    content = _content_of(path)
     if not isinstance(content, list) or not content:
         raise ValueError(f'{path} holds no list of results, as tools/test.py --dump writes it')
     if all(isinstance(item, dict) for item in content):
@@ -152,6 +143,19 @@ def read_results(path: str | Path) -> Loaded:
                 f'{path}: clip {clip} has scores of shape {scores[-1].shape}, not ({classes},)'
             )
     return scores
+
+
+def _content_of(path: str | Path) -> Any:
+    if not is_remote(path) and not Path(path).is_file():
+        raise FileNotFoundError(f'there is no file of results {path}')
+    try:
+        return _read_content(path)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # What a pickle that was made up brings its constructors to raise is of any type.
+        reason = str(error).strip().split('\n')[0][:200] or type(error).__name__
+        raise ValueError(f'{path} cannot be read as results of a test: {reason}') from None
 
 
 def _read_content(path: str | Path) -> Any:
