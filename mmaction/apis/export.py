@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmaction.apis.inference import init_recognizer, load_clip
 from mmaction.apis.test_pipeline import pipeline_steps
 from mmaction.errors import ConfigError
+from mmaction.models.lora import merge_lora
 from mmaction.structures import ActionDataSample
 from mmaction.version import __version__
 
@@ -268,6 +269,7 @@ def export_checked(
         ValueError: The export differs from the recognizer.
     """
     recognizer: Any = init_recognizer(cfg, checkpoint, device='cpu')
+    merge_lora(recognizer)
     kind = type(recognizer).__name__
     by_frame = kind == 'Recognizer2D'
     if not hasattr(recognizer, 'cls_head') or not (by_frame or 'Recognizer3D' in kind):

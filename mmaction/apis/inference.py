@@ -44,8 +44,9 @@ def init_recognizer(
 
     Args:
         config: Config file, or a config that was read already.
-        checkpoint: Weights: a .pth or .safetensors file or a web address. Random
-            weights if None.
+        checkpoint: Weights: a .pth or .safetensors file, a web address or one of the Hub
+            (`hf://ORG/REPO`). Random weights if None; the backbone of a model of transformers
+            then has its own.
         device: Where it runs; the first GPU, or the CPU without one, if None.
         cfg_options: Changes of the config, as `--cfg-options` takes them.
 
@@ -69,8 +70,7 @@ def init_recognizer(
     else:
         raise TypeError(f'config must be a path or a Config, not {type(config).__name__}')
     place = _device(device)
-    if cfg.model.backbone.get('pretrained') is not None:
-        cfg.model.backbone.pretrained = None
+    _skip_pretrained(cfg.model.backbone, replaced=checkpoint is not None)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     model = MODELS.build(cfg.model)
     meta: dict[str, Any] = {}
@@ -87,6 +87,20 @@ def init_recognizer(
     model.cfg, model.dataset_meta = cfg, {**(meta.get('dataset_meta') or {}), 'classes': names}
     placed: nn.Module = model.to(place).eval()
     return placed
+
+
+def _skip_pretrained(backbone: dict[str, Any], *, replaced: bool) -> None:
+    """Have a backbone load no weights of its own, which those of the checkpoint replace.
+
+    LoRA adapts them, and a model of transformers without a checkpoint is its own weights.
+    """
+    if backbone.get('lora'):
+        return
+    if str(backbone.get('type')).startswith('transformers.'):
+        if replaced:
+            backbone['pretrained'] = False
+    elif backbone.get('pretrained') is not None:
+        backbone['pretrained'] = None
 
 
 def _device(device: str | torch.device | None) -> torch.device:

@@ -19,6 +19,9 @@ VERBS = {
     'predict': ('predict', 'classify a video, the videos of a folder or of a list'),
     'report': ('report', 'make a page of a test: classes, mistakes, calibration'),
     'export': ('export', 'export a checkpoint to ONNX or torch.export'),
+    'features': ('features', 'store the features of a list of clips'),
+    'probe': ('probe', 'train linear, k-NN or attentive probes on a frozen backbone'),
+    'publish': ('publish', 'write a run as a folder, or to the Hub, with a model card'),
     'prepare': ('prepare', 'prepare a folder of videos, or a public dataset, for training'),
     'pack': ('pack', 'pack the videos of a list into tar files'),
     'merge': ('merge', 'bring together what the shares of several machines have done'),
@@ -47,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if verb not in VERBS:
         given = one_line(verb)
-        hint = did_you_mean(verb, VERBS, cutoff=0.5) or f'; there are {", ".join(VERBS)}'
+        hint = did_you_mean(verb, VERBS, cutoff=0.55) or f'; there are {", ".join(VERBS)}'
         print(f'error: there is no verb {given}{hint} (see "mmaction --help")', file=sys.stderr)
         return 2
     status: int | None = import_module(f'mmaction.cli.{VERBS[verb][0]}').main(

@@ -38,7 +38,7 @@ from .values import check_type, check_value
 
 __all__ = ['check_config', 'check_parts']
 
-_ANY_LIBRARY = ('torchvision', 'timm', 'mmcls', 'mmpretrain', 'mmdet')
+_ANY_LIBRARY = ('torchvision', 'timm', 'transformers', 'mmcls', 'mmpretrain', 'mmdet')
 
 
 def check_config(cfg: Config) -> None:
@@ -162,7 +162,8 @@ def _unknown_type(kind: str, way: tuple[str, ...]) -> ConfigError:
         return ConfigError(f'config key {".".join((*way, "type"))}: {reason}')
     message = f'no class "{kind}" is registered'
     if role_at(way) == 'backbones':
-        message += ' (models of other libraries are "torchvision.NAME" and "timm.NAME")'
+        libraries = '"torchvision.NAME", "timm.NAME" and "transformers.NAME"'
+        message += f' (models of other libraries are {libraries})'
     return _fail((*way, 'type'), message, kind, candidates(way))
 
 
@@ -245,6 +246,8 @@ def _extra_keys(way: tuple[str, ...]) -> set[str]:
         return {'convert_to_iter_based'}
     if way == ('optim_wrapper',):
         return {'optimizer', 'constructor', 'paramwise_cfg'}
+    if way == ('model', 'backbone'):
+        return {'lora', 'frozen'}
     if way[-1] == 'norm_cfg':
         return {'requires_grad'}
     return set()

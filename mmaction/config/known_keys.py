@@ -107,6 +107,7 @@ UNTYPED = {
     'env_cfg.dist_cfg': {'backend', 'timeout', 'init_backend', 'port'},
     'compile': {'backend', 'mode', 'dynamic', 'fullgraph', 'options'},
     'custom_imports': {'imports', 'allow_failed_imports'},
+    'model.backbone.lora': {'r', 'targets', 'alpha', 'dropout', 'base'},
 }
 LISTS_OF_TYPED = {
     'pipeline',

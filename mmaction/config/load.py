@@ -23,6 +23,7 @@ from .bases import check_bases
 from .check import check_config
 from .known_keys import RUNNER_KEYS
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
+from .model_clips import apply_model_clips
 from .options import Options, apply_options, parse_options
 from .registered_types import is_registered
 from .scope import mend_published
@@ -48,6 +49,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
             An option that changes a variable of the config (`data_root=...`)
             also changes what was made of it: an equal value in the model, the
             datasets and so on. Of a 0.x config they may name old keys or new ones.
+            What a model of transformers says of its clips is filled in afterwards.
         check: Whether unknown keys and types are errors.
 
     Raises:
@@ -63,6 +65,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     mend_published(cfg)
     if changes:
         apply_options(cfg, changes)
+    apply_model_clips(cfg)
     if check:
         check_config(cfg)
     # A config without the base that says so means the same.

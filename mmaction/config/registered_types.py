@@ -88,7 +88,7 @@ def is_registered(kind: str) -> bool:
     if scope in ('', 'mmaction', 'mmengine') and name in _registered():
         return True
     library, _, name = kind.partition('.')
-    if library not in ('torchvision', 'timm'):
+    if library not in ('torchvision', 'timm', 'transformers'):
         return False
     try:
         return MODELS.children[library].get(name) is not None

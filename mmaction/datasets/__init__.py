@@ -5,6 +5,8 @@ from mmaction.errors import UnreadableVideoError
 from . import transforms
 from .base import BaseActionDataset
 from .dataset_wrappers import ClassBalancedDataset
+from .feature_dataset import FeatureDataset
+from .feature_store import FeatureStore, clip_identity, load_features
 from .hvu_dataset import HVUDataset
 from .image_dataset import ImageDataset
 from .rawframe_dataset import RawframeDataset
@@ -21,6 +23,8 @@ __all__ = [
     'BlockSampler',
     'ClassBalancedDataset',
     'EpochSampler',
+    'FeatureDataset',
+    'FeatureStore',
     'HVUDataset',
     'ImageDataset',
     'JointSampler',
@@ -31,6 +35,8 @@ __all__ = [
     'ShardDataset',
     'UnreadableVideoError',
     'VideoDataset',
+    'clip_identity',
+    'load_features',
     'reading_report',
     'repeat_pseudo_collate',
 ]

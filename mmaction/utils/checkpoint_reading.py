@@ -20,6 +20,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmaction.errors import CheckpointError, MissingCheckpointError
 from mmaction.utils.download import DownloadError, download
+from mmaction.utils.hub import SCHEME, fetch
 from mmaction.utils.plain_pickle import numpy_stand_ins, resolve
 from mmaction.utils.remote import SCHEMES, is_remote, local_path, redacted
 from mmaction.utils.suggest import did_you_mean, missing_file
@@ -29,6 +30,7 @@ __all__ = [
     'check_content',
     'load_checkpoint_file',
     'load_from_http',
+    'load_from_hub',
     'load_from_local',
     'load_from_openmmlab',
     'load_from_timm',
@@ -243,6 +245,23 @@ def load_from_http(url: str, map_location: Any = 'cpu', model_dir: str | None = 
     return load_checkpoint_file(path, map_location)
 
 
+def load_from_hub(address: str, map_location: Any = 'cpu') -> dict[str, Any]:
+    """Read a checkpoint from the Hub, `hf://ORG/REPO[@REVISION][:FILE]`, which keeps a copy.
+
+    Raises:
+        CheckpointError: It cannot be fetched or read, or is no .safetensors file.
+    """
+    from mmengine.dist import barrier, is_main_process
+
+    try:
+        # one process downloads, the others find its file
+        if is_main_process():
+            fetch(address)
+    finally:
+        barrier()
+    return load_checkpoint_file(fetch(address), map_location)
+
+
 def load_from_torchvision(name: str, map_location: Any = 'cpu') -> Any:
     """The weights of a model of torchvision, `torchvision://resnet50`.
 
@@ -311,7 +330,7 @@ def load_from_timm(name: str, map_location: Any = 'cpu') -> dict[str, torch.Tens
 
 
 def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
-    """Read a checkpoint from a file, a web address, `timm://NAME` or `torchvision://NAME`.
+    """Read a checkpoint from a file, an address of the web or the Hub, or a library by its name.
 
     Raises:
         CheckpointError: It is not there, or cannot be read or fetched.
@@ -336,6 +355,7 @@ def register_safe_loaders() -> None:
     elsewhere = [f'{scheme}:/' for scheme in SCHEMES if not scheme.startswith('http')]
     CheckpointLoader.register_scheme(['', *elsewhere], load_from_local, force=True)
     CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
+    CheckpointLoader.register_scheme(SCHEME, load_from_hub, force=True)
     CheckpointLoader.register_scheme('timm://', load_from_timm, force=True)
     CheckpointLoader.register_scheme('torchvision://', load_from_torchvision, force=True)
     openmmlab = ('mmcls://', 'open-mmlab://', 'openmmlab://')

@@ -183,6 +183,8 @@ def _names_of_checkpoint(meta: Mapping[str, Any]) -> Iterator[tuple[str, list[st
 def _names_of_config(
     cfg: Mapping[str, Any] | Config, origin: str
 ) -> Iterator[tuple[str, list[str]]]:
+    if isinstance(cfg.get('classes'), (list, tuple)):  # of a published model
+        yield origin, list(map(str, cfg['classes']))
     for dataset in _datasets(cfg):
         meta = dataset.get('metainfo') or {}
         names = meta.get('classes') or meta.get('CLASSES')

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -114,33 +113,13 @@ def read_metrics(args: argparse.Namespace) -> dict[str, Any]:
         ValueError: It says that it is of another one, or is of the average while the raw
             weights are published.
     """
-    from mmaction.utils.io import file_digest
+    from mmaction.apis.publish import metrics_of
 
-    try:
-        metrics: Any = json.loads(args.metrics.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{args.metrics} is no JSON: {error}') from error
-    if not isinstance(metrics, dict):
-        raise ValueError(
-            f'{args.metrics} holds a {type(metrics).__name__}, expected a dict of metrics, such as '
-            'the metrics.json that a test writes'
-        )
     if args.weights == 'raw':
         raise ValueError(
             '--metrics with --weights raw: a test measures the moving average, not these weights'
         )
-    measured, digest = metrics.get('checkpoint'), metrics.get('checkpoint_sha256')
-    if digest is None:
-        same = measured is None or Path(str(measured)).name == args.checkpoint.name
-    else:
-        same = digest == file_digest(args.checkpoint)
-    if not same:
-        raise ValueError(
-            f'{args.metrics} was measured with {measured}, which is not {args.checkpoint}: test '
-            'that one, or leave --metrics out'
-        )
-    found: dict[str, Any] = metrics
-    return found
+    return metrics_of(args.metrics, args.checkpoint)
 
 
 def publish(args: argparse.Namespace) -> Path:

@@ -15,6 +15,7 @@ from mmengine.dataset import Compose
 from mmengine.fileio import dump
 from torch import nn
 
+from mmaction.apis.features import clip_features
 from mmaction.apis.inference import _run, init_recognizer, predict, top_classes
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.datasets.video_source import FORMATS, Video, VideoSource, clip_info, clip_name
@@ -22,6 +23,7 @@ from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import read_class_names
 from mmaction.utils.cli import describe
+from mmaction.utils.hub import WEIGHTS, is_address, snapshot
 from mmaction.utils.io import atomic_path
 from mmaction.visualization import (
     ActionVisualizer,
@@ -89,6 +91,28 @@ class ActionRecogInferencer:
         self._steps = pipeline_steps(self.model.cfg)
         self._pipelines: dict[str, Compose] = {}
 
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path, device: str | torch.device | None = None, **kwargs: Any
+    ) -> ActionRecogInferencer:
+        """The inferencer of a published model: `mmaction publish` writes such folders.
+
+        Args:
+            source: A folder with config.json and model.safetensors, or
+                `hf://ORG/REPO[@REVISION]` on the Hub.
+            device: As in the constructor.
+            kwargs: Further arguments of the constructor.
+
+        Raises:
+            ConfigError: It holds no config of a model.
+            CheckpointError: It cannot be fetched, or its weights do not fit.
+        """
+        folder = snapshot(str(source)) if is_address(source) else Path(source).expanduser()
+        for name in ('config.json', WEIGHTS):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(f'{source} is no published model: it holds no {name}')
+        return cls(folder / 'config.json', folder / WEIGHTS, device, **kwargs)
+
     def __call__(  # noqa: C901 (mmaction2 has all these options in one call)
         self,
         inputs: Video | Sequence[Video],
@@ -150,9 +174,7 @@ class ActionRecogInferencer:
             raise ValueError(f'pred_out_file={pred_out} must end in .json, .yaml or .pkl')
         vid_out_dir = vid_out_dir or None
         videos: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        entries = [clip_info(video, self.input_format) for video in videos]
-        for kind, info in entries:
-            info.update(self._pack if kind == 'rawframes' else {})
+        entries = [self._entry(video) for video in videos]
         ending = '.gif' if out_type == 'gif' else '.mp4'
         names = _out_names(videos, vid_out_dir, ending)
         for video, name in zip(videos, names, strict=True):
@@ -212,11 +234,38 @@ class ActionRecogInferencer:
         predicted = iter(predict(self.model, clips) if clips else [])
         return [next(predicted) if sample is None else sample for sample in samples]
 
+    def _entry(self, video: Video) -> tuple[str, dict[str, Any]]:
+        kind, info = clip_info(video, self.input_format)
+        info.update(self._pack if kind == 'rawframes' else {})
+        return kind, info
+
     def _clip(self, kind: str, info: dict[str, Any], video: Video) -> dict[str, Any]:
         if kind not in self._pipelines:
             steps = steps_for(self._steps, kind, one_view=True)
             self._pipelines[kind] = Compose([TRANSFORMS.build(step) for step in steps])
         return _run(self._pipelines[kind], info, video)
+
+    def extract(
+        self, inputs: Video | Sequence[Video], kind: str = 'pooled', batch_size: int = 1
+    ) -> Any:
+        """Features of the backbone for one video, or a list of them.
+
+        Args:
+            inputs: As in a call.
+            kind: 'pooled' gives (C,) of a video, 'tokens' the map (C, T, H, W).
+            batch_size: Clips that the model sees at once.
+
+        Returns:
+            A float32 array, or a list of them for a list of videos.
+        """
+        several = isinstance(inputs, (list, tuple))
+        videos: Any = inputs if several else [inputs]
+        found: list[np.ndarray] = []
+        for start in range(0, len(videos), batch_size):
+            part = videos[start : start + batch_size]
+            clips = [self._clip(*self._entry(video), video) for video in part]
+            found += list(clip_features(self.model, clips, kind).numpy())
+        return found if several else found[0]
 
     def _as_dict(self, sample: ActionDataSample) -> dict[str, Any]:
         best = top_classes(sample, self.classes)

@@ -20,7 +20,7 @@ __all__ = ['LearningRateDecayOptimizerConstructor', 'layer_of']
 _FIRST = (
     *('patch_embed.', 'patch_embed1.', 'patch_embeds.0.', 'pos_embed', 'time_embed'),
     *('cls_token', 'mask_token', 'class_embedding', 'positional_embedding', 'ln_pre'),
-    *('conv1', 'bn1', 'stem.'),
+    *('conv1', 'bn1', 'stem.', 'embeddings.', 'encoder.embeddings.'),
 )
 # Names of blocks, with the number of the first stage; without a group `stage` there is one.
 _BLOCKS = (
@@ -30,6 +30,10 @@ _BLOCKS = (
     (re.compile(r'layer(?P<stage>\d+)\.(?P<block>\d+)\.'), 1),  # ResNet
     (re.compile(r'(?:transformer\.res)?blocks\.(?P<block>\d+)\.'), 0),  # ViT, MViT, UniFormerV2
     (re.compile(r'transformer_layers\.layers\.(?P<block>\d+)\.'), 0),  # TimeSformer
+    # Of transformers: pyramids, then plain lists of blocks
+    (re.compile(r'encoder\.layers\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.'), 0),
+    (re.compile(r'encoder\.stages\.(?P<stage>\d+)\.layers\.(?P<block>\d+)\.'), 0),
+    (re.compile(r'(?:encoder\.)?layers?\.(?P<block>\d+)\.'), 0),
 )
 # Between two stages: with the first block of the later, or with the last of the earlier one
 _BEFORE_STAGE = (
@@ -48,7 +52,7 @@ class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
 
     Norms and biases get no weight decay. For DualFormer, Swin, UniFormer and ResNets (2-D,
     3-D, SlowFast), whose blocks are numbered through all stages, and for transformers with a
-    plain list of blocks: ViT, MViT, UniFormerV2, TimeSformer.
+    plain list of blocks: ViT, MViT, UniFormerV2, TimeSformer, and the video models of transformers.
 
     Args:
         optim_wrapper_cfg: Config of the wrapper, with its optimizer.

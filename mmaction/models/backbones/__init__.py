@@ -10,9 +10,11 @@ from .resnet3d import ResNet2Plus1d, ResNet3d, ResNet3dCSN
 from .resnet3d_slowfast import ResNet3dPathway, ResNet3dSlowFast, ResNet3dSlowOnly
 from .resnet_tin import ResNetTIN
 from .resnet_tsm import ResNetTSM
+from .stored_features import StoredFeatures
 from .swin import SwinTransformer3D
 from .tanet import TANet
 from .timesformer import TimeSformer
+from .transformers_backbone import TransformersBackbone
 from .uniformer import UniFormer
 from .uniformerv2 import UniFormerV2
 from .vit_mae import VisionTransformer
@@ -35,11 +37,13 @@ __all__ = [
     'ResNet3dSlowOnly',
     'ResNetTIN',
     'ResNetTSM',
+    'StoredFeatures',
     'SwinTransformer3D',
     'TANet',
     'TimeSformer',
     'TimmBackbone',
     'TorchvisionBackbone',
+    'TransformersBackbone',
     'UniFormer',
     'UniFormerV2',
     'VisionTransformer',

@@ -17,12 +17,12 @@ from mmaction.registry import MODELS
 from mmaction.utils.checkpoint_reading import bare_name, read_checkpoint
 from mmaction.utils.suggest import did_you_mean
 
-__all__ = ['TimmBackbone', 'TorchvisionBackbone']
+__all__ = ['ExternalBackbone', 'TimmBackbone', 'TorchvisionBackbone']
 
 _HEADS = ('fc', 'head', 'heads', 'classifier')
 
 
-class _Backbone(nn.Module):
+class ExternalBackbone(nn.Module):
     """A network of another library without its classifier.
 
     Args:
@@ -65,7 +65,18 @@ class _Backbone(nn.Module):
         """The address of the library's weights."""
         raise NotImplementedError
 
-    def train(self, mode: bool = True) -> _Backbone:
+    def _read(self, source: str) -> dict[str, Tensor]:
+        """Weights of a file or address by the names of the network, without the classifier's."""
+        loaded = read_checkpoint(source)
+        for key in ('state_dict', 'model'):
+            loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
+        state = {
+            bare_name(name).removeprefix('backbone.').removeprefix('net.'): value
+            for name, value in loaded.items()
+        }
+        return {k: v for k, v in state.items() if not k.startswith(self._head_names)}
+
+    def train(self, mode: bool = True) -> ExternalBackbone:
         """Switch the mode."""
         self.net.train(mode)
         self.training = mode
@@ -81,14 +92,7 @@ class _Backbone(nn.Module):
         if not self.pretrained:
             return
         source = self._own_weights() if self.pretrained is True else self.pretrained
-        loaded = read_checkpoint(source)
-        for key in ('state_dict', 'model'):
-            loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
-        state = {
-            bare_name(name).removeprefix('backbone.').removeprefix('net.'): value
-            for name, value in loaded.items()
-        }
-        state = {k: v for k, v in state.items() if not k.startswith(self._head_names)}
+        state = self._read(source)
         own = self.net.state_dict()
         wrong = [f'missing: {name}' for name in own if name not in state]
         wrong += [f'unknown: {name}' for name in state if name not in own]
@@ -114,7 +118,7 @@ class _Keep(nn.Module):
         return x
 
 
-class TorchvisionBackbone(_Backbone):
+class TorchvisionBackbone(ExternalBackbone):
     """A model of torchvision: of videos, such as `swin3d_t`, `mvit_v2_s`, `s3d`, or of images.
 
     Gives the map before the pooling, (B, C, T', H', W') or (B, C, H', W'), or, of a
@@ -153,7 +157,7 @@ class TorchvisionBackbone(_Backbone):
         return kept
 
 
-class TimmBackbone(_Backbone):
+class TimmBackbone(ExternalBackbone):
     """An image model of timm, which sees single frames; for `Recognizer2D`.
 
     Gives its pooled features as (B, C, 1, 1), or, with `feature_shape`, the map or
@@ -190,11 +194,11 @@ def _channels_first(x: Tensor, feature_shape: str | None) -> Tensor:
 class _Library(Registry):
     """The models of a library under their own names."""
 
-    def __init__(self, scope: str, base: type[_Backbone]) -> None:
+    def __init__(self, scope: str, base: type[ExternalBackbone]) -> None:
         super().__init__('model', parent=MODELS, scope=scope)
         self._base = base
 
-    def get(self, key: str) -> type[_Backbone]:
+    def get(self, key: str) -> type[ExternalBackbone]:
         """The backbone of a name.
 
         Raises:

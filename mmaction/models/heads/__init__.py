@@ -4,6 +4,7 @@ from .base import BaseHead
 from .feature_head import FeatureHead
 from .i3d_head import I3DHead, I3DHead_Teacher, I3DHead_TL
 from .mvit_head import MViTHead
+from .probe_heads import AttentiveHead, KNNHead, LinearHead
 from .slowfast_head import SlowFastHead
 from .timesformer_head import TimeSformerHead
 from .trn_head import TRNHead
@@ -12,12 +13,15 @@ from .uniformer_head import UniFormerHead
 from .x3d_head import X3DHead
 
 __all__ = [
+    'AttentiveHead',
     'AvgConsensus',
     'BaseHead',
     'FeatureHead',
     'I3DHead',
     'I3DHead_TL',
     'I3DHead_Teacher',
+    'KNNHead',
+    'LinearHead',
     'MViTHead',
     'SlowFastHead',
     'TPNHead',

@@ -10,6 +10,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from mmaction.models.lora import attach_lora, has_lora
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, ForwardResults, OptConfigType, OptSampleList, SampleList
 from mmaction.utils.checkpoint_reading import register_safe_loaders
@@ -21,7 +22,9 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
     """Backbone, neck (optional) and head.
 
     Args:
-        backbone: Config of the backbone.
+        backbone: Config of the backbone. Two keys are the recognizer's: `lora`, arguments of
+            `mmaction.models.lora.attach_lora`, trains low-rank updates of its linear layers alone;
+            `frozen=True` trains nothing of it and keeps it in evaluation mode.
         cls_head: Config of the head; without one, only features can be had.
         neck: Config of a module between the two.
         train_cfg: No key of it is read; accepted empty.
@@ -57,7 +60,14 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
             raise ValueError(f'test_cfg has unknown keys {unknown}; it takes {self.test_keys}')
         self.train_cfg = train_cfg
         self.test_cfg = dict(test_cfg or {})
+        backbone = dict(backbone)
+        lora = backbone.pop('lora', None)
+        self.frozen = bool(backbone.pop('frozen', False))
         self.backbone = MODELS.build(backbone)
+        if lora is not None:
+            attach_lora(self, **lora)
+        if self.frozen:
+            self.backbone.requires_grad_(False)
         if neck is not None:
             self.neck = MODELS.build(neck)
         if cls_head is not None:
@@ -85,12 +95,27 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
     def init_weights(self) -> None:
         """Initialize each part, loading the backbone's pretrained weights if it names some."""
         for part in self.children():
+            if part is self.backbone and has_lora(self):
+                continue  # LoRA has loaded what it adapts
             initialize: Callable[[], None] | None = getattr(part, 'init_weights', None)
             if initialize is not None:
                 initialize()
 
+    def train(self, mode: bool = True) -> BaseRecognizer:
+        """Switch the mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
     def run_backbone(self, views: Tensor, at_once: int | None = None) -> Any:
         """The backbone on all views (N * views, ...), at most `at_once` at a time."""
+        if self.frozen and not views.requires_grad:  # Grad-CAM asks for gradients of the views
+            with torch.no_grad():
+                return self._run_backbone(views, at_once)
+        return self._run_backbone(views, at_once)
+
+    def _run_backbone(self, views: Tensor, at_once: int | None) -> Any:
         if not at_once or at_once >= len(views):
             return self.backbone(views)
         return _concatenate([self.backbone(part) for part in views.split(at_once)])

@@ -1,0 +1,178 @@
+"""Features of a list in a folder: values, keys, resuming, reading, and those of single videos."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mmaction.apis import ActionRecogInferencer, init_recognizer
+from mmaction.apis.features import clip_features, extract_features
+from mmaction.apis.inference import load_clip
+from mmaction.datasets import FeatureDataset, load_features
+from mmaction.engine.runner.checkpoint import save_checkpoint_file
+from mmaction.errors import ConfigError
+from mmaction.registry import MODELS
+from tests.apis.conftest import tiny_config
+from tests.video_factory import write_broken, write_video
+
+
+@pytest.fixture(scope='module')
+def clips(tmp_path_factory):
+    """A folder with a list of five clips, and a checkpoint."""
+    folder = tmp_path_factory.mktemp('clips')
+    for i in range(5):
+        write_video(folder / f'{i}.mp4', 12 + i, 64, 48)
+    (folder / 'list.txt').write_text(''.join(f'{i}.mp4 {i % 3}\n' for i in range(5)))
+    (folder / 'classes.txt').write_text('a\nb\nc\n')
+    torch.manual_seed(3)
+    model = init_recognizer(config(folder), device='cpu')
+    save_checkpoint_file(dict(state_dict=model.state_dict()), folder / 'x.pth')
+    return folder
+
+
+def config(folder, **changes):
+    cfg = tiny_config(**changes)
+    dataset = dict(
+        type='VideoDataset',
+        data_root=str(folder),
+        ann_file='list.txt',
+        pipeline=cfg.test_pipeline,
+    )
+    loader = dict(batch_size=2, num_workers=0, dataset=dataset)
+    cfg.merge_from_dict(dict(test_dataloader=loader, val_dataloader=loader))
+    return cfg
+
+
+def test_stored_features_are_those_of_the_backbone(clips, tmp_path):
+    cfg = config(clips)
+    done = extract_features(cfg, clips / 'x.pth', tmp_path / 'f', device='cpu')
+    assert done == dict(clips=5, computed=5, kept=0, missing=[])
+    features, labels, about = load_features(tmp_path / 'f')
+    assert labels.tolist() == [0, 1, 2, 0, 1]
+    assert about['classes'] == ['a', 'b', 'c']
+    model = init_recognizer(cfg, clips / 'x.pth', device='cpu')
+    steps = [dict(step) for step in cfg.test_pipeline]
+    steps[1]['num_clips'] = 1
+    steps[4] = dict(type='CenterCrop', crop_size=32)
+    for i in range(5):
+        inputs = load_clip(model, clips / f'{i}.mp4', steps)['inputs']
+        with torch.no_grad():
+            expected = model.backbone((inputs.float() - 120) / 60).mean((2, 3, 4))[0]
+        torch.testing.assert_close(features[i], expected, rtol=1e-5, atol=1e-5)
+    # and the inferencer's of one video, or a list
+    inferencer = ActionRecogInferencer(model)
+    one = inferencer.extract(clips / '1.mp4')
+    np.testing.assert_allclose(one, features[1].numpy(), rtol=1e-5, atol=1e-5)
+    both = inferencer.extract([clips / '1.mp4', clips / '2.mp4'], 'tokens', batch_size=2)
+    assert both[0].shape == (24, 2, 4, 4)
+    np.testing.assert_allclose(both[1].mean((1, 2, 3)), features[2].numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_all_views_are_averaged_and_tokens_are_of_one(clips, tmp_path):
+    cfg = config(clips)
+    extract_features(cfg, clips / 'x.pth', tmp_path / 'f', all_views=True, device='cpu')
+    model = init_recognizer(cfg, clips / 'x.pth', device='cpu')
+    clip = load_clip(model, clips / '0.mp4')
+    torch.testing.assert_close(load_features(tmp_path / 'f')[0][:1], clip_features(model, [clip]))
+    with pytest.raises(ValueError, match='6 views of a video'):
+        clip_features(model, [clip], 'tokens')
+    extract_features(cfg, clips / 'x.pth', tmp_path / 't', kind='tokens', half=True, device='cpu')
+    maps = load_features(tmp_path / 't')[0]
+    assert maps.shape == (5, 24, 2, 4, 4)
+    assert maps.dtype == torch.float16
+
+
+def test_a_second_run_computes_what_is_missing_or_has_changed(clips, tmp_path):
+    out = tmp_path / 'f'
+    for i in range(3):
+        write_video(tmp_path / f'{i}.mp4', 12, 64, 48)
+    (tmp_path / 'list.txt').write_text('0.mp4 0\n1.mp4 1\n')
+    cfg = config(tmp_path)
+    run = lambda: extract_features(cfg, clips / 'x.pth', out, device='cpu')  # noqa: E731
+    assert run()['computed'] == 2
+    first = load_features(out)[0]
+    (out / 'index.json').unlink()  # as if killed
+    with pytest.raises(ConfigError, match='not complete'):
+        load_features(out)
+    assert run()['computed'] == 0
+    torch.testing.assert_close(load_features(out)[0], first, rtol=0, atol=0)
+    # a longer list, other labels, and a clip with another content
+    (tmp_path / 'list.txt').write_text('2.mp4 2\n1.mp4 0\n0.mp4 0\n')
+    write_video(tmp_path / '0.mp4', 20, 64, 48)
+    assert run() == dict(clips=3, computed=2, kept=1, missing=[])
+    features, labels, _ = load_features(out)
+    assert labels.tolist() == [2, 0, 0]
+    torch.testing.assert_close(features[1], first[1], rtol=0, atol=0)
+    assert not torch.equal(features[2], first[0])
+
+
+def test_other_weights_or_pipeline_are_refused(clips, tmp_path):
+    out = tmp_path / 'f'
+    extract_features(config(clips), clips / 'x.pth', out, device='cpu')
+    with pytest.raises(ConfigError, match=r'features of another weights than these'):
+        extract_features(config(clips), None, out, device='cpu')
+    cfg = config(clips)
+    cfg.test_pipeline[1]['frame_interval'] = 1
+    with pytest.raises(ConfigError, match=r'features of another pipeline than these'):
+        extract_features(cfg, clips / 'x.pth', out, device='cpu')
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'x').touch()
+    with pytest.raises(ConfigError, match='no folder of features and not empty'):
+        extract_features(cfg, clips / 'x.pth', tmp_path / 'other', device='cpu')
+
+
+def test_unreadable_clips_are_listed_and_have_no_features(clips, tmp_path):
+    write_video(tmp_path / '0.mp4', 12, 64, 48)
+    write_broken(tmp_path / '1.mp4', 'truncated')
+    (tmp_path / 'list.txt').write_text('0.mp4 0\n1.mp4 1\nnone.mp4 1\n')
+    done = extract_features(config(tmp_path), clips / 'x.pth', tmp_path / 'f', device='cpu')
+    assert done['missing'] == [str(tmp_path / '1.mp4'), str(tmp_path / 'none.mp4')]
+    features, labels, _ = load_features(tmp_path / 'f')
+    assert len(features) == 1
+    assert labels.tolist() == [0]
+    assert json.loads((tmp_path / 'f' / 'index.json').read_text())['missing'] == done['missing']
+
+
+def test_stored_features_train_a_head(clips, tmp_path):
+    extract_features(config(clips), clips / 'x.pth', tmp_path / 'f', device='cpu')
+    dataset = FeatureDataset(str(tmp_path / 'f'))
+    assert dataset.metainfo['classes'] == ['a', 'b', 'c']
+    assert dataset.get_cat_ids(2) == [2]
+    model = MODELS.build(
+        dict(
+            type='Recognizer3D',
+            backbone=dict(type='StoredFeatures'),
+            cls_head=dict(type='LinearHead', num_classes=3, in_channels=24),
+        )
+    )
+    items = [dataset[i] for i in range(5)]
+    batch = model.data_preprocessor(
+        dict(inputs=[i['inputs'] for i in items], data_samples=[i['data_samples'] for i in items])
+    )
+    assert batch['inputs'].shape == (5, 1, 24, 1, 1, 1)
+    model(**batch, mode='loss')['loss_cls'].backward()
+    assert model.cls_head.fc_cls.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        logits = model(batch['inputs'], mode='tensor', stage='head')
+        torch.testing.assert_close(logits, model.cls_head.fc_cls(dataset.features))
+
+
+@pytest.mark.dist
+def test_two_processes_share_the_clips(clips, tmp_path):
+    import subprocess
+    import sys
+
+    cfg = config(clips)
+    (tmp_path / 'x.py').write_text(cfg.pretty_text)
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2']
+    command += ['--master-port', '29611', 'tools/extract_features.py', str(tmp_path / 'x.py')]
+    command += [str(clips / 'x.pth'), '--out', str(tmp_path / 'f'), '--launcher', 'pytorch']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert 'features of 5 of 5 clips' in done.stdout
+    shards = list((tmp_path / 'f').glob('*.npz'))
+    assert len(shards) == 2
+    extract_features(cfg, clips / 'x.pth', tmp_path / 'one', device='cpu')
+    one, both = load_features(tmp_path / 'one'), load_features(tmp_path / 'f')
+    torch.testing.assert_close(one[:2], both[:2], rtol=1e-5, atol=1e-5)
