@@ -12,9 +12,10 @@ import numpy as np
 from mmaction.errors import UnreadableVideoError
 
 from .container import open_container, video_streams
-from .h264_fields import SecondFields
+from .packet_table import FrameTable, PacketTable
 from .reader import Indices, key_before, read_once, remote_content, unreadable
-from .upright import UprightFrames
+from .references import unreferenced_test
+from .upright import FrameBatch
 
 __all__ = ['PyAVReader']
 
@@ -30,8 +31,7 @@ class PyAVReader:
     frame wanted, or else at the beginning. Where there are no time stamps, or
     they contradict the order of the frames, frames are counted.
 
-    `in_plain_order` tells that no picture that precedes a key frame in time
-    follows it in the file, and that the container has dependable time stamps.
+    Pictures that are neither wanted nor referred to are not decoded where the packets tell.
 
     Args:
         filename: Path of the file, which messages name.
@@ -78,8 +78,8 @@ class PyAVReader:
         while self._rank < count:
             self._open()
             count = len(self._streams)
-            self._read_packets()
-            if self._num_frames:
+            self._frames = FrameTable(PacketTable.read(self._container, self._stream))
+            if len(self):
                 return
             self._container.close()
             self._rank += 1
@@ -93,61 +93,8 @@ class PyAVReader:
         if self._max_pixels is not None:
             self._stream.codec_context.options = dict(max_pixels=str(self._max_pixels))
         self.use_threads(self._num_threads)
-        self._upright: UprightFrames | None = None
-
-    def _read_packets(self) -> None:
-        """Learn the time stamps of all frames, the key frames, and their order in the file."""
-        import av
-
-        # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
-        # a variable rate, index / rate is another frame. Reading packets decodes nothing.
-        stamps, keys, shown = [], [], []
         context = self._stream.codec_context
-        is_vp8 = context.name == 'vp8'
-        is_second = SecondFields(context.extradata if context.name == 'h264' else None)
-        self._has_fields = False
-        # Of a file that is damaged further on, the frames before count.
-        with suppress(av.FFmpegError, LookupError):
-            for packet in self._container.demux(self._stream):
-                if packet.size:
-                    if is_second.possible and is_second(bytes(packet)):
-                        self._has_fields = True
-                        continue
-                    stamps.append(packet.pts)
-                    keys.append(packet.is_keyframe)
-                    # An edit list decodes frames that it does not show, such as those between
-                    # a key frame and the cut; VP8 has reference frames that are never shown.
-                    hidden = packet.is_discard or (is_vp8 and not bytes(packet)[0] >> 4 & 1)
-                    shown.append(not hidden)
-        num_packets = len(stamps)
-        stamps, keys, shown = _without_leading(stamps, keys, shown)
-        is_key, is_shown = np.asarray(keys, dtype=bool), np.asarray(shown, dtype=bool)
-        self._num_frames = int(is_shown.sum())
-        self._num_hidden = len(is_shown) - self._num_frames
-        self._keys = np.cumsum(is_shown)[is_key & is_shown] - 1
-        own = [stamp for stamp, show in zip(stamps, shown, strict=True) if show]
-        self._timed = None not in stamps and len(set(own)) == len(own) and bool(is_key.any())
-        self.in_plain_order = False
-        if not self._timed or not own:
-            return
-        times = np.asarray(stamps, dtype=np.int64)
-        last_key = np.maximum.accumulate(np.where(is_key, np.arange(len(times)), -1))
-        # What precedes the first key frame, in the file or in time, cannot be decoded.
-        lost = (last_key < 0) | (times < times[is_key.argmax()])
-        self._stamps = np.sort(times[is_shown & ~lost])
-        self._num_frames = len(self._stamps)
-        # The frame that is shown first from each key frame on.
-        key_times = np.sort(times[is_key & ~lost])
-        self._keys = np.unique(np.searchsorted(self._stamps, key_times))
-        self._keys = self._keys[self._keys < self._num_frames]
-        self.in_plain_order = (
-            self.has_one_stream
-            and is_shown.sum() == num_packets
-            and not self._has_fields
-            and not lost.any()
-            and self.container in _SEEKABLE
-            and bool((times >= times[last_key]).all())
-        )
+        self._is_unreferenced = unreferenced_test(context.name, context.extradata)
 
     def use_threads(self, num_threads: int) -> None:
         """Choose the number of decoding threads, before the first frame is decoded."""
@@ -155,11 +102,11 @@ class PyAVReader:
         self._stream.codec_context.thread_count = num_threads
 
     def __len__(self) -> int:
-        return self._num_frames
+        return self._frames.num_frames
 
     def get_avg_fps(self) -> float:
         """Frames per second; 0 if the file does not say."""
-        if self._has_fields and self._timed and len(self) > 1:
+        if self._frames.has_fields and self._frames.is_timed and len(self) > 1:
             # The container counts fields.
             return float((len(self) - 1) / self.seconds[-1])
         return float(self._stream.average_rate or self._stream.guessed_rate or 0)
@@ -189,13 +136,14 @@ class PyAVReader:
             frame to the next), `frames_told` (number of frames in the header, 0
             if it has none) and `frames_hidden` (by an edit list).
         """
-        gaps = np.diff([*self._keys, len(self)]) if len(self._keys) else [len(self)]
+        keys = self._frames.keys
+        gaps = np.diff([*keys, len(self)]) if len(keys) else [len(self)]
         return {
             'codec': self.codec,
             'container': self.container.split(',')[0],
             'key_frame_spacing': int(max(gaps)),
             'frames_told': int(self._stream.frames),
-            'frames_hidden': self._num_hidden,
+            'frames_hidden': self._frames.num_hidden,
         }
 
     def frames(self) -> Iterator[Any]:
@@ -248,96 +196,169 @@ class PyAVReader:
 
     def key_frames_before(self, indices: Indices) -> np.ndarray:
         """Indices of the key frames at or before the indices."""
-        return key_before(self._keys, indices)
+        return key_before(self._frames.keys, indices)
+
+    @property
+    def in_plain_order(self) -> bool:
+        """Whether no picture that precedes a key frame in time follows it in the file.
+
+        Also that the container has dependable time stamps.
+        """
+        return self._frames.in_plain_order and self.has_one_stream and self.container in _SEEKABLE
 
     @property
     def is_timed(self) -> bool:
         """Whether each frame has a time stamp of its own."""
-        return self._timed
+        return self._frames.is_timed
 
     @property
     def seconds(self) -> np.ndarray:
         """Time (N,) at which each frame is shown, from the first one on, if `is_timed`."""
-        seconds: np.ndarray = (self._stamps - self._stamps[0]) * float(self._stream.time_base)
+        times = self._frames.times
+        seconds: np.ndarray = (times - times[0]) * float(self._stream.time_base)
         return seconds
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         try:
             with unreadable(self.filename, *self._errors):
                 frames = self._decode(indices)
-            if len(frames) < len(indices):
-                raise self._missing(indices[len(frames)])
+            if frames.count < len(indices):
+                raise self._missing(indices[frames.count])
         except UnreadableVideoError:
             self.close()
             raise
-        return np.stack(frames)
+        return frames.array
 
     def _missing(self, index: int) -> UnreadableVideoError:
         reason = f'frame {index} of {len(self)} is damaged or missing'
         return UnreadableVideoError(self.filename, reason)
 
-    def _decode(self, indices: np.ndarray) -> list[np.ndarray]:
+    def _decode(self, indices: np.ndarray) -> FrameBatch:
         """Frames at increasing indices, fewer if one is missing."""
-        if self._timed:
+        if self._frames.is_timed:
             # Seeking lands at a key frame at or before the time. The frames from there on are told
             # apart by their time stamps: counting from the key frame would be off by those of an
             # open GOP, which come after it in the file and before it in time.
-            self._container.seek(int(self._stamps[indices[0]]), stream=self._stream)
-            frames, in_order = self._decode_by_time(indices, thorough=False)
-            if in_order and len(frames) < len(indices):
+            frames, in_order = self._batch(len(indices)), True
+            # What the first of two fields tells, the second may not hold: all are decoded.
+            decode = self._decode_all_by_time if self._frames.has_fields else self._decode_by_time
+            for part in self._parts(indices):
+                self._container.seek(int(self._frames.times[part[0]]), stream=self._stream)
+                expected = frames.count + len(part)
+                in_order = decode(part, frames)
+                if not in_order or frames.count < expected:
+                    break
+            if in_order and frames.count < len(indices):
                 self._reopen()
-                frames, in_order = self._decode_by_time(indices, thorough=True)
+                frames = self._batch(len(indices))
+                in_order = self._decode_all_by_time(indices, frames)
             if in_order:
                 return frames
         # Without time stamps to check it by, a seek may land anywhere: count from the first frame.
         self._reopen()
         return self._decode_by_count(indices)
 
-    def _decode_by_time(self, indices: np.ndarray, thorough: bool) -> tuple[list[np.ndarray], bool]:
-        """Frames at increasing indices, found by their time stamps, from here on.
+    def _batch(self, count: int) -> FrameBatch:
+        return FrameBatch(count, self._stream.time_base, self._each)
+
+    def _parts(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Increasing indices, split where a key frame comes after one and not after the next."""
+        if self.container not in (*_SEEKABLE, 'avi') or self._frames.has_fields:
+            # A transport stream, say, is sought by guess: once is enough.
+            return [indices]
+        before = self.key_frames_before(indices[1:])
+        return np.split(indices, np.flatnonzero(before > indices[:-1]) + 1)
+
+    def _decode_by_time(self, indices: np.ndarray, frames: FrameBatch) -> bool:
+        """Add the frames at increasing indices, found by their time stamps, from here on.
+
+        Pictures that are neither wanted nor referred to are left out. A frame that does not
+        come out where it should ends the search.
 
         Args:
             indices: The indices.
-            thorough: After a gap, which may be a lost frame or a wrong time
-                stamp, look at all frames to tell which; else stop there.
+            frames: What they are added to; fewer if one does not come out.
 
         Returns:
-            The frames, fewer if one is missing, and whether time stamps and
-            order of the frames agree.
+            Whether time stamps and order of the frames agree.
         """
-        frames: list[np.ndarray] = []
+        wanted = iter(self._frames.times[indices].tolist())
+        pending: set[int] = set()
+        last, following = None, next(wanted)
+        with _until_damage():
+            for frame in self._pictures(indices, pending):
+                is_known = self._frames.position(frame.pts) is not None
+                if not is_known or (last is not None and frame.pts <= last):
+                    return False
+                earlier = {time for time in pending if time <= frame.pts}
+                pending -= earlier
+                if last is not None and any(last < time < frame.pts for time in earlier):
+                    break
+                last = frame.pts
+                if last == following:
+                    frames.add(frame)
+                    following = next(wanted, None)
+        return True
+
+    def _pictures(self, indices: np.ndarray, sent: set[int]) -> Iterator[Any]:
+        """Decode from here on what is wanted, or may be referred to, until all wanted is out.
+
+        Args:
+            indices: The increasing indices of the frames that are wanted.
+            sent: To which the time stamps of the packets that are decoded are added.
+        """
+        times = self._frames.times
+        wanted = set(times[indices].tolist())
+        # Packets of frames shown earlier are waited for: they tell whether the times are right.
+        first = self.key_frames_before(indices[0])
+        left = set(times[first : indices[-1] + 1].tolist())
+        for packet in self._container.demux(self._stream):
+            left.discard(packet.pts)
+            if packet.pts in wanted or not self._can_drop(packet):
+                if self._frames.position(packet.pts) is not None:
+                    sent.add(packet.pts)
+                yield from packet.decode()
+            if not left:
+                # What was sent last is still in the decoder.
+                yield from self._stream.codec_context.decode(None)
+                return
+
+    def _can_drop(self, packet: Any) -> bool:
+        """Whether no other picture refers to that of a packet, as far as can be told."""
+        test = self._is_unreferenced
+        return test is not None and not packet.is_keyframe and test(bytes(packet))
+
+    def _decode_all_by_time(self, indices: np.ndarray, frames: FrameBatch) -> bool:
+        """Add the frames at increasing indices after decoding everything from here on.
+
+        Of a gap, which may be a lost frame or a wrong time stamp, all frames tell which.
+
+        Returns:
+            Whether time stamps and order of the frames agree.
+        """
         last, has_gap = None, False
         with _until_damage():
             for frame in self._container.decode(self._stream):
-                position = self._position(frame)
+                position = self._frames.position(frame.pts)
                 if position is None or (last is not None and position <= last):
-                    return frames, False
+                    return False
                 has_gap = has_gap or (last is not None and position > last + 1)
                 last = position
-                if has_gap and not thorough:
+                if frames.count < len(indices) and position == indices[frames.count]:
+                    frames.add(frame)
+                done = frames.count == len(indices) or position > indices[frames.count]
+                if done and not has_gap:
                     break
-                if len(frames) < len(indices) and position == indices[len(frames)]:
-                    frames.append(self._rgb(frame))
-                if not has_gap and (len(frames) == len(indices) or position > indices[len(frames)]):
-                    break
-        return frames, True
+        return True
 
-    def _position(self, frame: Any) -> int | None:
-        """Index of a decoded frame by its time stamp."""
-        if frame.pts is None:
-            return None
-        position = int(np.searchsorted(self._stamps, frame.pts))
-        known = position < len(self._stamps) and self._stamps[position] == frame.pts
-        return position if known else None
-
-    def _decode_by_count(self, indices: np.ndarray) -> list[np.ndarray]:
+    def _decode_by_count(self, indices: np.ndarray) -> FrameBatch:
         """Frames at increasing indices, counted from here on, fewer if the file ends before."""
-        frames: list[np.ndarray] = []
+        frames = self._batch(len(indices))
         with _until_damage():
             for position, frame in enumerate(self._container.decode(self._stream)):
-                if position == indices[len(frames)]:
-                    frames.append(self._rgb(frame))
-                    if len(frames) == len(indices):
+                if position == indices[frames.count]:
+                    frames.add(frame)
+                    if frames.count == len(indices):
                         break
         return frames
 
@@ -346,17 +367,11 @@ class PyAVReader:
         self._container.close()
         self._open()
 
-    def _rgb(self, frame: Any) -> np.ndarray:
-        if self._upright is None:
-            self._upright = UprightFrames(self._stream.time_base, 'rgb24')
-        image = self._upright(frame).to_ndarray()
-        return image if self._each is None else self._each(image)
-
     def close(self) -> None:
         """Close the file; its handle would else stay open until the next garbage collection."""
         if self._container is not None:
             self._container.close()
-            self._container = self._upright = None
+            self._container = None
 
 
 @contextmanager
@@ -369,17 +384,3 @@ def _until_damage() -> Iterator[None]:
     except av.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
-
-
-def _without_leading(
-    stamps: list[int | None], keys: list[bool], shown: list[bool]
-) -> tuple[list[int | None], list[bool], list[bool]]:
-    """Leave out pictures that follow the first key frame of a cut file and precede it in time.
-
-    A container that cannot hold times before 0 gives them none, and decoders leave them out,
-    since what they refer to has been cut off.
-    """
-    stop = next((i for i, stamp in enumerate(stamps) if i and stamp is not None), len(stamps))
-    if stop in (1, len(stamps)) or stamps[0] is None or any(keys[1:stop]) or None in stamps[stop:]:
-        return stamps, keys, shown
-    return stamps[:1] + stamps[stop:], keys[:1] + keys[stop:], shown[:1] + shown[stop:]

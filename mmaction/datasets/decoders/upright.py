@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-__all__ = ['UprightFrames', 'display_matrix', 'upright_filters']
+__all__ = ['FrameBatch', 'UprightFrames', 'display_matrix', 'upright_filters']
 
 Filter = tuple[str, str | None]
 
@@ -103,6 +103,8 @@ class UprightFrames:
                 width, height = height, width
             self._size = self._resize(width, height) if self._resize else (width, height)
         self._graph = av.filter.Graph()
+        # Clips are read in parallel, frames are not.
+        self._graph.threads = 1
         last: Any = self._graph.add_buffer(
             width=frame.width,
             height=frame.height,
@@ -122,3 +124,42 @@ class UprightFrames:
             last = step
         self._graph.configure()
         self._sink = last
+
+
+class FrameBatch:
+    """Decoded frames, upright, in one array.
+
+    Args:
+        size: Number of frames there will be.
+        time_base: Of the stream the frames come from.
+        each: Applied to each frame (H, W, 3), uint8 RGB, before it is kept.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        time_base: Fraction | None,
+        each: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        self.count = 0
+        self._size = size
+        self._upright = UprightFrames(time_base, 'rgb24')
+        self._each = each
+        self.array = np.empty((0, 0, 0, 3), np.uint8)
+
+    def add(self, frame: Any) -> None:
+        """Convert and keep the next frame, an `av.VideoFrame`."""
+        image = rgb_pixels(self._upright(frame))
+        if self._each is not None:
+            image = self._each(image)
+        if not self.count:
+            self.array = np.empty((self._size, *image.shape), np.uint8)
+        self.array[self.count] = image
+        self.count += 1
+
+
+def rgb_pixels(frame: Any) -> np.ndarray:
+    """The pixels (H, W, 3) of an RGB frame, which are its own and live as long as it."""
+    plane = frame.planes[0]
+    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return lines[: frame.height, : 3 * frame.width].reshape(frame.height, frame.width, 3)

@@ -1,0 +1,134 @@
+"""The packets of a video stream, and what they tell of its frames without decoding."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .h264_fields import SecondFields
+
+__all__ = ['FrameTable', 'PacketTable']
+
+_NO_TIME = np.iinfo(np.int64).min
+
+
+class PacketTable(NamedTuple):
+    """The packets of a stream that hold data, in the order of the file.
+
+    Args:
+        times: Time (N,) at which each is presented, int64, in units of the stream's time base.
+        is_key: Whether decoding can start there (N,).
+        is_shown: Whether its picture is shown (N,).
+        has_fields: Whether some frames have a packet for each of their two fields; the
+            second one is left out.
+    """
+
+    times: np.ndarray
+    is_key: np.ndarray
+    is_shown: np.ndarray
+    has_fields: bool
+
+    @classmethod
+    def read(cls, container: Any, stream: Any) -> PacketTable:
+        """Read the packets of a stream; of a file that is damaged further on, those before."""
+        import av
+
+        # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
+        # a variable rate, index / rate is another frame. Reading packets decodes nothing.
+        times, keys, shown = [], [], []
+        context = stream.codec_context
+        is_vp8 = context.name == 'vp8'
+        is_second = SecondFields(context.extradata if context.name == 'h264' else None)
+        has_fields = False
+        with suppress(av.FFmpegError, LookupError):
+            for packet in container.demux(stream):
+                if packet.size:
+                    if is_second.possible and is_second(bytes(packet)):
+                        has_fields = True
+                        continue
+                    times.append(_NO_TIME if packet.pts is None else packet.pts)
+                    keys.append(packet.is_keyframe)
+                    # An edit list decodes frames that it does not show, such as those between
+                    # a key frame and the cut; VP8 has reference frames that are never shown.
+                    hidden = packet.is_discard or (is_vp8 and not bytes(packet)[0] >> 4 & 1)
+                    shown.append(not hidden)
+        return cls(
+            np.array(times, np.int64), np.array(keys, bool), np.array(shown, bool), has_fields
+        )
+
+    def without_leading(self) -> PacketTable:
+        """Leave out pictures that follow the first key frame of a cut file and precede it in time.
+
+        A container that cannot hold times before 0 gives them none, and decoders leave them out,
+        since what they refer to has been cut off.
+        """
+        has_time = self.times != _NO_TIME
+        later = np.flatnonzero(has_time[1:])
+        stop = int(later[0]) + 1 if len(later) else len(has_time)
+        if stop in (1, len(has_time)) or self.is_key[1:stop].any():
+            return self
+        if not (has_time[0] and has_time[stop:].all()):
+            return self
+        kept = np.r_[0, stop : len(has_time)]
+        return PacketTable(
+            self.times[kept], self.is_key[kept], self.is_shown[kept], self.has_fields
+        )
+
+
+class FrameTable:
+    """The frames that are shown of a stream, by its packets.
+
+    Args:
+        packets: The packets.
+
+    Attributes:
+        num_frames: Number of frames.
+        num_hidden: Number of frames that an edit list hides.
+        has_fields: Whether some frames have two packets.
+        keys: Indices of the frames shown first from each key frame on.
+        is_timed: Whether each frame has a time stamp of its own.
+        times: Sorted time stamps of the frames, if `is_timed`.
+        in_plain_order: Whether all packets are shown and no picture that precedes a key
+            frame in time follows it in the file.
+    """
+
+    def __init__(self, packets: PacketTable) -> None:
+        num_packets = len(packets.times)
+        times, is_key, is_shown, self.has_fields = packets.without_leading()
+        self.num_frames = int(is_shown.sum())
+        self.num_hidden = len(is_shown) - self.num_frames
+        self.keys = np.cumsum(is_shown)[is_key & is_shown] - 1
+        own = times[is_shown]
+        self.is_timed = (
+            bool((times != _NO_TIME).all())
+            and len(np.unique(own)) == len(own)
+            and bool(is_key.any())
+        )
+        self.in_plain_order = False
+        if not self.is_timed or not len(own):
+            return
+        last_key = np.maximum.accumulate(np.where(is_key, np.arange(len(times)), -1))
+        # What precedes the first key frame, in the file or in time, cannot be decoded.
+        lost = (last_key < 0) | (times < times[is_key.argmax()])
+        self.times = np.sort(times[is_shown & ~lost])
+        self.num_frames = len(self.times)
+        key_times = np.sort(times[is_key & ~lost])
+        self.keys = np.unique(np.searchsorted(self.times, key_times))
+        self.keys = self.keys[self.keys < self.num_frames]
+        self.in_plain_order = (
+            self.num_hidden == 0
+            and not self.has_fields
+            and len(times) == num_packets
+            and not lost.any()
+            and bool((times >= times[last_key]).all())
+        )
+
+    def position(self, time: int | None) -> int | None:
+        """Index of the frame with a time stamp; None if there is none."""
+        if time is None:
+            return None
+        position = int(np.searchsorted(self.times, time))
+        known = position < len(self.times) and self.times[position] == time
+        return position if known else None
