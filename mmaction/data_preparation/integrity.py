@@ -18,6 +18,7 @@ from mmaction.datasets.decoders.reader import video_path
 from mmaction.datasets.numbered_frames import FrameFolder
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.file_types import IMAGE_EXTENSIONS
+from mmaction.utils.io import JsonLines
 from mmaction.utils.work_share import WorkShare
 
 from .jobs import frame_chunks, run_jobs
@@ -85,9 +86,7 @@ class Journal:
                 self._read(path)
         if not share.is_all:
             file = file.with_name(f'{file.stem}-{share.label}{file.suffix}')
-        self._file = file.open('a', encoding='utf-8')
-        # After half a line of an interrupted run.
-        self._file.write('\n' if file.stat().st_size else '')
+        self._file = JsonLines(file)
 
     def _read(self, file: Path) -> None:
         for line in file.read_text(encoding='utf-8').splitlines():
@@ -111,8 +110,7 @@ class Journal:
         """Note the facts of a video."""
         self.facts[name] = facts
         record = dict(path=name, stamp=self._stamp(name), quick=self._quick, facts=facts)
-        self._file.write(json.dumps(record) + '\n')
-        self._file.flush()
+        self._file.add(record)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmaction.datasets.numbered_frames import FrameFolder, numbered_frames
+from mmaction.utils.io import JsonLines
 
 from .jobs import check_folder
 from .schema import strip_extension
@@ -70,16 +71,13 @@ def scan_frames(folder: Path, journal: Path) -> dict[str, FrameFolder]:
             except (ValueError, TypeError):
                 continue
     check_folder(folder)
-    journal.parent.mkdir(parents=True, exist_ok=True)
     found: dict[str, FrameFolder] = {}
     seen: set[tuple[int, int]] = set()
     left = ['']
     with (
-        journal.open('a', encoding='utf-8') as notes,
+        JsonLines(journal) as notes,
         tqdm(desc='look for frames', unit='folder', mininterval=0.5) as bar,
     ):
-        # After half a line of an interrupted run.
-        notes.write('\n' if journal.stat().st_size else '')
         while left:
             path = left.pop()
             place = folder / path
@@ -94,7 +92,7 @@ def scan_frames(folder: Path, journal: Path) -> dict[str, FrameFolder]:
             else:
                 names, folders = _list_folder(place)
                 frames = _frames(names)
-                notes.write(json.dumps([path, stamp, frames, folders]) + '\n')
+                notes.add([path, stamp, frames, folders])
             left += [f'{path}/{name}' if path else name for name in reversed(folders)]
             if frames is not None and path:
                 found[path] = frames

@@ -20,6 +20,7 @@ from mmaction.errors import FileWriteError
 from .remote import is_remote, uploaded
 
 __all__ = [
+    'JsonLines',
     'atomic_path',
     'file_digest',
     'lock',
@@ -130,9 +131,10 @@ def _locked(path: Path, of: Path, what: str) -> IO[str] | None:
             # Not flock, which children that are forked would hold on to.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                file.truncate(0)
-                file.write(f'process {os.getpid()} on {platform.node()}')
-                file.flush()
+                # For messages alone: the lock holds on a full disk, too.
+                with suppress(OSError):
+                    os.truncate(file.fileno(), 0)
+                    os.write(file.fileno(), f'process {os.getpid()} on {platform.node()}'.encode())
                 return file
         except FileNotFoundError:
             pass  # removed by its holder in between
@@ -183,12 +185,15 @@ def atomic_path(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     except OSError as error:
         # The block may read, too: other errors are not of this file.
         if error.filename in (None, str(part), str(path), str(path.parent)) and error.errno:
-            reason = f'cannot write {path}: {os.strerror(error.errno)}'
-            raise FileWriteError(error.errno, reason) from error
+            raise _write_error(path, error.errno) from error
         raise
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _write_error(path: Path, number: int) -> FileWriteError:
+    return FileWriteError(number, f'cannot write {path}: {os.strerror(number)}')
 
 
 def _sync(path: Path) -> None:
@@ -239,3 +244,47 @@ def save_figure(figure: Any, path: str | Path, **options: Any) -> None:
     """
     with atomic_path(path) as part:
         figure.savefig(part, format=Path(path).suffix[1:] or 'png', **options)
+
+
+class JsonLines:
+    """A file to which JSON values are added, each on a line that is there when `add` returns.
+
+    What a killed process has left of a line is ended, so that readers can skip it.
+
+    Args:
+        path: The file; folders above it are made.
+
+    Raises:
+        FileWriteError: The disk is full, there is no permission, and so on; of `add`, too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open('ab', buffering=0)
+        except OSError as error:
+            raise _write_error(path, error.errno or errno.EIO) from error
+        if path.stat().st_size:
+            self._write(b'\n')
+
+    def __enter__(self) -> JsonLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, value: Any) -> None:
+        """Write a value."""
+        self._write(json.dumps(value).encode() + b'\n')
+
+    def _write(self, line: bytes) -> None:
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise _write_error(self._path, error.errno or errno.EIO) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -9,6 +9,7 @@ import pytest
 
 from mmaction.errors import FileWriteError
 from mmaction.utils.io import (
+    JsonLines,
     atomic_path,
     lock,
     partial_path,
@@ -230,6 +231,32 @@ def test_full_disk_is_one_sentence(tmp_path, function, value):
     assert (done.returncode, done.stderr) == (1, f'error: cannot write {path}: File too large\n')
     assert path.read_text() == 'old'
     assert os.listdir(tmp_path) == ['out']
+
+
+def test_lines_are_added_whole_or_named(tmp_path):
+    path = tmp_path / 'a' / 'notes.jsonl'
+    with JsonLines(path) as notes:
+        notes.add({'a': 1})
+    with path.open('a') as file:
+        file.write('{"half')
+    with JsonLines(path) as notes:
+        notes.add(['\udcff'])
+        assert [*map(json.loads, path.read_text().split('\n')[:3:2])] == [{'a': 1}, ['\udcff']]
+    code = FULL_DISK.replace('getattr(io, sys.argv[1])(', 'io.JsonLines(io.Path(sys.argv[1])).add(')
+    code = code.replace('sys.argv[2], eval(sys.argv[3])', '"x" * 99999')
+    done = subprocess.run([sys.executable, '-c', code, str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f'error: cannot write {path}: File too large\n')
+
+
+def test_a_lock_holds_on_a_full_disk(tmp_path):
+    """Whose name could not be written into it."""
+    code = (
+        'import resource, sys\nfrom mmaction.utils.io import lock\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n'
+        'with lock(sys.argv[1], "tool"):\n    print(open(sys.argv[1] + "/.lock").read() == "")\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], capture_output=True)
+    assert done.stdout == b'True\n'
 
 
 def test_path_that_cannot_be_written_is_one_sentence(tmp_path):

@@ -134,6 +134,7 @@ class ActionRunner(CheckpointingRunner):
                 for folder in self._folders_of_checkpoints():
                     self._lock.enter_context(lock(folder, 'training'))
             except BlockingIOError as error:
+                self._lock.close()
                 problem = str(error)
         problem = broadcast_object(problem)
         if problem is not None:
