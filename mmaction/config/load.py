@@ -127,7 +127,8 @@ def _data_files_are_data() -> Iterator[None]:
 @contextmanager
 def _bases_by_name() -> Iterator[None]:
     """Have mmengine find a `_base_` that is the name of a config of the package."""
-    given = Config._get_cfg_path
+    config: Any = Config  # whose own types let no method be replaced
+    given = config._get_cfg_path
 
     def find(base: str, filename: str) -> tuple[str, str | None]:
         path, scope = given(base, filename)
@@ -135,11 +136,11 @@ def _bases_by_name() -> Iterator[None]:
             path = str(packaged_configs().get(base.removesuffix('.py'), path))
         return path, scope
 
-    Config._get_cfg_path = staticmethod(find)
+    config._get_cfg_path = staticmethod(find)
     try:
         yield
     finally:
-        Config._get_cfg_path = staticmethod(given)
+        config._get_cfg_path = staticmethod(given)
 
 
 class _JsonHandler(JsonHandler):
