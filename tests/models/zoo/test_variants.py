@@ -3,6 +3,8 @@
 `data/cnn_variants.json.gz` holds small networks with rarer options: the model, the
 scores of a few clips, and in training mode (without dropout) the losses, the
 gradient of the first convolution and the statistics of the last BatchNorm.
+`data/options.json.gz` holds more, in less detail: freezing of every family, other clips,
+heads and losses.
 """
 
 import gzip
@@ -22,16 +24,25 @@ from tests.golden.fill import check_probe, load_deterministic, make_input
 DATA = Path(__file__).parents[2] / 'data' / 'cnn_variants.json.gz'
 RECORDED = json.loads(gzip.decompress(DATA.read_bytes()))
 VARIANTS = RECORDED['variants']
+OPTIONS = json.loads(gzip.decompress(DATA.with_name('options.json.gz').read_bytes()))
 
 
-def build(name):
-    return load_deterministic(MODELS.build(Config(dict(model=VARIANTS[name]['model'])).model))
+def build(entry):
+    return load_deterministic(MODELS.build(Config(dict(model=entry['model'])).model))
+
+
+def without_dropout(model):
+    """In training mode and in double precision, so that every digit counts."""
+    for module in model.train().double().modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
 
 
 @pytest.mark.parametrize('name', VARIANTS)
 def test_scores(name):
     entry = VARIANTS[name]
-    model = build(name).eval()
+    model = build(entry).eval()
     if 'shapes' in entry:
         assert {k: list(v.shape) for k, v in model.state_dict().items()} == entry['shapes']
     model.cls_head.average_clips = 'score'
@@ -43,11 +54,8 @@ def test_scores(name):
 
 @pytest.mark.parametrize('name', VARIANTS)
 def test_training(name):
+    model = without_dropout(build(VARIANTS[name]))
     entry = VARIANTS[name]['train']
-    model = build(name).train().double()  # so that every digit counts
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
     clips = make_input(entry['input_shape'], 12).double()
     samples = [ActionDataSample().set_gt_label(label) for label in (3, 7)]
     losses = model(clips, samples, mode='loss')
@@ -63,6 +71,56 @@ def test_training(name):
         check_probe(model.state_dict()[key], probe, 1e-5 * max(probe['val']))
     frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
     assert frozen[:3] == entry['frozen']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', OPTIONS)
+def test_other_options(name):
+    """Scores, losses, what is frozen, gradients and running statistics."""
+    entry = OPTIONS[name]
+    model = build(entry).eval()
+    model.cls_head.average_clips = 'score'
+    shape = list(entry['input_shape'])
+    clips = make_input(shape, 11)
+    np.random.seed(1)  # TRN draws its frames at random
+    with torch.no_grad():
+        done = model(clips, [ActionDataSample() for _ in clips], mode='predict')
+    largest = max(1.0, *(abs(value) for value in entry['scores']['val']))
+    check_probe(torch.stack([each.pred_score for each in done]), entry['scores'], 1e-4 * largest)
+
+    model = without_dropout(build(entry))
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == entry['frozen']
+    norms = {name for name, module in model.named_modules() if name in entry['eval_norms']}
+    assert norms == set(entry['eval_norms'])
+    assert not any(model.get_submodule(name).training for name in norms)
+    segments = [model.backbone, model.cls_head]
+    shape[:2] = 2, 1
+    if type(model).__name__ == 'Recognizer2D':
+        found = [getattr(part, 'num_segments', None) for part in segments]
+        shape[1] = next(filter(None, found), entry['input_shape'][1])
+    samples = [ActionDataSample().set_gt_label(label) for label in labels_of(model.cls_head)]
+    np.random.seed(1)
+    losses = model(make_input(shape, 12).double(), samples, mode='loss')
+    assert {key: value.item() for key, value in losses.items()} == pytest.approx(
+        entry['losses'], rel=1e-5
+    )
+    sum(value for key, value in losses.items() if 'loss' in key).backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert len(gradients) == entry['trained']
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
+    assert norm == pytest.approx(entry['gradient'], rel=1e-4, abs=1e-9)
+    running = sum(b.norm().item() for name, b in model.named_buffers() if 'running' in name)
+    assert running == pytest.approx(entry['running'], rel=1e-5)
+
+
+def labels_of(head):
+    """Two samples' labels: classes, or with several labels a row of zeros and ones."""
+    if not head.multi_class:
+        return 3, 7
+    rows = torch.zeros(2, head.num_classes, dtype=torch.float64)
+    rows[0, [1, 3]] = rows[1, 7] = 1
+    return rows
 
 
 @pytest.mark.parametrize('name', RECORDED['tpn'])
