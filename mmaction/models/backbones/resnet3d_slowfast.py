@@ -162,6 +162,9 @@ class ResNet3dSlowFast(BaseModule):
         fast_pathway: Config of the fast pathway.
         init_cfg: Another initialization, as in mmengine.
 
+    Raises:
+        ValueError: `resample_rate` is less than `speed_ratio`.
+
     Source: arXiv:1812.03982.
     """
 
@@ -180,6 +183,11 @@ class ResNet3dSlowFast(BaseModule):
         init_cfg: OptConfigType | list[Any] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        if not 1 <= speed_ratio <= resample_rate:
+            raise ValueError(
+                f'resample_rate={resample_rate} must be at least speed_ratio={speed_ratio}: the '
+                'fast pathway sees one of resample_rate // speed_ratio frames'
+            )
         self.pretrained = pretrained
         self.resample_rate = resample_rate
         self.speed_ratio = speed_ratio

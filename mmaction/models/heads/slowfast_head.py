@@ -24,6 +24,9 @@ class SlowFastHead(I3DHead):
         dropout_ratio: Dropout before the classifier.
         kwargs: Further arguments of `I3DHead`.
 
+    Raises:
+        ValueError: A `spatial_type` other than 'avg'.
+
     Source: arXiv:1812.03982.
     """
 
@@ -31,10 +34,12 @@ class SlowFastHead(I3DHead):
         self, num_classes: int, in_channels: int, dropout_ratio: float = 0.8, **kwargs: Any
     ) -> None:
         super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
+        if self.avg_pool is None:
+            raise ValueError("SlowFastHead joins pooled maps: spatial_type must be 'avg'")
 
     def forward(self, x: Any, **kwargs: Any) -> Tensor:
         """Slow (N, C, T, H, W) and fast map (N, C', T', H, W) -> logits (N, K)."""
-        maps = [part if self.avg_pool is None else self.avg_pool(part) for part in x]
-        pooled = torch.cat(maps[::-1], 1).flatten(1)
+        assert self.avg_pool is not None
+        pooled = torch.cat([self.avg_pool(part) for part in x[::-1]], 1).flatten(1)
         scores: Tensor = self.fc_cls(pooled if self.dropout is None else self.dropout(pooled))
         return scores

@@ -198,6 +198,8 @@ def test_checkpointed_blocks_have_the_same_gradients():
         (dict(type='ResNet2Plus1d', depth=18), 'pretrained2d=False'),
         (dict(type='TANet', depth=50, num_segments=2), 'num_segments >= 3'),
         (dict(type='X3D', se_style='none'), "'half' or 'all'"),
+        (dict(type='ResNet3dSlowFast', resample_rate=2), 'resample_rate=2 must be at least'),
+        (dict(type='SlowFastHead', num_classes=2, in_channels=8, spatial_type='max'), "be 'avg'"),
     ],
 )
 def test_options_that_do_not_go_together(cfg, message):
