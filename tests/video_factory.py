@@ -62,6 +62,7 @@ def write_video(
     b_frames: int = 0,
     rotation: int = 0,
     durations: Sequence[int] | None = None,
+    start: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write a video of the frames `frame_pixels(0), frame_pixels(1), ...`.
@@ -80,6 +81,7 @@ def write_video(
             picture; written to the container only.
         durations: How long each frame is shown, in frames of `fps`: a variable
             rate. Cycled.
+        start: When the first frame is shown, in frames of `fps`.
         options: Further options of the encoder.
 
     Returns:
@@ -95,7 +97,7 @@ def write_video(
         stream.codec_context.max_b_frames = b_frames
         stream.codec_context.thread_count = 1
         stream.options = {**_fast(codec, key_interval), **(options or {})}
-        stamp = 0
+        stamp = start
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(frame_pixels(index, width, height), format='rgb24')
             frame.pts = stamp

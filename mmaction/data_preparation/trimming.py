@@ -73,8 +73,7 @@ def _copy(job: Cut, target: Any) -> int:
         stream.codec_context.thread_count = 1
         base = stream.time_base
         origin = stream.start_time or 0
-        source.seek(origin + int(job.start / base), stream=stream)
-        frames: Iterator[Any] = source.decode(stream)
+        frames = _frames_from(source, stream, origin + int(job.start / base))
         upright = UprightFrames(base, 'yuv420p', resize=_even)
         output, first, last = None, 0, None
         for frame in frames:
@@ -96,6 +95,18 @@ def _copy(job: Cut, target: Any) -> int:
             target.mux(output.encode(_timed(image, last, last.pts)))
         target.mux(output.encode())
         return int(output.frames)
+
+
+def _frames_from(source: Any, stream: Any, pts: int) -> Iterator[Any]:
+    """Frames from the last key frame at or before a time stamp on."""
+    source.seek(pts, stream=stream)
+    first = next(source.decode(stream), None)
+    if first is None or first.pts > pts:
+        # Containers without an index, such as MPEG-TS, may seek to a packet behind its key frame.
+        source.seek(stream.start_time or 0, stream=stream)
+    else:
+        yield first
+    yield from source.decode(stream)
 
 
 def _even(width: int, height: int) -> tuple[int, int]:

@@ -64,10 +64,17 @@ def test_trim_cuts_annotated_segments(tmp_path, capsys):
     assert before == {path.name: path.stat().st_mtime_ns for path in (videos / 'clips').iterdir()}
 
 
-@pytest.mark.parametrize(('start', 'end', 'numbers'), [(0.2, 0.4, range(5, 10)), (0.0, 0.04, [0])])
-def test_frames_whose_time_is_in_the_segment(tmp_path, start, end, numbers):
+@pytest.mark.parametrize('late', [0, 35])
+@pytest.mark.parametrize(
+    ('start', 'end', 'numbers'),
+    [(0.2, 0.4, range(5, 10)), (0.0, 0.04, [0]), (0.6, 9, range(15, 20))],
+)
+def test_frames_whose_time_is_in_the_segment(tmp_path, start, end, numbers, late):
     """25 frames a second: the frame at the start belongs to it, the one at its end does not."""
-    source = write_video(tmp_path / 'v.mp4', num_frames=20)
+    source = write_video(tmp_path / 'v.ts', num_frames=20, start=late)
+    with av.open(str(source)) as opened:
+        stream = opened.streams.video[0]
+        assert float(stream.start_time * stream.time_base) == pytest.approx(late / 25)
     assert cut(Cut(str(source), str(tmp_path / 'c.mp4'), start, end)) == len(numbers)
     reader = DefaultReader(str(tmp_path / 'c.mp4'))
     assert [frame_number(image) for image in reader.get_batch(range(len(reader)))] == [*numbers]
