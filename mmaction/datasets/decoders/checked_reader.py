@@ -56,6 +56,8 @@ class CheckedReader:
         except UnreadableVideoError as error:
             self.fallback = error.reason
             return
+        # Why not ask the decoder alone? Lengths in headers are often wrong, and one that counts
+        # fewer frames takes other ones for the same indices. Packets do not lie.
         if len(fast) == len(self._pyav):
             self._fast = fast
         else:
@@ -94,6 +96,7 @@ class CheckedReader:
             try:
                 return read(self._fast)
             except UnreadableVideoError as error:
+                # For good: a decoder that has failed once on a file may be out of step from there.
                 self.fallback = error.reason
                 self._fast = None
         try:

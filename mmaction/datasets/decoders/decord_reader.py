@@ -43,7 +43,8 @@ class DecordReader:
         )
         source = plain_path(filename) if content is None else io.BytesIO(content)
         with unreadable(filename, *self._errors):
-            # Any frame that was filled in exceeds this tolerance.
+            # Why not decord's default? It repeats the last good frame for each that it cannot
+            # decode, and says nothing. Any frame that was filled in exceeds this tolerance.
             self._reader = decord.VideoReader(source, num_threads=num_threads, fault_tol=1e-9)
             self._fps = float(self._reader.get_avg_fps())
 
@@ -62,10 +63,13 @@ class DecordReader:
         import torch
 
         with unreadable(self.filename, *self._errors):
+            # Why not seek and decode frame by frame? For a batch decord itself decides where going
+            # on is cheaper than seeking back to a key frame.
             frames = self._reader.get_batch(indices)
             # decord's own `asnumpy` would copy.
             return torch.from_dlpack(frames.to_dlpack()).numpy()
 
     def close(self) -> None:
         """Close the file."""
+        # decord has no call for it: the file is closed as the last reference goes.
         self._reader = None

@@ -96,6 +96,9 @@ class _OpenCV:
         return read_once(indices, self._read)
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
+        # Why not set CAP_PROP_POS_FRAMES? OpenCV works the place out from the frame rate, and lands
+        # beside it where frames are shown in another order than they are stored, or at a varying
+        # rate. Indices come sorted, so reading on from the beginning meets each once.
         if self._position > indices[0]:
             self._open()
         return np.stack([self._frame(int(index)) for index in indices])
@@ -103,10 +106,13 @@ class _OpenCV:
     def _frame(self, index: int) -> np.ndarray:
         import cv2
 
+        # `grab` decodes; only the frames that are wanted are converted to RGB, by `retrieve`.
         while self._capture.grab():
             self._position += 1
             if self._position > index:
                 shown_at = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                # Why not trust the count? Of a damaged frame `grab` gives the next one instead, and
+                # every index after it would mean another frame.
                 if abs(shown_at - self._seconds[index]) > 1e-4:
                     break
                 done, image = self._capture.retrieve()

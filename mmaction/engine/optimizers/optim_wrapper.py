@@ -76,6 +76,8 @@ class OptimWrapper(_OptimWrapper):
         zero_kwargs: dict[str, Any] | None = None,
     ) -> None:
         """Add the gradients of a loss, and update the parameters at the end of a window."""
+        # Why the whole window, and not the one bad loss? Its gradients are in the sums already, and
+        # what remained would be a smaller batch than the learning rate is meant for.
         self._window_is_bad = self._window_is_bad | ~loss.detach().isfinite().all()
         self.norm = None
         self.backward(self.scale_loss(loss))
@@ -86,6 +88,8 @@ class OptimWrapper(_OptimWrapper):
 
     def step(self, **kwargs: Any) -> None:
         """Clip the gradients and, if they are finite, update the parameters."""
+        # One bad loss is in the gradients of all ranks after their all-reduce. They are asked at
+        # the end of a window alone, since within one they exchange nothing (`no_sync`).
         called_off = max_over_ranks(torch.as_tensor(self._window_is_bad).float())
         self._clip_grad()
         if self.norm is not None:
@@ -122,6 +126,7 @@ class OptimWrapper(_OptimWrapper):
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the optimizer, and what was skipped."""
+        # The window's own state is among them: a checkpoint may be saved within a window.
         counts = (self.skipped, self.skipped_in_a_row, not bool(self._window_is_bad))
         return {**super().state_dict(), 'skip_counts': counts}
 
