@@ -69,7 +69,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         default='bicubic',
     )
     add('--colormap', default='turbo', help='of Matplotlib (default: turbo)')
-    add('--alpha', type=float, default=0.5, help='opacity of the heat, 0 to 1 (default: 0.5)')
+    add('--alpha', type=float, default=0.5, help='opacity of the saliency, 0 to 1 (default: 0.5)')
     return parser.parse_args(arguments)
 
 
@@ -96,18 +96,18 @@ def class_number(text: str | None, names: list[str] | None) -> int | None:
     raise ValueError(f'--class {text}: no class has this name{hint}')
 
 
-def heat_maps(
+def saliency_maps(
     model: nn.Module, data: dict[str, Any], args: argparse.Namespace, label: int | None
 ) -> tuple[dict[str, Any], Any]:
     """Maps (t, h, w) by the name that a picture of them has, and logits (K,)."""
-    from mmaction.visualization import GradCAM, attention_blocks, attention_heat
+    from mmaction.visualization import GradCAM, attention_blocks, attention_saliency
     from mmaction.visualization.feature_maps import find_layer
 
     if args.method != 'attention':
         if args.query is not None:
             raise ValueError('--query goes with --method attention')
         cam = GradCAM(model, args.target_layer_name, args.colormap, args.method)
-        maps, logits, _ = cam.raw_heat(data, None if label is None else [label])
+        maps, logits, _ = cam.raw_saliency(data, None if label is None else [label])
         print_map(args.method, cam.layer_name, maps)
         return {TITLES[args.method]: maps[0].cpu()}, logits[0]
     if label is not None:
@@ -118,7 +118,7 @@ def heat_maps(
         blocks = attention_blocks(model)
     found = {}
     for name, layer in blocks.items():
-        maps, logits, _ = attention_heat(model, data, layer, args.query)
+        maps, logits, _ = attention_saliency(model, data, layer, args.query)
         print_map(name, layer, maps)
         found[name] = maps[0].cpu()
     return found, logits[0]
@@ -129,13 +129,13 @@ def print_map(method: str, layer: str, maps: Any) -> None:
     grid = ' x '.join(map(str, maps.shape[1:]))
     print(f'{method} of {layer} (time x height x width: {grid})')
     if not maps.any():
-        print('the heat is zero everywhere: no place of this layer speaks for the class')
+        print('the saliency is zero everywhere: no place of this layer speaks for the class')
 
 
 def explain(
     model: nn.Module, args: argparse.Namespace
 ) -> tuple[np.ndarray, dict[str, np.ndarray], str]:
-    """Frames (T, H, W, 3; uint8), frames with heat by its name, and a headline."""
+    """Frames (T, H, W, 3; uint8), frames with saliency by its name, and a headline."""
     import torch
 
     from mmaction.apis.inference import load_clip
@@ -143,7 +143,7 @@ def explain(
     from mmaction.datasets.video_source import clip_info
     from mmaction.visualization import overlay, resize_frames
     from mmaction.visualization.feature_maps import first_clip
-    from mmaction.visualization.grad_cam import check_colormap, scale_heat
+    from mmaction.visualization.grad_cam import check_colormap, scale_saliency
 
     check_colormap(args.colormap)
     meta: Any = model.dataset_meta
@@ -153,16 +153,16 @@ def explain(
     steps = steps_for(pipeline_steps(model.cfg), kind, one_view=True)
     clip = load_clip(model, args.video, steps)
     data: dict[str, Any] = dict(inputs=[clip['inputs']], data_samples=[clip['data_samples']])
-    maps, logits = heat_maps(model, data, args, label)
+    maps, logits = saliency_maps(model, data, args, label)
 
     frames = first_clip(clip['inputs']).numpy()
     small = frames.shape[1] < 224 and args.target_resolution is None
     resolution = (-1, 224) if small else args.target_resolution
     frames = resize_frames(frames, resolution, args.resize_algorithm)
     blended = {}
-    for method, heat in maps.items():
-        # The heat goes to the size of the picture at once, so that it is as smooth as can be.
-        scaled = scale_heat(heat[None], frames.shape[:3])[0]
+    for method, saliency in maps.items():
+        # The saliency goes to the size of the frames at once, so that it is as smooth as can be.
+        scaled = scale_saliency(saliency[None], frames.shape[:3])[0]
         mixed = overlay(torch.from_numpy(frames) / 255, scaled, args.colormap, args.alpha)
         blended[method] = (mixed * 255).round().byte().numpy()
 

@@ -118,10 +118,10 @@ def test_video_is_recognized(device):
 def test_grad_cam_is_that_of_the_cpu(device):
     model = load_deterministic(build()).eval()
     batch = data()
-    heat, _ = GradCAM(model).heat(batch)
+    saliency, _ = GradCAM(model).saliency(batch)
     on_cpu = dict(batch, inputs=[clip.cpu() for clip in batch['inputs']])
-    expected, _ = GradCAM(model.cpu()).heat(on_cpu)
-    torch.testing.assert_close(heat.cpu(), expected, rtol=1e-3, atol=1e-3)
+    expected, _ = GradCAM(model.cpu()).saliency(on_cpu)
+    torch.testing.assert_close(saliency.cpu(), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_runs_set_up_cublas_for_deterministic_products(tmp_path, monkeypatch):

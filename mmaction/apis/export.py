@@ -89,12 +89,12 @@ def decoded_views(recognizer: Any, video: str | None) -> Tensor:
 def _write_video(path: Path, frames: int = 90, width: int = 340, height: int = 256) -> None:
     """Moving colored blocks: no channel, place or moment is like another."""
     blocks = np.random.default_rng(0).integers(0, 256, (height // 16, width // 20, 3), np.uint8)
-    picture = blocks.repeat(16, 0).repeat(20, 1)
+    pattern = blocks.repeat(16, 0).repeat(20, 1)
     with av.open(str(path), 'w') as container:
         stream: Any = container.add_stream('mpeg4', rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
         for index in range(frames):
-            image = np.ascontiguousarray(np.roll(picture, 3 * index, axis=1))
+            image = np.ascontiguousarray(np.roll(pattern, 3 * index, axis=1))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, 'rgb24')))
         container.mux(stream.encode())
 

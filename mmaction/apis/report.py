@@ -113,7 +113,7 @@ class Results:
         return hardest
 
 
-def picture(figure: Any) -> str:
+def image_tag(figure: Any) -> str:
     """A Matplotlib figure as an <img>."""
     file = io.BytesIO()
     figure.savefig(file, format='png', dpi=110)
@@ -121,7 +121,7 @@ def picture(figure: Any) -> str:
 
 
 def reliability(rows: list[tuple[float, float, int]]) -> str:
-    """The calibration as a picture."""
+    """The calibration as a figure."""
     figure = Figure(figsize=(4.2, 3.8), layout='constrained')
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color='#9ca3af', linestyle='--', linewidth=1)
@@ -135,7 +135,7 @@ def reliability(rows: list[tuple[float, float, int]]) -> str:
     )
     axis.set(xlim=(0, 1.04), ylim=(0, 1.04), xlabel='score of the best class', ylabel='share right')
     axis.spines[['top', 'right']].set_visible(False)
-    return picture(figure)
+    return image_tag(figure)
 
 
 def thumbnails(name: str, count: int = 4, height: int = 120) -> str:
@@ -144,7 +144,7 @@ def thumbnails(name: str, count: int = 4, height: int = 120) -> str:
         frames = VideoSource(name)
         chosen = frames.read(np.linspace(0, len(frames) - 1, count).round().astype(int))
     except (ValueError, OSError, TypeError) as error:
-        return f'<p class="where">no picture: {html.escape(str(error))}</p>'
+        return f'<p class="where">no thumbnail: {html.escape(str(error))}</p>'
     row = np.concatenate(list(resize_frames(chosen, (-1, height))), axis=1)
     done, content = cv2.imencode('.jpg', row[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     assert done
@@ -216,7 +216,7 @@ def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> s
     if len(names) > 60:  # names of so many would be too small to read
         figure.set_size_inches(8, 7)
         figure.axes[0].set(xticks=[], yticks=[])
-    parts.append(picture(figure))
+    parts.append(image_tag(figure))
     parts.append(
         table(
             ('clips', 'of', 'is', 'taken for'),

@@ -3,7 +3,7 @@
     mmaction test CONFIG CHECKPOINT --dump results.json
     mmaction report CONFIG results.json --out report.html
 
-The page holds its pictures, needs no network, and can be sent as one file.
+The page holds its figures, needs no network, and can be sent as one file.
 """
 
 from __future__ import annotations

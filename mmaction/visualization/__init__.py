@@ -1,6 +1,6 @@
 """Pictures of clips, predictions and runs."""
 
-from .attention import attention_blocks, attention_heat
+from .attention import attention_blocks, attention_saliency
 from .grad_cam import GradCAM, overlay
 from .text import draw_top_classes, side_by_side
 from .video_writer import ClipWriter, check_out_name, contact_sheet, enlarge, resize_frames
@@ -19,7 +19,7 @@ __all__ = [
     'TensorboardVisBackend',
     'WandbVisBackend',
     'attention_blocks',
-    'attention_heat',
+    'attention_saliency',
     'check_out_name',
     'contact_sheet',
     'draw_top_classes',

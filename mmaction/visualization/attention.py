@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .feature_maps import find_layer
 
-__all__ = ['attention_blocks', 'attention_heat']
+__all__ = ['attention_blocks', 'attention_saliency']
 
 Size3 = tuple[int, int, int]
 
@@ -55,7 +55,7 @@ def _no_attention(what: str) -> str:
 
 
 @torch.no_grad()
-def attention_heat(
+def attention_saliency(
     model: nn.Module,
     data: Mapping[str, Any],
     layer_name: str,
@@ -181,14 +181,14 @@ def _pyramid(attn: Any, tokens: Tensor, asks: Tensor) -> Tensor:
     k = attn.kv(keys).chunk(2, -1)[0]
     weights = _weights(attn, attn.q(tokens.flatten(1, 3)), k)
     received = (asks.flatten()[:, None] * weights).sum(-2)  # (B, M)
-    heat = torch.zeros_like(tokens[..., 0])
+    saliency = torch.zeros_like(tokens[..., 0])
     ones = torch.ones_like(tokens[:1, ..., :1])
     parts = received.split([level[0, ..., 0].numel() for level, _ in levels], -1)
     for part, size in zip(parts, (size for _, size in levels), strict=True):
         real = _cells(ones, size)[..., 0]  # (1, cells, tokens of a cell)
         shared = part[..., None] * real / real.sum(-1, keepdim=True)
-        heat = heat + _from_cells(shared, size, grid)
-    return heat
+        saliency = saliency + _from_cells(shared, size, grid)
+    return saliency
 
 
 def _kernel(conv: Any) -> Size3:

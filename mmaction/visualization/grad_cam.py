@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .feature_maps import default_layer, find_layer, layers_with_maps, to_channels_first
 
-__all__ = ['GradCAM', 'overlay', 'scale_heat']
+__all__ = ['GradCAM', 'overlay', 'scale_saliency']
 
 METHODS = ('grad-cam', 'grad-cam++', 'hires-cam')
 
@@ -30,7 +30,7 @@ class GradCAM:
       blocks, where gradients of one step point many ways, only this one stays on the
       evidence (docs/visualization.md has figures).
 
-    The positive part of the weighted sum of channels is the heat.
+    The positive part of the weighted sum of channels is the saliency.
 
     Args:
         model: A recognizer with a head, in evaluation mode.
@@ -66,14 +66,14 @@ class GradCAM:
         use_labels: bool = False,
         alpha: float = 0.5,
     ) -> tuple[Tensor, Tensor]:
-        """Clips with their heat laid over them.
+        """Clips with their saliency laid over them.
 
         Args:
             data: Batch as a dataloader gives it: dict(inputs=list of uint8 tensors
                 (views, C, T, H, W), or frames (T, C, H, W) for a `Recognizer2D`, whose crops
                 count as views; data_samples=list of samples).
             use_labels: Explain the samples' `gt_label`, not the best class.
-            alpha: Opacity of the heat, 0 to 1.
+            alpha: Opacity of the saliency, 0 to 1.
 
         Returns:
             Blended frames (B, T, H, W, 3) from 0 to 1, and logits (B, K). B counts the
@@ -82,35 +82,35 @@ class GradCAM:
         labels = None
         if use_labels:
             labels = [int(sample.gt_label) for sample in data['data_samples']]
-        heat, logits = self.heat(data, labels)
+        saliency, logits = self.saliency(data, labels)
         # all frames, (..., C, H, W)
         clips = [clip.transpose(1, 2) if clip.ndim == 5 else clip for clip in data['inputs']]
         frames = torch.cat([clip.flatten(0, -4) for clip in clips]).movedim(1, -1)
-        frames = frames.view(*heat.shape, 3).to(heat.device)
-        return overlay(frames.float() / 255, heat, self.colormap, alpha), logits
+        frames = frames.view(*saliency.shape, 3).to(saliency.device)
+        return overlay(frames.float() / 255, saliency, self.colormap, alpha), logits
 
-    def heat(
+    def saliency(
         self, data: Mapping[str, Any], labels: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The heat of each clip at its own resolution.
+        """The saliency of each clip at its own resolution.
 
         Args:
             data: As in `__call__`.
             labels: Class to explain of each view, or of each sample; the best one if None.
 
         Returns:
-            Heat (B, T, H, W), from 0 to 1 within each clip, and logits (B, K).
+            Saliency (B, T, H, W), from 0 to 1 within each clip, and logits (B, K).
 
         Raises:
             ValueError: A label is none of the classes, or the layer outputs no map.
         """
-        maps, logits, clip_shape = self.raw_heat(data, labels)
-        return scale_heat(maps, clip_shape), logits
+        maps, logits, clip_shape = self.raw_saliency(data, labels)
+        return scale_saliency(maps, clip_shape), logits
 
-    def raw_heat(
+    def raw_saliency(
         self, data: Mapping[str, Any], labels: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
-        """The heat (B, t, h, w) as it is on the layer's grid, the logits, and (T, H, W)."""
+        """The saliency (B, t, h, w) as it is on the layer's grid, the logits, and (T, H, W)."""
         activation, gradient, logits, clip_shape = self._record(data, labels)
         weights = self._weights(activation, gradient)
         maps = F.relu((weights * activation).sum(1))
@@ -168,7 +168,7 @@ class GradCAM:
         return to_channels_first(tokens, clip_shape, self.layer_name, self.model, clips)
 
     def _one_cell(self, batch: dict[str, Any], clip_shape: tuple[int, int, int], clips: int) -> str:
-        """What to do where the layer has a single cell, whose heat is the same everywhere."""
+        """What to do where the layer has a single cell, whose saliency is the same everywhere."""
 
         def run() -> None:
             self.model(batch['inputs'], batch['data_samples'], mode='tensor', stage='head')
@@ -182,7 +182,7 @@ class GradCAM:
         )
         return (
             f'layer {self.layer_name} has a map of 1 x 1 x 1 for {frames} frames of '
-            f'{width} x {height} pixels, so its heat is the same everywhere: {advice}'
+            f'{width} x {height} pixels, so its saliency is the same everywhere: {advice}'
         )
 
     def _weights(self, activation: Tensor, gradient: Tensor) -> Tensor:
@@ -212,15 +212,15 @@ def _checked(labels: Sequence[int], logits: Tensor) -> Tensor:
     return torch.tensor(labels, device=logits.device)
 
 
-def scale_heat(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
-    """Heat (B, t, h, w) on another grid (T, H, W), and from 0 to 1 within each clip.
+def scale_saliency(maps: Tensor, size: tuple[int, int, int]) -> Tensor:
+    """Saliency (B, t, h, w) on another grid (T, H, W), and from 0 to 1 within each clip.
 
-    Interpolation is trilinear. A clip without heat stays 0.
+    Interpolation is trilinear. A clip without saliency stays 0.
     """
-    heat = F.interpolate(maps[:, None], size=size, mode='trilinear', align_corners=False)[:, 0]
-    heat = heat - heat.amin((1, 2, 3), keepdim=True)
-    most = heat.amax((1, 2, 3), keepdim=True)
-    return heat / most.where(most > 0, torch.ones_like(most))
+    saliency = F.interpolate(maps[:, None], size=size, mode='trilinear', align_corners=False)[:, 0]
+    saliency = saliency - saliency.amin((1, 2, 3), keepdim=True)
+    most = saliency.amax((1, 2, 3), keepdim=True)
+    return saliency / most.where(most > 0, torch.ones_like(most))
 
 
 def check_colormap(name: str) -> None:
@@ -233,14 +233,16 @@ def check_colormap(name: str) -> None:
         )
 
 
-def overlay(frames: Tensor, heat: Tensor, colormap: str = 'viridis', alpha: float = 0.5) -> Tensor:
-    """Lay heat over frames.
+def overlay(
+    frames: Tensor, saliency: Tensor, colormap: str = 'viridis', alpha: float = 0.5
+) -> Tensor:
+    """Lay saliency over frames.
 
     Args:
         frames: (..., H, W, 3), from 0 to 1.
-        heat: (..., H, W), from 0 to 1.
+        saliency: (..., H, W), from 0 to 1.
         colormap: Color map of Matplotlib.
-        alpha: Opacity of the heat, 0 to 1.
+        alpha: Opacity of the saliency, 0 to 1.
 
     Returns:
         (..., H, W, 3), from 0 to 1.
@@ -254,5 +256,5 @@ def overlay(frames: Tensor, heat: Tensor, colormap: str = 'viridis', alpha: floa
         raise ValueError(f'alpha={alpha} must be from 0 to 1')
     check_colormap(colormap)
     table = torch.tensor(matplotlib.colormaps[colormap](range(256))[:, :3], dtype=torch.float32)
-    colors = table.to(heat.device)[(heat * 255).round().long()]
+    colors = table.to(saliency.device)[(saliency * 255).round().long()]
     return alpha * colors + (1 - alpha) * frames

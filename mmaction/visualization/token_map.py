@@ -60,7 +60,7 @@ class TokenMap:
     def colors(self) -> dict[int, tuple[float, float, float]]:
         """A color, 0 to 1, of each class that a token has.
 
-        With few classes each has its own, the same in every picture; with more, the
+        With few classes each has its own, the same in every figure; with more, the
         largest here have one and the others are gray.
         """
         from matplotlib.colors import to_rgb
@@ -180,8 +180,8 @@ def _draw_grid(
     rows, columns = classes.shape
     hues = np.array([[colors[label] for label in row] for row in classes.tolist()])
     strength = _strength(scores)[..., None]
-    picture = 1 - strength + strength * hues
-    axis.imshow(picture, extent=(0, columns, rows, 0), aspect=aspect * columns / rows)
+    shades = 1 - strength + strength * hues
+    axis.imshow(shades, extent=(0, columns, rows, 0), aspect=aspect * columns / rows)
     axis.hlines(np.arange(1, rows), 0, columns, color='white', linewidth=0.8)
     axis.vlines(np.arange(1, columns), 0, rows, color='white', linewidth=0.8)
     size = min(side / columns, side * aspect / rows) * 72 * 0.45
@@ -189,7 +189,7 @@ def _draw_grid(
         return
     for row in range(rows):
         for column in range(columns):
-            light = picture[row, column] @ LUMA > 0.48
+            light = shades[row, column] @ LUMA > 0.48
             axis.text(
                 column + 0.5,
                 row + 0.52,
@@ -263,14 +263,13 @@ def overlay_token_map(
         step = tokens.step_of(number, len(frames))
         grid = Image.fromarray(cells[step], 'RGBA')
         layer = np.asarray(grid.resize((w, h), Image.Resampling.NEAREST), np.float32)
-        picture = np.asarray(
+        enlarged = np.asarray(
             Image.fromarray(frame).resize((w, h), Image.Resampling.BICUBIC), np.float32
         )
         # Only the map speaks in colors, or those of the frame would be taken for classes.
-        gray = picture @ LUMA
-        picture = np.repeat(gray[..., None], 3, 2)
+        gray = (enlarged @ LUMA)[..., None].repeat(3, 2)
         opacity = alpha * layer[..., 3:] / 255
-        mixed = picture * (1 - opacity) + layer[..., :3] * opacity
+        mixed = gray * (1 - opacity) + layer[..., :3] * opacity
         pages.append(np.concatenate([mixed.round().astype(np.uint8), legend]))
     return np.stack(pages)
 

@@ -84,7 +84,7 @@ def resize_frames(
 
 
 def enlarge(frames: np.ndarray, height: int = 224) -> np.ndarray:
-    """Frames of at least this height, of which text and heat need some to look well."""
+    """Frames of at least this height, of which text and saliency need some to look well."""
     return frames if frames.shape[1] >= height else resize_frames(frames, (-1, height))
 
 
@@ -97,7 +97,7 @@ class ClipWriter:
         path: The file; folders above it are made.
         fps: Frames per second. A GIF keeps hundredths of a second.
         smooth: Give the 256 colors of a GIF's frame to fine shades, such as those of
-            heat, at the cost of rare colors, such as those of a legend.
+            saliency, at the cost of rare colors, such as those of a legend.
 
     Raises:
         ValueError: The name ends in neither, or `fps` is not positive.
@@ -145,8 +145,8 @@ class ClipWriter:
             self._stream.pix_fmt = 'yuv420p'
             self._stream.options = {'crf': '18'}
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
-            self._container.mux(self._stream.encode(picture))
+            encoded = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
+            self._container.mux(self._stream.encode(encoded))
 
     def close(self, complete: bool = True) -> None:
         """End the file; what is not `complete` is removed.

@@ -79,7 +79,7 @@ class LocalVisBackend(_LocalVisBackend):
             name: Of the clip; characters that a folder cannot have become '_'.
             frames: (T, H, W, 3) uint8 RGB.
             step: Of the run.
-            fps: Frames per second of a film.
+            fps: Frames per second of a video.
             out_type: 'img': `<save_dir>/<name>/frames_<step>/<i>.png`; 'gif' or
                 'video': `<save_dir>/<name>/step_<step>.gif` or `.mp4`.
         """
@@ -167,7 +167,7 @@ class ActionVisualizer(Visualizer):
             out_type: 'img' (a folder of .png), 'gif' or 'video' (.mp4).
             target_resolution: (width, height) of the frames; one may be -1.
             step: Of the run.
-            fps: Frames per second of a film.
+            fps: Frames per second of a video.
 
         Returns:
             The frames as they are drawn, (T, H, W, 3).

@@ -75,7 +75,7 @@ def test_page(samples, tmp_path, capsys):
     assert 'jump &lt;b&gt;' in text
     assert 'jump <b>' not in text
     assert '&lt;broken&gt;.mp4' in text
-    assert 'no picture: there is no video file' in text
+    assert 'no thumbnail: there is no video file' in text
     assert 'http' not in text
     jpeg = re.findall(r'data:image/jpeg;base64,([^"]+)', text)
     assert len(jpeg) == 1

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import (
 from mmaction.models import heads
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
-from mmaction.visualization import GradCAM, attention_heat
+from mmaction.visualization import GradCAM, attention_saliency
 from tests.models.backbones.reference import recorded
 from tests.models.fake_gpu import FakeGpu, to_fake_gpu
 from tests.zoo import build as build_zoo
@@ -295,10 +295,10 @@ def test_grad_cam(method, monkeypatch):
 @pytest.mark.parametrize('query', [None, (1, 2, 3)])
 @pytest.mark.parametrize('block', [0, 1])
 def test_attention_maps(block, query):
-    heat, logits, _ = attention_heat(
+    saliency, logits, _ = attention_saliency(
         recognizer().eval(), batch(), f'backbone/blocks/0/{block}', query
     )
-    assert heat.device.type == logits.device.type == 'cuda'
+    assert saliency.device.type == logits.device.type == 'cuda'
 
 
 # ------------------------------------------------------------ baselines

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmaction.structures import ActionDataSample
-from mmaction.visualization.attention import attention_blocks, attention_heat
+from mmaction.visualization.attention import attention_blocks, attention_saliency
 from tests.models.backbones.plain_dualformer import PlainDualFormer
 from tests.visualization.conftest import CLIP
 
@@ -32,7 +32,7 @@ class Recording(PlainDualFormer):
 
 def window_map(grid, window, recorded, query=None):
     """What each token gets, in loops over windows, queries and keys."""
-    heat = np.zeros((len(recorded[0]), *grid))
+    saliency = np.zeros((len(recorded[0]), *grid))
     recorded = iter(recorded)
     size = [min(a, b) for a, b in zip(window, grid, strict=True)]
     for start in np.ndindex(*(-(-n // s) for n, s in zip(grid, size, strict=True))):
@@ -46,15 +46,15 @@ def window_map(grid, window, recorded, query=None):
             places = np.arange(np.prod(grid)).reshape(grid)[cut].flatten()
             asked = places == np.ravel_multi_index(query, grid)
             got = weights[:, asked].sum(1)
-        heat[(slice(None), *cut)] += got.reshape(len(weights), *heat[(0, *cut)].shape)
-    return heat
+        saliency[(slice(None), *cut)] += got.reshape(len(weights), *saliency[(0, *cut)].shape)
+    return saliency
 
 
 def pyramid_map(grid, kernels, recorded, query=None):
     """What each token gets of each cell that holds it, in loops over tokens."""
     weights = recorded[0].mean(1)
     asked = weights.mean(1) if query is None else weights[:, np.ravel_multi_index(query, grid)]
-    heat = np.zeros((len(weights), *grid))
+    saliency = np.zeros((len(weights), *grid))
     first = 0
     for kernel in kernels:
         counts = [-(-n // k) for n, k in zip(grid, kernel, strict=True)]
@@ -64,10 +64,10 @@ def pyramid_map(grid, kernels, recorded, query=None):
         ]
         sizes = np.bincount(cells)
         for place, cell in zip(np.ndindex(*grid), cells, strict=True):
-            heat[(slice(None), *place)] += asked[:, first + cell] / sizes[cell]
+            saliency[(slice(None), *place)] += asked[:, first + cell] / sizes[cell]
         first += len(sizes)
     assert first == weights.shape[-1]
-    return heat
+    return saliency
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_attention_maps_match_reference(sharp, size, query):
                 kernels.append(tuple(a * b for a, b in zip(*steps, strict=True)))
             expected = pyramid_map(grid, kernels, recorded, query)
         path = 'backbone/' + name.removesuffix('.attn').replace('.', '/')
-        maps, logits, clip_shape = attention_heat(sharp, data, path, query)
+        maps, logits, clip_shape = attention_saliency(sharp, data, path, query)
         torch.testing.assert_close(maps, torch.from_numpy(expected).float(), rtol=1e-3, atol=1e-6)
         np.testing.assert_allclose(maps.sum((1, 2, 3)), 1, rtol=1e-4)
         assert clip_shape == size
@@ -125,7 +125,7 @@ def test_a_stage_without_pyramid_attends_to_its_own_tokens(data):
         plain((torch.cat(data['inputs']).float() - 120) / 60)
     grid, recorded = plain.weights['blocks.0.1.attn']
     expected = recorded[0].mean((1, 2)).reshape(2, *grid)
-    maps = attention_heat(model, data, 'backbone/blocks/0/1')[0]
+    maps = attention_saliency(model, data, 'backbone/blocks/0/1')[0]
     torch.testing.assert_close(maps, torch.from_numpy(expected), rtol=1e-4, atol=1e-7)
 
 
@@ -147,7 +147,7 @@ def test_last_block_of_each_kind(model):
 )
 def test_errors(model, data, layer, query, text):
     with pytest.raises(ValueError, match=text):
-        attention_heat(model, data, layer, query)
+        attention_saliency(model, data, layer, query)
     assert not model.backbone.blocks[1][1]._forward_pre_hooks
 
 

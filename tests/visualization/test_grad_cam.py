@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mmaction.registry import MODELS
-from mmaction.visualization.grad_cam import GradCAM, overlay, scale_heat
+from mmaction.visualization.grad_cam import GradCAM, overlay, scale_saliency
 from tests.visualization.conftest import CLASSES, CLIP, build
 
 
@@ -55,16 +55,16 @@ def test_grad_cam_matches_independent_computation(model, data, stage, block):
     expected = []
     for i, label in enumerate(labels):
         gradient = torch.autograd.grad(logits[i, label], tokens, retain_graph=True)[0][i]
-        heat = torch.stack(
+        saliency = torch.stack(
             [
                 (step * grad.flatten(0, 1).mean(0)).sum(-1).clamp(min=0)
                 for step, grad in zip(tokens[i], gradient, strict=True)
             ]
         )
-        expected.append(heat.detach())
+        expected.append(saliency.detach())
 
     cam = GradCAM(model, f'backbone/blocks/{stage}/{block}')
-    maps, found, clip_shape = cam.raw_heat(data, labels)
+    maps, found, clip_shape = cam.raw_saliency(data, labels)
     assert clip_shape == CLIP
     torch.testing.assert_close(found, logits.detach())
     torch.testing.assert_close(maps, torch.stack(expected), rtol=1e-4, atol=1e-6)
@@ -87,17 +87,17 @@ def test_gradients_agree_with_finite_differences(model, data):
                 weights[c, t] = rise / 1e-4 / cells
         expected = (feats[0] * weights[..., None, None]).sum(0).clamp(min=0)
     model.float()
-    maps, _, _ = GradCAM(model, 'backbone').raw_heat(data, [label, label])
+    maps, _, _ = GradCAM(model, 'backbone').raw_saliency(data, [label, label])
     torch.testing.assert_close(maps[0], expected.float(), rtol=1e-3, atol=1e-5)
 
 
 def test_last_block_is_the_default_and_best_class_is_explained(model, data):
     cam = GradCAM(model)
     assert cam.layer_name == 'backbone/blocks/1/1'
-    heat, logits = cam.heat(data)
-    torch.testing.assert_close(heat, cam.heat(data, logits.argmax(1).tolist())[0])
+    saliency, logits = cam.saliency(data)
+    torch.testing.assert_close(saliency, cam.saliency(data, logits.argmax(1).tolist())[0])
     other = (logits.argmax(1) + 1) % CLASSES
-    assert not torch.allclose(heat, cam.heat(data, other.tolist())[0], atol=1e-3)
+    assert not torch.allclose(saliency, cam.saliency(data, other.tolist())[0], atol=1e-3)
 
 
 def test_grad_cam_plus_plus_matches_paper_formula(model, data):
@@ -105,7 +105,7 @@ def test_grad_cam_plus_plus_matches_paper_formula(model, data):
     labels = [0, 3]
     cam = GradCAM(model, 'backbone/blocks/1/0', method='grad-cam++')
     activation, gradient, _, _ = cam._record(data, labels)
-    maps = cam.raw_heat(data, labels)[0].numpy()
+    maps = cam.raw_saliency(data, labels)[0].numpy()
     a, g = activation.double().numpy(), gradient.double().numpy()
     batch, channels, steps, height, width = a.shape
     expected = np.zeros((batch, steps, height, width))
@@ -118,7 +118,9 @@ def test_grad_cam_plus_plus_matches_paper_formula(model, data):
             weight += share * max(grad, 0)
         expected[b, t] += weight * a[b, c, t]
     np.testing.assert_allclose(maps, expected.clip(min=0), rtol=1e-3, atol=1e-6)
-    assert not np.allclose(maps, GradCAM(model, 'backbone/blocks/1/0').raw_heat(data, labels)[0])
+    assert not np.allclose(
+        maps, GradCAM(model, 'backbone/blocks/1/0').raw_saliency(data, labels)[0]
+    )
 
 
 def test_hires_cam_uses_gradient_of_each_position(model, data):
@@ -129,7 +131,7 @@ def test_hires_cam_uses_gradient_of_each_position(model, data):
     expected = np.zeros((2, *a.shape[2:]))
     for b, c in np.ndindex(a.shape[:2]):
         expected[b] += a[b, c] * g[b, c]
-    maps = cam.raw_heat(data, [2, 4])[0]
+    maps = cam.raw_saliency(data, [2, 4])[0]
     np.testing.assert_allclose(maps, expected.clip(min=0), rtol=1e-3, atol=1e-6)
     with torch.no_grad():
         model.double()
@@ -148,18 +150,18 @@ def test_hires_cam_uses_gradient_of_each_position(model, data):
               'backbone/patch_embeds/0', 'backbone/blocks/0/1/attn', 'backbone/pos_block/1']
 )  # fmt: skip
 def test_any_block_stage_or_norm(model, data, layer, method):
-    heat, _ = GradCAM(model, layer, method=method).heat(data)
-    assert heat.shape == (2, *CLIP)
-    assert heat.isfinite().all()
-    assert heat.amin() == 0
-    assert heat.amax() <= 1
+    saliency, _ = GradCAM(model, layer, method=method).saliency(data)
+    assert saliency.shape == (2, *CLIP)
+    assert saliency.isfinite().all()
+    assert saliency.amin() == 0
+    assert saliency.amax() <= 1
 
 
 @pytest.mark.parametrize('layer', ['first', 'relu', 'second', ''])
 def test_maps_of_convolutions_with_inplace_relu(conv_net, data, layer):
     """What follows a layer may overwrite its output; the map is of what it gave."""
     name = 'backbone' + (f'/{layer}' if layer else '')
-    maps, logits, _ = GradCAM(conv_net, name).raw_heat(data, [0, 0])
+    maps, logits, _ = GradCAM(conv_net, name).raw_saliency(data, [0, 0])
     net, clips = conv_net.backbone, clips_of(data)
     start = dict(first=net.first(clips), relu=F.relu(net.first(clips)))
     activation = start.get(layer, net(clips)).detach().requires_grad_()
@@ -175,7 +177,7 @@ def test_maps_of_a_torchvision_network(data, name, first):
     """S3D is cut behind a layer of its list; of a layer within one, only the shape is known."""
     model = build(dict(type='torchvision.s3d'), 1024)
     layer = f'backbone/features/{name}'
-    maps, logits, _ = GradCAM(model, layer).raw_heat(data, [1, 4])
+    maps, logits, _ = GradCAM(model, layer).raw_saliency(data, [1, 4])
     assert maps.shape[0] == 2
     assert maps.any()
     if first is None:
@@ -195,12 +197,14 @@ def test_one_cell_map_is_an_error(data):
     """S3D halves height and width five times, so that 32 pixels end as one."""
     model = build(dict(type='torchvision.s3d'), 1024)
     clips = [clip[..., :32] for clip in data['inputs']]
-    said = r'layer backbone has a map of 1 x 1 x 1 for 8 frames of 32 x 32 pixels, so its heat .*'
+    said = (
+        r'layer backbone has a map of 1 x 1 x 1 for 8 frames of 32 x 32 pixels, so its saliency .*'
+    )
     earlier = r'such as backbone/features/10, backbone/features/11, backbone/features/12$'
     with pytest.raises(ValueError, match=said + earlier):
-        GradCAM(model).heat(dict(data, inputs=clips))
+        GradCAM(model).saliency(dict(data, inputs=clips))
     # the layer that the message names last is one that works
-    maps = GradCAM(model, 'backbone/features/12').raw_heat(dict(data, inputs=clips))[0]
+    maps = GradCAM(model, 'backbone/features/12').raw_saliency(dict(data, inputs=clips))[0]
     assert maps[0].numel() > 1
 
 
@@ -217,34 +221,34 @@ class RedPatches(torch.nn.Module):
 
 
 def test_saliency_covers_class_evidence(data):
-    """A class that is the sum of redness: the heat is on the red square, at its place and time."""
+    """A class that is the sum of redness: the saliency is where and when the square is."""
     model = build(dict(type='RedPatches'), 1)
     model.cls_head.fc_cls.weight.data.fill_(0)
     model.cls_head.fc_cls.weight.data[2] = 1.0
     clip = torch.full((1, 3, *CLIP), 120, dtype=torch.uint8)
     clip[0, 0, 4:, 8:16, 32:44] = 250
     batch = dict(inputs=[clip], data_samples=data['data_samples'][:1])
-    heat, logits = GradCAM(model, 'backbone').heat(batch)
+    saliency, logits = GradCAM(model, 'backbone').saliency(batch)
     assert int(logits.argmax()) == 2
     box = torch.zeros(CLIP, dtype=torch.bool)
     box[4:, 8:16, 32:44] = True
-    inside = heat[0][box].sum() / heat.sum()
+    inside = saliency[0][box].sum() / saliency.sum()
     assert inside > 0.6 > box.float().mean() * 10
-    assert heat[0, :2].max() < 0.05
-    assert heat[0].flatten().argmax() in box.flatten().nonzero()
-    # a class that red speaks against has no heat
+    assert saliency[0, :2].max() < 0.05
+    assert saliency[0].flatten().argmax() in box.flatten().nonzero()
+    # a class that red speaks against has no saliency
     model.cls_head.fc_cls.weight.data[1] = -1.0
-    assert not GradCAM(model, 'backbone').heat(batch, [1])[0].any()
+    assert not GradCAM(model, 'backbone').saliency(batch, [1])[0].any()
 
 
 def test_call_blends_frames_and_colors(model, data):
     cam = GradCAM(model, colormap='magma')
     blended, logits = cam(data, use_labels=True, alpha=0.3)
     assert blended.shape == (2, *CLIP, 3)
-    heat, same = cam.heat(data, [3, 1])
+    saliency, same = cam.saliency(data, [3, 1])
     torch.testing.assert_close(logits, same)
     frame = data['inputs'][1][0, :, 5, 7, 11].float() / 255
-    color = torch.tensor(matplotlib.colormaps['magma'](float(heat[1, 5, 7, 11]))[:3])
+    color = torch.tensor(matplotlib.colormaps['magma'](float(saliency[1, 5, 7, 11]))[:3])
     torch.testing.assert_close(
         blended[1, 5, 7, 11], (0.3 * color + 0.7 * frame).float(), rtol=0, atol=5e-3
     )
@@ -253,12 +257,12 @@ def test_call_blends_frames_and_colors(model, data):
 def test_views_count_as_clips(model, data):
     views = dict(inputs=[torch.cat(data['inputs'])], data_samples=data['data_samples'][:1])
     torch.testing.assert_close(
-        GradCAM(model).heat(views)[0], GradCAM(model).heat(data)[0], rtol=1e-4, atol=1e-5
+        GradCAM(model).saliency(views)[0], GradCAM(model).saliency(data)[0], rtol=1e-4, atol=1e-5
     )
     blended, _ = GradCAM(model)(views, use_labels=True)
     torch.testing.assert_close(
         blended, overlay(torch.cat(data['inputs']).permute(0, 2, 3, 4, 1) / 255,
-                         GradCAM(model).heat(data, [3, 3])[0]),
+                         GradCAM(model).saliency(data, [3, 3])[0]),
         rtol=1e-4, atol=5e-3,
     )  # fmt: skip
 
@@ -276,9 +280,9 @@ def test_model_is_left_as_it_was(model, data):
 def test_scale_saliency():
     maps = torch.zeros(2, 1, 1, 2)
     maps[0, 0, 0] = torch.tensor([2.0, 6.0])
-    heat = scale_heat(maps, (1, 1, 4))
-    torch.testing.assert_close(heat[0].flatten(), torch.tensor([0, 0.25, 0.75, 1.0]))
-    assert not heat[1].any()
+    saliency = scale_saliency(maps, (1, 1, 4))
+    torch.testing.assert_close(saliency[0].flatten(), torch.tensor([0, 0.25, 0.75, 1.0]))
+    assert not saliency[1].any()
 
 
 @pytest.mark.parametrize(
@@ -294,7 +298,7 @@ def test_scale_saliency():
 )
 def test_errors(model, data, changes, labels, text):
     with pytest.raises(ValueError, match=text):
-        GradCAM(model, **changes).heat(data, labels)
+        GradCAM(model, **changes).saliency(data, labels)
 
 
 def test_overlay_refuses_alpha_outside_its_range():
@@ -305,11 +309,11 @@ def test_overlay_refuses_alpha_outside_its_range():
 def test_saliency_of_each_clip_reaches_one():
     """Clips of one batch may differ in strength by orders of magnitude."""
     maps = torch.rand(3, 2, 2, 2) * torch.tensor([1.0, 1e-3, 50.0]).view(3, 1, 1, 1)
-    heat = scale_heat(maps, (4, 8, 8))
-    assert heat.amax((1, 2, 3)).tolist() == [1, 1, 1]
-    assert heat.amin((1, 2, 3)).tolist() == [0, 0, 0]
+    saliency = scale_saliency(maps, (4, 8, 8))
+    assert saliency.amax((1, 2, 3)).tolist() == [1, 1, 1]
+    assert saliency.amin((1, 2, 3)).tolist() == [0, 0, 0]
     for i in range(3):  # and is what it is alone
-        torch.testing.assert_close(heat[i], scale_heat(maps[i : i + 1], (4, 8, 8))[0])
+        torch.testing.assert_close(saliency[i], scale_saliency(maps[i : i + 1], (4, 8, 8))[0])
 
 
 def test_transparent_saliency_gives_the_frames(model, data):
@@ -320,8 +324,8 @@ def test_transparent_saliency_gives_the_frames(model, data):
 
 
 def test_opaque_overlay_has_the_ends_of_the_colormap():
-    heat = torch.tensor([[0.0, 1.0]])
-    found = overlay(torch.rand(1, 2, 3), heat, 'magma', 1.0)[0]
+    saliency = torch.tensor([[0.0, 1.0]])
+    found = overlay(torch.rand(1, 2, 3), saliency, 'magma', 1.0)[0]
     table = matplotlib.colormaps['magma']
     expected = torch.tensor([table(0)[:3], table(255)[:3]])
     torch.testing.assert_close(found, expected.to(found.dtype), rtol=0, atol=1e-6)

@@ -36,7 +36,7 @@ def data(frames, videos=2):
 def test_maps_of_tsn_are_the_weighted_features_of_each_frame():
     """The mean over frames and grid makes the gradient the classifier's row over T*h*w."""
     model, batch = build('tsn'), data(frames=5)
-    maps, logits, clip_shape = GradCAM(model).raw_heat(batch, [2, 0])
+    maps, logits, clip_shape = GradCAM(model).raw_saliency(batch, [2, 0])
     assert (logits.shape, clip_shape) == ((2, 3), (5, 32, 48))
     with torch.no_grad():
         features = model.backbone(torch.cat(batch['inputs']))
@@ -48,7 +48,7 @@ def test_maps_of_tsn_are_the_weighted_features_of_each_frame():
 
 def test_crops_of_tsm_are_views():
     model = build('tsm')
-    maps, logits, clip_shape = GradCAM(model).raw_heat(data(frames=8))
+    maps, logits, clip_shape = GradCAM(model).raw_saliency(data(frames=8))
     assert (maps.shape, logits.shape, clip_shape) == ((4, 4, 4, 6), (4, 3), (4, 32, 48))
     assert maps.amax((2, 3)).min() >= 0
     assert maps.any()
@@ -62,7 +62,7 @@ def test_crops_of_tsm_are_views():
 def test_frames_within_a_recognizer_of_clips(layer):
     model = build('c2d')
     inputs = [torch.randn(2, 3, 4, 32, 48)]
-    maps, logits, _ = GradCAM(model, layer).raw_heat(
+    maps, logits, _ = GradCAM(model, layer).raw_saliency(
         dict(inputs=inputs, data_samples=[ActionDataSample()])
     )
     assert len(maps) == len(logits) == 2

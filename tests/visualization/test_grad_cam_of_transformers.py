@@ -37,7 +37,7 @@ def recognizer(name):
 def test_default_layer_gives_a_map_of_patches(name):
     model, (_, *clip) = recognizer(name)
     data = dict(inputs=[torch.randn(1, *clip)] * 2, data_samples=[ActionDataSample()] * 2)
-    maps, logits, clip_shape = GradCAM(model).raw_heat(data)
+    maps, logits, clip_shape = GradCAM(model).raw_saliency(data)
     assert (maps.shape[1:], clip_shape) == (HEADS[name][2], tuple(clip[1:]))
     assert len(maps) == len(logits) == 2
     assert maps.amax() > 0

@@ -18,11 +18,11 @@ def test_both_figures(tmp_path, capsys):
     options = [CONFIG, str(tmp_path / 'x.pth'), '--data', str(tmp_path / 'data')]
     main([*options, '--out', str(tmp_path), '--clips', '0', '2', '--clip', '1'])
     assert capsys.readouterr().out.count('written: ') == 2
-    with Image.open(tmp_path / 'heat.gif') as film:
+    with Image.open(tmp_path / 'saliency.gif') as film:
         assert film.n_frames == 8
         assert film.width > 4 * 168
         assert film.height > 2 * 168
-    assert (tmp_path / 'heat.gif').stat().st_size < 1.5e6
+    assert (tmp_path / 'saliency.gif').stat().st_size < 1.5e6
     drawing = np.asarray(Image.open(tmp_path / 'stratified_attention.png').convert('RGB'))
     # the token that asks, and the blocks of both kinds
     for color in ((221, 107, 32), (43, 108, 176), (47, 133, 90)):

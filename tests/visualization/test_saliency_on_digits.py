@@ -1,4 +1,4 @@
-"""The heat of a trained model lies on what moves; tools/figures/heat_on_digits.py."""
+"""The saliency of a trained model lies on what moves; tools/figures/saliency_on_digits.py."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from mmaction.apis import init_recognizer
 from mmaction.data_preparation import motion_digits as digits
-from tools.figures.heat_on_digits import boxes, digit_film, main, measure, row, shares
+from tools.figures.saliency_on_digits import boxes, digit_film, main, measure, row, shares
 
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
 HIRES, LOCAL = MAPS = ('hires-cam:backbone/blocks/0/-1', 'attention:backbone/blocks/-1/-2')
@@ -70,13 +70,13 @@ def test_digit_boxes_and_saliency_shares():
     inside = boxes(film)
     assert inside[0, 2:5, 3:6].all()
     assert inside.sum() == 9
-    heat = np.ones(film.shape)
-    assert shares(heat, inside) == (pytest.approx(9 / 96), pytest.approx(9 / 96))
-    heat[0, 3, 4] = 106  # 105 of 201 more on a place within the box
-    assert shares(heat, inside)[0] == pytest.approx(114 / 201)
-    assert np.isnan(shares(0 * heat, inside)[0])
+    saliency = np.ones(film.shape)
+    assert shares(saliency, inside) == (pytest.approx(9 / 96), pytest.approx(9 / 96))
+    saliency[0, 3, 4] = 106  # 105 of 201 more on a place within the box
+    assert shares(saliency, inside)[0] == pytest.approx(114 / 201)
+    assert np.isnan(shares(0 * saliency, inside)[0])
     assert row([(0.4, 0.2), (0.1, 0.2), (np.nan, 0.2)]) == '1.25 | 1'
-    assert row([(np.nan, 0.2)]) == 'no heat | 0'
+    assert row([(np.nan, 0.2)]) == 'no saliency | 0'
 
 
 def test_trained_model_saliency_covers_the_digit(trained, data):
@@ -87,12 +87,12 @@ def test_trained_model_saliency_covers_the_digit(trained, data):
         for model in (trained, untrained)
     )
     for name in MAPS:
-        heat, area = found[name].T
+        saliency, area = found[name].T
         assert 0.05 < area.mean() < 0.4
-        ratio, chance = (heat / area).mean(), (before[name][:, 0] / area).mean()
+        ratio, chance = (saliency / area).mean(), (before[name][:, 0] / area).mean()
         assert ratio > 2, name
         assert ratio > 1.4 * chance, name
-        assert (heat > area).all(), name
+        assert (saliency > area).all(), name
 
 
 def test_table(data, tmp_path, capsys):

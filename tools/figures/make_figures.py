@@ -2,7 +2,7 @@
 
     python tools/figures/make_figures.py CONFIG CHECKPOINT --data data/motion_digits
 
-Writes `stratified_attention.png`, how the blocks of DualFormer look at a clip, and `heat.gif`,
+Writes `stratified_attention.png`, how the blocks of DualFormer look at a clip, and `saliency.gif`,
 what a trained model looks at in three clips.
 """
 
@@ -21,7 +21,7 @@ BLUE, ORANGE, GREEN, PURPLE, INK, SOFT = (
 )  # fmt: skip
 # The same hues, light enough for lines on dark frames.
 LIGHT = {BLUE: '#6fb1f5', GREEN: '#5fd39b', PURPLE: '#b795f0'}
-PICTURES = ('stratified_attention.png', 'heat.gif')
+PICTURES = ('stratified_attention.png', 'saliency.gif')
 ROUND = 'round,pad=0,rounding_size={}'
 SHEAR, SQUEEZE = 0.28, 0.62  # how a frame is tilted, so that a row of them reads as time
 
@@ -35,7 +35,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--data', default='data/motion_digits', metavar='DIR', help='(%(default)s)')
     add('--out', default='figures', metavar='DIR', help='(%(default)s)')
     add('--only', choices=PICTURES, help='draw one of them (default: all)')
-    add('--clips', type=int, nargs='+', default=[1, 5, 14], help='clips of heat.gif (%(default)s)')
+    add(
+        '--clips',
+        type=int,
+        nargs='+',
+        default=[1, 5, 14],
+        help='clips of saliency.gif (%(default)s)',
+    )
     add('--clip', type=int, default=5, help='clip of stratified_attention.png (%(default)s)')
     return parser.parse_args(arguments)
 
@@ -56,37 +62,37 @@ def frames_of(batch: dict[str, Any]) -> np.ndarray:
     return frames
 
 
-# ---------------------------------------------------------------- heat.gif
+# ---------------------------------------------------------------- saliency.gif
 
 
-def heat_film(model: Any, batches: Sequence[dict[str, Any]], side: int = 168) -> np.ndarray:
-    """Clips below each other, each beside its heat: frames (T, H, W, 3) uint8."""
+def saliency_video(model: Any, batches: Sequence[dict[str, Any]], side: int = 168) -> np.ndarray:
+    """Clips below each other, each beside its saliency: frames (T, H, W, 3) uint8."""
     import torch
 
     from mmaction.visualization import (
         GradCAM,
         attention_blocks,
-        attention_heat,
+        attention_saliency,
         overlay,
         resize_frames,
         side_by_side,
     )
-    from mmaction.visualization.grad_cam import scale_heat
+    from mmaction.visualization.grad_cam import scale_saliency
 
     rows = []
     for batch in batches:
         small = frames_of(batch)
         frames = resize_frames(small, (-1, side))
         cam = GradCAM(model, 'backbone/blocks/0/-1', method='hires-cam')
-        maps, logits, _ = cam.raw_heat(batch)
+        maps, logits, _ = cam.raw_saliency(batch)
         found = {'evidence (HiResCAM)': maps}
         for name, layer in attention_blocks(model).items():
-            found[name] = attention_heat(model, batch, layer)[0]
+            found[name] = attention_saliency(model, batch, layer)[0]
         names = model.dataset_meta['classes']
         films = [(names[int(logits[0].argmax())], frames)]
         for name, maps in found.items():
-            heat = scale_heat(maps, frames.shape[:3])[0]
-            mixed = overlay(torch.from_numpy(frames) / 255, heat, 'turbo', 0.5)
+            saliency = scale_saliency(maps, frames.shape[:3])[0]
+            mixed = overlay(torch.from_numpy(frames) / 255, saliency, 'turbo', 0.5)
             films.append((name, (mixed * 255).round().byte().numpy()))
         rows.append(side_by_side(films))
     return np.concatenate(rows, 1)
@@ -322,10 +328,10 @@ def main(arguments: list[str] | None = None) -> None:
         model.dataset_meta['classes'] = classes.read_text(encoding='utf-8').splitlines()
         for name in (args.only,) if args.only else PICTURES:
             path = Path(args.out, name)
-            if name == 'heat.gif':
+            if name == 'saliency.gif':
                 batches = [read_clip(model, args.data, number) for number in args.clips]
                 with ClipWriter(path, 4, smooth=True) as writer:
-                    writer.write(heat_film(model, batches))
+                    writer.write(saliency_video(model, batches))
             else:
                 draw_attention(model, read_clip(model, args.data, args.clip), path)
             print(f'written: {path} ({path.stat().st_size / 1e6:.2f} MB)')

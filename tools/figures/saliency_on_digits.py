@@ -1,9 +1,9 @@
-"""Measure how much of a model's heat lies on the digit in clips of Motion Digits.
+"""Measure how much of a model's saliency lies on the digit in clips of Motion Digits.
 
-    python tools/figures/heat_on_digits.py CONFIG CHECKPOINT --data data/motion_digits
+    python tools/figures/saliency_on_digits.py CONFIG CHECKPOINT --data data/motion_digits
 
-For each clip the share of the heat within the digit's box is held against the box's share
-of the frames, which is what heat without any preference would give. Prints a table for
+For each clip the share of the saliency within the digit's box is held against the box's share
+of the frames, which is what saliency without any preference would give. Prints a table for
 the checkpoint and for the same network untrained.
 """
 
@@ -82,10 +82,10 @@ def boxes(film: np.ndarray) -> np.ndarray:
     return inside
 
 
-def shares(heat: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
-    """The box's share of the heat, and of the frames; without any heat nan for the first."""
-    total = heat.sum()
-    return float(heat[inside].sum() / total if total > 0 else 'nan'), float(inside.mean())
+def shares(saliency: np.ndarray, inside: np.ndarray) -> tuple[float, float]:
+    """The box's share of the saliency, and of the frames; nan for the first if there is none."""
+    total = saliency.sum()
+    return float(saliency[inside].sum() / total if total > 0 else 'nan'), float(inside.mean())
 
 
 def measure(
@@ -99,8 +99,8 @@ def measure(
     """
     from mmaction.apis.inference import load_clip
     from mmaction.apis.test_pipeline import pipeline_steps, steps_for
-    from mmaction.visualization import GradCAM, attention_heat
-    from mmaction.visualization.grad_cam import scale_heat
+    from mmaction.visualization import GradCAM, attention_saliency
+    from mmaction.visualization.grad_cam import scale_saliency
 
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in maps}
     for name in maps:
@@ -122,22 +122,22 @@ def measure(
         for name, values in found.items():
             method, layer = name.split(':')
             if method == 'attention':
-                heat = attention_heat(model, batch, layer)[0]
+                saliency = attention_saliency(model, batch, layer)[0]
             else:
-                heat = GradCAM(model, layer, method=method).raw_heat(batch)[0]
-            values.append(shares(scale_heat(heat, inside.shape)[0].cpu().numpy(), inside))
+                saliency = GradCAM(model, layer, method=method).raw_saliency(batch)[0]
+            values.append(shares(scale_saliency(saliency, inside.shape)[0].cpu().numpy(), inside))
     return found
 
 
 def row(values: Sequence[tuple[float, float]]) -> str:
-    """Share of heat over share of area, mean of the clips, and in how many it is above 1."""
+    """Share of saliency over share of area, mean of the clips, and in how many it is above 1."""
     import numpy as np
 
-    heat, area = np.array(values).T
-    known = ~np.isnan(heat)
+    saliency, area = np.array(values).T
+    known = ~np.isnan(saliency)
     if not known.any():
-        return 'no heat | 0'
-    ratio = heat[known] / area[known]
+        return 'no saliency | 0'
+    ratio = saliency[known] / area[known]
     return f'{ratio.mean():.2f} | {int((ratio > 1).sum())}'
 
 
@@ -173,8 +173,8 @@ def main(arguments: list[str] | None = None) -> None:
         area = np.mean([area for _, area in next(iter(trained.values()))])
         count = args.clips
         print(f"{count} clips; the digit's box is {100 * area:.1f} % of the frames on average\n")
-        print(f'| map | trained: heat / area | clips above 1, of {count} '
-              f'| untrained: heat / area | clips above 1, of {count * args.seeds} |')  # fmt: skip
+        print(f'| map | trained: saliency / area | clips above 1, of {count} '
+              f'| untrained: saliency / area | the same, of {count * args.seeds} |')  # fmt: skip
         print('|---|---|---|---|---|')
         for name in args.maps:
             method, layer = name.split(':')

@@ -52,11 +52,11 @@ class Explainer:
     def __call__(
         self, video: Path, folder: Path | None, progress: Callable[[float, str], None]
     ) -> dict[str, Any]:
-        """Classify a video and write the pictures of its middle clip into a folder.
+        """Classify a video and write the images of its middle clip into a folder.
 
         Args:
             video: The file.
-            folder: For the pictures; None for scores alone.
+            folder: For the images; None for scores alone.
             progress: Called with what is done, 0 to 1, and what is being done.
 
         Raises:
@@ -84,7 +84,7 @@ class Explainer:
         result['video'] = dict(width=width, height=height)
         frames = first_clip(view['inputs']).numpy()
         shown = enlarge(frames)
-        save_picture(sprite(shown), folder / 'clip.jpg')
+        save_image(sprite(shown), folder / 'clip.jpg')
         count, height, width = shown.shape[:3]
         result['clip'] = dict(
             frames=count,
@@ -115,8 +115,8 @@ class Explainer:
         progress: Callable[[float, str], None],
     ) -> list[dict[str, str]]:
         """Each saliency map as a sprite, and what it shows."""
-        from mmaction.visualization import GradCAM, attention_blocks, attention_heat
-        from mmaction.visualization.grad_cam import overlay, scale_heat
+        from mmaction.visualization import GradCAM, attention_blocks, attention_saliency
+        from mmaction.visualization.grad_cam import overlay, scale_saliency
 
         batch = dict(inputs=[view['inputs']], data_samples=[view['data_samples']])
         kinds: list[tuple[str, str, str | None, str]] = [
@@ -144,15 +144,15 @@ class Explainer:
             progress(0.5 + 0.4 * number / len(kinds), f'drawing: {title}')
             if method == 'attention':
                 assert layer is not None
-                heat = attention_heat(self.model, batch, layer)[0]
+                saliency = attention_saliency(self.model, batch, layer)[0]
                 where = layer
             else:
                 cam = GradCAM(self.model, layer, method=method)
-                heat, where = cam.raw_heat(batch)[0], cam.layer_name
-            scaled = scale_heat(heat, shown.shape[:3])[0].cpu()
+                saliency, where = cam.raw_saliency(batch)[0], cam.layer_name
+            scaled = scale_saliency(saliency, shown.shape[:3])[0].cpu()
             colors = overlay(torch.zeros(*scaled.shape, 3), scaled, self.colormap, alpha=1.0)
             file = f'map-{number}.jpg'
-            save_picture(sprite((colors * 255).round().byte().numpy()), folder / file)
+            save_image(sprite((colors * 255).round().byte().numpy()), folder / file)
             found.append(dict(title=title, text=text.format(where), file=file))
         return found
 
@@ -167,7 +167,7 @@ class Explainer:
         except ValueError:  # a head or backbone that has no tokens to ask
             return None
         pixels = token_pixels(tokens)
-        save_picture(pixels.reshape(-1, *pixels.shape[2:]), folder / 'tokens.png')
+        save_image(pixels.reshape(-1, *pixels.shape[2:]), folder / 'tokens.png')
         return dict(
             steps=len(pixels),
             rows=pixels.shape[1],
@@ -189,7 +189,7 @@ def _one(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def sprite(frames: np.ndarray) -> np.ndarray:
-    """Frames (T, H, W, 3) as one picture, in rows of at most `COLUMNS`."""
+    """Frames (T, H, W, 3) as one image, in rows of at most `COLUMNS`."""
     count, height, width, channels = frames.shape
     columns = min(COLUMNS, count)
     rows = math.ceil(count / columns)
@@ -200,8 +200,8 @@ def sprite(frames: np.ndarray) -> np.ndarray:
     return sheet
 
 
-def save_picture(picture: np.ndarray, path: Path) -> None:
-    """Write a picture (H, W, 3 or 4), uint8."""
+def save_image(image: np.ndarray, path: Path) -> None:
+    """Write an image (H, W, 3 or 4), uint8."""
     from PIL import Image
 
-    Image.fromarray(picture).save(path, quality=88)
+    Image.fromarray(image).save(path, quality=88)

@@ -22,7 +22,7 @@ __all__ = ['Busy', 'Check', 'Explain', 'Job', 'Jobs']
 
 Progress = Callable[[float, str], None]
 Explain = Callable[[Path, 'Path | None', Progress], dict[str, Any]]
-"""(video, folder for pictures or None for scores alone, progress) -> what the page shows."""
+"""(video, folder for images or None for scores alone, progress) -> what the page shows."""
 Check = Callable[[Path, str], VideoFacts]
 """(video, what the user calls it) -> facts; raises `UploadError`."""
 
@@ -45,7 +45,7 @@ class Job:
         folder: Its own folder.
         video: The file; an upload in the folder, or an example outside, which stays.
         is_upload: Whether the file is to be removed.
-        scores_only: Whether the result has no pictures.
+        scores_only: Whether the result has no images.
         state: 'uploading', 'waiting', 'working', 'done' or 'failed'.
         step: What is being done, for the page.
         progress: 0 to 1.
@@ -163,8 +163,8 @@ class Jobs:
             waiting = [other for other in self._jobs.values() if other.state == 'waiting']
         return waiting.index(job) if job in waiting else 0
 
-    def picture(self, job: Job, name: str) -> Path | None:
-        """A picture of a result; only files that lie in its own folder under their own name."""
+    def image(self, job: Job, name: str) -> Path | None:
+        """An image of a result; only files that lie in its own folder under their own name."""
         if job.state != 'done':
             return None
         return next((path for path in job.folder.iterdir() if path.name == name), None)

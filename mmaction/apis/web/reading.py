@@ -122,11 +122,11 @@ def _preview(path: Path, pixels: int) -> bytes:
 
     opened = _Open(pixels)(dict(filename=str(path)))
     reader = opened['video_reader']
-    picture = Image.fromarray(reader.get_batch([len(reader) // 2])[0])
+    thumbnail = Image.fromarray(reader.get_batch([len(reader) // 2])[0])
     reader.close()
-    picture.thumbnail((160, 160))
+    thumbnail.thumbnail((160, 160))
     data = io.BytesIO()
-    picture.save(data, 'JPEG', quality=85)
+    thumbnail.save(data, 'JPEG', quality=85)
     return data.getvalue()
 
 

@@ -94,7 +94,7 @@ def make_app(
             route('/api/jobs', pages.upload, 'POST'),
             route('/api/jobs/{key}', pages.job, 'GET', 'DELETE'),
             route('/api/jobs/{key}/drop', pages.drop, 'POST'),
-            route('/api/jobs/{key}/{name}', pages.picture, 'GET'),
+            route('/api/jobs/{key}/{name}', pages.result_image, 'GET'),
         ],
         middleware=[
             Middleware(_Guard),
@@ -186,7 +186,7 @@ class _Pages:
         )
 
     async def example(self, request: Request) -> Response:
-        """A picture of an example (GET), or work on it (POST)."""
+        """The thumbnail of an example (GET), or work on it (POST)."""
         from starlette.responses import JSONResponse, Response
 
         given = request.path_params['number']
@@ -281,13 +281,13 @@ class _Pages:
         self.jobs.drop(request.path_params['key'])
         return Response(status_code=204)
 
-    async def picture(self, request: Request) -> Response:
-        """A picture of a result."""
+    async def result_image(self, request: Request) -> Response:
+        """An image of a result."""
         from starlette.responses import FileResponse
 
         job = self.jobs.get(request.path_params['key'])
-        path = self.jobs.picture(job, request.path_params['name']) if job is not None else None
-        return FileResponse(path) if path is not None else _sorry(404, 'There is no such picture.')
+        path = self.jobs.image(job, request.path_params['name']) if job is not None else None
+        return FileResponse(path) if path is not None else _sorry(404, 'There is no such image.')
 
 
 def _copy(file: BinaryIO, path: Path) -> None:

@@ -63,7 +63,7 @@ _TAKEN = 'MP4, MOV, MKV, WebM, AVI, MPEG or GIF'
 def container_format(head: bytes) -> str | None:
     """FFmpeg's name of the container that a file begins as, or None.
 
-    Only containers that hold their own pictures: play lists, of which FFmpeg would open the
+    Only containers that hold their own frames: play lists, of which FFmpeg would open the
     files that they name, are none of them.
     """
     if head[4:8] in (b'ftyp', b'moov', b'mdat', b'wide', b'free', b'skip'):
@@ -140,7 +140,7 @@ def check_video(path: Path, name: str, limits: Limits) -> VideoFacts:
 
 
 def _seconds(container: Any, stream: Any) -> float:
-    """Length of a video; where the file does not say it, the time of its last picture."""
+    """Length of a video; where the file does not say it, the time of its last frame."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     if container.duration:

@@ -1,4 +1,4 @@
-"""A picture of the run in the work dir."""
+"""The training curve in the work dir."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_unknown_examples(site, number):
 
 
 def test_scores_has_one_value(site, clip):
-    """Another one would give heat maps, in silence."""
+    """Another one would give saliency maps, in silence."""
     for path in ('/api/jobs?name=a&scores=true', '/api/jobs?scores='):
         status, content, _ = site.ask('POST', path, clip.read_bytes())
         assert status == 400

@@ -159,7 +159,7 @@ def test_grad_cam_and_inferencer(model, video):
     steps = steps_for(pipeline_steps(model.cfg), 'array', one_view=True)
     clip = load_clip(model, video, steps)
     batch = dict(inputs=[clip['inputs']], data_samples=[ActionDataSample()])
-    maps, logits, _ = GradCAM(model).raw_heat(batch)
+    maps, logits, _ = GradCAM(model).raw_saliency(batch)
     assert logits.shape == (1, CLASSES)
     assert maps.ndim == 4
     assert 0 <= maps.amin() < maps.amax() < float('inf')
