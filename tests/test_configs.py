@@ -125,7 +125,7 @@ def test_every_config_trains_and_tests_at_small_size(name, media):
     for split in ('train', 'test'):
         loader = cfg[f'{split}_dataloader']
         for part in loader.dataset.get('datasets', [loader.dataset]):
-            if 'videos' not in cfg and 'frames' not in cfg:
+            if 'frames' not in cfg and ('videos' not in cfg or part.data_prefix.get('video') == ''):
                 part.data_prefix = dict(video='videos')
             shrink_clips(part.pipeline, frames=frames)
         write_list(media, loader.dataset)

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 from mmaction.datasets.video_source import VideoSource
 from mmaction.evaluation import ConfusionMatrix
+from mmaction.evaluation.functional import wilson_interval
 from mmaction.visualization import resize_frames
 
 __all__ = ['Results', 'page']
@@ -34,6 +36,7 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space:
 img { max-width: 100%; height: auto; }
 figure { margin: 0 0 1.2rem; } figcaption { color: #374151; }
 .scroll { overflow-x: auto; }
+.note { background: #fef3c7; padding: .5rem .8rem; border-radius: .4rem; }
 """
 
 
@@ -68,6 +71,18 @@ class Results:
         # An unreadable clip has no best class.
         self.best = np.where(self.scores.any(1), self.scores.argmax(1), -1)
         self.right = self.best == self.labels
+
+    @classmethod
+    def joined(cls, parts: Sequence[Results]) -> Results:
+        """The predictions of several tests of the same classes as one."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = cls.__new__(cls)
+        for name in ('scores', 'labels', 'best', 'right'):
+            setattr(whole, name, np.concatenate([getattr(part, name) for part in parts]))
+        whole.names = [name for part in parts for name in part.names]
+        whole.unreadable = [reason for part in parts for reason in part.unreadable]
+        return whole
 
     def in_top(self, k: int) -> float:
         """Share of the clips whose label is among the k best classes."""
@@ -120,6 +135,20 @@ def image_tag(figure: Any) -> str:
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
+def _interval(right: int, total: int) -> str:
+    low, high = wilson_interval(right, total)
+    return f'{100 * low:.1f} to {100 * high:.1f} %'
+
+
+def _gif(path: Path) -> str:
+    code = base64.b64encode(path.read_bytes()).decode()
+    title = html.escape(path.stem.partition(' ')[2] or path.stem)
+    return (
+        f'<figure><img alt="frames and saliency" src="data:image/gif;base64,{code}">'
+        f'<figcaption>{title}</figcaption></figure>'
+    )
+
+
 def reliability(rows: list[tuple[float, float, int]]) -> str:
     """The calibration as a figure."""
     figure = Figure(figsize=(4.2, 3.8), layout='constrained')
@@ -164,7 +193,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table>{line("th", head)}{body}</table></div>'
 
 
-def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> str:
+def page(
+    results: Results,
+    names: Sequence[str],
+    where: str,
+    mistakes: int,
+    *,
+    notes: Sequence[str] = (),
+    pictures: Sequence[Path] = (),
+) -> str:
     """The whole page.
 
     Args:
@@ -172,6 +209,8 @@ def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> s
         names: Of the classes.
         where: Config and file, for the headline.
         mistakes: Worst mistakes to show.
+        notes: Sentences to stand at the top.
+        pictures: GIFs of saliency maps to show, called by what they show.
     """
     shown = [html.escape(name) for name in names]
     clips, unreadable = len(results.labels), sum(map(bool, results.unreadable))
@@ -180,6 +219,7 @@ def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> s
     facts = [
         ('clips', f'{clips}'),
         ('top-1', f'{100 * results.in_top(1):.1f} %'),
+        ('95 % interval of it', _interval(int(results.right.sum()), clips)),
         ('top-5', f'{100 * results.in_top(5):.1f} %'),
         ('mean of the classes', f'{100 * np.mean([r / n for _, n, r in classes]):.1f} %'),
         ('calibration error', f'{100 * error:.1f} %'),
@@ -188,15 +228,17 @@ def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> s
     parts = [
         f'<h1>Test report</h1><p class="where">{html.escape(where)}</p>',
         '<ul class="facts">' + ''.join(f'<li><b>{v}</b>{k}</li>' for k, v in facts) + '</ul>',
+        ''.join(f'<p class="note">{html.escape(note)}</p>' for note in notes),
         '<h2>Classes, the worst first</h2>',
         table(
-            ('class', 'right', 'of', 'accuracy', ''),
+            ('class', 'right', 'of', 'accuracy', '95 % interval', ''),
             [
                 (
                     shown[label],
                     f'{right}',
                     f'{count}',
                     f'{100 * right / count:.1f} %',
+                    _interval(right, count),
                     f'<div class="bar"><div style="width:{100 * right / count:.0f}%"></div></div>',
                 )
                 for label, count, right in classes
@@ -231,6 +273,9 @@ def page(results: Results, names: Sequence[str], where: str, mistakes: int) -> s
             'below it, it is too sure. Larger dots stand for more clips.</p>',
             reliability(rows),
         ]
+    if pictures:
+        parts.append('<h2>Where the model looks</h2><p>Red areas speak most for the class.</p>')
+        parts += [_gif(path) for path in pictures]
     worst = results.worst(mistakes)
     parts.append('<h2>Worst mistakes</h2>')
     for i in worst:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from mmaction.utils.cli import Parser, check_files, user_errors
 
+__all__ = ['main', 'parse_args']
+
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from mmaction.utils.cli import Parser, user_errors
 from mmaction.utils.packaged_configs import config_folder, packaged_configs
 
+__all__ = ['main', 'parse_args']
+
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""

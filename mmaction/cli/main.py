@@ -14,6 +14,7 @@ __all__ = ['main', 'run']
 
 # The module of mmaction.cli, and what the verb does.
 VERBS = {
+    'finetune': ('finetune', 'from a folder of clips to a tested model, in one command'),
     'train': ('train', 'train a config'),
     'test': ('test', 'test a checkpoint'),
     'predict': ('predict', 'classify a video, the videos of a folder or of a list'),

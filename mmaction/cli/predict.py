@@ -27,6 +27,8 @@ from mmaction.utils.cli import Parser, check_files, printable, user_errors
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.work_share import add_share_option, with_rank
 
+__all__ = ['main', 'parse_args']
+
 LISTS = ('.txt', '.csv', '.tsv')
 
 

@@ -19,6 +19,8 @@ from mmaction.utils.suggest import did_you_mean
 
 from . import prepare_dataset
 
+__all__ = ['main', 'parse_args']
+
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line of `prepare FOLDER`."""

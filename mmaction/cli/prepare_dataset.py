@@ -26,6 +26,8 @@ from mmaction.utils.work_share import add_share_option
 if TYPE_CHECKING:
     from mmaction.data_preparation import Reader
 
+__all__ = ['main', 'parse_args']
+
 # The modules of the readers.
 DATASETS = {
     'activitynet': 'activitynet',

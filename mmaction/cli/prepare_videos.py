@@ -16,6 +16,8 @@ from pathlib import Path
 from mmaction.utils.cli import Parser, add_job_options, check_files, user_errors
 from mmaction.utils.work_share import add_ray_option, add_share_option
 
+__all__ = ['main', 'parse_args']
+
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""

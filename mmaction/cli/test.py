@@ -12,6 +12,8 @@ from mmaction.utils.cli import Parser, amp_values, check_files, user_errors
 if TYPE_CHECKING:
     from mmaction.engine.runner import ActionRunner
 
+__all__ = ['main', 'parse_args']
+
 PRECISIONS = ('bf16', 'fp16', 'off')
 METRICS = (
     'top_k_accuracy',

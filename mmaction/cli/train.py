@@ -13,6 +13,8 @@ from mmaction.utils.cli import Parser, amp_values, check_files, user_errors
 if TYPE_CHECKING:
     from mmaction.engine.runner import ActionRunner
 
+__all__ = ['main', 'parse_args']
+
 PRECISIONS = ('bf16', 'fp16', 'off', 'apex')
 
 
@@ -46,7 +48,8 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     )
     add('--compile', action='store_true', help='compile the backbone with torch.compile')
     add('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
-    add('--tensorboard', action='store_true', help='also log to TensorBoard, in the work dir')
+    for option in ('--tensorboard', '--wandb', '--mlflow', '--trackio'):
+        add(option, action='store_true', help=f'also log to {option[2:]}')
     add(
         '--cfg-options',
         nargs='+',

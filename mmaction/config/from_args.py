@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from .check import check_config
 from .options import parse_options
 
 __all__ = [
-    'add_tensorboard',
+    'LOGGERS',
+    'add_loggers',
     'apply_test_args',
     'apply_train_args',
     'draw_clips',
@@ -23,6 +26,14 @@ __all__ = [
     'set_metrics',
     'set_work_dir',
 ]
+
+LOGGERS = {
+    'tensorboard': ('TensorboardVisBackend', {}),
+    'wandb': ('WandbVisBackend', {}),
+    'mlflow': ('MLflowVisBackend', {}),
+    'trackio': ('TrackioVisBackend', {}),
+}
+"""Options of the command line, which are called like the package: backend and its arguments."""
 
 
 def apply_train_args(cfg: Config, args: Namespace) -> None:
@@ -44,8 +55,7 @@ def apply_train_args(cfg: Config, args: Namespace) -> None:
     cfg.randomness = {'seed': None, **randomness}
     if args.compile:
         cfg.compile = cfg.get('compile') or True
-    if args.tensorboard:
-        add_tensorboard(cfg)
+    add_loggers(cfg, [name for name in LOGGERS if getattr(args, name, False)])
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise ConfigError(
@@ -157,19 +167,23 @@ def set_metrics(cfg: Config, metrics: list[str] | None, options: list[str]) -> N
         check_config(Config(dict(test_evaluator=chosen)))
 
 
-def add_tensorboard(cfg: Config) -> None:
-    """Log to TensorBoard beside what the config logs to.
+def add_loggers(cfg: Config, names: Sequence[str]) -> None:
+    """Log to other places beside those that the config logs to.
+
+    Args:
+        cfg: The config; its `visualizer` is changed.
+        names: Of `LOGGERS`.
 
     Raises:
-        ConfigError: The package is not installed.
+        ConfigError: A package is not installed.
     """
-    try:
-        import torch.utils.tensorboard  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f'--tensorboard: {error}; "pip install tensorboard"') from error
     visualizer = cfg.get('visualizer') or dict(type='Visualizer', vis_backends=[])
     backends = list(visualizer.get('vis_backends') or [])
-    if not any(b['type'] == 'TensorboardVisBackend' for b in backends):
-        backends.append(dict(type='TensorboardVisBackend'))
-    visualizer['vis_backends'] = backends
-    cfg.visualizer = visualizer
+    for name in names:
+        kind, options = LOGGERS[name]
+        if find_spec(name) is None:
+            raise ConfigError(f'--{name}: {name} is not installed: pip install {name}')
+        if all(backend['type'] != kind for backend in backends):
+            backends.append(dict(type=kind, **options))
+    if names:
+        cfg.visualizer = {**visualizer, 'vis_backends': backends}

@@ -7,7 +7,7 @@ import hashlib
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ __all__ = [
     'Clip',
     'build_lists',
     'class_names',
+    'count_table',
     'from_csv',
     'from_folders',
     'regroup',
@@ -296,6 +297,17 @@ def write_lists(
         write_lines(out / name, lines)
 
 
+def count_table(splits: Mapping[str, Sequence[Clip]], names: Sequence[str]) -> str:
+    """How many clips of each class each split has, a class a line."""
+    counts = {name: Counter(clip.label for clip in members) for name, members in splits.items()}
+    width = max(len(name) for name in names)
+    return '\n'.join(
+        f'{label:>5}  {name:<{width}}  '
+        + '  '.join(f'{counts[split][name]:>6} {split}' for split in splits)
+        for label, name in enumerate(names)
+    )
+
+
 def build_lists(
     folder: Path,
     out: Path,
@@ -343,11 +355,8 @@ def build_lists(
         splits = split_by_group(regroup(clips, group) if group else clips, val, seed)
     splits = {name: members for name, members in splits.items() if members}
     write_lists(out, splits, names, overwrite)
+    print(count_table(splits, names))
     counts = {name: Counter(clip.label for clip in members) for name, members in splits.items()}
-    width = max(len(name) for name in names)
-    for label, name in enumerate(names):
-        row = '  '.join(f'{counts[split][name]:>6} {split}' for split in splits)
-        print(f'{label:>5}  {name:<{width}}  {row}')
     total = ', '.join(f'{len(members)} {name}' for name, members in splits.items())
     print(f'{out}: {len(names)} classes; {total}')
     for split in ('train', 'val'):

@@ -38,6 +38,7 @@ __all__ = [
     'find_files',
     'find_work',
     'frame_chunks',
+    'is_done',
     'output_folder',
     'report_failures',
     'run_jobs',
@@ -294,11 +295,12 @@ def find_work(
     # By the place among all, which stays the same while others finish theirs.
     mine = share.of(list(targets.items()))
     work = [(str(folder / name), str(out / target)) for target, name in mine]
-    left = [pair for pair in work if overwrite or not _is_done(*pair)]
+    left = [pair for pair in work if overwrite or not is_done(*pair)]
     return left, len(work) - len(left)
 
 
-def _is_done(source: str, target: str) -> bool:
+def is_done(source: str, target: str) -> bool:
+    """Whether a file is there, and no older than what it is made of."""
     try:
         return Path(target).stat().st_mtime_ns >= Path(source).stat().st_mtime_ns
     except FileNotFoundError:

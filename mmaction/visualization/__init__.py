@@ -8,6 +8,7 @@ from .visualizer import (
     ActionVisualizer,
     LocalVisBackend,
     TensorboardVisBackend,
+    TrackioVisBackend,
     WandbVisBackend,
 )
 
@@ -17,6 +18,7 @@ __all__ = [
     'GradCAM',
     'LocalVisBackend',
     'TensorboardVisBackend',
+    'TrackioVisBackend',
     'WandbVisBackend',
     'attention_blocks',
     'attention_saliency',

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from mmengine.dist import master_only
+from mmengine.visualization import BaseVisBackend, Visualizer
 from mmengine.visualization import LocalVisBackend as _LocalVisBackend
 from mmengine.visualization import TensorboardVisBackend as _TensorboardVisBackend
-from mmengine.visualization import Visualizer
 from mmengine.visualization import WandbVisBackend as _WandbVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
@@ -26,6 +26,7 @@ __all__ = [
     'ActionVisualizer',
     'LocalVisBackend',
     'TensorboardVisBackend',
+    'TrackioVisBackend',
     'WandbVisBackend',
 ]
 
@@ -114,6 +115,60 @@ class WandbVisBackend(_WandbVisBackend):
 
         clip = wandb.Video(frames.transpose(0, 3, 1, 2), fps=fps, format='gif')
         self._wandb.log({name: clip})
+
+
+@VISBACKENDS.register_module()
+class TrackioVisBackend(BaseVisBackend):
+    """Logs to Trackio, which keeps runs in files of this machine (`trackio show` draws them).
+
+    Args:
+        save_dir: Of the visualizer; its run's folder names the run.
+        project: Name of the project.
+        init_kwargs: Further arguments of `trackio.init`.
+    """
+
+    def __init__(
+        self, save_dir: str, project: str = 'mmaction', init_kwargs: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(save_dir)
+        self._project, self._init_kwargs = project, init_kwargs or {}
+
+    def _init_env(self) -> None:
+        import trackio
+
+        # work_dir/TIME/vis_data
+        place = Path(self._save_dir).resolve()
+        name = '-'.join(place.parts[-3:-1])
+        trackio.init(project=self._project, name=name, **self._init_kwargs)
+        self._trackio = trackio
+
+    @property
+    @force_init_env
+    def experiment(self) -> Any:
+        """The module `trackio`, whose run is open."""
+        return self._trackio
+
+    @force_init_env
+    def add_config(self, config: Any, **kwargs: Any) -> None:
+        """Nothing: the work dir holds the config."""
+
+    @force_init_env
+    def add_scalar(self, name: str, value: Any, step: int = 0, **kwargs: Any) -> None:
+        """Log a number."""
+        self._trackio.log({name: float(value)}, step=step)
+
+    @force_init_env
+    def add_scalars(
+        self, scalar_dict: dict[str, Any], step: int = 0, file_path: str | None = None, **_: Any
+    ) -> None:
+        """Log several numbers of one step."""
+        numbers = {k: float(v) for k, v in scalar_dict.items() if k != 'step'}
+        self._trackio.log(numbers, step=step)
+
+    def close(self) -> None:
+        """End the run, once what was logged is written."""
+        if self._env_initialized:
+            self._trackio.finish()
 
 
 @VISUALIZERS.register_module()

@@ -1,12 +1,11 @@
-import sys
 from argparse import Namespace
-from types import ModuleType
 
 import pytest
 from mmengine.config import Config
 
 from mmaction.config import from_args
 from mmaction.errors import ConfigError
+from mmaction.registry import VISBACKENDS
 
 
 def test_work_dir(tmp_path):
@@ -51,26 +50,26 @@ def test_metrics_and_their_options():
         from_args.set_metrics(Config(dict(test_evaluator=dict(type='Other'))), ['x'], [])
 
 
+@pytest.mark.parametrize('name', from_args.LOGGERS)
 @pytest.mark.parametrize('installed', [True, False])
-def test_tensorboard_is_added_once_or_reported_missing(monkeypatch, installed):
+def test_logger_is_added_once_or_reported_missing(monkeypatch, installed, name):
     cfg = Config(dict(visualizer=dict(type='V', vis_backends=[dict(type='LocalVisBackend')])))
-    # Only whether it can be imported counts; None in sys.modules means that it cannot.
-    module = ModuleType('tensorboard') if installed else None
-    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', module)
+    monkeypatch.setattr(from_args, 'find_spec', lambda _: 'spec' if installed else None)
     if not installed:
-        with pytest.raises(ConfigError, match='pip install tensorboard'):
-            from_args.add_tensorboard(cfg)
+        with pytest.raises(ConfigError, match=f'--{name}: {name} is not installed: pip install'):
+            from_args.add_loggers(cfg, [name])
         return
-    from_args.add_tensorboard(cfg)
-    from_args.add_tensorboard(cfg)
+    from_args.add_loggers(cfg, [name])
+    from_args.add_loggers(cfg, [name])
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
-    assert kinds == ['LocalVisBackend', 'TensorboardVisBackend']
+    assert kinds == ['LocalVisBackend', from_args.LOGGERS[name][0]]
+    assert kinds[1] in VISBACKENDS
 
 
 def train_args(**given):
     defaults = dict(
         work_dir=None, no_validate=False, seed=None, deterministic=False, compile=False,
-        tensorboard=False, auto_scale_lr=False,
+        auto_scale_lr=False,
     )  # fmt: skip
     return Namespace(**{**defaults, **given})
 

@@ -27,6 +27,7 @@ from .functional import (
     pending,
     resize_frames,
 )
+from .mirrored_names import mirrored_labels
 
 __all__ = [
     'CenterCrop',
@@ -192,6 +193,8 @@ class Flip(BaseTransform):
         flip_label_map: Label of a clip -> label of the mirrored clip, for those
             that change ("left to right"): numbers, or names of classes, which the
             dataset resolves (`bind_classes`). Classes of other names are not touched.
+            'names': told from the names of the classes (`mirrored_labels`); clips of a
+            class whose mirrored one does not exist stay as they are.
         left_kp: Taken for old configs; must be None, key points are not handled.
         right_kp: As `left_kp`.
         lazy: Only record the flip for `Fuse`.
@@ -209,7 +212,7 @@ class Flip(BaseTransform):
         self,
         flip_ratio: float = 0.5,
         direction: str = 'horizontal',
-        flip_label_map: Mapping[int | str, int | str] | None = None,
+        flip_label_map: Mapping[int | str, int | str] | str | None = None,
         left_kp: Sequence[int] | None = None,
         right_kp: Sequence[int] | None = None,
         lazy: bool = False,
@@ -224,19 +227,21 @@ class Flip(BaseTransform):
                 int(a) if isinstance(b, int) and str(a).isdigit() else a: b
                 for a, b in flip_label_map.items()
             }
-        given = flip_label_map if flip_label_map is not None else {}
-        pairs = given.items() if isinstance(given, Mapping) else [(None, None)]
+        given: Any = {} if flip_label_map in (None, 'names') else flip_label_map
+        pairs: Any = given.items() if isinstance(given, Mapping) else [(None, None)]
         kinds = {type(one) for pair in pairs for one in pair}
         if not (kinds <= {int} or kinds <= {str}):
             raise ValueError(
                 f'flip_label_map={flip_label_map!r} must be a dict from integer to integer, '
-                'such as {4: 6, 6: 4}, or from class name to class name'
+                "such as {4: 6, 6: 4}, or from class name to class name, or 'names'"
             )
         self.flip_ratio = flip_ratio
         self.direction = direction
         self.flip_label_map = flip_label_map
         self.swaps: dict[int, int] | None = None
-        if kinds <= {int}:
+        self.fixed: frozenset[int] = frozenset()
+        """Labels of which no clip is flipped."""
+        if kinds <= {int} and flip_label_map != 'names':
             self.swaps = {int(a): int(b) for a, b in pairs}
         self.lazy = lazy
 
@@ -252,6 +257,9 @@ class Flip(BaseTransform):
             ValueError: Some of the names or labels of the map exist, others do not.
         """
         if not self.flip_label_map:
+            return
+        if isinstance(self.flip_label_map, str):
+            self.swaps, self.fixed = mirrored_labels(classes or (), self.direction)
             return
         labels = {name: label for label, name in enumerate(classes or ())}
         named = {one for pair in self.flip_label_map.items() for one in pair}
@@ -279,10 +287,10 @@ class Flip(BaseTransform):
         if flow and (self.direction == 'vertical' or self.lazy):
             raise ValueError('optical flow can be flipped horizontally and at once (lazy=False)')
         flip = bool(np.random.rand() < self.flip_ratio)
+        if flip and self.flip_label_map:
+            results['label'], flip = self._mapped(results['label'])
         results['flip'] = flip
         results['flip_direction'] = self.direction
-        if flip and self.flip_label_map:
-            results['label'] = self._mapped(results['label'])
         if self.lazy:
             record = pending(results)
             record['flip'] = flip
@@ -293,16 +301,17 @@ class Flip(BaseTransform):
                 _invert_x(results['imgs'])
         return results
 
-    def _mapped(self, label: Any) -> Any:
+    def _mapped(self, label: Any) -> tuple[Any, bool]:
+        """The label of the mirrored clip, and whether there is one."""
         if self.swaps is None:
             raise ValueError(
                 'flip_label_map of Flip gives names of classes, which only a dataset can resolve'
             )
-        if not self.swaps:
-            return label
+        if not (self.swaps or self.fixed):
+            return label, True
         if not isinstance(label, (int, np.integer)):
             raise TypeError(f'flip_label_map needs one integer label per clip, not {label!r}')
-        return self.swaps.get(int(label), label)
+        return self.swaps.get(int(label), label), int(label) not in self.fixed
 
 
 def _invert_x(imgs: Frames) -> None:

@@ -39,7 +39,27 @@ class _NoStepLines(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = str(record.msg)
-        return not text.startswith(('Epoch(train)', 'Iter(train)')) and 'eta:' not in text
+        return not _of_step(text)
+
+
+def _of_step(text: str) -> bool:
+    return text.startswith(('Epoch(train)', 'Iter(train)')) or 'eta:' in text
+
+
+class _FewStepLines(logging.Filter):
+    """Shows the line of a step only where the last one was shown some time ago."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self._next = seconds, 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not _of_step(str(record.msg)):
+            return True
+        if record.created < self._next:
+            return False
+        self._next = record.created + self.seconds
+        return True
 
 
 @HOOKS.register_module()
@@ -50,12 +70,14 @@ class ProgressHook(Hook):
 
     Args:
         show: Whether to show it; by default where the output is a terminal.
+        every: Without a bar, least seconds from one line of a step to the next on the console.
     """
 
     priority = 'LOW'
 
-    def __init__(self, show: bool | None = None) -> None:
+    def __init__(self, show: bool | None = None, every: float = 0.0) -> None:
         self.show = show
+        self.every = every
         self._bar: tqdm[Any] | None = None
         self._restore: list[tuple[logging.StreamHandler[Any], Any, logging.Filter]] = []
 
@@ -63,14 +85,13 @@ class ProgressHook(Hook):
         """Decide whether there is a bar, and lead the log around it."""
         shown = sys.stdout.isatty() if self.show is None else self.show
         self._active = shown and is_main_process()
-        if not self._active:
-            return
         for handler in runner.logger.handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-                quiet = _NoStepLines()
+                quiet = _NoStepLines() if self._active else _FewStepLines(self.every)
                 handler.addFilter(quiet)
                 self._restore.append((handler, handler.stream, quiet))
-                handler.setStream(_AboveBar())
+                if self._active:
+                    handler.setStream(_AboveBar())
 
     def after_run(self, runner: ActionRunner) -> None:
         """Give the console back."""

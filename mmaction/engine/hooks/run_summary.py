@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
 from mmaction.engine.optimizers.amp import precision_of
 from mmaction.engine.runner.data_check import label_flips, splits_of
+from mmaction.engine.runner.forecast import forecast
 from mmaction.registry import HOOKS
 from mmaction.utils.model_wrapper import bare_model
 
@@ -23,13 +25,21 @@ __all__ = ['StartReportHook', 'clip_facts', 'flip_facts', 'promised_weights']
 
 @HOOKS.register_module()
 class StartReportHook(Hook):
-    """Log data, model, batch, device and learning rate before the first step.
+    """Log data, model, batch, device, learning rate, time and memory before the first step.
 
     It also warns where the config's name promises pretrained weights and none
     are given.
+
+    Args:
+        dry_run: Measure time and memory by a few steps that change nothing.
+        runs: Runs like this that are to come, this one included, for what is said of the time.
     """
 
     priority = 'VERY_LOW'
+
+    def __init__(self, dry_run: bool = True, runs: int = 1) -> None:
+        self.dry_run = dry_run
+        self.runs = runs
 
     def before_train(self, runner: ActionRunner) -> None:
         """Report on training."""
@@ -38,6 +48,10 @@ class StartReportHook(Hook):
         lines = [*self._splits(runner), *swaps, self._model(runner, precision_of(wrapper))]
         if isinstance(wrapper, OptimWrapper):
             lines += [self._batch(runner, wrapper), self._schedule(runner, wrapper)]
+        found = forecast(runner) if self.dry_run and is_main_process() else None
+        if found is not None:
+            on_gpu = next(bare_model(runner.model).parameters()).is_cuda
+            lines += found.lines(on_gpu, self.runs)
         runner.logger.info('\n'.join(['before the first step', *(f'  {line}' for line in lines)]))
         for doubt in doubts:
             runner.logger.warning(doubt)
@@ -110,6 +124,12 @@ def flip_facts(dataset: Any) -> tuple[list[str], list[str]]:
     lines, warnings = [], []
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     for flip in label_flips(dataset):
+        if flip.fixed and classes:
+            names = ', '.join(classes[label] for label in sorted(flip.fixed)[:5])
+            more = ', ...' if len(flip.fixed) > 5 else ''
+            lines.append(f'labels: no {flip.direction} Flip of {names}{more}')
+        if not flip.swaps and flip.flip_label_map == 'names':
+            continue
         if not flip.swaps:
             names = ', '.join(map(str, flip.flip_label_map))
             warnings.append(

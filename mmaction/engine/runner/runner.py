@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mmengine.device import get_device
@@ -28,7 +29,7 @@ from .building import UNBUILDABLE
 from .checkpointing import CheckpointingRunner
 from .data_check import SplitFacts, splits_of
 from .dataloader_workers import workers_within
-from .trial import check_loader, try_clips
+from .trial import Trial, check_loader, try_clips
 
 __all__ = ['ActionRunner']
 
@@ -49,6 +50,8 @@ class ActionRunner(CheckpointingRunner):
     """
 
     split_facts: dict[str, SplitFacts]
+    trials: Mapping[str, Trial] = MappingProxyType({})
+    """Clips that went through the model before the start, in the first process."""
     stop_signal: int | None = None
     """The signal that asked for an early end of training."""
     reading_interval: int | None = None
@@ -87,7 +90,7 @@ class ActionRunner(CheckpointingRunner):
         self.split_facts = {}
         splits_of(self)
         untried = {name: loop.dataloader for name, loop in loops.items() if name not in self._tried}
-        try_clips(self.bare_model, untried, self.seed)
+        self.trials = {**self.trials, **try_clips(self.bare_model, untried, self.seed)}
         self._tried = self._tried.union(untried)
 
     def _try_optimization(self) -> None:

@@ -7,9 +7,10 @@ together. A trial finds it in a second, instead of a worker in the middle of a r
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dataset import InfiniteSampler
@@ -27,10 +28,23 @@ from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCa
 from .loops import EpochBasedTrainLoop
 from .random_state import random_state, restore_random_state
 
-__all__ = ['check_loader', 'try_clips']
+__all__ = ['Trial', 'check_loader', 'try_clips']
 
+_QUICK = 0.05  # seconds: a clip that was read faster is not read again to take the time
 SECONDS = 600
 """How long reading one clip may take, replacements of unreadable ones included."""
+
+
+class Trial(NamedTuple):
+    """A clip that has gone through the model.
+
+    Args:
+        clip: The sample.
+        seconds: Time that reading it took.
+    """
+
+    clip: Any
+    seconds: float
 
 
 def check_loader(split: str, loader: DataLoader[Any], loop: Any) -> None:
@@ -70,7 +84,7 @@ def _len(clips: object) -> int:
     return len(clips)
 
 
-def try_clips(model: nn.Module, loaders: dict[str, DataLoader[Any]], seed: int) -> None:
+def try_clips(model: nn.Module, loaders: dict[str, DataLoader[Any]], seed: int) -> dict[str, Trial]:
     """Read a clip of each split and put it through the model.
 
     The first process does it, all hear of it. Weights, statistics and random state stay as
@@ -81,30 +95,45 @@ def try_clips(model: nn.Module, loaders: dict[str, DataLoader[Any]], seed: int) 
         loaders: Loaders by the names of their splits.
         seed: Seed of the run.
 
+    Returns:
+        In the first process, the clips that could be read by the names of their splits.
+
     Raises:
         ConfigError: The pipeline fails, or the model cannot take what it gives.
     """
-    problem = None
+    problem, trials = None, {}
     if is_main_process():
         try:
             for split, loader in loaders.items():
-                clip = _read(split, loader, seed)
-                if clip is not None:
-                    _forward(split, loader, clip, model)
+                trial = _read(split, loader, seed)
+                if trial is not None:
+                    _forward(split, loader, trial.clip, model)
+                    trials[split] = trial
         except (ConfigError, UnreadableVideoError) as error:
             problem = str(error)
     problem = broadcast_object(problem)
     if problem:
         raise ConfigError(problem)
+    return trials
 
 
-def _read(split: str, loader: DataLoader[Any], seed: int) -> Any:
+def _read(split: str, loader: DataLoader[Any], seed: int) -> Trial | None:
     """The first sample of a split, read at arm's length; None if that crashed or hung.
 
     A single damaged file is not a fault of the set-up: the run itself counts it.
     """
     dataset: Any = loader.dataset
-    read: Any = lambda: dataset[SampleKey(0, 0, seed)]  # noqa: E731
+
+    def read() -> Trial:
+        for _ in range(2):
+            start = time.perf_counter()
+            clip = dataset[SampleKey(0, 0, seed)]
+            seconds = time.perf_counter() - start
+            # The first clip also waits for a library to load.
+            if seconds < _QUICK:
+                break
+        return Trial(clip, seconds)
+
     isolated = IsolatedCall(read, SECONDS) if sys.platform.startswith('linux') else None
     try:
         return read() if isolated is None else isolated()

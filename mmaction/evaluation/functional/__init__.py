@@ -1,6 +1,7 @@
 """Measures of predictions, as functions of arrays."""
 
 from .accuracy import confusion_matrix, mean_class_accuracy, top_k_accuracy, top_k_classes
+from .intervals import wilson_interval
 from .precision import mean_average_precision, mmit_mean_average_precision
 from .scores import get_weighted_score, softmax
 
@@ -13,4 +14,5 @@ __all__ = [
     'softmax',
     'top_k_accuracy',
     'top_k_classes',
+    'wilson_interval',
 ]

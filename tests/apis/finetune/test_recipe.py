@@ -1,0 +1,131 @@
+"""The model, weights and config that `mmaction finetune` chooses."""
+
+import ast
+
+import pytest
+import torch
+
+from mmaction.apis.finetune.recipe import (
+    MODEL_NAMES,
+    Recipe,
+    Weights,
+    choose_config,
+    choose_recipe,
+    config_text,
+    find_weights,
+    learning_rate,
+)
+from mmaction.config.load import load_config
+from mmaction.utils.packaged_configs import packaged_configs
+
+SCRATCH = Weights(None, None, 'random weights')
+needs_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason='what a CPU gets')
+
+
+def test_every_short_name_is_a_config():
+    assert set(MODEL_NAMES.values()) <= set(packaged_configs())
+
+
+@needs_cpu
+@pytest.mark.parametrize(
+    ('model', 'side', 'base'),
+    [
+        (None, 80, 'pico_small_finetune'),
+        (None, 256, 'pico_finetune'),
+        ('pico', 112, 'pico_small_finetune'),
+        ('tiny', 80, 'tiny_finetune'),
+        ('s3d_motion_digits', 80, 's3d_motion_digits'),
+    ],
+)
+def test_model_suits_the_machine_and_the_clips(model, side, base):
+    assert choose_config(model, side) == base
+
+
+def test_unknown_model_suggests_the_nearest():
+    with pytest.raises(FileNotFoundError, match='--model: there is no resnet8; did you mean'):
+        choose_config('resnet8', 80)
+
+
+@needs_cpu
+@pytest.mark.parametrize(
+    ('clips', 'batch', 'epochs'), [(8, 4, 100), (40, 8, 100), (700, 16, 30), (50_000, 16, 30)]
+)
+def test_batch_and_epochs_suit_the_number_of_clips(clips, batch, epochs):
+    recipe = choose_recipe('pico_small_finetune', clips, weights='none')
+    assert (recipe.batch, recipe.epochs) == (batch, epochs)
+
+
+def test_what_is_asked_for_is_taken():
+    recipe = choose_recipe(
+        'pico_small_finetune', 100, weights='none', batch=3, epochs=7, workers=5, freeze=-1
+    )
+    assert (recipe.batch, recipe.epochs, recipe.workers, recipe.frozen_stages) == (3, 7, 5, 2)
+
+
+def test_freezing_what_cannot_be_frozen_is_an_error():
+    with pytest.raises(ValueError, match=r'--freeze: timm\.resnet18 has no frozen_stages'):
+        choose_recipe('resnet18_motion_digits', 100, weights='none', freeze=1)
+
+
+def test_learning_rate_follows_the_batch():
+    cfg = load_config('pico_small_finetune')
+    assert learning_rate(cfg, 16) is None
+    assert learning_rate(cfg, 4) == pytest.approx(3.5e-4)
+    cfg.optim_wrapper.optimizer.type = 'SGD'
+    assert learning_rate(cfg, 4) == pytest.approx(1.75e-4, rel=0.05)
+    cfg.auto_scale_lr = dict(base_batch_size=64)
+    cfg.optim_wrapper.optimizer.type = 'AdamW'
+    assert learning_rate(cfg, 16) == pytest.approx(3.5e-4)
+
+
+def test_weights_of_a_file_are_taken_and_missing_ones_are_said(tmp_path):
+    cfg = load_config('tiny_finetune')
+    cfg.imagenet_weights = None
+    file = tmp_path / 'w.pth'
+    cfg.load_from = str(file)
+    found = find_weights('x', cfg, None)
+    assert not found.found
+    assert found.text == f'random weights (there is no file {file})'
+    file.write_bytes(b'')
+    assert find_weights('x', cfg, None).load_from == str(file)
+    assert find_weights('x', cfg, 'none').load_from is None
+    with pytest.raises(FileNotFoundError, match='--weights: there is no file'):
+        find_weights('x', cfg, 'no.pth')
+
+
+def test_weights_of_an_address_are_fetched_or_the_reason_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    cfg = load_config('tiny_finetune')
+    cfg.imagenet_weights = None
+    (tmp_path / 'there.pth').write_bytes(b'x')
+    cfg.load_from = f'file://{tmp_path}/there.pth'
+    assert find_weights('x', cfg, None).load_from.endswith('there.pth')
+    cfg.load_from = f'file://{tmp_path}/gone.pth'
+    found = find_weights('x', cfg, None)
+    assert not found.found
+    assert 'could not be fetched' in found.text
+
+
+@pytest.mark.parametrize('splits', [('train', 'val', 'test'), ('train', 'test')])
+def test_config_is_short_and_loads(tmp_path, splits):
+    recipe = Recipe('pico_small_finetune', SCRATCH, 8, 40, 5e-4, 1, 1, 2)
+    for name in ('lists', 'videos'):
+        (tmp_path / name).mkdir()
+    text = config_text(
+        recipe, title='My clips', classes=3, lists='lists', videos='videos', splits=splits
+    )
+    ast.parse(text)
+    assert len(text.splitlines()) < 36
+    assert max(map(len, text.splitlines())) <= 100
+    file = tmp_path / 'config.py'
+    file.write_text(text)
+    cfg = load_config(file)
+    assert cfg.train_dataloader.dataset.data_root == str(tmp_path)
+    assert cfg.train_dataloader.dataset.ann_file == 'lists/train.txt'
+    assert cfg.train_dataloader.dataset.data_prefix.video == 'videos'
+    assert cfg.train_dataloader.batch_size == 8
+    assert cfg.model.cls_head.num_classes == 3
+    assert cfg.model.backbone.frozen_stages == 2
+    assert cfg.optim_wrapper.optimizer.lr == 5e-4
+    assert cfg.train_cfg.max_epochs == 40
+    assert (cfg.val_dataloader is None) == ('val' not in splits)

@@ -1,0 +1,256 @@
+"""`mmaction finetune` from a folder to the report: tiny here, in earnest among the slow tests."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmaction.cli import finetune
+from mmaction.cli.main import main
+from mmaction.data_preparation import motion_digits
+
+ROOT = Path(__file__).parents[2]
+LABELS = (0, 6, 7)
+
+
+def write_clips(folder, per_class, labels=LABELS, split='train'):
+    """Motion Digits with a folder for each class."""
+    made = dict.fromkeys(labels, 0)
+    index = 0
+    while min(made.values()) < per_class:
+        if index % 8 in labels and made[index % 8] < per_class:
+            frames, label = motion_digits.make_clip(0, split, index)
+            path = folder / motion_digits.CLASSES[label] / f'{index:04d}.mp4'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            motion_digits.write_video(path, frames)
+            made[label] += 1
+        index += 1
+    return folder
+
+
+def run(capsys, *words):
+    """Exit status and output of a command, in this process."""
+    try:
+        status = main([str(word) for word in words])
+    except SystemExit as end:
+        status = end.code
+    return status, *capsys.readouterr()
+
+
+@pytest.fixture(scope='module')
+def clips(tmp_path_factory):
+    folder = write_clips(tmp_path_factory.mktemp('own') / 'my clips', 5)
+    (folder / 'growing' / 'broken.mov').write_bytes(b'nothing')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def trained(clips, tmp_path_factory):
+    """What a whole run leaves, and what it said."""
+    work = tmp_path_factory.mktemp('work') / 'w'
+    command = ['finetune', clips, '--work-dir', work, '--epochs', '1', '--seed', '3']
+    out, err, threads = io.StringIO(), io.StringIO(), torch.get_num_threads()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert main([str(word) for word in command]) == 0
+    torch.set_num_threads(threads)
+    return work, out.getvalue(), err.getvalue()
+
+
+def test_it_says_what_it_does_and_where_the_results_are(trained):
+    work, out, err = trained
+    for number, title in enumerate(('videos', 'lists', 'model', 'training', 'results'), start=1):
+        assert f'== {number}/5 {title}' in out
+    assert '15 of 16 videos are used, 1 broken ones are left out' in out
+    assert 'growing/broken.mov: ' in err
+    assert 'fewer than 10 clips to train on: ' in err
+    assert 'only 3 clips to test on' in err
+    assert 'from random weights' in out
+    before, _, after = out.partition('Epoch(val)')
+    assert re.search(r'time:  about \d+ s, until', before)
+    assert re.search(r'memory: about [\d.]+ GB', before)
+    assert re.search(r'top-1 accuracy [\d.]+ % of 3 clips \(95 % interval [\d.]+ to', after)
+    for path in re.findall(r'^  (?:report|model|config|figures|saliency) +(.+)$', after, re.M):
+        assert Path(path).exists()
+    assert f'mmaction predict VIDEO --run {work}' in after
+
+
+def test_results_are_whole(trained):
+    work, _, _ = trained
+    summary = json.loads((work / 'summary.json').read_text())
+    metrics = json.loads((work / 'run' / 'metrics.json').read_text())
+    assert summary['top1_acc'] == pytest.approx(metrics['top1_acc'])
+    assert summary['clips'] == metrics['clips'] == 3
+    page = (work / 'report.html').read_text()
+    assert '95 % interval' in page
+    assert page.count('data:image/gif') == len(list((work / 'saliency').glob('*.gif'))) > 0
+    assert 'only 3 clips to test on' in page
+    assert (work / 'left_out.txt').read_text().startswith('growing/broken.mov\t')
+
+
+def test_its_weights_predict(trained, tmp_path, capsys):
+    work, _, _ = trained
+    target = tmp_path / 'p.json'
+    status, _, _ = run(
+        capsys, 'predict', work / 'videos' / 'growing', '--run', work, '--out', target
+    )
+    assert status == 0
+    rows = json.loads(target.read_text())
+    assert len(rows) == 5
+    assert {name for name, _ in rows[0]['classes']} == {motion_digits.CLASSES[i] for i in LABELS}
+
+
+def test_again_nothing_is_done_again(trained, clips, capsys):
+    work, _, _ = trained
+    weights = (work / 'model.pth').read_bytes()
+    stamps = {path: path.stat().st_mtime_ns for path in work.rglob('*.mp4')}
+    status, out, _ = run(
+        capsys, 'finetune', clips, '--work-dir', work, '--epochs', '1', '--seed', '3'
+    )
+    assert status == 0
+    assert 'is done already' in out
+    assert 'Epoch(train)' not in out
+    assert stamps == {path: path.stat().st_mtime_ns for path in work.rglob('*.mp4')}
+    assert weights == (work / 'model.pth').read_bytes()
+
+
+def test_other_options_need_another_work_dir_or_overwrite(trained, clips, tmp_path, capsys):
+    work, _, _ = trained
+    copy = tmp_path / 'w'
+    shutil.copytree(work, copy)
+    words = ('finetune', clips, '--work-dir', copy, '--epochs', '2', '--seed', '3')
+    status, _, err = run(capsys, *words)
+    assert status == 1
+    assert 'holds results with epochs=1, asked for is epochs=2' in err
+    assert err.count('\n') == 1
+    shutil.copytree(clips, tmp_path / 'other')
+    status, _, err = run(capsys, 'finetune', tmp_path / 'other', '--work-dir', tmp_path)
+    assert 'holds other things: give another --work-dir' in err
+
+
+def test_a_changed_folder_is_noticed(trained, clips, tmp_path, capsys):
+    work, _, _ = trained
+    copy = tmp_path / 'w'
+    shutil.copytree(work, copy)
+    more = clips / 'growing' / 'more.mp4'
+    shutil.copyfile(next((clips / 'shrinking').iterdir()), more)
+    status, _, err = run(
+        capsys, 'finetune', clips, '--work-dir', copy, '--epochs', '1', '--seed', '3'
+    )
+    more.unlink()
+    assert status == 1
+    assert 'exists and says something else: add --overwrite' in err
+
+
+MISTAKES = {
+    '': 'give a folder or table of clips, or --demo',
+    'x --demo': 'give a folder or table of clips, or --demo without one',
+    'x --folds 0': '--folds 0 must be at least 1',
+    'x --test 0.9 --val 0.2': '--val 0.2 and --test 0.9 must leave some clips to train on',
+    'x --epoch 3 --modle pico': 'there is no option --modle; did you mean "--model"?',
+}
+
+
+@pytest.mark.parametrize('line', MISTAKES)
+def test_mistakes_are_one_sentence(capsys, line):
+    status, _, err = run(capsys, 'finetune', *line.split())
+    assert status == 2
+    assert err.startswith(f'error: {MISTAKES[line]}')
+    assert err.count('\n') == 1
+
+
+def test_wrong_model_is_said_before_training(clips, tmp_path, capsys):
+    words = ('--work-dir', tmp_path / 'w', '--as-is', '--model', 'resnet81')
+    status, out, err = run(capsys, 'finetune', clips, *words)
+    assert status == 1
+    assert '--model: there is no resnet81; did you mean "resnet18"' in err
+    assert '4/5' not in out
+
+
+# ---------------------------------------------------------------- in earnest
+
+
+@pytest.mark.slow
+def test_its_config_trains(trained, tmp_path, capsys):
+    work, _, _ = trained
+    status, out, err = run(capsys, 'train', work / 'config.py', '--work-dir', tmp_path / 'again')
+    assert status == 0, err
+    assert 'Epoch(train)' in out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_folds_and_seeds(clips, tmp_path, capsys):
+    work = tmp_path / 'w'
+    words = ('--work-dir', work, '--epochs', '1', '--folds', '2', '--seeds', '2', '--as-is')
+    status, out, _ = run(capsys, 'finetune', clips, *words)
+    assert status == 0
+    summary = json.loads((work / 'summary.json').read_text())
+    assert [entry['name'] for entry in summary['runs']] == [
+        f'fold {fold}, seed {seed}' for fold in (1, 2) for seed in (0, 1)
+    ]
+    assert summary['clips'] == 15
+    assert summary['std'] >= 0
+    assert '4 runs: mean' in out
+    assert '; 4 runs: ' in out.partition('Epoch(val)')[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ctrl_c_leaves_a_run_that_goes_on(clips, tmp_path):
+    import signal
+    import time
+
+    work = tmp_path / 'w'
+    command = [sys.executable, '-m', 'mmaction', 'finetune', clips, '--work-dir', work]
+    command += ['--epochs', '30', '--as-is']
+    process = subprocess.Popen(
+        [*map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said = ''
+    for line in process.stdout:
+        said += line
+        if 'Epoch(val)' in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest, _ = process.communicate(timeout=200)
+    assert process.returncode == 130, said + rest
+    assert 'stopped; the same command goes on' in rest
+    time.sleep(0.1)
+    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r'resumes .* after epoch \d+', done.stdout)
+    assert 'top-1 accuracy' in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_real_videos_are_told_apart(tmp_path, capsys):
+    """Held-out cuts of real videos, three seeds: 90 % at least."""
+    clips = ROOT / 'tests' / 'data' / 'real_clips'
+    status, _, _ = run(capsys, 'finetune', clips, '--work-dir', tmp_path / 'w', '--seeds', '3')
+    assert status == 0
+    summary = json.loads((tmp_path / 'w' / 'summary.json').read_text())
+    assert len(summary['runs']) == 3
+    assert min(entry['top1_acc'] for entry in summary['runs']) >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_motion_digits_as_folders_reach_95_percent(tmp_path, capsys):
+    """From random weights, on a quiet machine of two cores within six minutes."""
+    clips = write_clips(tmp_path / 'clips', 125, labels=range(8))
+    status, _, _ = run(capsys, 'finetune', clips, '--work-dir', tmp_path / 'w')
+    assert status == 0
+    assert json.loads((tmp_path / 'w' / 'summary.json').read_text())['top1_acc'] >= 0.95
+
+
+def test_asked_options_are_those_of_the_parser():
+    args = vars(finetune.parse_args(['x']))
+    assert set(finetune.ASKED) <= set(args)
