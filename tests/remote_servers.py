@@ -16,7 +16,11 @@ BUCKET = 'clips'
 def s3_server():
     """Start moto's server, with the bucket `BUCKET`; gives its environment for clients."""
     import boto3
+    import s3fs
     from moto.server import ThreadedMotoServer
+
+    # Instances know the address of an earlier server.
+    s3fs.S3FileSystem.clear_instance_cache()
 
     server = ThreadedMotoServer('127.0.0.1', 0, verbose=False)
     server.start()

@@ -230,13 +230,13 @@ def test_snippets_are_python(page):
 def all_options():
     """The options of all verbs, tools and demos."""
     found = {'--help'}
-    shared = ROOT / 'mmaction' / 'utils' / 'cli.py'
+    shared = [ROOT / 'mmaction' / 'utils' / name for name in ('cli.py', 'work_share.py')]
     scripts = (
         path
         for folder in ('mmaction/cli', 'tools', 'demo')
         for path in (ROOT / folder).rglob('*.py')
     )
-    for script in [shared, *scripts]:
+    for script in [*shared, *scripts]:
         found |= set(re.findall(r"'(--[\w-]+)'", script.read_text('utf-8')))
     return found
 

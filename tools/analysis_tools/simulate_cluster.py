@@ -137,7 +137,7 @@ def _train(rank: int, processes: int, folder: str, delay: float, width: int, res
     if processes > 1:
         model = DistributedDataParallel(model)
     times = []
-    for batch in DataLoader(Clips(), batch_size=4, num_workers=1):
+    for batch in DataLoader(Clips(), 4, num_workers=1, multiprocessing_context='fork'):
         model(batch.repeat(64, 1)).sum().backward()
         times.append(time.perf_counter())
     seconds = sorted(b - a for a, b in itertools.pairwise(times[4:]))
