@@ -136,11 +136,7 @@ class SlurmCluster:
         """A bridge of this machine, with a namespace for each node."""
         hosts = [f'{SUBNET}.{i + 1} {name}' for i, name in enumerate(self.names)]
         hosts.append(f'{SUBNET}.254 {self.host}')
-        for name in self.names:
-            etc = Path('/etc/netns', name)
-            etc.mkdir(parents=True, exist_ok=True)
-            self.undo.callback(shutil.rmtree, etc, True)
-            (etc / 'hosts').write_text('127.0.0.1 localhost\n' + '\n'.join(hosts) + '\n')
+        (self.folder / 'hosts').write_text('127.0.0.1 localhost\n' + '\n'.join(hosts) + '\n')
         self._ip('link', 'add', 'slurmbr', 'type', 'bridge')
         self.undo.callback(self._ip, 'link', 'del', 'slurmbr')
         self._ip('addr', 'add', f'{SUBNET}.254/24', 'dev', 'slurmbr')
@@ -163,8 +159,19 @@ class SlurmCluster:
         """Start the slurmd of a node."""
         command = ['slurmd', '-D', '-N', name]
         if len(self.names) > 1:
-            inside = f'hostname {name} && exec slurmd -D -N {name}'
-            command = ['ip', 'netns', 'exec', name, 'unshare', '--uts', 'bash', '-c', inside]
+            # Not "ip netns exec", in whose /sys slurmd finds no cgroups.
+            inside = f'mount --bind {self.folder}/hosts /etc/hosts && hostname {name} && '
+            inside += f'exec slurmd -D -N {name}'
+            command = [
+                f'--net=/run/netns/{name}',
+                'unshare',
+                '--uts',
+                '--mount',
+                'bash',
+                '-c',
+                inside,
+            ]
+            command.insert(0, 'nsenter')
         self._run_daemon(*command)
 
     def _run_daemon(self, *command: str) -> None:
@@ -182,6 +189,10 @@ class SlurmCluster:
     def cut_off(self, name: str) -> None:
         """Take a node off the network, as a machine that has died."""
         self._ip('link', 'set', f'v{name}', 'down')
+
+    def reconnect(self, name: str) -> None:
+        """Undo `cut_off`."""
+        self._ip('link', 'set', f'v{name}', 'up')
 
     def call(self, *command: str, **environment: str) -> str:
         """What a command prints."""

@@ -352,7 +352,7 @@ def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, 
 
 def register_safe_loaders() -> None:
     """Make mmengine read files, web addresses and libraries' models through the loaders above."""
-    elsewhere = [f'{scheme}:/' for scheme in SCHEMES if not scheme.startswith('http')]
+    elsewhere = [f'{scheme}:/' for scheme in SCHEMES if not scheme.startswith(('http', 'hf'))]
     CheckpointLoader.register_scheme(['', *elsewhere], load_from_local, force=True)
     CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
     CheckpointLoader.register_scheme(SCHEME, load_from_hub, force=True)

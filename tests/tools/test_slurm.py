@@ -1,7 +1,9 @@
 """Jobs of tools/slurm_train.sh on a real Slurm, where Debian's slurm-wlm is installed."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -83,6 +85,17 @@ def test_job_says_what_it_does(tmp_path):
     assert subprocess.run(['bash', '-n', str(tmp_path / 'w' / 'train.sbatch')]).returncode == 0
 
 
+def kill_task(work_dir):
+    """Kill one of the tasks that train into a work dir."""
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors='replace').split('\0')
+            if 'python' in words[0] and str(work_dir) in words and '--launcher' in words:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+                return
+    raise AssertionError('no task runs')
+
+
 @pytest.mark.slow
 @pytest.mark.dist
 def test_job_saves_before_its_limit_and_goes_on(tmp_path):
@@ -124,9 +137,38 @@ def test_job_saves_before_its_limit_and_goes_on(tmp_path):
         assert 'SIGUSR1: stopped after step' in log_of(work_dir, job)
         wait_for(lambda: 'resumes ' in log_of(work_dir, job), 100, told)
         time.sleep(8)
-        cluster.call('scancel', '--signal=KILL', job)  # a node that dies
+        kill_task(work_dir)
         wait_for(lambda: starts_again(2), 100, told)
         wait_for(lambda: starts_again(9) or state(cluster, job) == 'COMPLETED', 600, told)
         assert log_of(work_dir, job).count('queued again after exit status') >= 2
     one, other = weights(tmp_path / 'whole'), weights(work_dir)
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_lost_node_ends_in_a_requeue_and_not_in_a_hang(tmp_path):
+    """Two nodes in network namespaces; one is cut off the network in the middle."""
+    reason = why_not(2)
+    if reason:
+        pytest.skip(reason)
+    config = write_toy(tmp_path)
+    slow = ['--cfg-options', 'train_dataloader.dataset.delay=4', 'train_cfg.max_epochs=3']
+    work_dir = tmp_path / 'w'
+    with SlurmCluster(tmp_path / 'slurm', nodes=2) as cluster:
+        job = submit(cluster, config, work_dir, *slow, gpus=2, TIME='20:00')
+
+        def told():
+            return log_of(work_dir, job) + cluster.call('scontrol', 'show', 'job', job)
+
+        wait_for(lambda: list(work_dir.glob('iter_*.pth')), 200, told)
+        cluster.cut_off('sn1')
+        wait_for(lambda: state(cluster, job) == 'PENDING', 150, told)
+        cluster.reconnect('sn1')
+        wait_for(lambda: 'idle' in cluster.call('sinfo', '-h', '-o', '%t', '-n', 'sn1'), 60, told)
+        time.sleep(20)
+        cluster.call('scontrol', 'update', f'jobid={job}', 'starttime=now')
+        wait_for(lambda: state(cluster, job) == 'COMPLETED', 400, told)
+        assert f'start 1 of job {job} on sn[0-1]' in log_of(work_dir, job)
+        assert 'resumes ' in log_of(work_dir, job)
+    assert last_checkpoint(work_dir)['meta']['iter'] == 12
