@@ -17,6 +17,10 @@ from torch import nn
 
 from mmaction.apis.inference import predict, top_classes
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+from mmaction.visualization import GradCAM, attention_blocks, attention_saliency, enlarge
+from mmaction.visualization.feature_maps import first_clip
+from mmaction.visualization.grad_cam import overlay, scale_saliency
+from mmaction.visualization.token_map import legend_lines, token_map, token_pixels
 
 from .reading import UploadReader
 from .uploads import Limits
@@ -62,9 +66,6 @@ class Explainer:
         Raises:
             ValueError: It cannot be read.
         """
-        from mmaction.visualization import enlarge
-        from mmaction.visualization.feature_maps import first_clip
-
         progress(0.1, 'reading the frames')
         steps = pipeline_steps(self.model.cfg)
         clips, *views = self.reader.clips(
@@ -115,9 +116,6 @@ class Explainer:
         progress: Callable[[float, str], None],
     ) -> list[dict[str, str]]:
         """Each saliency map as a sprite, and what it shows."""
-        from mmaction.visualization import GradCAM, attention_blocks, attention_saliency
-        from mmaction.visualization.grad_cam import overlay, scale_saliency
-
         batch = dict(inputs=[view['inputs']], data_samples=[view['data_samples']])
         kinds: list[tuple[str, str, str | None, str]] = [
             (
@@ -158,8 +156,6 @@ class Explainer:
 
     def _tokens(self, inputs: torch.Tensor, folder: Path) -> dict[str, Any] | None:
         """The top class of each token, a pixel each, and a legend."""
-        from mmaction.visualization.token_map import legend_lines, token_map, token_pixels
-
         if inputs.ndim == 4:  # frames of a 2-D model
             return None
         try:

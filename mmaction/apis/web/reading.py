@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmaction.apis.test_pipeline import steps_for
+from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.video_source import clip_info
 from mmaction.errors import UnreadableVideoError
+from mmaction.registry import TRANSFORMS
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 from .uploads import Limits, VideoFacts, check_video, container_format
@@ -144,8 +146,6 @@ def _read_clips(path: Path, pipelines: Sequence[Sequence[Step]], pixels: int) ->
 
 def _build(steps: Sequence[Step], pixels: int) -> list[Callable[[Any], Any]]:
     """The transforms of a pipeline, with ours in the place of those that open and decode."""
-    from mmaction.registry import TRANSFORMS
-
     transforms: list[Callable[[Any], Any]] = [_Open(pixels)]
     rest = [dict(step) for step in steps_for(steps, 'video') if not step['type'].endswith('Init')]
     while rest:
@@ -166,8 +166,6 @@ class _Open:
         self.pixels = pixels
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        from mmaction.datasets.decoders import PyAVReader
-
         path = results['filename']
         with Path(path).open('rb') as file:
             kind = container_format(file.read(512))

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmaction.datasets.decoders.container import video_streams
+from mmaction.errors import UnreadableVideoError
+
 __all__ = ['Limits', 'UploadError', 'VideoFacts', 'check_video']
 
 
@@ -93,9 +96,6 @@ def check_video(path: Path, name: str, limits: Limits) -> VideoFacts:
         UploadError: It is no video, or too large.
     """
     import av
-
-    from mmaction.datasets.decoders.container import video_streams
-    from mmaction.errors import UnreadableVideoError
 
     with path.open('rb') as file:
         head = file.read(512)
