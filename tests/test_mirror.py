@@ -16,7 +16,8 @@ TOGETHER = {
         READERS,
         'datasets/decoders/checked_reader.py datasets/decoders/container.py '
         'datasets/decoders/decord_reader.py datasets/decoders/default_reader.py '
-        'datasets/decoders/opencv_reader.py datasets/decoders/pyav_reader.py '
+        'datasets/decoders/opencv_reader.py datasets/decoders/packet_table.py '
+        'datasets/decoders/pyav_reader.py '
         'datasets/decoders/reader.py datasets/decoders/torchcodec_reader.py',
     ),
     'files of cameras and editors, which turn their frames': (
@@ -61,6 +62,28 @@ TOGETHER = {
     'the preparation of a dataset': (
         'data_preparation/test_pipeline.py',
         'data_preparation/file_lists.py data_preparation/reencode.py data_preparation/schema.py',
+    ),
+    'predictions in parts, and the parts of several machines brought together': (
+        'apis/test_bulk_prediction.py',
+        'cli/merge.py utils/prediction_parts.py',
+    ),
+    'the shares of several machines': (
+        'data_preparation/test_shares.py',
+        'data_preparation/share_records.py',
+    ),
+    'features of a frozen backbone, kept in files and trained on': (
+        'apis/test_features.py',
+        'cli/features.py datasets/feature_dataset.py datasets/feature_store.py '
+        'models/backbones/stored_features.py',
+    ),
+    'probes on features': (
+        'engine/test_probe.py',
+        'apis/probe.py cli/probe.py models/heads/probe_heads.py',
+    ),
+    'checkpoints made ready for others': ('apis/test_publish.py', 'cli/publish.py'),
+    'backbones of transformers': (
+        'models/backbones/test_transformers_backbone.py',
+        'utils/transformers_folder.py',
     ),
     'shards, written and read': (
         'datasets/test_shard_dataset.py',

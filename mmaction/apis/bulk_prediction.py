@@ -18,9 +18,9 @@ from mmaction.data_preparation.jobs import check_settings, find_files
 from mmaction.datasets import BaseActionDataset, ShardDataset, VideoDataset
 from mmaction.datasets.video_source import VideoSource
 from mmaction.errors import ConfigError
-from mmaction.evaluation.prediction_parts import parts_there, write_part
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import file_digest, write_json
+from mmaction.utils.prediction_parts import parts_there, write_part
 from mmaction.utils.remote import exists, is_remote, local_path
 from mmaction.utils.work_share import WorkShare
 

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmaction.evaluation.prediction_parts import check_parts
 from mmaction.utils.io import lock, remove_partials
+from mmaction.utils.prediction_parts import check_parts
 from mmaction.utils.remote import exists, is_remote, read_bytes, redacted
 
 from .jobs import report_failures

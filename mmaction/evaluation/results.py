@@ -18,9 +18,8 @@ from mmaction.registry import DATASETS
 from mmaction.utils.cli import brief
 from mmaction.utils.io import write_bytes, write_json, write_text
 from mmaction.utils.plain_pickle import PlainUnpickler, resolve
+from mmaction.utils.prediction_parts import parts_there, read_parts
 from mmaction.utils.remote import is_remote, open_file, read_bytes
-
-from .prediction_parts import parts_there, read_parts
 
 __all__ = [
     'check_dump_file',

@@ -14,8 +14,8 @@ from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.apis.bulk_prediction import BulkRequest, predict_list
 from mmaction.apis.report import Results
 from mmaction.data_preparation.packing import PackRequest, pack_list
-from mmaction.evaluation.prediction_parts import check_parts, parts_there, read_parts, write_part
 from mmaction.evaluation.results import read_results
+from mmaction.utils.prediction_parts import check_parts, parts_there, read_parts, write_part
 from mmaction.utils.work_share import WorkShare
 from tests.apis.conftest import tiny_config
 from tests.video_factory import write_video
