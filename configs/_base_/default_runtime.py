@@ -13,6 +13,7 @@ custom_hooks = [
     dict(type='StartReportHook'),
     dict(type='ProgressHook'),
     dict(type='DataTimeHook'),
+    dict(type='ThroughputHook'),
     dict(type='NonFiniteLossHook'),
     dict(type='UnreadableClipsHook'),
     dict(type='CurveHook'),
@@ -20,7 +21,6 @@ custom_hooks = [
 ]
 
 env_cfg = dict(
-    cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )

@@ -1,7 +1,7 @@
 """What happens around the steps of a run."""
 
 from .checkpoint_hook import CheckpointHook
-from .data_time import DataTimeHook
+from .data_time import DataTimeHook, ThroughputHook
 from .graceful_stop import StopHook
 from .non_finite import NonFiniteLossHook
 from .output import OutputHook
@@ -26,6 +26,7 @@ __all__ = [
     'StartReportHook',
     'StopHook',
     'TestResultsHook',
+    'ThroughputHook',
     'UnreadableClipsHook',
     'VisualizationHook',
 ]

@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 from mmaction.engine.hooks.data_time import DataTimeHook
+from tests.engine.toy import build_runner, log_of, short_config
 
 
 def data_time(data, step, **kwargs):
@@ -60,3 +61,20 @@ def test_each_epoch_is_measured_by_itself():
     """0.4, 0.5 and 0.7 of the time: only a share that is much worse than before is reported."""
     assert epochs([0.4] * 9, [0.5] * 9, [0.7] * 9) == ['40%', '70%']
     assert epochs([0.2] * 9, [0.4] * 9) == ['40%']
+
+
+def rates(tmp_path, delay, interval=4, **kwargs):
+    """What a run says of its loader and model, where reading a clip takes `delay` s."""
+    cfg = short_config(tmp_path, hooks=[dict(type='ThroughputHook', interval=interval, **kwargs)])
+    cfg.train_dataloader.dataset.update(delay=delay, size=24)
+    runner = build_runner(cfg)
+    runner.train()
+    return [line for line in log_of(runner).splitlines() if 'throughput:' in line]
+
+
+def test_slow_loader_bounds(tmp_path):
+    line = rates(tmp_path, 0.1, warm_up=1)[0]
+    assert line.endswith(' would be enough')
+    loader = float(line.split('loader ')[1].split()[0])
+    assert 5 < loader < 10.1  # a clip takes 0.1 s and what the rest of its reading takes
+    assert 'the loader bounds' in line
