@@ -174,6 +174,35 @@ def test_training_step_does_not_wait_for_the_gpu():
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize('precision', ['fp32', 'bf16', 'fp16'])
+def test_steps_of_a_run_do_not_wait_for_the_gpu(tmp_path, precision):
+    """Mixup, clipping, EMA, BatchNorm, prefetching: all that a run does between two readings."""
+    cfg = toy_config(tmp_path, compile=False)
+    cfg.train_cfg.max_epochs, cfg.default_hooks.checkpoint.interval = 1, 100
+    if precision != 'fp32':
+        dtype = dict(bf16='bfloat16', fp16='float16')[precision]
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype=dtype)
+    runner = build_runner(cfg)
+    runner.reading_interval = 100
+    runner.prepare('train')
+    run_iter, done = runner._train_loop.run_iter, []
+
+    def watched(*args):
+        # The first steps allocate and choose kernels, the last one is a reading point.
+        torch.cuda.set_sync_debug_mode('error' if 2 <= len(done) < 6 else 'default')
+        try:
+            run_iter(*args)
+        finally:
+            torch.cuda.set_sync_debug_mode('default')
+        done.append(runner.iter)
+
+    runner._train_loop.run_iter = watched
+    runner.train()
+    assert len(done) == 7
+    assert runner.optim_wrapper.optimizer.param_groups[0]['fused']
+
+
+@pytest.mark.cuda
 def test_compiled_training_step_matches_eager():
     model = MODELS.build(dict(type='DualFormer', **SMALL)).cuda()
     eager = copy.deepcopy(model)

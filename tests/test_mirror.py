@@ -51,8 +51,7 @@ TOGETHER = {
     ),
     'a run from its config to its checkpoints': (
         'engine/runner/test_runner.py',
-        'engine/runner/building.py engine/runner/checkpointing.py engine/hooks/runtime_info.py '
-        'engine/optimizers/constructor.py',
+        'engine/runner/checkpointing.py engine/optimizers/constructor.py',
     ),
     'the check of a config': (
         'config/test_check.py',

@@ -50,8 +50,9 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     )
     add(
         '--compile',
-        action='store_true',
-        help='compile the backbone with torch.compile: worth its minute for many videos',
+        action=argparse.BooleanOptionalAction,
+        help='compile the backbone with torch.compile (default: on a GPU): worth its minute for '
+        'many videos',
     )
     add(
         '--amp',

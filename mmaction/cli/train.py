@@ -46,7 +46,11 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
         choices=('auto', *PRECISIONS),
         help='mixed precision; without a value what a short measurement finds fastest here',
     )
-    add('--compile', action='store_true', help='compile the backbone with torch.compile')
+    add(
+        '--compile',
+        action=argparse.BooleanOptionalAction,
+        help='compile the backbone with torch.compile (default: on a GPU)',
+    )
     add('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
     for option in ('--tensorboard', '--wandb', '--mlflow', '--trackio'):
         add(option, action='store_true', help=f'also log to {option[2:]}')

@@ -53,8 +53,8 @@ def apply_train_args(cfg: Config, args: Namespace) -> None:
     if args.deterministic:
         randomness['deterministic'] = True
     cfg.randomness = {'seed': None, **randomness}
-    if args.compile:
-        cfg.compile = cfg.get('compile') or True
+    if args.compile is not None:
+        cfg.compile = _compile_setting(cfg, args.compile)
     add_loggers(cfg, [name for name in LOGGERS if getattr(args, name, False)])
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
@@ -62,6 +62,12 @@ def apply_train_args(cfg: Config, args: Namespace) -> None:
                 '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config'
             )
         cfg.auto_scale_lr.enable = True
+
+
+def _compile_setting(cfg: Config, wanted: bool) -> Any:
+    """What --compile or --no-compile makes of a config's `compile`, whose arguments stay."""
+    given = cfg.get('compile')
+    return wanted and (given if isinstance(given, dict) and given else True)
 
 
 def apply_test_args(cfg: Config, args: Namespace) -> None:
@@ -73,7 +79,7 @@ def apply_test_args(cfg: Config, args: Namespace) -> None:
     set_work_dir(cfg, args.work_dir)
     cfg.load_from, cfg.resume = args.checkpoint, False
     # A config's `compile` is about training.
-    cfg.compile = (cfg.get('compile') or True) if args.compile else None
+    cfg.compile = 'auto' if args.compile is None else _compile_setting(cfg, args.compile)
     set_metrics(cfg, args.eval, args.eval_options)
     if args.show_dir is not None:
         draw_clips(cfg, args.show_dir, args.interval)

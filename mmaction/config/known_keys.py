@@ -94,7 +94,7 @@ PARAMWISE = {
 UNTYPED = {
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
-    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'env_cfg': {'cudnn_benchmark', 'tf32', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'optim_wrapper.clip_grad': {
         'type',
         'max_norm',

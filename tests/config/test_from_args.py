@@ -68,7 +68,7 @@ def test_logger_is_added_once_or_reported_missing(monkeypatch, installed, name):
 
 def train_args(**given):
     defaults = dict(
-        work_dir=None, no_validate=False, seed=None, deterministic=False, compile=False,
+        work_dir=None, no_validate=False, seed=None, deterministic=False, compile=None,
         auto_scale_lr=False,
     )  # fmt: skip
     return Namespace(**{**defaults, **given})
@@ -101,18 +101,26 @@ def test_compile_of_the_config_is_kept_by_the_flag(cfg):
     from_args.apply_train_args(cfg, train_args(compile=True))
     assert cfg.compile is True
     cfg.compile = dict(mode='default')
+    for given in (True, None):
+        from_args.apply_train_args(cfg, train_args(compile=given))
+        assert cfg.compile == dict(mode='default')
+    from_args.apply_train_args(cfg, train_args(compile=False))
+    assert cfg.compile is False
     from_args.apply_train_args(cfg, train_args(compile=True))
-    assert cfg.compile == dict(mode='default')
+    assert cfg.compile is True
+    cfg.compile = 'auto'
+    from_args.apply_train_args(cfg, train_args(compile=True))
+    assert cfg.compile is True
 
 
 def test_test_replaces_what_training_started_from(cfg):
     cfg.update(resume=True, compile=True, custom_hooks=[dict(type='EMAHook')])
     args = Namespace(
-        work_dir='w', checkpoint='x.pth', compile=False, eval=None, eval_options=[], show_dir=None,
+        work_dir='w', checkpoint='x.pth', compile=None, eval=None, eval_options=[], show_dir=None,
         average_clips=None, out='s.pkl', dump='d.pkl', max_unreadable=0.5,
     )  # fmt: skip
     from_args.apply_test_args(cfg, args)
-    assert (cfg.work_dir, cfg.load_from, cfg.resume, cfg.compile) == ('w', 'x.pth', False, None)
+    assert (cfg.work_dir, cfg.load_from, cfg.resume, cfg.compile) == ('w', 'x.pth', False, 'auto')
     writer = dict(type='TestResultsHook', out='s.pkl', dump='d.pkl', max_unreadable=0.5)
     assert cfg.custom_hooks == [dict(type='EMAHook'), writer]
 

@@ -168,7 +168,8 @@ def test_test_compiles_only_with_flag(toy_file):
     cfg = Config.fromfile(toy_file)
     cfg.compile = dict(mode='default')
     cfg.dump(toy_file)
-    assert merged('test', toy_file, str(weights)).compile is None
+    assert merged('test', toy_file, str(weights)).compile == 'auto'
+    assert merged('test', toy_file, str(weights), '--no-compile').compile is False
     assert merged('test', toy_file, str(weights), '--compile').compile == dict(mode='default')
     cfg.pop('compile')
     cfg.dump(toy_file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -13,7 +14,7 @@ __all__ = ['CompileTimeHook']
 class CompileTimeHook(Hook):
     """Say how long the first step of a compiled run took, and the steps after it.
 
-    The runner adds it where the config has `compile`.
+    The runner adds it where it compiles.
 
     Args:
         steps: Steps after the first whose mean time is told.
@@ -36,6 +37,8 @@ class CompileTimeHook(Hook):
         """Note the time of a step; tell once there are enough."""
         if len(self._times) > self.steps:
             return
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # or the times were those of queueing the steps
         scalars = runner.message_hub.log_scalars
         spent = float(scalars['train/time'].current()) if 'train/time' in scalars else 0.0
         self._times.append(spent)
@@ -43,6 +46,6 @@ class CompileTimeHook(Hook):
             first, *later = self._times
             runner.logger.info(
                 f'torch.compile: the first step took {first:.1f} s, those after it '
-                f'{sum(later) / len(later):.3f} s each; validation, and a last batch with fewer '
-                'clips, compile once more'
+                f'{sum(later) / len(later):.3f} s each; validation compiles once '
+                'more'
             )

@@ -11,6 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 
+from mmaction.engine.device_settings import settings_text
 from mmaction.engine.optimizers.amp import precision_of
 from mmaction.engine.runner.data_check import label_flips, splits_of
 from mmaction.engine.runner.forecast import forecast
@@ -48,6 +49,7 @@ class StartReportHook(Hook):
         lines = [*self._splits(runner), *swaps, self._model(runner, precision_of(wrapper))]
         if isinstance(wrapper, OptimWrapper):
             lines += [self._batch(runner, wrapper), self._schedule(runner, wrapper)]
+            lines.append(f'speed: {_settings(runner, wrapper)}')
         found = forecast(runner) if self.dry_run and is_main_process() else None
         if found is not None:
             on_gpu = next(bare_model(runner.model).parameters()).is_cuda
@@ -114,6 +116,16 @@ class StartReportHook(Hook):
             f'run:   {runner.max_iters} steps{first} in {runner.max_epochs} epochs, {kind}, '
             f'learning rate {shown} at the start, seed {runner.seed}'
         )
+
+
+def _settings(runner: ActionRunner, wrapper: OptimWrapper) -> str:
+    """What is on of the settings that only change how fast a run is."""
+    return settings_text(
+        wrapper.optimizer,
+        getattr(runner, 'compile_options', None) is not None,
+        runner.cfg.get('env_cfg') or {},
+        exact=runner.deterministic,
+    )
 
 
 _DIRECTIONS = re.compile(r'left|right|clockwise|\bup|\bdown|upward|downward', re.IGNORECASE)

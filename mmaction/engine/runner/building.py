@@ -20,6 +20,8 @@ from torch.utils.data import DataLoader
 
 from mmaction.config.check import check_parts
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
+from mmaction.engine.compile import compile_options
+from mmaction.engine.device_settings import fused_by_default
 from mmaction.engine.optimizers.amp import without_fp16_on_cpu
 from mmaction.errors import CheckpointError, ConfigError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS
@@ -107,13 +109,36 @@ class BuildingRunner(Runner):
         if not cfg.get('num_workers'):
             cfg.pop('persistent_workers', None)
             cfg.pop('prefetch_factor', None)
+        if get_device() == 'cuda':
+            # From ordinary memory a copy to the GPU makes host and GPU wait for each other.
+            cfg.setdefault('pin_memory', True)
         loader = Runner.build_dataloader(cfg, seed, diff_rank_seed)
         loader.generator = torch.Generator().manual_seed(seed or 0)
         loader.worker_init_fn = partial(start_worker, then=loader.worker_init_fn)
         return loader
 
+    @property
+    def compile_options(self) -> dict[str, Any] | None:
+        """Arguments of `torch.compile` for this run, None where it runs eagerly."""
+        return compile_options(self.cfg.get('compile', 'auto'), get_device())
+
     def build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
-        """Build the loop; `by_epoch` stands for the loops of this package."""
+        """Build the loop; `by_epoch` stands for the loops of this package.
+
+        In a compiled run the last batch of an epoch is left out where it is smaller than the
+        others, unless the config says otherwise: another shape would be compiled once more.
+        """
+        given = self._train_dataloader
+        chosen = {'drop_last', 'batch_sampler'} & set(given if isinstance(given, dict) else ())
+        if isinstance(loop, dict) and isinstance(given, dict) and not chosen:
+            self._train_dataloader = {**given, 'drop_last': self.compile_options is not None}
+            built = self._build_train_loop(loop)
+            if len(built.dataloader) or not self._train_dataloader['drop_last']:
+                return built
+            self._train_dataloader = given  # less than one batch
+        return self._build_train_loop(loop)
+
+    def _build_train_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
         if isinstance(loop, dict) and 'type' not in loop:
             loop = dict(loop)
             by_epoch = loop.pop('by_epoch', True)
@@ -167,6 +192,9 @@ class BuildingRunner(Runner):
             return wrapped
         options.pop('type', None)
         options.setdefault('find_unused_parameters', self.cfg.get('find_unused_parameters', False))
+        # Gradients live in the buckets that are sent: one copy and their memory less.
+        options.setdefault('gradient_as_bucket_view', True)
+        options.setdefault('static_graph', self._graph_is_static(options))
         if device != 'cpu':
             options['device_ids'] = [int(os.environ.get('LOCAL_RANK', 0))]
         # Buffers are equal in all processes already; the name of the switch has changed.
@@ -174,6 +202,18 @@ class BuildingRunner(Runner):
         switch = 'forward_sync_buffers' if 'forward_sync_buffers' in known else 'broadcast_buffers'
         options.setdefault(switch, False)
         return MMDistributedDataParallel(module=model, **options)
+
+    def _graph_is_static(self, options: dict[str, Any]) -> bool:
+        """Whether every step uses the same parameters and sends their gradients.
+
+        Not with accumulation, whose first steps send nothing, nor where the user says that
+        parameters are left out (DDP otherwise demands all of them in each step), nor compiled:
+        the compiler cuts graphs at DDP's buckets, which a static graph does not allow.
+        """
+        wrapper = self.cfg.get('optim_wrapper') or {}
+        accumulates = isinstance(wrapper, dict) and wrapper.get('accumulative_counts', 1) != 1
+        compiled = self.compile_options is not None
+        return not (accumulates or compiled or options['find_unused_parameters'])
 
     @property
     def bare_model(self) -> nn.Module:
@@ -192,7 +232,7 @@ class BuildingRunner(Runner):
             ) from error
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Build the optimizer and its wrapper; fp16 on a CPU becomes fp32."""
+        """Build optimizer, fused on a GPU, and wrapper; fp16 on a CPU becomes fp32."""
         if isinstance(optim_wrapper, dict):
             optim_wrapper, was_fp16 = without_fp16_on_cpu(optim_wrapper)
             if was_fp16 and not self._fp16_reported:
@@ -201,6 +241,9 @@ class BuildingRunner(Runner):
                     'optim_wrapper.dtype=float16 is made for GPUs and far slower than fp32 on a '
                     'CPU: trains in fp32 (--amp bf16 if this CPU computes bf16 fast)'
                 )
+            if isinstance(optim_wrapper.get('optimizer'), dict):
+                optimizer = fused_by_default(optim_wrapper['optimizer'], get_device())
+                optim_wrapper = {**optim_wrapper, 'optimizer': optimizer}
         return super().build_optim_wrapper(optim_wrapper)
 
     def scale_lr(

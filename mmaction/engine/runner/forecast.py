@@ -96,7 +96,7 @@ def forecast(runner: ActionRunner) -> Forecast | None:
         trial is None
         or not isinstance(wrapper, OptimWrapper)
         or not loader.batch_size
-        or runner.cfg.get('compile')
+        or getattr(runner, 'compile_options', None) is not None
     ):
         return None
     model: Any = bare_model(runner.model)

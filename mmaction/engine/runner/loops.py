@@ -6,7 +6,7 @@ need not know of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,12 +16,15 @@ from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 from mmengine.runner import TestLoop as _TestLoop
 from mmengine.runner import ValLoop as _ValLoop
+from mmengine.runner.amp import autocast
+from mmengine.runner.loops import _update_losses
 from torch.utils.data import DataLoader
 
 from mmaction.distributed.collectives import any_rank
 from mmaction.registry import LOOPS
 
 from .dataloader_workers import start_iterator
+from .device_batches import device_batches
 from .random_state import continue_random_state
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     'TestLoop',
     'ValLoop',
     'batches_from',
+    'predict_in_full_batches',
     'stop_asked',
 ]
 
@@ -59,9 +63,9 @@ def batches_from(loader: DataLoader[Any], epoch: int, done: int) -> Iterator[tup
         sampler.skip(min(done * loader.batch_size, len(sampler)) * world_size)
         skipped = done
     # Why not always read and drop? Late in an epoch of Kinetics that would decode for hours.
-    for index, batch in enumerate(start_iterator(loader), start=skipped):
-        if index >= done:
-            yield index, batch
+    batches = enumerate(start_iterator(loader), start=skipped)
+    used = ((index, batch) for index, batch in batches if index >= done)
+    yield from device_batches(used, get_device())
 
 
 @LOOPS.register_module()
@@ -144,7 +148,7 @@ class IterBasedTrainLoop(_IterBasedTrainLoop):
         sampler = self.dataloader.sampler
         if isinstance(sampler, InfiniteSampler):
             sampler.skip(self._iter * self.dataloader.batch_size)
-            yield from start_iterator(self.dataloader)
+            yield from device_batches(start_iterator(self.dataloader), get_device())
         length = len(self.dataloader)
         epoch, done = divmod(self._iter, length)
         while True:
@@ -177,6 +181,31 @@ def _validate_once(loop: EpochBasedTrainLoop | IterBasedTrainLoop) -> None:
         runner.call_hook('after_train_step')
 
 
+def predict_in_full_batches(
+    predict: Callable[[Any], list[Any]], batch: Any, loop: _ValLoop | _TestLoop
+) -> list[Any]:
+    """The predictions of a batch; a compiled model gets a last, smaller batch filled up.
+
+    Another shape would be compiled once more. The rows that fill it repeat the last clip, and
+    their predictions are dropped.
+
+    Args:
+        predict: A model's `val_step` or `test_step`.
+        batch: What the loader gave.
+        loop: The loop, which knows the loader and whether the run is compiled.
+    """
+    loader = loop.dataloader
+    compiled = getattr(loop.runner, 'compile_options', None) is not None
+    inputs = batch.get('inputs') if isinstance(batch, dict) else None
+    if not compiled or len(loader) < 2 or not isinstance(inputs, list) or not loader.batch_size:
+        return predict(batch)
+    missing = loader.batch_size - len(inputs)
+    last = batch['data_samples'][-1]
+    samples = [*batch['data_samples'], *(last.clone() for _ in range(missing))]
+    padded = {**batch, 'inputs': inputs + inputs[-1:] * missing, 'data_samples': samples}
+    return predict(padded)[: len(inputs)]
+
+
 @LOOPS.register_module()
 class ValLoop(_ValLoop):
     """mmengine's loop, which a stop signal ends early and without metrics."""
@@ -188,7 +217,9 @@ class ValLoop(_ValLoop):
         runner.call_hook('before_val_epoch')
         runner.model.eval()
         shared = self._batches_of_all()
-        for index, batch in enumerate(start_iterator(self.dataloader)):
+        for index, batch in enumerate(
+            device_batches(start_iterator(self.dataloader), get_device())
+        ):
             self.run_iter(index, batch)
             if index < shared and stop_asked(runner):
                 break
@@ -200,6 +231,17 @@ class ValLoop(_ValLoop):
         runner.call_hook('after_val_epoch', metrics=metrics)
         runner.call_hook('after_val')
         return metrics
+
+    @torch.no_grad()
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Validate on one batch."""
+        runner = self.runner
+        runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
+        with autocast(enabled=self.fp16):
+            outputs = predict_in_full_batches(runner.model.val_step, data_batch, self)
+        outputs, self.val_loss = _update_losses(outputs, self.val_loss)
+        self.evaluator.process(data_samples=outputs, data_batch=data_batch)
+        runner.call_hook('after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
 
     def _batches_of_all(self) -> int:
         """How many batches every process has; some may have one more."""
@@ -246,6 +288,6 @@ class TestLoop(_TestLoop):
         runner, dtype = self.runner, _TEST_DTYPES[self.precision]
         runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)
         with torch.autocast(get_device(), dtype, enabled=dtype is not None):
-            outputs = runner.model.test_step(data_batch)
+            outputs = predict_in_full_batches(runner.model.test_step, data_batch, self)
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         runner.call_hook('after_test_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)

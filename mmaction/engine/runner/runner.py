@@ -17,6 +17,7 @@ from torch import nn
 
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.engine.compile import compile_backbone, compiler_settings
+from mmaction.engine.device_settings import device_settings
 from mmaction.engine.hooks.compile_time import CompileTimeHook
 from mmaction.engine.optimizers.schedule import schedule_warnings
 from mmaction.errors import ConfigError
@@ -168,7 +169,11 @@ class ActionRunner(CheckpointingRunner):
     def _running(self, *, for_inference: bool = False) -> Iterator[None]:
         """What holds while a loop runs, and is as it was when it has ended."""
         with ExitStack() as stack:
-            if self.cfg.get('compile', None):
+            environment = self.cfg.get('env_cfg') or {}
+            stack.enter_context(
+                device_settings(get_device(), environment, exact=self.deterministic)
+            )
+            if self.compile_options is not None:
                 stack.enter_context(compiler_settings(for_inference=for_inference))
             stack.enter_context(warnings.catch_warnings())
             # mmengine takes steps that only accumulate for a wrong order; the other is said of
@@ -185,14 +190,14 @@ class ActionRunner(CheckpointingRunner):
             loop.dataloader._iterator = None
 
     def _maybe_compile(self, target: str) -> None:
-        """Compile where the config has `compile`; mmengine calls it before the first step."""
-        options = self.cfg.get('compile', None)
-        if not options:
+        """Compile the backbone where the run does; mmengine calls it before the first step."""
+        options = self.compile_options
+        if options is None:
             return
-        compile_backbone(self.bare_model, options)
+        compile_backbone(self.bare_model, options, self.logger.warning)
         if target == 'train_step':
             self.register_hook(CompileTimeHook())
         self.logger.info(
-            'torch.compile: the first step takes a minute or more, while code is made for this '
+            'torch.compile: the first step takes up to a minute, while code is made for this '
             'model; a later run on this machine finds much of it in the cache'
         )

@@ -16,6 +16,8 @@ from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
 
 __all__ = ['SettingChanges', 'can_run_up', 'load_optimizer', 'setting_changes', 'setting_facts']
 
+_IMPLEMENTATION = {'fused', 'foreach', 'capturable', 'differentiable'}
+"""How an optimizer computes its step, which the device decides: no setting of the run."""
 _MOVING = {'last_step', '_global_step', '_last_value', 'base_values', 'verbose'}
 """What changes in a scheduler as it steps, or is told by the optimizer's settings."""
 
@@ -114,6 +116,8 @@ def _compare_groups(
             # The rate of this moment is no setting, unless nothing ever moves it.
             if key == 'params' or key not in before or (key == 'lr' and 'initial_lr' in now):
                 continue
+            if key in _IMPLEMENTATION:
+                continue
             old = tuple(before[key]) if isinstance(before[key], list) else before[key]
             new = tuple(value) if isinstance(value, list) else value
             if old != new and key not in told:
@@ -156,6 +160,12 @@ def load_optimizer(wrapper: Any, state: dict[str, Any], changes: SettingChanges)
         for group in wrapper.optimizer.param_groups
     ]
     rates = [group['lr'] for group in wrapper.optimizer.param_groups]
+    # Before loading: where the state is put (fused Adam counts its steps on the GPU) follows it.
+    groups = [
+        {**old, **{key: value for key, value in new.items() if key in _IMPLEMENTATION}}
+        for old, new in zip(state['param_groups'], wrapper.optimizer.param_groups, strict=False)
+    ]
+    state = {**state, 'param_groups': groups}
     wrapper.load_state_dict(state)
     if not changes.texts:
         return

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmaction.engine.optimizers import OptimWrapper
+from mmaction.engine.runner.setting_changes import SettingChanges, _compare_groups, load_optimizer
 from tests.engine.toy import build_runner, last_checkpoint, scalars_of, toy_config
 
 
@@ -134,3 +136,23 @@ def test_schedules_that_do_not_end_with_training(tmp_path, given, text):
     log = log_of(runner)
     assert text in log
     assert ('param_scheduler CosineAnnealingLR' in log) == bool(text)
+
+
+@pytest.mark.parametrize(('before', 'now'), [(None, True), (True, None)])
+def test_implementation_of_a_step_is_that_of_this_run_and_no_change(before, now):
+    """A checkpoint of a GPU, with fused AdamW, resumes on a CPU and the other way round."""
+
+    def wrapper(fused):
+        model = torch.nn.Linear(2, 2)
+        return OptimWrapper(torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)), model
+
+    (old, model), (new, _) = wrapper(before), wrapper(now)
+    model(torch.ones(1, 2)).sum().backward()
+    old.optimizer.step()
+    changes = SettingChanges()
+    _compare_groups(changes, old.optimizer.param_groups, new.optimizer.param_groups)
+    assert changes.texts == []
+    load_optimizer(new, old.state_dict(), changes)
+    assert new.optimizer.param_groups[0]['fused'] is now
+    state = next(iter(new.optimizer.state.values()))
+    assert float(state['step']) == 1

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from mmaction.engine.runner import building
+from tests.engine.toy import build_runner, toy_config
+
+
+@pytest.fixture
+def ddp_options(monkeypatch, tmp_path):
+    """What DDP is given for a config, as in the first of two ranks."""
+    monkeypatch.setattr(building, 'MMDistributedDataParallel', lambda **options: options)
+    monkeypatch.setattr(building, 'synchronize_batch_norm', lambda model, kind, device: model)
+
+    def options(wrapper=None, **changes):
+        runner = build_runner(toy_config(tmp_path, **changes))
+        runner._world_size = 2
+        return runner.wrap_model(wrapper, runner.model)
+
+    return options
+
+
+@pytest.mark.parametrize(
+    ('changes', 'static'),
+    [
+        ({'optim_wrapper.accumulative_counts': 1}, True),
+        ({'optim_wrapper.accumulative_counts': 2}, False),
+        ({'optim_wrapper.accumulative_counts': 1, 'find_unused_parameters': True}, False),
+        ({'optim_wrapper.accumulative_counts': 1, 'compile': True}, False),
+    ],
+)
+def test_static_graph_where_it_holds(ddp_options, changes, static):
+    options = ddp_options(**changes)
+    assert options['static_graph'] is static
+    assert options['gradient_as_bucket_view'] is True
+
+
+def test_wrapper_config_comes_first(ddp_options):
+    given = dict(type='MMDistributedDataParallel', static_graph=True, gradient_as_bucket_view=False)
+    options = ddp_options(given)
+    assert options['static_graph'] is True
+    assert options['gradient_as_bucket_view'] is False
+
+
+@pytest.mark.parametrize(('device', 'pinned'), [('cpu', False), ('cuda', True)])
+def test_loaders_pin_memory_on_a_gpu(monkeypatch, tmp_path, device, pinned):
+    cfg = toy_config(tmp_path)
+    runner = build_runner(cfg)
+    monkeypatch.setattr(building, 'get_device', lambda: device)
+    assert runner.build_dataloader(cfg.train_dataloader).pin_memory is pinned
+    chosen = dict(cfg.train_dataloader, pin_memory=False)
+    assert runner.build_dataloader(chosen).pin_memory is False
+
+
+def test_adam_is_fused_on_a_gpu_and_resumes_on_a_cpu(monkeypatch, tmp_path):
+    cfg = toy_config(tmp_path)
+    runner = build_runner(cfg)
+    on_cpu = runner.build_optim_wrapper(cfg.optim_wrapper).optimizer
+    assert not on_cpu.param_groups[0]['fused']
+    monkeypatch.setattr(building, 'get_device', lambda: 'cuda')
+    on_gpu = runner.build_optim_wrapper(cfg.optim_wrapper).optimizer
+    assert on_gpu.param_groups[0]['fused'] is True
+    assert isinstance(on_gpu, torch.optim.AdamW)
