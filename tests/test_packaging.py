@@ -97,3 +97,18 @@ def test_import_mmaction_is_light(environment):
         'print([m for m in ("torchvision", "timm", "decord", "av") if m in sys.modules])'
     )
     assert run(python, '-I', '-c', code, cwd=folder).strip().splitlines()[-1] == '[]'
+
+
+def test_command_finds_the_configs_of_the_wheel(environment, tmp_path):
+    """Outside of a checkout: the script, a config by its name, and one that builds on it."""
+    python, _ = environment
+    command = python.with_name('mmaction')
+    assert 'finetune' in run(command, '--help', cwd=tmp_path)
+    names = run(command, 'info', '--configs', cwd=tmp_path).split()
+    assert {'dualformer_tiny_patch244_window877_kinetics400_1k', 'pico_finetune'} <= set(names)
+    (tmp_path / 'mine.py').write_text("_base_ = 'pico_finetune'\n")
+    code = (
+        'from mmaction.config.load import load_config\n'
+        'print(load_config("mine.py").model == load_config("pico_finetune").model)'
+    )
+    assert run(python, '-I', '-c', code, cwd=tmp_path).split()[-1] == 'True'
