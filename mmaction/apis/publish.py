@@ -41,11 +41,13 @@ class Publication:
         files: Content of each file by its name.
         checkpoint: Where the weights are from.
         config: The config they are of.
+        notes: What was left out, in sentences.
     """
 
     files: dict[str, bytes]
     checkpoint: Path
     config: Path
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -76,7 +78,7 @@ def prepare(
     folder = checkpoint.parent
     path = Path(config) if config is not None else _config(checkpoint)
     cfg = load_config(path)
-    measured = _metrics(metrics, folder, checkpoint)
+    measured, notes = _metrics(metrics, folder, checkpoint)
     meta = load_checkpoint_file(checkpoint).get('meta') or {}
     model: Any = init_recognizer(cfg, checkpoint, 'cpu')
     merge_lora(model)
@@ -101,7 +103,7 @@ def prepare(
         WEIGHTS: _weights(model),
         'README.md': card.encode(),
     }
-    return Publication(files, checkpoint, path)
+    return Publication(files, checkpoint, path, notes)
 
 
 def publish(publication: Publication, to: str | Path, private: bool = False) -> str:
@@ -192,16 +194,19 @@ def _config(checkpoint: Path) -> Path:
     return found[0]
 
 
-def _metrics(given: str | Path | None, folder: Path, checkpoint: Path) -> dict[str, Any]:
+def _metrics(
+    given: str | Path | None, folder: Path, checkpoint: Path
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What was measured of a checkpoint, and why nothing was."""
     if given is not None:
-        return metrics_of(given, checkpoint)
+        return metrics_of(given, checkpoint), ()
     path = folder / 'metrics.json'
     if not path.is_file():
-        return {}
+        return {}, (f'{folder} holds no metrics.json of a test, so the card has no metrics',)
     try:
-        return metrics_of(path, checkpoint)
-    except ValueError:  # of an earlier test of another checkpoint of this run
-        return {}
+        return metrics_of(path, checkpoint), ()
+    except ValueError as error:
+        return {}, (f'the card has no metrics: {error}',)
 
 
 def _model(cfg: Config, model: Any) -> dict[str, Any]:
@@ -309,7 +314,7 @@ def _card(
     lines = [
         f'# {name}',
         '',
-        f'{type(model.backbone).__mro__[0].__name__} with {type(model.cls_head).__name__}, '
+        f'{_model(cfg, model)["backbone"]["type"]} with {type(model.cls_head).__name__}, '
         f'{size / 1e6:.2f} M parameters, trained with mmaction.',
         '',
         '## Data',

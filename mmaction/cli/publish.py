@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
         print(f'{publication.checkpoint} with {publication.config}')
         for name, content in publication.files.items():
             print(f'  {name}  {len(content) / 1e6:.2f} MB')
+        for note in publication.notes:
+            print(f'note: {note}')
         if args.yes:
             print(f'published: {publish(publication, args.to, args.private)}')
             return

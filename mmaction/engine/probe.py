@@ -26,7 +26,7 @@ __all__ = ['KINDS', 'ProbeResult', 'check_probe', 'train_probe']
 KINDS = ('linear', 'knn', 'attentive')
 _DEFAULTS: dict[str, dict[str, Any]] = dict(
     linear=dict(
-        lrs=(1e-4, 1e-3, 1e-2), weight_decays=(0.0, 0.01, 0.1), epochs=20, batch_size=256, seed=0
+        lrs=(1e-4, 1e-3, 1e-2), weight_decays=(0.0, 0.01, 0.1), epochs=20, batch_size=512, seed=0
     ),
     knn=dict(ks=(5, 10, 20, 50), temperatures=(0.07,)),
     attentive=dict(

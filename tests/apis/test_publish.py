@@ -130,6 +130,14 @@ def test_lora_is_merged(run, tmp_path, array):
     np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-6)
 
 
+def test_metrics_of_another_checkpoint_are_left_out_and_said(run):
+    assert prepare(run).notes == ()
+    last = prepare(run / 'epoch_2.pth', config=run / 'tiny.py')
+    assert 'no metrics: ' in last.notes[0]
+    assert 'best_acc_epoch_1.pth, which is not' in last.notes[0]
+    assert 'Not measured.' in last.files['README.md'].decode()
+
+
 def test_what_cannot_be_published(run, tmp_path):
     with pytest.raises(CheckpointError, match='there is no run'):
         prepare(tmp_path / 'none')
@@ -167,3 +175,7 @@ def test_transformers_backbone_needs_no_folder_once_published(tmp_path, array):
     shutil.rmtree(folder)
     again = ActionRecogInferencer.from_pretrained(tmp_path / 'out', device='cpu')
     assert predictions(again, array) == expected
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert 'transformers.videomae with I3DHead' in card
+    for file in (tmp_path / 'out').iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes()  # no paths of this machine

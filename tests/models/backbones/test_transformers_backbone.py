@@ -262,3 +262,15 @@ def test_class_is_one_of_the_package(tmp_path):
     assert isinstance(
         MODELS.build(dict(type='transformers.vit', **CONFIGS['vit'])), TransformersBackbone
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', VIDEO)
+def test_exported_backbone_gives_the_same_for_any_batch(kind, tmp_path):
+    save(kind, tmp_path)
+    backbone = built(tmp_path)
+    shapes = dict(x={0: torch.export.Dim('batch', min=1, max=16)})
+    program = torch.export.export(backbone, (clip(kind),), dynamic_shapes=shapes)
+    x = clip(kind, batch=3)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(x), backbone(x))
