@@ -15,9 +15,8 @@ TOGETHER = {
     'each reader against the frames that were written': (
         READERS,
         'datasets/decoders/checked_reader.py datasets/decoders/container.py '
-        'datasets/decoders/decord_reader.py datasets/decoders/default_reader.py '
-        'datasets/decoders/opencv_reader.py datasets/decoders/packet_table.py '
-        'datasets/decoders/pyav_reader.py '
+        'datasets/decoders/decord_reader.py datasets/decoders/opencv_reader.py '
+        'datasets/decoders/packet_table.py datasets/decoders/pyav_reader.py '
         'datasets/decoders/reader.py datasets/decoders/torchcodec_reader.py',
     ),
     'files of cameras and editors, which turn their frames': (

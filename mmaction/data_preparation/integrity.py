@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmaction.datasets.decoders import DefaultReader
+from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.decoders.reader import video_path
 from mmaction.datasets.numbered_frames import FrameFolder
 from mmaction.errors import UnreadableVideoError
@@ -39,7 +39,7 @@ def inspect_video(path: str, quick: bool) -> dict[str, Any]:
     Raises:
         UnreadableVideoError: It, or a frame of it, cannot be read.
     """
-    reader = DefaultReader(video_path(path))
+    reader = PyAVReader(video_path(path))
     try:
         if quick:
             frames = reader.get_batch([0, len(reader) // 2, len(reader) - 1])
@@ -60,8 +60,6 @@ def inspect_video(path: str, quick: bool) -> dict[str, Any]:
             remarks.append(f'{hidden} more frames are hidden: it was cut without re-encoding')
         if told not in (0, len(reader) + hidden):
             remarks.append(f'its header tells of {told} frames')
-        if reader.fallback:
-            remarks.append(f'decord fails on it, PyAV reads it: {reader.fallback}')
         return {**facts, 'remark': '; '.join(remarks)}
     finally:
         reader.close()
@@ -173,8 +171,6 @@ def check_clips(
         timeout: Seconds for one.
         share: Which of the clips; the others are taken for good.
     """
-    import decord  # noqa: F401  the children inherit it
-
     cv2.setNumThreads(0)
     bad: dict[str, str] = {}
     journal = Journal(journal_file, quick, share)

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmaction.datasets.decoders import DefaultReader
+from mmaction.datasets.decoders import PyAVReader
 from mmaction.utils.class_names import class_names_beside
 from mmaction.utils.cli import brief
 
@@ -207,7 +207,7 @@ def smallest_side(files: Sequence[Path], most: int = 50) -> int:
     """Pixels of the shorter side of the smallest of the first videos."""
     sides = []
     for file in files[:most]:
-        reader = DefaultReader(str(file))
+        reader = PyAVReader(str(file))
         try:
             sides.append(int(min(reader.get_batch([0]).shape[1:3])))
         finally:

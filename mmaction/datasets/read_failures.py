@@ -23,7 +23,7 @@ class ReadingReport:
         replaced: Files in whose place another was drawn (training).
         unreadable: Files in whose place the batch holds a black clip (testing).
         unreadable_clips: Indices of these clips; several may share a file.
-        fallback: Files that decord could not read and PyAV did.
+        fallback: Files that another decoder could not read and PyAV did.
     """
 
     replaced: list[tuple[str, str]] = field(default_factory=list)

@@ -15,6 +15,7 @@ from mmengine.registry import FUNCTIONS
 from mmaction.registry import DATASETS
 
 from .base import note
+from .decoders.deferred import loaded
 from .samplers import SampleKey
 from .seeding import sample_randomness
 from .transforms.loading import VideoDecode, VideoInit
@@ -88,7 +89,7 @@ class RepeatAugDataset(VideoDataset):
         wanted = [np.asarray(one['frame_inds']).reshape(-1) for one in drawn]
         video['frame_inds'] = np.unique(np.concatenate(wanted))
         video = decoding(video)
-        frames = dict(zip(video['frame_inds'], video.pop('imgs'), strict=True))
+        frames = dict(zip(video['frame_inds'], loaded(video.pop('imgs')), strict=True))
         uses = Counter(np.concatenate(wanted))
         samples = []
         for repeat, (one, indices) in enumerate(zip(drawn, wanted, strict=True)):

@@ -12,7 +12,7 @@ import numpy as np
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.cli import brief
 
-from .decoders import DefaultReader
+from .decoders import PyAVReader
 from .numbered_frames import numbered_frames
 from .transforms.image_loading import RawFrameDecode
 
@@ -121,7 +121,7 @@ class VideoSource:
         self.fps: float | None = None
         if self._kind == 'video':
             try:
-                self._reader = DefaultReader(self._info['filename'])
+                self._reader = PyAVReader(self._info['filename'])
             except UnreadableVideoError as error:
                 raise ValueError(str(error)) from error
             self.fps = self._reader.get_avg_fps() or None

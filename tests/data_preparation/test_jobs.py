@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mmaction.data_preparation import jobs as file_jobs
-from mmaction.datasets.decoders import DefaultReader
+from mmaction.datasets.decoders import PyAVReader
 from mmaction.errors import UnreadableVideoError
 from tests.video_factory import frame_number, write_video
 
@@ -101,7 +101,7 @@ def test_frame_chunks_cover_every_frame_once(tmp_path, monkeypatch):
     sizes = []
     for limit in (1 << 28, 1):
         monkeypatch.setattr(file_jobs, '_CHUNK_BYTES', limit)
-        chunks = list(file_jobs.frame_chunks(DefaultReader(str(path))))
+        chunks = list(file_jobs.frame_chunks(PyAVReader(str(path))))
         assert [frame_number(frame) for chunk in chunks for frame in chunk] == list(range(150))
         sizes.append([len(chunk) for chunk in chunks])
     assert sizes == [[64, 64, 22], [1] * 150]

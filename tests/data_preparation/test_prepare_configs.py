@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmaction.config.load import load_config
-from mmaction.datasets.decoders import DefaultReader
+from mmaction.datasets.decoders import PyAVReader
 from mmaction.registry import DATASETS
 from tests.data_preparation.preparing import put, run
 from tests.video_factory import write_video
@@ -175,7 +175,7 @@ def media(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp('media')
     video = write_video(folder / 'a.mp4', num_frames=40)
-    reader = DefaultReader(str(video))
+    reader = PyAVReader(str(video))
     images = reader.get_batch(range(len(reader)))
     reader.close()
     frames = folder / 'frames'

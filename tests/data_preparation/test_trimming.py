@@ -4,7 +4,7 @@ import av
 import pytest
 
 from mmaction.data_preparation.trimming import Cut, cut
-from mmaction.datasets.decoders import DefaultReader
+from mmaction.datasets.decoders import PyAVReader
 from tests.data_preparation.preparing import dropped, lines, put, run
 from tests.video_factory import frame_number, write_broken, write_video
 
@@ -41,7 +41,7 @@ def test_trim_cuts_annotated_segments(tmp_path, capsys):
     names = ['clips/v_one_0000400_0001200.mp4', 'clips/v_one_0001500_0002000.mp4']
     assert lines(out / 'train.txt') == [f'{name} 0' for name in names]
     for name, first, last in zip(names, (10, 38), (29, 49), strict=True):
-        reader = DefaultReader(str(videos / name))
+        reader = PyAVReader(str(videos / name))
         assert abs(reader.get_avg_fps() - 25) < 1
         numbers = [frame_number(image) for image in reader.get_batch(range(len(reader)))]
         reader.close()
@@ -76,5 +76,5 @@ def test_frames_whose_time_is_in_the_segment(tmp_path, start, end, numbers, late
         stream = opened.streams.video[0]
         assert float(stream.start_time * stream.time_base) == pytest.approx(late / 25)
     assert cut(Cut(str(source), str(tmp_path / 'c.mp4'), start, end)) == len(numbers)
-    reader = DefaultReader(str(tmp_path / 'c.mp4'))
+    reader = PyAVReader(str(tmp_path / 'c.mp4'))
     assert [frame_number(image) for image in reader.get_batch(range(len(reader)))] == [*numbers]

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from mmaction.data_preparation.packing import PackRequest, pack_list
 from mmaction.datasets import EpochSampler, RawframeDataset, ShardDataset, VideoDataset
-from mmaction.datasets.decoders import DefaultReader, PyAVReader
+from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.decoders import reader as reader_module
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils import remote
@@ -105,7 +105,7 @@ def test_frames_and_named_backend(folder, bucket):
         assert torch.equal(here['inputs'], there['inputs'])
 
 
-@pytest.mark.parametrize('reader', [DefaultReader, PyAVReader])
+@pytest.mark.parametrize('reader', [PyAVReader])
 def test_large_videos_are_read_by_ranges(folder, web, monkeypatch, reader):
     monkeypatch.setattr(reader_module, '_IN_MEMORY', 1000)
     here = reader(str(folder / '1.mp4'))
@@ -118,7 +118,7 @@ def test_large_videos_are_read_by_ranges(folder, web, monkeypatch, reader):
 
 def test_missing_video_is_named(web):
     with pytest.raises(UnreadableVideoError, match=r'/none\.mp4. cannot be read: there is no file'):
-        DefaultReader(f'{web.url}/none.mp4?token=secret')
+        PyAVReader(f'{web.url}/none.mp4?token=secret')
     sample = VideoDataset(
         f'{web.url}/list.txt', PIPELINE, dict(video=f'{web.url}/no'), test_mode=True
     )[0]['data_samples']

@@ -12,7 +12,7 @@ from mmaction.datasets import (
     reading_report,
     repeat_pseudo_collate,
 )
-from mmaction.datasets.decoders import DecordReader
+from mmaction.datasets.decoders import PyAVReader
 from tests.video_factory import frame_number
 
 READ = [
@@ -57,9 +57,9 @@ def test_sample_once_repeats_the_same_frames(video_folder):
 
 def test_file_is_decoded_once_for_all_repeats(video_folder, monkeypatch):
     asked = []
-    read = DecordReader.get_batch
+    read = PyAVReader.get_batch
     monkeypatch.setattr(
-        DecordReader, 'get_batch', lambda self, inds: asked.append(len(inds)) or read(self, inds)
+        PyAVReader, 'get_batch', lambda self, inds: asked.append(len(inds)) or read(self, inds)
     )
     make(video_folder)[SampleKey(0)]
     assert len(asked) == 1

@@ -8,7 +8,7 @@ import pytest
 from mmaction.data_preparation.integrity import inspect_video
 from mmaction.datasets import UnreadableVideoError
 from mmaction.datasets.annotations import ListFormat, read_list
-from mmaction.datasets.decoders import DefaultReader
+from mmaction.datasets.decoders import PyAVReader
 from tests.video_factory import cut_video, write_broken, write_cover, write_video
 from tools.data import check_videos
 
@@ -58,9 +58,9 @@ def test_bad_and_clean_lists(tmp_path, clip, odd_names, capsys):
 
 def test_quick_check_finds_truncated_files(tmp_path, clip, monkeypatch):
     asked = []
-    read = DefaultReader.get_batch
+    read = PyAVReader.get_batch
     monkeypatch.setattr(
-        DefaultReader, 'get_batch', lambda self, inds: asked.append(list(inds)) or read(self, inds)
+        PyAVReader, 'get_batch', lambda self, inds: asked.append(list(inds)) or read(self, inds)
     )
     assert inspect_video(str(clip), True)['frames'] == 30
     assert asked == [[0, 15, 29]]

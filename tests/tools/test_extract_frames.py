@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmaction.datasets import RawframeDataset
-from mmaction.datasets.decoders import DefaultReader
+from mmaction.datasets.decoders import PyAVReader
 from tests.video_factory import frame_number, write_broken, write_video
 from tools.data import build_file_list, extract_frames
 
@@ -26,7 +26,7 @@ def test_extracted_frames_match_video_and_train(tmp_path, odd_names, capsys):
     assert run(folder, out, '--quality', 100) == 1
     assert 'bad.mp4\t' in (out / 'failures.txt').read_text()
     assert not list(out.rglob('.*'))
-    video = DefaultReader(str(folder / '-run' / odd_names[0])).get_batch(range(20))
+    video = PyAVReader(str(folder / '-run' / odd_names[0])).get_batch(range(20))
     images = sorted((out / '-run' / odd_names[0][:-4]).iterdir())
     assert [path.name for path in images] == [f'img_{n:05}.jpg' for n in range(1, 21)]
     read = np.stack([cv2.imread(str(path))[..., ::-1] for path in images])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mmaction.data_preparation.reencode import new_size
-from mmaction.datasets.decoders import DefaultReader, PyAVReader
+from mmaction.datasets.decoders import PyAVReader
 from mmaction.utils.io import partial_path
 from tests.video_factory import (
     cut_video,
@@ -35,7 +35,7 @@ def run(*args):
 
 
 def frames(path):
-    reader = DefaultReader(str(path))
+    reader = PyAVReader(str(path))
     try:
         return reader.get_batch(range(len(reader))), reader.get_avg_fps()
     finally:

@@ -127,11 +127,11 @@ def decoding_rate(folder: Path, count: int) -> float:
     """Clips per second of one process that opens files and decodes the frames, and nothing else."""
     import numpy as np
 
-    from mmaction.datasets.decoders import DefaultReader
+    from mmaction.datasets.decoders import PyAVReader
 
     start = time.perf_counter()
     for number in range(count):
-        reader = DefaultReader(str(folder / f'{number:05}.mp4'))
+        reader = PyAVReader(str(folder / f'{number:05}.mp4'))
         reader.get_batch(np.arange(20, 36, 2))
         reader.close()
     return count / (time.perf_counter() - start)

@@ -85,14 +85,14 @@ def extract(
     import cv2
 
     from mmaction.data_preparation.jobs import frame_chunks
-    from mmaction.datasets.decoders import DefaultReader
+    from mmaction.datasets.decoders import PyAVReader
     from mmaction.utils.io import partial_path
 
     video, target = job[0], Path(job[1])
     part = partial_path(target)
     part.mkdir(parents=True)
     number = start
-    reader = DefaultReader(video)
+    reader = PyAVReader(video)
     try:
         for frames in frame_chunks(reader):
             for frame in frames:

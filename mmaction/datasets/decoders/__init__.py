@@ -1,4 +1,4 @@
-"""Readers of video files: decord, PyAV, OpenCV, torchcodec, and a blank stand-in.
+"""Readers of video files: PyAV, decord, OpenCV, torchcodec, and a blank stand-in.
 
 A reader knows its number of frames and its rate, and decodes any frames of it.
 Frame i is the i-th frame in order of presentation, counted from 0; pixels are
@@ -9,7 +9,6 @@ ends in `UnreadableVideoError`.
 
 from .checked_reader import CheckedReader
 from .decord_reader import DecordReader
-from .default_reader import DefaultReader
 from .opencv_reader import OpenCVReader
 from .pyav_reader import PyAVReader
 from .reader import BlankReader, VideoReader
@@ -19,7 +18,6 @@ __all__ = [
     'BlankReader',
     'CheckedReader',
     'DecordReader',
-    'DefaultReader',
     'OpenCVReader',
     'PyAVReader',
     'TorchCodecReader',

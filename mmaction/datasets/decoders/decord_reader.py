@@ -12,10 +12,12 @@ __all__ = ['DecordReader']
 
 
 class DecordReader:
-    """Frames by decord alone: `DefaultReader` knows which files decord reads right.
+    """Frames by decord, an optional extra, which is not exact.
 
-    decord fills frames that it cannot decode with their neighbors; here that
-    is an error.
+    It seeks by time stamps and returns wrong frames without a word where pictures that precede
+    a key frame in time follow it in the file (open groups of pictures), and in some containers.
+    It does not mirror, and does not know edit lists. It fills frames that it cannot decode with
+    their neighbors; here that is an error.
 
     Args:
         filename: Path of the file, which messages name.
@@ -27,7 +29,12 @@ class DecordReader:
     """
 
     def __init__(self, filename: str, content: bytes | None = None, num_threads: int = 1) -> None:
-        import decord
+        try:
+            import decord
+        except ImportError as error:
+            raise ImportError(
+                f'{error}: decord is an extra (pip install decord2); the default needs none'
+            ) from error
 
         # What FFmpeg says of a file on standard error names no file; the error raised here does.
         decord.logging.set_level(decord.logging.QUIET)

@@ -15,7 +15,7 @@ from .container import open_container, video_streams
 from .packet_table import FrameTable, PacketTable
 from .reader import Indices, key_before, read_once, remote_content, unreadable
 from .references import unreferenced_test
-from .upright import FrameBatch
+from .upright import FrameBatch, View, display_matrix, upright_filters
 
 __all__ = ['PyAVReader']
 
@@ -64,6 +64,7 @@ class PyAVReader:
         self._format = container
         self._max_pixels = max_pixels
         self._each: Callable[[np.ndarray], np.ndarray] | None = None
+        self._view: View | None = None
         self._container: Any = None
         try:
             with unreadable(filename, *self._errors):
@@ -112,7 +113,10 @@ class PyAVReader:
         return float(self._stream.average_rate or self._stream.guessed_rate or 0)
 
     def get_batch(
-        self, indices: Indices, each: Callable[[np.ndarray], np.ndarray] | None = None
+        self,
+        indices: Indices,
+        each: Callable[[np.ndarray], np.ndarray] | None = None,
+        view: View | None = None,
     ) -> np.ndarray:
         """Frames (N, H, W, 3), uint8 RGB, of N indices in any order.
 
@@ -120,8 +124,10 @@ class PyAVReader:
             indices: The indices.
             each: Applied to each frame (H, W, 3) before the next one is decoded, so that
                 not all of them are in memory at their full size.
+            view: The part of each frame that is returned, and the size to which it is
+                resized: ((left, top, right, bottom), (w, h)).
         """
-        self._each = each
+        self._each, self._view = each, view
         return read_once(indices, self._read)
 
     def get_key_frames(self, indices: Indices) -> np.ndarray:
@@ -167,6 +173,28 @@ class PyAVReader:
         with suppress(UnreadableVideoError):
             return next(frames, None)
         return None
+
+    def size(self) -> tuple[int, int]:
+        """(w, h) of the frames, upright.
+
+        Raises:
+            UnreadableVideoError: The first frame cannot be decoded.
+        """
+        frame = None
+        with suppress(*self._errors):
+            # One key frame is decoded to know how it is turned, which PyAV says of frames only.
+            self._container.seek(0, stream=self._stream)
+            packets = self._container.demux(self._stream)
+            packet = next(packet for packet in packets if packet.is_keyframe)
+            context = self._stream.codec_context
+            frame = next(iter([*packet.decode(), *context.decode(None)]), None)
+            context.flush_buffers()
+        frame = frame or self.first_frame()
+        if frame is None:
+            raise self._missing(0)
+        turns = upright_filters(display_matrix(frame))
+        width, height = int(frame.width), int(frame.height)
+        return (height, width) if any(name == 'transpose' for name, _ in turns) else (width, height)
 
     @property
     def codec(self) -> str:
@@ -259,7 +287,7 @@ class PyAVReader:
         return self._decode_by_count(indices)
 
     def _batch(self, count: int) -> FrameBatch:
-        return FrameBatch(count, self._stream.time_base, self._each)
+        return FrameBatch(count, self._stream.time_base, self._each, self._view)
 
     def _parts(self, indices: np.ndarray) -> list[np.ndarray]:
         """Increasing indices, split where a key frame comes after one and not after the next."""

@@ -5,19 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from mmaction.datasets.decoders.deferred import DeferredFrames
+
 __all__ = ['BaseTransform']
 
 
 class BaseTransform(ABC):
     """One step of a pipeline: takes the `results` dict of a clip and returns it.
 
-    `shown` names the attributes that `repr` prints, in order.
+    `shown` names the attributes that `repr` prints, in order. Where `takes_deferred` is not
+    set, frames that the decoder may still crop and resize are decoded before the step.
     """
 
     shown: tuple[str, ...] = ()
+    takes_deferred = False
 
     def __call__(self, results: dict[str, Any]) -> Any:
         """Do the step, as a pipeline calls it."""
+        if not self.takes_deferred and isinstance(results.get('imgs'), DeferredFrames):
+            results['imgs'] = results['imgs'].load()
         return self.transform(results)
 
     @abstractmethod

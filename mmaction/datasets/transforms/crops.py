@@ -73,6 +73,7 @@ class RandomCrop(BaseTransform):
         ValueError: The frames are smaller than the square.
     """
 
+    takes_deferred = True
     shown = ('size', 'lazy')
 
     def __init__(self, size: int, lazy: bool = False) -> None:
@@ -110,6 +111,7 @@ class RandomResizedCrop(BaseTransform):
         TypeError, ValueError: A range is not two numbers in order.
     """
 
+    takes_deferred = True
     shown = ('area_range', 'aspect_ratio_range', 'lazy')
 
     def __init__(
@@ -179,6 +181,7 @@ class MultiScaleCrop(BaseTransform):
         ValueError: `num_fixed_crops` is neither 5 nor 13, or a scale exceeds 1.
     """
 
+    takes_deferred = True
     shown = (
         'input_size',
         'scales',
@@ -260,6 +263,7 @@ class CenterCrop(BaseTransform):
         ValueError: The frames are smaller than the crop.
     """
 
+    takes_deferred = True
     shown = ('crop_size', 'lazy')
 
     def __init__(self, crop_size: int | Sequence[int], lazy: bool = False) -> None:

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from mmaction.datasets.decoders.deferred import DeferredFrames, loaded
+
 __all__ = [
     'Box',
     'Frames',
@@ -78,16 +80,20 @@ def clip_name(results: dict[str, Any]) -> str:
     return str(results.get('filename') or results.get('frame_dir') or 'this clip')
 
 
-def crop_frames(imgs: Frames, box: Box) -> Frames:
-    """The part of each frame inside `box`, as views."""
+def crop_frames(imgs: Any, box: Box) -> Any:
+    """The part of each frame inside `box`, as views; frames may be `DeferredFrames`."""
     left, top, right, bottom = box
+    if isinstance(imgs, DeferredFrames):
+        return imgs.crop(box)
     if isinstance(imgs, np.ndarray):
         return imgs[:, top:bottom, left:right]
     return [img[top:bottom, left:right] for img in imgs]
 
 
-def resize_frames(imgs: Frames, size: tuple[int, int], interpolation: str = 'bilinear') -> Frames:
+def resize_frames(imgs: Any, size: tuple[int, int], interpolation: str = 'bilinear') -> Any:
     """Frames resized to `size` (w, h) by OpenCV; frames of that size already are kept.
+
+    `DeferredFrames` are resized by the decoder, if bilinear or area.
 
     Source: OpenCV's `resize`, of which `mmcv.imresize` is a thin cover.
     """
@@ -95,6 +101,10 @@ def resize_frames(imgs: Frames, size: tuple[int, int], interpolation: str = 'bil
 
     width, height = size
     flag = getattr(cv2, INTERPOLATIONS[interpolation])
+    if isinstance(imgs, DeferredFrames):
+        if interpolation in ('bilinear', 'area'):
+            return imgs.resize(size)
+        imgs = imgs.load()
     if len(imgs) == 0 or imgs[0].shape[:2] == (height, width):
         return imgs
     shapes = [(height, width, *img.shape[2:]) for img in imgs]
@@ -111,6 +121,7 @@ def flip_frames(imgs: Frames, direction: str) -> Frames:
     """
     import cv2
 
+    imgs = loaded(imgs)
     out = _empty_like(imgs, [img.shape for img in imgs])
     for source, target in zip(imgs, out, strict=True):
         cv2.flip(source, 1 if direction == 'horizontal' else 0, dst=target)

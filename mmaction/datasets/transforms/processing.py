@@ -83,6 +83,7 @@ class Resize(BaseTransform):
         ValueError: `scale` is not positive, or `interpolation` is unknown.
     """
 
+    takes_deferred = True
     shown = ('scale', 'keep_ratio', 'interpolation', 'lazy')
 
     def __init__(
@@ -154,6 +155,7 @@ class RandomRescale(BaseTransform):
         TypeError, ValueError: `scale_range` is not two positive integers in order.
     """
 
+    takes_deferred = True
     shown = ('scale_range', 'interpolation')
 
     def __init__(self, scale_range: Sequence[int], interpolation: str = 'bilinear') -> None:
@@ -206,6 +208,7 @@ class Flip(BaseTransform):
         TypeError: `flip_label_map` meets a clip with several labels.
     """
 
+    takes_deferred = True
     shown = ('flip_ratio', 'direction', 'flip_label_map', 'lazy')
 
     def __init__(
@@ -333,6 +336,8 @@ class Fuse(BaseTransform):
     Raises:
         ValueError: No lazy transform came before.
     """
+
+    takes_deferred = True
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Carry out what is pending in `results`."""

@@ -36,7 +36,7 @@ class UnreadableClipsHook(Hook):
     """Name each clip that could not be read once, and count them per epoch.
 
     All of them stand in `unreadable.txt` of the work dir, a line `path<TAB>reason`
-    each; a resumed run goes on with that list. Files that decord could not read,
+    each; a resumed run goes on with that list. Files that another decoder could not read,
     but PyAV could, are named and counted too, and not listed.
 
     Args:
@@ -120,7 +120,9 @@ class UnreadableClipsHook(Hook):
                 ) as file:
                     file.writelines(f'{name}\t{reason}\n' for name, reason in new.items())
             for name, reason in self._name(fallback.files).items():
-                runner.logger.warning(f'read by PyAV, because decord failed: {name} ({reason})')
+                runner.logger.warning(
+                    f'read by PyAV, because the decoder failed: {name} ({reason})'
+                )
 
     def _name(self, files: dict[str, str]) -> dict[str, str]:
         """Those that have not been named before."""
@@ -140,5 +142,5 @@ class UnreadableClipsHook(Hook):
             )
         if fallback:
             runner.logger.warning(
-                f'{when}: {fallback} clips were read by PyAV, because decord failed'
+                f'{when}: {fallback} clips were read by PyAV, because the decoder failed'
             )

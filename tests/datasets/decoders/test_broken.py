@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from mmaction.datasets.decoders import DecordReader, DefaultReader, OpenCVReader, PyAVReader
+from mmaction.datasets.decoders import DecordReader, OpenCVReader, PyAVReader
 from mmaction.errors import UnreadableVideoError
 from tests.video_factory import BROKEN, frame_number, write_broken
 
-READERS = [DecordReader, PyAVReader, DefaultReader, OpenCVReader]
+READERS = [DecordReader, PyAVReader, OpenCVReader]
 
 
 def read_last(reader, path):
@@ -44,12 +44,12 @@ def test_error_names_file_and_reason(tmp_path, reader, kind):
 def test_error_reason_is_specific(tmp_path, kind, reason):
     path = write_broken(tmp_path / 'clip.mp4', kind)
     with pytest.raises(UnreadableVideoError) as caught:
-        read_last(DefaultReader, path)
+        read_last(PyAVReader, path)
     assert re.search(reason, caught.value.reason)
 
 
 # decord decodes ahead and so fails on frames before the damage too.
-@pytest.mark.parametrize('reader', [PyAVReader, DefaultReader, OpenCVReader])
+@pytest.mark.parametrize('reader', [PyAVReader, OpenCVReader])
 def test_frames_before_corruption_are_readable(tmp_path, reader):
     path = write_broken(tmp_path / 'clip.mp4', 'too few frames')
     assert [frame_number(image) for image in reader(str(path)).get_batch([0, 3])] == [0, 3]

@@ -9,7 +9,6 @@ import pytest
 
 from mmaction.datasets.decoders import (
     DecordReader,
-    DefaultReader,
     OpenCVReader,
     PyAVReader,
     TorchCodecReader,
@@ -21,7 +20,6 @@ from tests.video_factory import write_video
 READERS = dict(
     decord=DecordReader,
     pyav=PyAVReader,
-    default=DefaultReader,
     opencv=OpenCVReader,
     torchcodec=TorchCodecReader,
 )

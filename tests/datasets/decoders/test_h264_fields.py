@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from mmaction.datasets.decoders import DefaultReader, OpenCVReader, PyAVReader
+from mmaction.datasets.decoders import OpenCVReader, PyAVReader
 from mmaction.datasets.decoders.h264_fields import SecondFields
 from tests.video_factory import write_video
 
@@ -122,7 +122,7 @@ def video(request, stream):
     return path
 
 
-@pytest.mark.parametrize('reader', [DefaultReader, PyAVReader, OpenCVReader])
+@pytest.mark.parametrize('reader', [PyAVReader, OpenCVReader])
 def test_frames_of_two_fields(video, luma, reader):
     found = reader(str(video))
     assert len(found) == FRAMES

@@ -10,7 +10,6 @@ import pytest
 from mmaction.datasets.decoders import (
     BlankReader,
     DecordReader,
-    DefaultReader,
     OpenCVReader,
     PyAVReader,
     TorchCodecReader,
@@ -54,7 +53,6 @@ NOT_FOR_OPENCV = {
 READERS = {
     DecordReader: PLAIN | NOT_FOR_OPENCV,
     PyAVReader: PLAIN | NOT_FOR_OPENCV | NOT_FOR_DECORD,
-    DefaultReader: PLAIN | NOT_FOR_OPENCV | NOT_FOR_DECORD,
     OpenCVReader: PLAIN | NOT_FOR_OPENCV | NOT_FOR_DECORD,
 }
 
@@ -128,28 +126,6 @@ def test_readers_agree_on_frame_rate(files, name):
         assert rates[0] == pytest.approx(25)
 
 
-@pytest.mark.parametrize('name', NOT_FOR_DECORD)
-def test_default_reader_avoids_files_decord_misreads(files, name):
-    path, expected = files(name)
-    assert DefaultReader(path)._fast is None
-    single = [np.array([index]) for index in range(FRAMES)]
-
-    def is_right(index):
-        try:
-            return np.array_equal(DecordReader(path).get_batch(index), expected[index])
-        except UnreadableVideoError:
-            return False
-
-    # The reason for this care: should decord learn to read them, this fails.
-    assert not all(is_right(index) for index in single)
-
-
-def test_decord_padding_is_rejected(files):
-    path, _ = files('h264.ts')
-    with pytest.raises(UnreadableVideoError, match='duplicate frames'):
-        DecordReader(path).get_batch(range(FRAMES))
-
-
 def test_inconsistent_timestamps_are_ignored(tmp_path):
     path = tmp_path / 'swapped.mkv'
     with (
@@ -193,26 +169,7 @@ def test_lost_frame_does_not_shift_later_frames(tmp_path):
         reader.get_batch([20, 36])
 
 
-@pytest.mark.parametrize('name', ['h264.mp4', 'vp9.webm', 'av1.mp4'])
-def test_default_reader_uses_decord(files, name):
-    path, _ = files(name)
-    reader = DefaultReader(path)
-    assert isinstance(reader._fast, DecordReader)
-    reader.get_batch([3])
-    assert reader.fallback is None
-
-
-def test_pyav_fallback_when_decord_fails(tmp_path):
-    # decord fails on frames of this width, as of version 3.4.0.
-    path = str(write_video(tmp_path / 'narrow.mp4', num_frames=12, width=96))
-    with pytest.raises(UnreadableVideoError):
-        DecordReader(path).get_batch([2])
-    reader = DefaultReader(path)
-    assert [frame_number(image) for image in reader.get_batch([2, 11])] == [2, 11]
-    assert 'size must exactly match' in reader.fallback
-
-
-@pytest.mark.parametrize('reader', [DecordReader, PyAVReader, DefaultReader])
+@pytest.mark.parametrize('reader', [DecordReader, PyAVReader])
 def test_bytes_instead_of_a_path(files, reader):
     path, expected = files('h264_b.mp4')
     with open(path, 'rb') as file:
@@ -220,7 +177,7 @@ def test_bytes_instead_of_a_path(files, reader):
     assert np.array_equal(video.get_batch([33, 4]), expected[[33, 4]])
 
 
-@pytest.mark.parametrize('reader', [PyAVReader, DefaultReader, OpenCVReader])
+@pytest.mark.parametrize('reader', [PyAVReader, OpenCVReader])
 def test_key_frames(files, reader):
     path, expected = files('h264.mp4')
     frames = reader(path).get_key_frames([0, 11, 12, 30])
@@ -229,7 +186,7 @@ def test_key_frames(files, reader):
 
 def test_decoding_threads_do_not_change_frames(files):
     path, expected = files('h264_b.mp4')
-    for reader in (DecordReader, PyAVReader, DefaultReader):
+    for reader in (DecordReader, PyAVReader):
         assert np.array_equal(reader(path, num_threads=3).get_batch([20, 21]), expected[[20, 21]])
 
 
@@ -242,7 +199,7 @@ def test_unusual_file_names(files, tmp_path, monkeypatch, name):
     shutil.copy(path, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     for named in (name, str(tmp_path / name)):
-        assert np.array_equal(DefaultReader(named).get_batch([9]), expected[[9]])
+        assert np.array_equal(PyAVReader(named).get_batch([9]), expected[[9]])
         # OpenCV cannot take a name that is not UTF-8: PyAV reads that file.
         assert np.array_equal(OpenCVReader(named).get_batch([9]), expected[[9]])
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from mmaction.datasets.decoders import (
-    DefaultReader,
     OpenCVReader,
     PyAVReader,
     TorchCodecReader,
@@ -27,7 +26,7 @@ from tests.video_factory import (
     write_video,
 )
 
-READERS = [DefaultReader, PyAVReader, OpenCVReader]
+READERS = [PyAVReader, OpenCVReader]
 if importlib.util.find_spec('torchcodec'):
     READERS.append(TorchCodecReader)
 ONE = 1 << 16

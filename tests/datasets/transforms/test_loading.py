@@ -8,6 +8,7 @@ import pytest
 from mmengine.fileio import BaseStorageBackend, register_backend
 
 from mmaction.datasets import UnreadableVideoError
+from mmaction.datasets.decoders import DecordReader
 from mmaction.datasets.transforms import (
     DecordDecode,
     DecordInit,
@@ -127,13 +128,15 @@ def test_threads(video):
     assert [frame_number(image) for image in imgs] == [9, 30]
 
 
-def test_decord_error_is_kept_after_pyav_fallback(tmp_path):
-    path = write_video(tmp_path / 'narrow.mp4', num_frames=9, width=96)
-    results = opened(path, DecordInit)
-    results['frame_inds'] = np.array([4])
-    results = DecordDecode()(results)
-    assert frame_number(results['imgs'][0]) == 4
-    assert 'size must exactly match' in results['decoder_fallback']
+def test_decord_is_an_option(video):
+    pytest.importorskip('decord')
+    results = opened(video, DecordInit, decoder='decord')
+    assert isinstance(results['video_reader'], DecordReader)
+    results['frame_inds'] = np.array([4, 30])
+    imgs = DecordDecode()(results)['imgs']
+    assert [frame_number(image) for image in imgs] == [4, 30]
+    with pytest.raises(ValueError, match="decoder='dali' must be 'pyav' or 'decord'"):
+        DecordInit(decoder='dali')
 
 
 def test_torchcodec_decodes_or_names_the_extra(video):

@@ -26,12 +26,12 @@ def test_unreadable_clips_are_logged_once_and_counted(tmp_path):
     assert said == told
     hook.after_train_iter(runner, 2, sample(decoder_fallback=('odd.mp4', 'no seek')))
     hook.after_train_epoch(runner)
-    assert said[2] == 'read by PyAV, because decord failed: odd.mp4 (no seek)'
+    assert said[2] == 'read by PyAV, because the decoder failed: odd.mp4 (no seek)'
     listed = tmp_path / 'unreadable.txt'
     assert listed.read_text() == 'a b.mp4\tno frames\nc.mp4\ttook longer than 60 s\n'
     assert said[3].startswith('epoch 3: 4 clips could not be read and were replaced by others')
     assert str(listed) in said[3]
-    assert said[4] == 'epoch 3: 1 clips were read by PyAV, because decord failed'
+    assert said[4] == 'epoch 3: 1 clips were read by PyAV, because the decoder failed'
     hook.after_train_epoch(runner)
     assert len(said) == 5
 
