@@ -79,7 +79,11 @@ def require(module: str, what: str) -> None:
         module: The library, as it is imported.
         what: What needs it, for the message.
     """
-    if find_spec(module) is None:
+    try:
+        missing = find_spec(module) is None
+    except (ImportError, ValueError):  # hidden on purpose
+        missing = True
+    if missing:
         raise ConfigError(f"{what} needs {module}: pip install 'dualformer[hf]'")
 
 
