@@ -156,7 +156,7 @@ def _train(option: str, data: Path, work_dir: Path, output: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     status = 0
     try:
-        from tools import train
+        from mmaction.cli import train
 
         sys.argv = ['train.py', str(CONFIG), *small_run(data, work_dir), option]
         train.main()

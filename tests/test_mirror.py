@@ -78,6 +78,10 @@ TOGETHER = {
         'engine/test_probe.py',
         'apis/probe.py cli/probe.py models/heads/probe_heads.py',
     ),
+    'fine-tuning on own clips': (
+        'cli/test_finetune.py',
+        'apis/finetune/summary.py apis/finetune/training.py',
+    ),
     'checkpoints made ready for others': ('apis/test_publish.py', 'cli/publish.py'),
     'backbones of transformers': (
         'models/backbones/test_transformers_backbone.py',

@@ -252,8 +252,10 @@ def cut_video(source: Path, path: Path, start: int) -> Path:
 def _mux(packets: list[av.Packet], stream: Any, origin: int, negative: bool = False) -> None:
     """Write packets to another container, with times from `origin` on, negative ones or not."""
     if not negative:
-        origin = min(packet.dts for packet in packets)
+        origin = min(packet.dts for packet in packets if packet.dts is not None)
     for packet in packets:
+        assert packet.pts is not None
+        assert packet.dts is not None
         packet.stream = stream
         packet.pts, packet.dts = packet.pts - origin, packet.dts - origin
         stream.container.mux(packet)

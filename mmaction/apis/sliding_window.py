@@ -73,7 +73,9 @@ def classify_windows(
     for i, step in enumerate(steps):
         if 'clip_len' in step:
             # A window holds the frames of a clip and no others: all of them are taken.
-            kept = {key: step[key] for key in ('num_clips', 'out_of_bound_opt') if key in step}
+            kept: dict[str, Any] = {
+                key: step[key] for key in ('num_clips', 'out_of_bound_opt') if key in step
+            }
             steps[i] = dict(type='SampleFrames', clip_len=step['clip_len'], test_mode=True, **kept)
     for first in range(0, len(starts), batch_size):
         part = starts[first : first + batch_size]

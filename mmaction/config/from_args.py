@@ -27,7 +27,7 @@ __all__ = [
     'set_work_dir',
 ]
 
-LOGGERS = {
+LOGGERS: dict[str, tuple[str, dict[str, Any]]] = {
     'tensorboard': ('TensorboardVisBackend', {}),
     'wandb': ('WandbVisBackend', {}),
     'mlflow': ('MLflowVisBackend', {}),

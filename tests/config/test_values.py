@@ -27,7 +27,7 @@ class Taker(Base):
         table: dict[str, int] = {},  # noqa: B006
         implicit: int = None,  # noqa: RUF013
         free=1,
-        unknown: 'NotImported' = None,  # noqa: F821
+        unknown: 'NotImported' = None,  # type: ignore[name-defined]  # noqa: F821
         **kwargs: Any,
     ):
         pass

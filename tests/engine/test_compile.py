@@ -23,7 +23,7 @@ from tests.engine.toy import (
     toy_config,
     without_chance,
 )
-from tests.models.backbones.test_dualformer import SMALL
+from tests.models.backbones.small_dualformer import SMALL
 
 
 def config(work_dir, **changes):

@@ -28,9 +28,9 @@ def to_fake_gpu(model: nn.Module) -> nn.Module:
             if value is not None:
                 moved = value.detach().to('cuda')
                 module._parameters[name] = nn.Parameter(moved, value.requires_grad)
-        for name, value in module._buffers.items():
-            if value is not None:
-                module._buffers[name] = value.to('cuda')
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = buffer.to('cuda')
         if isinstance(module, BaseDataPreprocessor):
             module._device = torch.device('cuda')
     return model

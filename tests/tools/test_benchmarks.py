@@ -19,7 +19,8 @@ def test_models_are_interleaved_and_compared(tmp_path, capsys):
     out = tmp_path / 'rows.json'
     against = 'tests/models/backbones/plain_dualformer.py:PlainDualFormer'
     command = [PICO, '--mode', 'train', '--against', against, '--steps', '2', '--warm-up', '1']
-    benchmark.main([*command, '--shape', '8', '40', '40', '--json', str(out)])
+    command += ['--shape', '8', '40', '40']
+    benchmark.main([*command, '--no-memory', '--json', str(out)])
     rows = {row['name']: row for row in json.loads(out.read_text())}
     ours, plain = rows.values()
     assert list(rows) == ['dualformer_pico_motion_digits', against]
@@ -29,13 +30,14 @@ def test_models_are_interleaved_and_compared(tmp_path, capsys):
         assert row['shares'][0] == pytest.approx(
             row['flops'] / row['seconds'][0] / row['peak'], rel=0.9
         )
-        assert row['memory'] > 1e5
     printed = capsys.readouterr().out
     assert '1.00 x' in printed
     assert all(name in printed for name in rows)
     table = printed[printed.index('Parts of an eager step') :]
     assert all(title in table for title in ('embed', 'local', 'global', 'PEG', 'MLP'))
     assert table.count('stage ') == 2
+    # In a process of its own, whose start takes seconds: of one of them.
+    assert 1e5 < benchmark.ask_memory(against, command) < 1e9
 
 
 def test_flops_of_a_step_equal_get_flops():

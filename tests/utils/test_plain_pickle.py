@@ -6,6 +6,7 @@ Files are written opcode by opcode where `pickle.dumps` would not write them.
 import pickle
 import struct
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +29,10 @@ class Call:
         return self.call
 
 
-reconstruct = np._core.multiarray._reconstruct
-scalar = np._core.multiarray.scalar
-from_buffer = np._core.numeric._frombuffer
+core: Any = np._core  # type: ignore[attr-defined]
+reconstruct = core.multiarray._reconstruct
+scalar = core.multiarray.scalar
+from_buffer = core.numeric._frombuffer
 plain = np.dtype('f8')
 
 

@@ -46,7 +46,8 @@ def window_map(grid, window, recorded, query=None):
             places = np.arange(np.prod(grid)).reshape(grid)[cut].flatten()
             asked = places == np.ravel_multi_index(query, grid)
             got = weights[:, asked].sum(1)
-        saliency[(slice(None), *cut)] += got.reshape(len(weights), *saliency[(0, *cut)].shape)
+        place = (slice(None), *cut)
+        saliency[place] += got.reshape(saliency[place].shape)
     return saliency
 
 
@@ -63,8 +64,9 @@ def pyramid_map(grid, kernels, recorded, query=None):
             for place in np.ndindex(*grid)
         ]
         sizes = np.bincount(cells)
-        for place, cell in zip(np.ndindex(*grid), cells, strict=True):
-            saliency[(slice(None), *place)] += asked[:, first + cell] / sizes[cell]
+        for token, cell in zip(np.ndindex(*grid), cells, strict=True):
+            place = (slice(None), *token)
+            saliency[place] += asked[:, first + cell] / sizes[cell]
         first += len(sizes)
     assert first == weights.shape[-1]
     return saliency

@@ -92,7 +92,7 @@ def run(command: list[str], out: Path, stop_at: int | None) -> str:
 
 def measure(args: argparse.Namespace) -> None:
     """Predict, with kills, and check."""
-    from mmaction.evaluation.prediction_parts import check_parts
+    from mmaction.utils.prediction_parts import check_parts
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

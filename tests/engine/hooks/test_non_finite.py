@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmaction.engine.hooks.non_finite import NonFiniteLossHook
-from mmaction.engine.optimizers.amp import AmpOptimWrapper, OptimWrapper
+from mmaction.engine.optimizers import AmpOptimWrapper, OptimWrapper
 from mmaction.errors import TrainingError
 from mmaction.registry import DATASETS
 from mmaction.structures import ActionDataSample

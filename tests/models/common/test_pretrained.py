@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from mmaction.errors import CheckpointError
 from mmaction.models.backbones import swin
 from mmaction.models.backbones.mvit import resize_tables
 from mmaction.models.backbones.timesformer import divide_attention
 from mmaction.models.common.pretrained import inflate_center, load_pretrained
 from mmaction.registry import MODELS
-from mmaction.utils.checkpoint_reading import CheckpointError
 
 SWIN = dict(
     type='SwinTransformer3D',
