@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -187,6 +188,9 @@ def add_loggers(cfg: Config, names: Sequence[str]) -> None:
     backends = list(visualizer.get('vis_backends') or [])
     for name in names:
         kind, options = LOGGERS[name]
+        if name == 'mlflow':
+            # mmengine writes files, which MLflow since 3.7 wants to be asked for.
+            os.environ.setdefault('MLFLOW_ALLOW_FILE_STORE', 'true')
         if find_spec(name) is None:
             raise ConfigError(f'--{name}: {name} is not installed: pip install {name}')
         if all(backend['type'] != kind for backend in backends):

@@ -169,6 +169,7 @@ class TrackioVisBackend(BaseVisBackend):
         """End the run, once what was logged is written."""
         if self._env_initialized:
             self._trackio.finish()
+            self._env_initialized = False
 
 
 @VISUALIZERS.register_module()
