@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import SyncBatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mmaction.distributed.sync_batch_norm import CpuSyncBatchNorm
 from mmaction.errors import ConfigError
 from mmaction.utils.memory import available_memory, resident_memory
 
@@ -126,12 +127,13 @@ def dry_run(
         context: What a forward pass runs in, for mixed precision.
 
     Returns:
-        None where a step by one process alone cannot be run: with `SyncBatchNorm`.
+        None where a step by one process alone cannot be run: with BatchNorm over all ranks.
 
     Raises:
         ConfigError: The batch does not fit into the memory of the GPU.
     """
-    if any(isinstance(module, SyncBatchNorm) for module in model.modules()):
+    together = (SyncBatchNorm, CpuSyncBatchNorm)
+    if any(isinstance(module, together) for module in model.modules()):
         return None
     device = next(model.parameters()).device
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)

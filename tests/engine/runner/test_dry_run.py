@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmaction.config.load import load_config
+from mmaction.distributed.sync_batch_norm import CpuSyncBatchNorm
 from mmaction.engine.runner.dry_run import PeakMemory, dry_run, step_seconds
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
@@ -89,6 +90,12 @@ def test_memory_is_linear_in_the_batch(pico, clip):
     # 8 x 40 x 40 clips of pico keep some megabytes each
     assert 1e6 < small.per_clip < 3e7
     assert large.largest * large.per_clip < large.free
+
+
+@pytest.mark.parametrize('kind', [nn.SyncBatchNorm, CpuSyncBatchNorm])
+def test_no_rank_steps_alone_where_all_have_to(clip, kind):
+    # One that did would send its statistics into what the others say next.
+    assert dry_run(nn.Sequential(kind(3)), clip, 2, collate=pseudo_collate) is None
 
 
 @pytest.mark.parametrize(
