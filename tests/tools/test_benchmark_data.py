@@ -1,6 +1,7 @@
 """The data benchmark on small synthesized clips: every stage and byte is accounted for."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +102,28 @@ def test_pipeline_without_packing_is_error(run, folder, capsys):
     with pytest.raises(SystemExit):
         run(str(folder / 'a.txt'))
     assert 'not with PackActionInputs' in capsys.readouterr().err
+
+
+def test_opponents_take_turns_in_cpu_time(run, folder, capsys, monkeypatch):
+    pytest.importorskip('decord')
+    monkeypatch.syspath_prepend(str(Path(benchmark_data.__file__).parent))
+    import plain_reading
+
+    read = []
+    plain = plain_reading.plain_reading
+
+    def spied(*args):
+        read.append(plain(*args))
+        return read[-1]
+
+    monkeypatch.setattr(plain_reading, 'plain_reading', spied)
+    run(str(folder / 'a.txt'), '--against', 'decord', 'in_decoder', '--interval', '3')
+    out = capsys.readouterr().out
+    assert 'a.txt: 3 clips of every 3 frames, CPU time of one thread, ' in out
+    rows = re.findall(r'^(\w+) +([\d.]+) ms/clip, ([\d.]+) times the CPU', out, re.M)
+    assert [name for name, *_ in rows] == ['pipeline', 'decord', 'in_decoder']
+    times = [float(milliseconds) for _, milliseconds, _ in rows]
+    for (_, _, ratio), milliseconds in zip(rows, times, strict=True):
+        assert float(ratio) == pytest.approx(milliseconds / times[0], rel=0.1)
+    assert {tuple(clip.shape) for clip in read} == {(3, 4, 224, 224)}
+    assert len(read) == 4

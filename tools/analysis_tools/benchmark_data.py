@@ -6,6 +6,9 @@ One worker reads the clips of each list as in training. The stages are timed ins
 and the main process times the clips as they arrive, so decoding alone and the whole
 pipeline come from one run. Of several lists (the same clips encoded in two ways, say)
 each is compared with the first.
+
+With `--against`, plain readers of the same clips take turns with the pipeline in this
+process, and CPU time is compared instead.
 """
 
 from __future__ import annotations
@@ -37,6 +40,14 @@ def parse_args() -> argparse.Namespace:
         default=0,
         help='also measure repeated augmentation, with this many clips per opened file',
     )
+    parser.add_argument(
+        '--against',
+        nargs='+',
+        choices=['decord', 'torchcodec', 'in_decoder'],
+        help='compare the CPU time of a clip with that of a few plain lines with this decoder '
+        'and OpenCV, or with DecordDecode(in_decoder=True)',
+    )
+    parser.add_argument('--interval', type=int, help="frame interval, instead of the config's")
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     args = parser.parse_args()
     if args.clips < 1:
@@ -72,7 +83,15 @@ def megabytes(results: dict[str, Any]) -> float:
     return sum(getattr(part, 'nbytes', 0) for part in parts) / 1e6
 
 
-def build(config: Any, file: str, prefix: str | None, repeats: int = 0) -> Any:
+def build(
+    config: Any,
+    file: str,
+    prefix: str | None,
+    repeats: int = 0,
+    *,
+    interval: int | None = None,
+    in_decoder: bool = False,
+) -> Any:
     """The config's training dataset over another list, with timed stages or with repeats."""
     from mmaction.datasets import PackActionInputs
     from mmaction.registry import DATASETS, TRANSFORMS
@@ -80,6 +99,11 @@ def build(config: Any, file: str, prefix: str | None, repeats: int = 0) -> Any:
     dataset = config.train_dataloader.dataset.to_dict()
     key = next(iter(dataset.get('data_prefix', dict(video=''))))
     folder = str(Path(file).resolve().parent) if prefix is None else prefix
+    for step in dataset['pipeline']:
+        if interval and 'frame_interval' in step:
+            step['frame_interval'] = interval
+        if step['type'] == 'DecordDecode' and in_decoder:
+            step['in_decoder'] = True
     dataset.update(ann_file=file, data_root=None, data_prefix={key: folder})
     if dataset['type'] == 'RepeatAugDataset':
         dataset['type'] = 'VideoDataset'
@@ -146,6 +170,57 @@ def print_row(name: str, seconds: float, size: float = 0.0) -> None:
     print(f'{name:<22}{1e3 * seconds:>10.2f}{rate:>14}' + (f'{size:>10.2f}' if size else ''))
 
 
+def processor_name() -> str:
+    """The model of the processor, if the system tells."""
+    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
+    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    return names[0] if names else 'unknown processor'
+
+
+def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
+    """Print the CPU time of a clip by the pipeline and by its opponents, which take turns."""
+    import random
+
+    import numpy as np
+    import torch
+    from plain_reading import plain_reading
+
+    from mmaction.datasets import SampleKey
+
+    torch.set_num_threads(1)
+    ours = build(config, file, args.data_prefix, interval=args.interval)
+    fused = build(config, file, args.data_prefix, interval=args.interval, in_decoder=True)
+    sampling = next(s for s in ours.pipeline.transforms[0].transforms if hasattr(s, 'clip_len'))
+    names = ['pipeline', *args.against]
+    spent: dict[str, list[float]] = {name: [] for name in names}
+
+    def read(name: str, turn: int) -> None:
+        index = turn % len(ours)
+        if name in ('pipeline', 'in_decoder'):
+            (ours if name == 'pipeline' else fused)[SampleKey(index, epoch=turn)]
+        else:
+            path = ours.get_data_info(index)['filename']
+            plain_reading(name, path, sampling.clip_len, sampling.frame_interval)
+
+    for turn in range(-1, args.clips):
+        for name in random.sample(names, len(names)):
+            random.seed(turn)
+            start = time.process_time()
+            read(name, max(turn, 0))
+            if turn >= 0:  # the first turn imports and warms up
+                spent[name].append(time.process_time() - start)
+    print(
+        f'{file}: {args.clips} clips of every {sampling.frame_interval} frames, CPU time of one '
+        f'thread, {processor_name()}'
+    )
+    base = float(np.mean(spent['pipeline']))
+    for name, seconds in spent.items():
+        mean = float(np.mean(seconds))
+        ratio = f'{mean / base:.2f} times the CPU time of the pipeline'
+        print(f'{name:<12}{1e3 * mean:>9.1f} ms/clip, {ratio}')
+    print()
+
+
 def compare(args: argparse.Namespace) -> None:
     """Measure each list, and hold it against the first."""
     from mmengine.registry import init_default_scope
@@ -156,6 +231,9 @@ def compare(args: argparse.Namespace) -> None:
     init_default_scope('mmaction')
     first = None
     for file in args.lists:
+        if args.against:
+            take_turns(config, file, args)
+            continue
         dataset = build(config, file, args.data_prefix)
         print(f'{file}: {len(dataset)} clips; one worker reads {args.clips}')
         rate = measure(dataset, args.clips)
