@@ -165,6 +165,9 @@ def model_of_run(run: Path, checkpoint: str | None) -> tuple[str, str]:
     config = next((path for folder in folders for path in sorted(folder.glob('*.py'))), None)
     if config is None:
         raise FileNotFoundError(f'{run} holds no config (*.py): is it the folder of a training?')
+    if checkpoint is None and (run / 'model.pth').is_file():
+        # The weights that finetune has tested.
+        checkpoint = str(run / 'model.pth')
     if checkpoint is None:
         best = [path for folder in folders for path in folder.glob('best_*.pth')]
         last = [path for folder in folders for path in folder.glob('*.pth')]

@@ -97,9 +97,10 @@ def test_results_are_whole(trained):
 def test_its_weights_predict(trained, tmp_path, capsys):
     work, _, _ = trained
     target = tmp_path / 'p.json'
-    status, _, _ = run(
+    status, out, _ = run(
         capsys, 'predict', work / 'videos' / 'growing', '--run', work, '--out', target
     )
+    assert out.startswith(f'{work / "model.pth"}, of ')  # the weights that were tested
     assert status == 0
     rows = json.loads(target.read_text())
     assert len(rows) == 5
