@@ -66,8 +66,9 @@ def clip_features(model: Any, clips: Sequence[dict[str, Any]], kind: str = 'pool
     with giving_tokens(model, kind):
         x, more = model.extract_feat(batch['inputs'], stage='backbone', test_mode=True)
     if kind == 'pooled':
-        pooled: Tensor = FeatureHead()(x, num_segs=more.get('num_segs'))
-        return pooled.unflatten(0, (len(clips), -1)).flatten(2).mean(1).float().cpu()
+        pooled = FeatureHead()(x, num_segs=more.get('num_segs'))
+        views: Tensor = pooled.unflatten(0, (len(clips), -1)).flatten(2)
+        return views.mean(1).float().cpu()
     if isinstance(x, Tensor) and x.ndim == 4 and 'num_segs' in more:  # of frames
         x = x.unflatten(0, (-1, more['num_segs'])).transpose(1, 2)
     if not isinstance(x, Tensor) or x.ndim != 5:

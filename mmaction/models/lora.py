@@ -33,7 +33,7 @@ def weights_digest(state: dict[str, Tensor]) -> str:
     for name in sorted(state):
         value = state[name].detach().cpu().contiguous()
         digest.update(f'{name} {tuple(value.shape)} {value.dtype}'.encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -41,7 +41,7 @@ def attach_lora(
     recognizer: nn.Module,
     r: int = 8,
     targets: str | list[str] | None = None,
-    alpha: float | None = None,
+    alpha: int | None = None,
     dropout: float = 0.0,
     base: str | None = None,
 ) -> None:
@@ -203,7 +203,7 @@ def merge_lora(recognizer: Any) -> bool:
 
     for name, layer in list(recognizer.backbone.named_modules()):
         if isinstance(layer, LoraLayer):
-            layer.merge()  # type: ignore[operator]  # a method of every kind of it
+            layer.merge()
             parent, _, child = name.rpartition('.')
             setattr(recognizer.backbone.get_submodule(parent), child, layer.get_base_layer())
     recognizer.backbone.requires_grad_(True)

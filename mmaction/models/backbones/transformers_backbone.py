@@ -86,7 +86,7 @@ class TransformersBackbone(ExternalBackbone):
             self.net.gradient_checkpointing_enable(dict(use_reentrant=False))
 
     def _make(
-        self, num_frames: int | None, img_size: int | None, **overrides: Any
+        self, num_frames: int | None = None, img_size: int | None = None, **overrides: Any
     ) -> tuple[nn.Module, tuple[str, ...]]:
         require('transformers', f'transformers.{self.name}')
         self.folder: Path | None = None
@@ -211,15 +211,16 @@ class TransformersBackbone(ExternalBackbone):
     def token_map(self, tokens: Tensor, clip_shape: tuple[int, int, int]) -> Tensor:
         """Tokens of a block (B, L, C), of a model of images (B T', L, C) -> map (B, C, T, H, W)."""
         if frames_of(self.config) is None:
-            return _image_map(self.config, tokens).unflatten(0, (-1, clip_shape[0])).transpose(1, 2)
+            maps: Tensor = _image_map(self.config, tokens).unflatten(0, (-1, clip_shape[0]))
+            return maps.transpose(1, 2)
         return self._clip_map(tokens)
 
     def _clip_map(self, tokens: Tensor) -> Tensor:
         T, H, W = _grid(self.config)
         patches = tokens[:, tokens.shape[1] - T * H * W :].mT  # (B, C, patches)
-        if self.config.model_type == 'timesformer':  # those of one place follow each other in time
-            return patches.unflatten(2, (H, W, T)).permute(0, 1, 4, 2, 3)
-        return patches.unflatten(2, (T, H, W))
+        in_time = self.config.model_type == 'timesformer'  # patches of one place, one after another
+        grid: Tensor = patches.unflatten(2, (H, W, T) if in_time else (T, H, W))
+        return grid.permute(0, 1, 4, 2, 3) if in_time else grid
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, 3, T', H', W'), or frames (B, 3, H', W') -> features, as `output` says.
@@ -232,8 +233,8 @@ class TransformersBackbone(ExternalBackbone):
         if frames is None:
             if x.ndim == 4:
                 return self._images(x)
-            y = self._images(x.transpose(1, 2).flatten(0, 1))
-            return y.unflatten(0, (len(x), -1)).transpose(1, 2)
+            y: Tensor = self._images(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(x), -1))
+            return y.transpose(1, 2)
         clips = x.transpose(1, 2)  # (B, T', 3, H', W')
         if self.config.model_type == 'vjepa2':
             out = self.net(pixel_values_videos=clips, skip_predictor=True)
@@ -345,7 +346,8 @@ def _image_map(config: Any, tokens: Tensor) -> Tensor:
     _, H, W = _grid(config)
     if H * W == 0 or tokens.shape[1] < H * W:  # a pyramid, whose last grid is smaller
         H = W = math.isqrt(tokens.shape[1])
-    return tokens[:, tokens.shape[1] - H * W :].mT.unflatten(2, (H, W))
+    image: Tensor = tokens[:, tokens.shape[1] - H * W :].mT.unflatten(2, (H, W))
+    return image
 
 
 def _resized(codes: Tensor, old: tuple[int, int, int], new: tuple[int, int, int]) -> Tensor:

@@ -51,7 +51,7 @@ NOT_FOR_OPENCV = {
     'h264_10_bit.mp4': dict(pix_fmt='yuv420p10le'),
     'mpeg4_odd.mp4': dict(codec='mpeg4', width=137, height=75),
 }
-DECORD = [DecordReader] if find_spec('decord') else []
+DECORD: list[type] = [DecordReader] if find_spec('decord') else []
 READERS = {
     **dict.fromkeys(DECORD, PLAIN | NOT_FOR_OPENCV),
     PyAVReader: PLAIN | NOT_FOR_OPENCV | NOT_FOR_DECORD,
