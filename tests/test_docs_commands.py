@@ -237,7 +237,10 @@ def all_options():
         for path in (ROOT / folder).rglob('*.py')
     )
     for script in [*shared, *scripts]:
-        found |= set(re.findall(r"'(--[\w-]+)'", script.read_text('utf-8')))
+        text = script.read_text('utf-8')
+        found |= set(re.findall(r"'(--[\w-]+)'", text))
+        both_ways = re.findall(r"'--([\w-]+)',\s+action=argparse.BooleanOptionalAction", text)
+        found |= {f'--no-{name}' for name in both_ways}
     return found
 
 
