@@ -275,7 +275,7 @@ def test_config_left_out_says_why(name, tmp_path):
 
 def test_unknown_backbone_names_the_nearest_backbones(tmp_path):
     path = write_config('x3d/x3d_m_16x5x1_facebook-kinetics400-rgb.py', tmp_path)
-    with pytest.raises(ConfigError, match=r'"torchvision\.NAME" and "timm\.NAME"\); did you') as e:
+    with pytest.raises(ConfigError, match=r'"timm\.NAME" and "transformers\.NAME"\); did you') as e:
         load_config(path, ['model.backbone.type=ResNet3dSlowFats'])
     assert 'did you mean "ResNet3dSlowFast"?' in str(e.value)
     with pytest.raises(ConfigError, match='known are C2D, C3D') as e:

@@ -22,8 +22,11 @@ class BaseTransform(ABC):
 
     def __call__(self, results: dict[str, Any]) -> Any:
         """Do the step, as a pipeline calls it."""
-        if not self.takes_deferred and isinstance(results.get('imgs'), DeferredFrames):
-            results['imgs'] = results['imgs'].load()
+        # What an inferencer's first transform takes is a path or an array.
+        if not self.takes_deferred and isinstance(results, dict):
+            imgs = results.get('imgs')
+            if isinstance(imgs, DeferredFrames):
+                results['imgs'] = imgs.load()
         return self.transform(results)
 
     @abstractmethod

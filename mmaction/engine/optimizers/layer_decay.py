@@ -33,15 +33,16 @@ _BLOCKS = (
     # Of transformers: pyramids, then plain lists of blocks
     (re.compile(r'encoder\.layers\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.'), 0),
     (re.compile(r'encoder\.stages\.(?P<stage>\d+)\.layers\.(?P<block>\d+)\.'), 0),
-    (re.compile(r'(?:encoder\.)?layers?\.(?P<block>\d+)\.'), 0),
+    (re.compile(r'(?:encoder\.)?layers?\.(?P<block>\d+)\.(?!downsample\.)'), 0),
 )
 # Between two stages: with the first block of the later, or with the last of the earlier one
 _BEFORE_STAGE = (
     (re.compile(r'(?:patch_embeds|pos_block)\.(\d+)\.'), 0),
     (re.compile(r'patch_embed(\d+)\.'), 1),
+    (re.compile(r'encoder\.stages\.(\d+)\.downsampling_layer\.'), 0),
 )
 _AFTER_STAGE = (
-    (re.compile(r'layers\.(\d+)\.downsample\.'), 0),
+    (re.compile(r'(?:encoder\.)?layers\.(\d+)\.downsample\.'), 0),
     (re.compile(r'layer(\d+)_lateral\.'), 1),
 )
 

@@ -304,7 +304,8 @@ def load_weights(
         )
     model.load_state_dict(fitting, strict=False)
     # As the model holds them: a number of more bits may be too large for it.
-    report.not_finite = [name for name in fitting if not own[name].isfinite().all()]
+    held = (name for name in fitting if not own[name].is_meta)
+    report.not_finite = [name for name in held if not own[name].isfinite().all()]
     return report
 
 

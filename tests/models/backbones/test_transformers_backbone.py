@@ -205,9 +205,9 @@ def test_grad_cam_and_training_step(kind, tmp_path):
     model.init_weights()
     clips = [torch.randint(0, 256, (1, 3, 4, size, size)).float() / 99]
     sample = ActionDataSample().set_gt_label(0)
-    heat, _ = GradCAM(model.eval(), None).heat(dict(inputs=clips, data_samples=[sample]))
-    assert heat.shape == (1, 4, size, size)
-    assert heat.max() == 1
+    saliency, _ = GradCAM(model.eval(), None).saliency(dict(inputs=clips, data_samples=[sample]))
+    assert saliency.shape == (1, 4, size, size)
+    assert saliency.max() == 1
     losses = model.train()(clips[0][None], [sample], mode='loss')
     losses['loss_cls'].backward()
     without = [n for n, p in model.named_parameters() if p.grad is None]
@@ -222,10 +222,10 @@ def test_grad_cam_of_frames(tmp_path):
     ).eval()
     model.init_weights()
     frames = torch.rand(5, 3, 28, 28)
-    heat, logits = GradCAM(model).heat(
+    saliency, logits = GradCAM(model).saliency(
         dict(inputs=[frames], data_samples=[ActionDataSample().set_gt_label(0)])
     )
-    assert heat.shape == (1, 5, 28, 28)
+    assert saliency.shape == (1, 5, 28, 28)
     assert logits.shape == (1, 3)
 
 
