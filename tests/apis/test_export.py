@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp('weights') / 'x.pth'
     torch.manual_seed(0)
     model = init_recognizer(CONFIG, None, device='cpu')
-    model.cls_head.fc_cls.weight.data *= 200
+    model.cls_head.fc_cls.weight.data *= 50
     classes = [f'class {i}' for i in range(8)]
     torch.save({'state_dict': model.state_dict(), 'meta': dict(dataset_meta=dict(classes=classes))}, path)  # fmt: skip  # noqa: E501
     return path
