@@ -152,9 +152,16 @@ def _compare_schedulers(
 
 
 def load_optimizer(wrapper: Any, state: dict[str, Any], changes: SettingChanges) -> None:
-    """Load the state of an optimizer and keep the settings of the config."""
+    """Load the state of an optimizer and keep the settings of the config.
+
+    Raises:
+        ValueError: It has another number of parameter groups.
+    """
     if changes.optimizer:
         return
+    saved, now = len(state['param_groups']), len(wrapper.optimizer.param_groups)
+    if saved != now:
+        raise ValueError(f'its optimizer has {saved} parameter groups, that of the config {now}')
     settings = [
         {key: value for key, value in group.items() if key not in ('params', 'lr')}
         for group in wrapper.optimizer.param_groups
@@ -163,7 +170,7 @@ def load_optimizer(wrapper: Any, state: dict[str, Any], changes: SettingChanges)
     # Before loading: where the state is put (fused Adam counts its steps on the GPU) follows it.
     groups = [
         {**old, **{key: value for key, value in new.items() if key in _IMPLEMENTATION}}
-        for old, new in zip(state['param_groups'], wrapper.optimizer.param_groups, strict=False)
+        for old, new in zip(state['param_groups'], wrapper.optimizer.param_groups, strict=True)
     ]
     state = {**state, 'param_groups': groups}
     wrapper.load_state_dict(state)
