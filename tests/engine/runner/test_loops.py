@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from mmaction.cli import test as test_tool
 from mmaction.datasets import EpochSampler
 from mmaction.engine.optimizers.amp import set_test_precision
 from mmaction.engine.runner import ActionRunner
@@ -16,7 +17,6 @@ from mmaction.engine.runner.loops import batches_from
 from mmaction.errors import ConfigError
 from mmaction.registry import HOOKS
 from tests.engine.toy import build_runner, last_checkpoint, toy_config
-from tools import test as test_tool
 
 DTYPES = {'off': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 WORDS = {'off': 'fp32', 'bf16': 'bf16', 'fp16': 'fp16'}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmaction.engine.compile import repeated_blocks
 from mmaction.registry import MODELS
 from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config, without_chance
 from tests.tools.running import run_tool
@@ -83,7 +84,10 @@ def test_teacher_is_compiled_with_the_student(tmp_path, backend):
         runner = build_runner(cfg)
         runner.train()
         for backbone in (runner.bare_model.backbone, runner.bare_model.teacher.backbone):
-            assert (backbone._compiled_call_impl is not None) == (options is not None)
+            blocks = repeated_blocks(backbone)
+            assert blocks
+            for block in blocks:
+                assert (block._compiled_call_impl is not None) == (options is not None)
         states.append(runner.bare_model.state_dict())
     assert list(states[0]) == list(states[1])
     for name, value in states[0].items():
