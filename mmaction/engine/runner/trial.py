@@ -30,7 +30,7 @@ from .random_state import random_state, restore_random_state
 
 __all__ = ['Trial', 'check_loader', 'try_clips']
 
-_QUICK = 0.05  # seconds: a clip that was read faster is not read again to take the time
+_ENOUGH = 0.2  # seconds of reading, by which its time is known well enough
 SECONDS = 600
 """How long reading one clip may take, replacements of unreadable ones included."""
 
@@ -125,14 +125,13 @@ def _read(split: str, loader: DataLoader[Any], seed: int) -> Trial | None:
     dataset: Any = loader.dataset
 
     def read() -> Trial:
-        for _ in range(2):
+        seconds: list[float] = []
+        # The first clip also waits for a library to load, and any of them for a busy machine.
+        while len(seconds) < 2 or (len(seconds) < 5 and sum(seconds) < _ENOUGH):
             start = time.perf_counter()
             clip = dataset[SampleKey(0, 0, seed)]
-            seconds = time.perf_counter() - start
-            # The first clip also waits for a library to load.
-            if seconds < _QUICK:
-                break
-        return Trial(clip, seconds)
+            seconds.append(time.perf_counter() - start)
+        return Trial(clip, min(seconds))
 
     isolated = IsolatedCall(read, SECONDS) if sys.platform.startswith('linux') else None
     try:
