@@ -84,13 +84,13 @@ def forecast(runner: ActionRunner) -> Forecast | None:
     """Measure, and work out what the rest of the training takes; in the first process.
 
     Returns:
-        None where it cannot be measured: no clip could be read, the model is compiled, or
-        its BatchNorm needs the other processes.
+        None where it cannot be measured: no clip could be read (mmengine's own runner tries
+        none), the model is compiled, or its BatchNorm needs the other processes.
 
     Raises:
         ConfigError: The batch does not fit into the memory of the GPU.
     """
-    wrapper, trial = runner.optim_wrapper, runner.trials.get('train')
+    wrapper, trial = runner.optim_wrapper, getattr(runner, 'trials', {}).get('train')
     loader = runner.train_dataloader
     if (
         trial is None
