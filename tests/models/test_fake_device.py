@@ -15,7 +15,7 @@ from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.visualization import GradCAM, attention_saliency
 from tests.models.backbones.reference import recorded
-from tests.models.fake_gpu import FakeGpu, to_fake_gpu
+from tests.models.fake_gpu import FakeGpu, numpy_of_fake, to_fake_gpu
 from tests.zoo import build as build_zoo
 from tests.zoo import names_of, zoo
 
@@ -26,7 +26,8 @@ QUICK = list({name.split('/')[0]: name for name in names_of(*FAMILIES, distinct=
 
 
 @pytest.fixture(autouse=True)
-def _fake_gpu():
+def _fake_gpu(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, 'numpy', numpy_of_fake)
     with FakeGpu():
         yield
 
@@ -114,6 +115,8 @@ class Faulty(nn.Module):
             return x * torch.arange(16)[:, None, None, None]
         if self.fault == 'item':
             return x * x.amax().item()
+        if self.fault == 'copy':
+            return x * float(x.amax().cpu().numpy())
         if self.fault == 'if':
             return x if x.sum() > 0 else -x
         if self.fault == 'list':
@@ -124,14 +127,14 @@ class Faulty(nn.Module):
 
 
 @pytest.mark.parametrize('training', [False, True])
-@pytest.mark.parametrize('fault', ['device', 'index', 'item', 'if', 'list', 'where'])
+@pytest.mark.parametrize('fault', ['device', 'index', 'item', 'copy', 'if', 'list', 'where'])
 def test_faults_are_found(fault, training):
     model = recognizer()
     model.backbone = to_fake_gpu(Faulty(fault))
     wanted = FakeTensorDeviceMismatchError if fault in ('device', 'index') else Exception
     with pytest.raises(wanted) as error:
         run(model, batch(), training)
-    waits = fault in ('item', 'if', 'list')
+    waits = fault in ('item', 'copy', 'if', 'list')
     assert isinstance(error.value, DataDependentOutputException) is waits
 
 
@@ -200,6 +203,9 @@ FEATURES = {
     'I3DHead': MAP,
     'I3DHead_Teacher': MAP,
     'I3DHead_TL': MAP,
+    'AttentiveHead': MAP,
+    'KNNHead': MAP,
+    'LinearHead': MAP,
     'MViTHead': None,
     'SlowFastHead': None,
     'TimeSformerHead': (2, 16),
@@ -219,9 +225,12 @@ def test_every_head_is_checked():
 
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize('name', FEATURES)
-def test_head(name, training):
+def test_head(name, training, monkeypatch):
+    # It draws again until all values are within bounds, which no fake tensor ever tells.
+    monkeypatch.setattr(nn.init, 'trunc_normal_', nn.init.normal_)
     config = dict(type=name, num_classes=CLASSES, in_channels=16, average_clips='prob')
     config |= dict(num_segments=8) if name in ('TSMHead', 'TRNHead') else {}
+    config |= dict(bank_size=5) if name == 'KNNHead' else {}
     head = to_fake_gpu(MODELS.build(config)).train(training)
     if name == 'MViTHead':
         features = ([torch.zeros(MAP, device='cuda'), torch.zeros(2, 16, device='cuda')],)
