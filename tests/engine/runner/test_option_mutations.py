@@ -1,15 +1,29 @@
 """Options that nobody can mean end in one sentence before training, never in a traceback."""
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
 import pytest
 from mmengine.config import Config
 
-from tests.option_mutations import CONFIG, attempt, make_clips, mutations, warm_up
+from tests import option_mutations
+from tests.option_mutations import CONFIG, make_clips, mutations, warm_up
 
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    warm_up()
     return make_clips(tmp_path_factory.mktemp('mutations') / 'data')
+
+
+@pytest.fixture(scope='module')
+def attempt():
+    """`option_mutations.attempt` by a fresh process, which forks for each option.
+
+    This one may have threads of autograd from other tests, which no fork survives.
+    """
+    fresh = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(1, mp_context=fresh, initializer=warm_up) as pool:
+        yield lambda *arguments: pool.submit(option_mutations.attempt, *arguments).result()
 
 
 SAMPLE = {
@@ -32,7 +46,7 @@ SAMPLE = {
 
 
 @pytest.mark.parametrize('option', SAMPLE)
-def test_wrong_option_is_one_sentence_before_training(data, tmp_path, option):
+def test_wrong_option_is_one_sentence_before_training(attempt, data, tmp_path, option):
     outcome = attempt(option, data, tmp_path)
     assert outcome.kind == 'refused', outcome.text
     assert SAMPLE[option] in outcome.text
@@ -40,13 +54,13 @@ def test_wrong_option_is_one_sentence_before_training(data, tmp_path, option):
     assert len(outcome.text) < 600
 
 
-def test_unchanged_config_trains(data, tmp_path):
+def test_unchanged_config_trains(attempt, data, tmp_path):
     outcome = attempt('train_dataloader.batch_size=3', data, tmp_path)
     assert outcome.kind == 'accepted', outcome.text
 
 
 @pytest.mark.slow
-def test_no_option_ends_in_a_traceback(data, tmp_path):
+def test_no_option_ends_in_a_traceback(attempt, data, tmp_path):
     wrong = {}
     for option in list(mutations(Config.fromfile(CONFIG)))[::3]:
         outcome = attempt(option, data, tmp_path)
