@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from .suggest import close_names, missing_file
@@ -54,10 +55,11 @@ def find_config(name: str | Path) -> Path:
     if not path.is_absolute() and within.suffix == '.py' and within.is_file():
         return within
     message = missing_file(path, 'config file')
-    if 'did you mean' not in message:
+    # Another kind of file of this folder is meant less than a config of the package.
+    if not re.search(r'did you mean .*\.(py|ya?ml|json)\b', message):
         near = close_names(path.stem if path.suffix == '.py' else path.name, packaged, count=2)
         if near:
             message = f'there is no config {name}; did you mean {" or ".join(near)}?'
-        elif '/' not in text:
+        elif '/' not in text and 'did you mean' not in message:
             message += ' ("mmaction info --configs" lists those of the package)'
     raise FileNotFoundError(message)

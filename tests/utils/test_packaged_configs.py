@@ -34,6 +34,16 @@ def test_a_file_comes_before_a_config_of_the_package(tmp_path, monkeypatch):
     assert find_config(f'{TINY}.py').resolve() == mine
 
 
+def test_another_kind_of_file_is_not_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'dualformer.egg-info').mkdir()
+    with pytest.raises(FileNotFoundError, match='did you mean dualformer_pico_motion_digits or '):
+        find_config('dualformer_pico_motion_digit')
+    (tmp_path / 'my_dualformer.py').touch()
+    with pytest.raises(FileNotFoundError, match=r'did you mean my_dualformer\.py'):
+        find_config('my_dualforme.py')
+
+
 def test_a_base_may_be_a_name(tmp_path):
     config = tmp_path / 'mine.py'
     config.write_text(f"_base_ = '{TINY}'\nmodel = dict(cls_head=dict(num_classes=3))\n")

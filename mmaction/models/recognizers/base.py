@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -94,6 +96,7 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
 
     def init_weights(self) -> None:
         """Initialize each part, loading the backbone's pretrained weights if it names some."""
+        _forget_closed_logs()
         for part in self.children():
             if part is self.backbone and has_lora(self):
                 continue  # LoRA has loaded what it adapts
@@ -180,3 +183,11 @@ def _concatenate(parts: Sequence[Any]) -> Any:
     if isinstance(parts[0], Tensor):
         return torch.cat(tuple(parts))
     return type(parts[0])(_concatenate(same) for same in zip(*parts, strict=True))
+
+
+def _forget_closed_logs() -> None:
+    """Take closed log files of an earlier run off the logger, to which mmengine would write."""
+    logger = MMLogger.get_current_instance()
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler) and handler.stream is None:
+            logger.removeHandler(handler)

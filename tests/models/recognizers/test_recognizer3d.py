@@ -1,7 +1,10 @@
 """Recognizer3D with a small DualFormer."""
 
+import logging
+
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mmaction.models import Recognizer3D
 from mmaction.registry import MODELS
@@ -113,3 +116,14 @@ def test_init_weights_loads_the_backbone(tmp_path):
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(other.backbone.state_dict()[name], value), name
     assert other.cls_head.fc_cls.weight.std() < 0.02
+
+
+def test_weights_are_initialized_after_a_run_has_closed_its_log(tmp_path):
+    log = logging.FileHandler(tmp_path / 'run.log', mode='w')
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(log)
+    log.close()
+    vit = dict(type='VisionTransformer', img_size=32, embed_dims=8, depth=1, num_heads=1)
+    head = dict(type='TimeSformerHead', in_channels=8, num_classes=3)
+    MODELS.build(dict(type='Recognizer3D', backbone=vit, cls_head=head)).init_weights()
+    assert log not in logger.handlers
