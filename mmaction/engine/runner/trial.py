@@ -30,7 +30,7 @@ from .random_state import random_state, restore_random_state
 
 __all__ = ['Trial', 'check_loader', 'try_clips']
 
-_QUICK = 0.005  # seconds: a clip that was read faster is not read again to take the time
+_QUICK = 0.05  # seconds: a clip that was read faster is not read again to take the time
 _ENOUGH = 0.2  # seconds of reading, by which its time is known well enough
 SECONDS = 600
 """How long reading one clip may take, replacements of unreadable ones included."""
