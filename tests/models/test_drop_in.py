@@ -12,6 +12,7 @@ import pytest
 MODELS = Path(__file__).parents[2] / 'mmaction' / 'models'
 PARTS = (
     'backbones/dualformer.py',
+    'backbones/dualformer_blocks.py',
     'backbones/dualformer_geometry.py',
     'backbones/dualformer_layout.py',
     'backbones/dualformer_weights.py',
@@ -39,9 +40,9 @@ THERE = {
 RUN = """
 import sys
 import torch
-from mmaction.models.backbones import DualFormer, dualformer
-assert dualformer.add_position is None
-assert dualformer.attention is torch.nn.functional.scaled_dot_product_attention
+from mmaction.models.backbones import DualFormer, dualformer_blocks
+assert dualformer_blocks.add_position is None
+assert dualformer_blocks.attention is torch.nn.functional.scaled_dot_product_attention
 assert not [name for name in sys.modules if name.startswith('mmaction.models.utils')]
 sizes = dict(embed_dims=[8], num_heads=[2], depths=[2], mlp_ratios=[1], local_sizes=[[2, 2, 2]],
              fine_pysizes=[[2, 2, 2]], coarse_pysizes=[None])

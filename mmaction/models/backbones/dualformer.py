@@ -8,31 +8,41 @@ L tokens in all or of one window, M tokens of the pyramid, h heads, d channels o
 a head. Tokens are channels-last, (B, T, H, W, C), from the first patch embedding
 to the last norm. Sizes and kernels are always (time, height, width).
 
-Beside this file: `dualformer_geometry.py` (settings and sizes), `dualformer_layout.py` (windows and
-cells of a grid) and `dualformer_weights.py` (pretrained weights).
+Beside this file: `dualformer_blocks.py` (attentions, blocks, embeddings), `dualformer_geometry.py`
+(settings and sizes), `dualformer_layout.py` (windows and cells of a grid) and
+`dualformer_weights.py` (pretrained weights).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule, initialize
-from timm.layers import DropPath, trunc_normal_
+from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmaction.registry import MODELS
 
+from .dualformer_blocks import (
+    Attention,
+    Block,
+    GlobalPyramidAttention,
+    LocalWindowAttention,
+    Mlp,
+    PatchEmbed,
+    PositionGenerator,
+    StageSettings,
+    batch_norms,
+    frozen_batch_statistics,
+)
 from .dualformer_geometry import (
     KEEP_TIME,
     STAGE_DEFAULTS,
-    Size3,
     StageGeometry,
     patch_kernels,
     plan_geometry,
@@ -43,7 +53,6 @@ from .dualformer_layout import (
     DepthwisePool,
     cells,
     depthwise_3x3x3,
-    depthwise_3x3x3_with_fast_gradients,
     grid_of,
     map_windows,
     pad_to_multiple,
@@ -78,254 +87,6 @@ __all__ = [
     'window_merge',
     'window_partition',
 ]
-
-# The operations of GPUs. Without them, as where these files are copied into mmaction2, PyTorch's
-# own operators give the same.
-add_position: Callable[..., Tensor] | None
-attention: Callable[..., Tensor] = F.scaled_dot_product_attention
-try:
-    from mmaction.models.utils.attention_ops import attention
-    from mmaction.models.utils.position_ops import add_position
-except ImportError:
-    add_position = None
-
-
-# ---------------------------------------------------------------- attention
-
-
-@dataclass(frozen=True)
-class StageSettings:
-    """What all blocks of a stage have in common; `DualFormer` describes each field."""
-
-    dim: int
-    num_heads: int
-    geometry: StageGeometry
-    mlp_ratio: float
-    norm_layer: Callable[[int], nn.Module]
-    qkv_bias: bool
-    qk_scale: float | None
-    drop_rate: float
-    attn_drop_rate: float
-    recompute_mlp: bool
-
-
-class Attention(nn.Module):
-    """What both attentions share: heads, scale, dropout and output projection."""
-
-    proj: nn.Linear
-
-    def __init__(self, stage: StageSettings) -> None:
-        super().__init__()
-        self.num_heads = stage.num_heads
-        self.scale = stage.qk_scale
-        self.attn_drop = stage.attn_drop_rate
-        self.proj_drop = nn.Dropout(stage.drop_rate)
-
-    def split_heads(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, L, parts * C) -> `parts` tensors (B, h, L, d), views of it."""
-        x = x.unflatten(-1, (parts, self.num_heads, -1))  # (B, L, parts, h, d)
-        return x.permute(2, 0, 3, 1, 4).unbind(0)  # parts x (B, h, L, d)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Softmax attention: q (B, h, L, d), k and v (B, h, M, d) -> (B, L, C)."""
-        dropout = self.attn_drop if self.training else 0.0
-        x = attention(q, k, v, dropout_p=dropout, scale=self.scale)
-        x = x.transpose(1, 2).flatten(2)  # (B, h, L, d) -> (B, L, C)
-        y: Tensor = self.proj_drop(self.proj(x))
-        return y
-
-
-class LocalWindowAttention(Attention):
-    """LW-MSA: self-attention inside non-overlapping windows over space and time."""
-
-    def __init__(self, stage: StageSettings) -> None:
-        super().__init__(stage)
-        self.window = stage.geometry.window
-        self.qkv = nn.Linear(stage.dim, stage.dim * 3, bias=stage.qkv_bias)
-        self.proj = nn.Linear(stage.dim, stage.dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> the same."""
-        return map_windows(self._attend_within, x, self.window)
-
-    def _attend_within(self, x: Tensor) -> Tensor:
-        """Windows (N, L, C) -> the same."""
-        q, k, v = self.split_heads(self.qkv(x), 3)  # each (N, h, L, d)
-        return self.attend(q, k, v)
-
-
-class GlobalPyramidAttention(Attention):
-    """GP-MSA: every token attends to a pyramid of the whole clip.
-
-    The pyramid is a fine pooled grid (`sr`) and, in the early stages, a coarse one
-    (`lr`) behind it, normed together. Where the geometry has no fine level, it is the tokens
-    themselves, and `sr`, `lr` and `norm` are None.
-    """
-
-    def __init__(self, stage: StageSettings) -> None:
-        super().__init__(stage)
-        dim, fine, coarse = stage.dim, stage.geometry.fine, stage.geometry.coarse
-        self.q = nn.Linear(dim, dim, bias=stage.qkv_bias)
-        self.kv = nn.Linear(dim, dim * 2, bias=stage.qkv_bias)
-        self.proj = nn.Linear(dim, dim)
-        self.sr = DepthwisePool(dim, fine) if fine else None
-        self.norm = nn.LayerNorm(dim) if fine else None
-        self.lr = (
-            nn.Sequential(
-                DepthwisePool(dim, coarse[0]),
-                nn.BatchNorm3d(dim),
-                nn.ReLU(),
-                DepthwisePool(dim, coarse[1]),
-            )
-            if coarse
-            else None
-        )
-
-    def pyramid(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> (B, M, C): the fine tokens, then the coarse ones."""
-        if self.sr is None or self.norm is None:
-            return x.flatten(1, 3)
-        levels = [self.sr(x).flatten(1, 3)]  # (B, fine tokens, C)
-        if self.lr is not None:
-            first, batch_norm, relu, second = self.lr
-            coarse = first(x).permute(0, 4, 1, 2, 3)  # BatchNorm3d wants (B, C, T, H, W)
-            coarse = batch_norm(coarse).permute(0, 2, 3, 4, 1)  # (B, T, H, W, C)
-            levels.append(second(relu(coarse)).flatten(1, 3))  # (B, coarse tokens, C)
-        y: Tensor = self.norm(torch.cat(levels, 1))
-        return y
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> the same."""
-        (q,) = self.split_heads(self.q(x.flatten(1, 3)), 1)  # (B, h, L, d)
-        k, v = self.split_heads(self.kv(self.pyramid(x)), 2)  # (B, h, M, d)
-        return self.attend(q, k, v).view(x.shape)  # (B, L, C) -> (B, T, H, W, C)
-
-
-# ---------------------------------------------------------------- blocks
-
-
-class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between them."""
-
-    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> the same."""
-        y: Tensor = self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
-        return y
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block around one of the two attentions.
-
-    With `recompute_mlp` the hidden tokens of the MLP, the widest that there are, are computed
-    again in the backward pass instead of being kept for it.
-
-    Args:
-        stage: The settings of its stage.
-        local: Whether it attends within windows, not to the pyramid.
-        drop_path: Its stochastic depth.
-    """
-
-    def __init__(self, stage: StageSettings, local: bool, drop_path: float = 0.0) -> None:
-        super().__init__()
-        self.recompute_mlp = stage.recompute_mlp
-        self.attn = LocalWindowAttention(stage) if local else GlobalPyramidAttention(stage)
-        self.norm1 = stage.norm_layer(stage.dim)
-        self.norm2 = stage.norm_layer(stage.dim)
-        self.mlp = Mlp(stage.dim, int(stage.dim * stage.mlp_ratio), stage.drop_rate)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> the same."""
-        # The sum keeps the dtype of the residual stream, whatever the branch has under autocast.
-        x = (x + self.drop_path(self.attn(self.norm1(x)))).to(x.dtype)
-        if self.recompute_mlp and self.training and torch.is_grad_enabled():
-            mlp = checkpoint(self._normed_mlp, x, use_reentrant=False)
-        else:
-            mlp = self._normed_mlp(x)
-        y: Tensor = (x + self.drop_path(mlp)).to(x.dtype)
-        return y
-
-    def _normed_mlp(self, x: Tensor) -> Tensor:
-        y: Tensor = self.mlp(self.norm2(x))
-        return y
-
-
-def _batch_norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-
-
-@contextmanager
-def _frozen_batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Keep BatchNorm's running statistics as they are.
-
-    A checkpointed block runs forward twice; its statistics must move once.
-    """
-    norms = _batch_norms(module)
-    momenta = [m.momentum for m in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked -= 1
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-
-
-# ---------------------------------------------------------------- stage: embedding and position
-
-
-class PatchEmbed(nn.Module):
-    """Tokens from patches: linear projection, then LayerNorm.
-
-    (B, T, H, W, in) -> (B, T/kt, H/kh, W/kw, out); a grid that the kernel does not
-    divide is padded at its ends.
-    """
-
-    def __init__(self, in_chans: int, embed_dim: int, kernel: Size3) -> None:
-        super().__init__()
-        self.proj = nn.Conv3d(in_chans, embed_dim, kernel, stride=kernel)
-        self.norm = nn.LayerNorm(embed_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Embed a clip or the tokens of the stage before."""
-        y: Tensor = self.norm(patch_linear(x, self.proj))
-        return y
-
-
-class PositionGenerator(nn.Module):
-    """Conditional position encoding: x + depthwise 3x3x3 convolution of x.
-
-    Source: arXiv:2102.10882, over space and time.
-    """
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Sequential(nn.Conv3d(dim, dim, 3, padding=1, groups=dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, C) -> the same."""
-        conv = self.proj[0]
-        assert isinstance(conv, nn.Conv3d)
-        if x.device.type != 'cpu' and add_position is not None:
-            return add_position(x, conv.weight, conv.bias)
-        if self.training and x.device.type == 'cpu':
-            y = depthwise_3x3x3_with_fast_gradients(x, conv.weight, conv.bias)
-        else:
-            y = depthwise_3x3x3(x, conv.weight, conv.bias)
-        out: Tensor = (x + y).to(x.dtype)
-        return out
-
-
-# ---------------------------------------------------------------- model
 
 
 @MODELS.register_module()
@@ -547,14 +308,14 @@ class DualFormer(BaseModule):
         if torch.compiler.is_compiling():
             # A BatchNorm over several processes is not part of the compiled graph: recomputed,
             # its statistics would move twice.
-            synced = any(type(m) is not nn.BatchNorm3d for m in _batch_norms(block))
+            synced = any(type(m) is not nn.BatchNorm3d for m in batch_norms(block))
             y = block(x) if synced else checkpoint(block, x, use_reentrant=False)
             return y
         y = checkpoint(
             block,
             x,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _frozen_batch_statistics(block)),
+            context_fn=lambda: (nullcontext(), frozen_batch_statistics(block)),
         )
         return y
 

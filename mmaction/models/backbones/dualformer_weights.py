@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
-__all__ = ['bare_state_dict', 'inflate', 'load_pretrained']
+__all__ = ['bare_state_dict', 'inflate', 'load_pretrained', 'mismatches']
 
 
 def bare_state_dict(loaded: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -34,6 +34,23 @@ def bare_state_dict(loaded: Mapping[str, Any]) -> dict[str, Tensor]:
             if name.startswith('backbone.')
         }
     return {name: v for name, v in state.items() if not name.startswith(('head.', 'cls_head.'))}
+
+
+def mismatches(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """What keeps weights from being those of a model: names of one alone, and other shapes.
+
+    Args:
+        state: The weights.
+        own: The state dict of the model.
+    """
+    wrong = [f'missing: {name}' for name in own if name not in state]
+    wrong += [f'unknown: {name}' for name in state if name not in own]
+    wrong += [
+        f'shape of {name}: {tuple(value.shape)}, the model has {tuple(own[name].shape)}'
+        for name, value in state.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    return wrong
 
 
 def inflate(state_2d: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -99,14 +116,7 @@ def load_pretrained(model: nn.Module, filename: str, is_2d: bool | None = None) 
         and state[f'{name}.weight'].shape != own[f'{name}.weight'].shape
     ]
     state.update({name: own[name] for name in anew})
-    problems = [f'missing: {name}' for name in own if name not in state]
-    problems += [f'unknown: {name}' for name in state if name not in own]
-    problems += [
-        f'shape of {name}: {tuple(value.shape)}, the model has {tuple(own[name].shape)}'
-        for name, value in state.items()
-        if name in own and value.shape != own[name].shape
-    ]
-    if problems:
+    if problems := mismatches(state, own):
         listed = '\n  '.join(problems)
         raise ValueError(f'{filename} does not fit the model:\n  {listed}')
     model.load_state_dict(state)

@@ -17,6 +17,8 @@ from mmaction.registry import MODELS
 from mmaction.utils.checkpoint_reading import bare_name, read_checkpoint
 from mmaction.utils.suggest import did_you_mean
 
+from .dualformer_weights import mismatches
+
 __all__ = ['ExternalBackbone', 'TimmBackbone', 'TorchvisionBackbone']
 
 _HEADS = ('fc', 'head', 'heads', 'classifier')
@@ -94,14 +96,7 @@ class ExternalBackbone(nn.Module):
         source = self._own_weights() if self.pretrained is True else self.pretrained
         state = self._read(source)
         own = self.net.state_dict()
-        wrong = [f'missing: {name}' for name in own if name not in state]
-        wrong += [f'unknown: {name}' for name in state if name not in own]
-        wrong += [
-            f'shape of {name}: {tuple(value.shape)}, the model has {tuple(own[name].shape)}'
-            for name, value in state.items()
-            if name in own and value.shape != own[name].shape
-        ]
-        if wrong:
+        if wrong := mismatches(state, own):
             listed = '\n  '.join(wrong)
             raise ValueError(f'{source} does not fit {self.name}:\n  {listed}')
         self.net.load_state_dict(state)

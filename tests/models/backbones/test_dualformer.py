@@ -222,32 +222,6 @@ def test_wrong_input_is_refused(model, shape, message):
         model(torch.zeros(shape))
 
 
-def test_windows_have_no_mask_and_no_padding(model, monkeypatch):
-    seen = []
-
-    def attention(q, k, v, **kwargs):
-        seen.append((q.shape[2], kwargs.get('attn_mask')))
-        return torch.nn.functional.scaled_dot_product_attention(q, k, v, **kwargs)
-
-    monkeypatch.setattr('mmaction.models.backbones.dualformer.attention', attention)
-    model.blocks[0][0].attn(torch.randn(1, 3, 4, 6, 16))  # windows of 2 x 4 x 4
-    assert sorted(seen) == [(8, None), (16, None), (16, None), (32, None)]
-
-
-@pytest.mark.parametrize('rate', ['attn_drop_rate', 'drop_rate', 'drop_path_rate'])
-@pytest.mark.parametrize('block', [0, 1])
-def test_dropout_acts_in_training_only(device, rate, block):
-    """In each kind of block: windows and pyramid."""
-    torch.manual_seed(0)
-    model = randomized(DualFormer(**SMALL, **{rate: 0.5}))
-    stage = model.blocks[1]
-    tokens = torch.randn(4, 4, 8, 8, 24)
-    with torch.no_grad():
-        assert not torch.equal(stage[block](tokens), stage[block](tokens))
-        stage.eval()
-        assert torch.equal(stage[block](tokens), stage[block](tokens))
-
-
 @pytest.mark.parametrize('frozen', [-1, 0, 1, 2, 3])
 def test_tokens_are_dropped_before_each_stage_that_learns(device, frozen):
     model = DualFormer(**SMALL, frozen_stages=frozen, drop_rate=0.5).train()

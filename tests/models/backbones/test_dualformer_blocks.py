@@ -1,0 +1,56 @@
+"""The attentions, blocks and position generator of DualFormer, one by one."""
+
+import copy
+
+import pytest
+import torch
+
+from mmaction.models.backbones import DualFormer
+from mmaction.models.backbones.dualformer_blocks import PositionGenerator
+from tests.models.backbones.small_dualformer import SMALL, randomized
+
+
+def test_windows_have_no_mask_and_no_padding(model, monkeypatch):
+    seen = []
+
+    def attention(q, k, v, **kwargs):
+        seen.append((q.shape[2], kwargs.get('attn_mask')))
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, **kwargs)
+
+    monkeypatch.setattr('mmaction.models.backbones.dualformer_blocks.attention', attention)
+    model.blocks[0][0].attn(torch.randn(1, 3, 4, 6, 16))  # windows of 2 x 4 x 4
+    assert sorted(seen) == [(8, None), (16, None), (16, None), (32, None)]
+
+
+@pytest.mark.parametrize('rate', ['attn_drop_rate', 'drop_rate', 'drop_path_rate'])
+@pytest.mark.parametrize('block', [0, 1])
+def test_dropout_acts_in_training_only(device, rate, block):
+    """In each kind of block: windows and pyramid."""
+    torch.manual_seed(0)
+    model = randomized(DualFormer(**SMALL, **{rate: 0.5}))
+    stage = model.blocks[1]
+    tokens = torch.randn(4, 4, 8, 8, 24)
+    with torch.no_grad():
+        assert not torch.equal(stage[block](tokens), stage[block](tokens))
+        stage.eval()
+        assert torch.equal(stage[block](tokens), stage[block](tokens))
+
+
+@pytest.mark.parametrize('bf16', [False, True])
+def test_position_generator_gradients_match_convolution(device, bf16):
+    position = PositionGenerator(6).train()
+    conv = copy.deepcopy(position.proj[0])
+    tokens = torch.randn(2, 3, 5, 4, 6, requires_grad=True)
+    plain = tokens.detach().clone().requires_grad_()
+    target = torch.randn(2, 3, 5, 4, 6)
+    with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        ours = position(tokens)
+        theirs = plain + conv(plain.movedim(-1, 1)).movedim(1, -1)
+    (ours.float() * target).sum().backward()
+    (theirs.float() * target).sum().backward()
+    tolerance = dict(rtol=0.02, atol=0.2) if bf16 else dict(rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(tokens.grad, plain.grad, **tolerance)
+    mine = position.proj[0]
+    torch.testing.assert_close(mine.weight.grad, conv.weight.grad, **tolerance)
+    torch.testing.assert_close(mine.bias.grad, conv.bias.grad, **tolerance)
