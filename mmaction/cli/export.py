@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmaction.utils.cli import Parser, check_files, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, check_files, user_errors
 
 __all__ = ['main', 'parse_args']
 
@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--aot', action='store_true', help='compile the .pt2 ahead of time, for this machine')
     add('--shape', type=int, nargs=3, metavar=('T', 'H', 'W'), help="default: the config's clips")
     add('--video', help='video on which the export is checked (default: a generated one)')
-    add('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.out.suffix not in ('.onnx', '.pt2'):
         parser.error(f'{args.out}: the name has to end in .onnx or .pt2')

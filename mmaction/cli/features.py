@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmaction.utils.cli import Parser, check_files, printable, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, check_files, printable, user_errors
 
 __all__ = ['main', 'parse_args']
 
@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--half', action='store_true', help='store float16')
     add('--batch-size', type=int, metavar='N', help='clips at a time (default: of the config)')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     return parser.parse_args(argv)
 

@@ -12,7 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
-from mmaction.utils.cli import Parser, check_files, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, check_files, user_errors
 
 __all__ = ['main', 'parse_args']
 
@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--work-dir', metavar='DIR', help='default: ./work_dirs/probe_CONFIG_NAME')
     add('--half', action='store_true', help='store features as float16')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if (args.config is None) == (args.features is None):
         parser.error('give CONFIG and CHECKPOINT, or --features TRAIN VAL')

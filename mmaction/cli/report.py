@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmaction.utils.cli import Parser, check_files, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, check_files, user_errors
 
 __all__ = ['main', 'parse_args']
 
@@ -27,7 +27,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--out', type=Path, default=Path('report.html'), help='page to write (%(default)s)')
     add('--label-file', metavar='FILE', help='names of the classes, one a line')
     add('--mistakes', type=int, default=12, help='worst mistakes to show (%(default)s)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from mmaction.utils.cli import Parser, amp_values, check_files, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, amp_values, check_files, user_errors
 
 if TYPE_CHECKING:
     from mmaction.engine.runner import ActionRunner
@@ -66,15 +66,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     add('--show-dir', metavar='DIR', help='draw clips with labels and predictions into this folder')
     add('--interval', type=int, default=1, help='with --show-dir: every n-th clip (%(default)s)')
     add('--average-clips', choices=('prob', 'score'), help='how the views of a clip are averaged')
-    add(
-        '--cfg-options',
-        '--options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change the config: test_dataloader.batch_size=4 data_root="a folder"',
-    )
+    add_cfg_options(parser)
     add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     add('--tmpdir', help='accepted; results travel between the processes without files')

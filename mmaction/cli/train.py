@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmaction.utils.cli import Parser, amp_values, check_files, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, amp_values, check_files, user_errors
 
 if TYPE_CHECKING:
     from mmaction.engine.runner import ActionRunner
@@ -54,14 +54,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     add('--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size')
     for option in ('--tensorboard', '--wandb', '--mlflow', '--trackio'):
         add(option, action='store_true', help=f'also log to {option[2:]}')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change the config: model.backbone.pretrained=FILE data_root="a folder" lr=[1,2]',
-    )
+    add_cfg_options(parser)
     add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     add('--gpus', '--gpu-ids', nargs='*', help=argparse.SUPPRESS)

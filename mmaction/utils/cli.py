@@ -29,6 +29,7 @@ from mmaction.utils.suggest import did_you_mean, missing_file
 
 __all__ = [
     'Parser',
+    'add_cfg_options',
     'add_job_options',
     'amp_values',
     'brief',
@@ -313,6 +314,19 @@ def amp_values(arguments: list[str], precisions: tuple[str, ...]) -> list[str]:
     return result
 
 
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--cfg-options KEY=VALUE ...`, which may be given several times, and its name of 0.x."""
+    parser.add_argument(
+        '--cfg-options',
+        '--options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the config: model.backbone.pretrained=FILE data_root="a folder" lr=[1,2]',
+    )
+
+
 def add_model_args(
     parser: argparse.ArgumentParser, *, video: bool = False, label: bool = False
 ) -> None:
@@ -332,11 +346,4 @@ def add_model_args(
         names = 'names of the classes, one a line (default: of the checkpoint)'
         add('label', nargs='?', help=names)
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change the config',
-    )
+    add_cfg_options(parser)

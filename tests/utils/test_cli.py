@@ -1,4 +1,6 @@
+import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from mmaction.datasets import UnreadableVideoError
 from mmaction.errors import CheckpointError, ConfigError, TrainingError
-from mmaction.utils.cli import user_errors
+from mmaction.utils.cli import add_cfg_options, user_errors
 
 
 @pytest.mark.parametrize(
@@ -191,3 +193,18 @@ def test_transformers_is_imported_when_it_is_needed(tmp_path, how):
         str(how != 'left out'),
         "<class 'transformers.Adafactor'>",
     ], done.stderr
+
+
+def test_options_of_the_config_may_be_given_several_times():
+    parser = argparse.ArgumentParser()
+    add_cfg_options(parser)
+    given = ['--cfg-options', 'a=1', 'b=2', '--cfg-options', 'c=3', '--options', 'd=4']
+    assert parser.parse_args(given).cfg_options == ['a=1', 'b=2', 'c=3', 'd=4']
+    assert parser.parse_args([]).cfg_options == []
+
+
+def test_every_command_takes_them_from_here():
+    root = Path(__file__).parents[2]
+    files = [path for top in ('mmaction', 'tools', 'demo') for path in (root / top).rglob('*.py')]
+    own = [path for path in files if re.search(r"\(\s*'--cfg-options'", path.read_text('utf-8'))]
+    assert [path.name for path in own] == ['cli.py']

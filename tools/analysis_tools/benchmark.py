@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 ROOT = Path(__file__).parents[2]
 # of the product that stands for the machine's rate, (N, N) by (N, N)
 PEAK_SIZE = {'cpu': 2048, 'cuda': 8192}
@@ -64,7 +66,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
     add('--no-memory', action='store_true', help='leave out peak memory')
     add('--json', metavar='FILE', help='write all figures there as well')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     add('--memory-of', help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.batch < 1 or args.steps < 1:
@@ -393,12 +395,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Print the tables."""
     arguments = sys.argv[1:] if arguments is None else arguments
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'config')
     import torch
 
-    from mmaction.utils.cli import user_errors
     from mmaction.utils.io import write_json
     from mmaction.utils.memory import keep_freed_memory
 

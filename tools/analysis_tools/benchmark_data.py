@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 KINETICS = Path(__file__).parents[2] / 'configs/_base_/datasets/kinetics400.py'
 
 
@@ -48,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         'and OpenCV, or with DecordDecode(in_decoder=True)',
     )
     parser.add_argument('--interval', type=int, help="frame interval, instead of the config's")
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.clips < 1:
         parser.error(f'--clips {args.clips} must be at least 1')
@@ -256,12 +258,8 @@ def compare(args: argparse.Namespace) -> None:
 def main() -> None:
     """Parse and measure."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'lists')
     import cv2
-
-    from mmaction.utils.cli import user_errors
 
     # As in training: one thread per worker.
     cv2.setNumThreads(0)

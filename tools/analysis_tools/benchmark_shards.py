@@ -101,8 +101,8 @@ def s3_bucket() -> Iterator[str | None]:
         server.stop()
 
 
-def rate(dataset: Any, workers: int) -> float:
-    """Clips per second of a loader, from its second batch on."""
+def batches_of(dataset: Any, workers: int) -> Iterator[dict[str, Any]]:
+    """Batches of 8 clips in the order of training; the workers start at once."""
     from mmengine.dataset import pseudo_collate
     from torch.utils.data import DataLoader
 
@@ -115,7 +115,12 @@ def rate(dataset: Any, workers: int) -> float:
         num_workers=workers,
         collate_fn=pseudo_collate,
     )
-    batches = iter(loader)
+    return iter(loader)
+
+
+def rate(dataset: Any, workers: int) -> float:
+    """Clips per second of a loader, from its second batch on."""
+    batches = batches_of(dataset, workers)
     next(batches)
     start, clips = time.perf_counter(), 0
     for batch in batches:
@@ -185,11 +190,9 @@ def proportional_memory(process: int, name: str) -> int:
 
 def measure_index(entries: int, workers: int) -> None:
     """Print memory and time of an index of many entries, all of which are the same clip."""
-    from mmengine.dataset import pseudo_collate
-    from torch.utils.data import DataLoader
 
     from mmaction.data_preparation.packing import PackRequest, pack_list
-    from mmaction.datasets import EpochSampler, ShardDataset
+    from mmaction.datasets import ShardDataset
     from mmaction.datasets.shard_index import ShardIndex, write_index
     from mmaction.engine.runner.data_check import check_splits
 
@@ -210,14 +213,7 @@ def measure_index(entries: int, workers: int) -> None:
         start = time.perf_counter()
         dataset: Any = ShardDataset(str(folder / 'packed'), PIPELINE, decode_timeout=None)
         check_splits(dict(train=dataset), 400)
-        loader: DataLoader[Any] = DataLoader(
-            dataset,
-            batch_size=8,
-            sampler=EpochSampler(dataset, seed=0),
-            num_workers=workers,
-            collate_fn=pseudo_collate,
-        )
-        batches: Any = iter(loader)
+        batches = batches_of(dataset, workers)
         next(batches)
         print(f'time to the first batch: {time.perf_counter() - start:.2f} s')
         processes = [os.getpid(), *(each.pid or 0 for each in multiprocessing.active_children())]

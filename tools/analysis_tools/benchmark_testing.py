@@ -20,6 +20,8 @@ import warnings
 from itertools import islice
 from typing import Any
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -31,7 +33,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--videos', type=int, default=48, help='videos of a turn (default: 48)')
     add('--turns', type=int, default=3, help='timed turns of each way (default: 3)')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -64,8 +66,6 @@ def rate(model: Any, loader: Any, videos: int) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'config')
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -75,7 +75,6 @@ def main(arguments: list[str] | None = None) -> None:
 
     from mmaction.config.load import load_config
     from mmaction.registry import MODELS
-    from mmaction.utils.cli import user_errors
     from mmaction.utils.memory import keep_freed_memory
 
     device = args.device or ('cuda:0' if torch.cuda.is_available() else 'cpu')

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -29,7 +31,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--compile', action='store_true', help='compile the backbones of student and teacher')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
     add('--shape', type=int, nargs=3, metavar=('T', 'H', 'W'), help="default: video_size's")
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -119,11 +121,7 @@ def measure(run: Callable[[], None]) -> float:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'config')
-    from mmaction.utils.cli import user_errors
-
     with user_errors(setup=True):
         model, cfg = build(args)
     steps = kinds_of_step(model, cfg, args)

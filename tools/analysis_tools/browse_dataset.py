@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -24,7 +26,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--frames', type=int, default=8, help='frames of each clip to show (default: 8)')
     add('--epoch', type=int, default=0, help='epoch whose augmentation is shown (default: 0)')
     add('--seed', type=int, default=0, help='seed of the run (default: 0)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -49,11 +51,7 @@ def rows_of(data: Any, classes: list[str] | None) -> list[tuple[str, np.ndarray]
 def main() -> None:
     """Parse, read, draw."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'config')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmengine.registry import init_default_scope

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -31,7 +33,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add('--cmap', default='Blues', help='color map of Matplotlib (default: Blues)')
     add('--pairs', type=int, default=10, help='most confused pairs to list (default: 10)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -53,11 +55,7 @@ def pairs(matrix: np.ndarray, names: list[str], most: int) -> list[str]:
 def main() -> None:
     """Parse, count, print, draw."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'config', 'results')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmengine.registry import init_default_scope

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 METRICS = (
     'top_k_accuracy',
     'mean_class_accuracy',
@@ -27,18 +29,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('results', help='file of tools/test.py --dump or --out')
     add('--eval', nargs='+', choices=METRICS, help='metrics (default: those of the config)')
     add('--eval-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args(arguments)
 
 
 def main() -> None:
     """Parse, compute, print."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'config', 'results')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmengine.evaluator import Evaluator

@@ -12,6 +12,8 @@ import argparse
 from collections import Counter
 from typing import Any
 
+from mmaction.utils.cli import add_cfg_options, check_files
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -24,7 +26,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=('T', 'H', 'W'),
         help='clip size; that of the config if not given',
     )
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
@@ -68,8 +70,6 @@ def clip_shape(cfg: Any) -> tuple[int, int, int]:
 def main(argv: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(argv)
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'config')
     from mmengine.registry import init_default_scope
 

@@ -9,31 +9,21 @@ from __future__ import annotations
 
 import argparse
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line; importing nothing keeps `--help` quick."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--cfg-options',
-        '--options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='KEY=VALUE',
-        help='change the config',
-    )
+    add_cfg_options(parser)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Print it."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'config')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.config.load import load_config

@@ -12,6 +12,8 @@ import argparse
 from itertools import islice
 from typing import Any
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -21,7 +23,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('checkpoint', help='its trained weights')
     add('--clips', type=int, default=80, help='test videos (default: 80)')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -49,8 +51,6 @@ def logits_of(model: Any, batches: list[Any], bf16: bool, bf16_residual: bool) -
 def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files, user_errors
-
     check_files(args, 'config', 'checkpoint')
     import torch
 

@@ -12,6 +12,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -21,7 +23,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--out', type=Path, default=Path('lr.png'), help='picture to write (%(default)s)')
     add('--steps', type=int, help='steps of an epoch (default: counted from the list)')
     add('--processes', type=int, default=1, help='processes that share an epoch (%(default)s)')
-    add('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE')
+    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.steps is not None and args.steps < 1:
         parser.error(f'--steps {args.steps} must be at least 1')
@@ -107,15 +109,12 @@ def draw(curves: dict[str, tuple[list[float], int]], out: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Parse, compute, draw."""
     args = parse_args(argv)
-    from mmaction.utils.cli import check_files
-
     check_files(args, 'configs')
     import warnings
 
     from mmengine.registry import init_default_scope
 
     from mmaction.config.load import load_config
-    from mmaction.utils.cli import user_errors
 
     # No step of the optimizer is made here.
     warnings.filterwarnings('ignore', message='Detected call of `')
