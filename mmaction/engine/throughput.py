@@ -30,7 +30,13 @@ class Throughput:
     workers_enough: int
 
     def __str__(self) -> str:
-        least = '' if self.loader_bounds or not self.workers else 'at least '
+        if not self.workers:
+            text = f'throughput: reading {self.loader:.3g} and the model {self.model:.3g} clips/s'
+            text += ', which take turns'
+            if not self.loader_bounds:
+                return text
+            return f'{text}: {_workers(self.workers_enough)} would be enough'
+        least = '' if self.loader_bounds else 'at least '
         text = (
             f'throughput: loader {least}{self.loader:.3g} clips/s with {_workers(self.workers)}, '
         )

@@ -51,3 +51,7 @@ def test_text_says_what_bounds():
         'throughput: loader at least 10 clips/s with 2 workers, model 10.1 clips/s: the model '
         'bounds, more workers would not help'
     )
+    assert str(throughput(100, 10, 2, 8, 0)) == (
+        'throughput: reading 50 and the model 12.5 clips/s, which take turns: '
+        '1 worker would be enough'
+    )

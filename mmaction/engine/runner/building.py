@@ -23,7 +23,7 @@ from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 from mmaction.engine.compile import compile_options
 from mmaction.engine.device_settings import fused_by_default
 from mmaction.engine.optimizers.amp import without_fp16_on_cpu
-from mmaction.errors import CheckpointError, ConfigError
+from mmaction.errors import CheckpointError, ConfigError, FileWriteError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS
 from mmaction.utils.cli import describe
 from mmaction.utils.model_wrapper import bare_model
@@ -62,6 +62,7 @@ class BuildingRunner(Runner):
 
         Raises:
             ConfigError: A part of it is missing, or takes what no constructor can.
+            FileWriteError: The disk of the work dir is full.
         """
         cfg.setdefault('default_scope', 'mmaction')
         check_parts(cfg)
@@ -69,6 +70,12 @@ class BuildingRunner(Runner):
             return super().from_cfg(cfg)
         except CheckpointError:
             raise
+        except OSError as error:
+            if error.errno is None or error.filename is not None:
+                raise
+            # mmengine writes the config and the first lines of the log without naming them.
+            text = f'cannot write into {cfg.work_dir}: {error.strerror}'
+            raise FileWriteError(error.errno, text) from error
         except (ArithmeticError, AssertionError, AttributeError, RuntimeError) as error:
             raise ConfigError(f'the config cannot be built: {describe(error)}') from error
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mmaction.engine.runner import building
+from mmaction.errors import FileWriteError
 from tests.engine.toy import build_runner, toy_config
 
 
@@ -60,3 +61,14 @@ def test_adam_is_fused_on_a_gpu_and_resumes_on_a_cpu(monkeypatch, tmp_path):
     on_gpu = runner.build_optim_wrapper(cfg.optim_wrapper).optimizer
     assert on_gpu.param_groups[0]['fused'] is True
     assert isinstance(on_gpu, torch.optim.AdamW)
+
+
+def test_full_disk_names_the_work_dir(tmp_path):
+    resource = pytest.importorskip('resource')
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(FileWriteError, match=r'cannot write into .*run: File too large'):
+            build_runner(toy_config(tmp_path / 'run'))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
