@@ -1,13 +1,79 @@
-"""Whether the schedule of a run ends where the run does, and what resuming changes of it."""
+"""Learning rate schedules as a whole: tried before training, run up when resuming."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mmengine.optim.scheduler import CosineAnnealingParamScheduler, PolyParamScheduler
+from mmengine.optim.scheduler import (
+    CosineAnnealingParamScheduler,
+    PolyParamScheduler,
+    ReduceOnPlateauParamScheduler,
+)
 
-__all__ = ['schedule_warnings']
+from mmaction.errors import ConfigError
+from mmaction.utils.cli import describe
+
+__all__ = ['can_run_up', 'run_up_schedulers', 'schedule_warnings', 'try_schedule']
+
+_TRIED_STEPS = 20000
+"""How many steps of a training are tried: half a second; warm-up ends within them."""
+_ROUNDING = 1e-12
+"""By how much a chain of factors that ends at a learning rate of 0 may miss it."""
+
+
+def can_run_up(schedulers: Any) -> bool:
+    """Whether the past of the schedulers follows from the step alone, not from metrics."""
+    return not any(isinstance(s, ReduceOnPlateauParamScheduler) for s in schedulers or ())
+
+
+def run_up_schedulers(
+    schedulers: Sequence[Any], per_epoch: int, epochs: int, steps: int, start: int = 1
+) -> None:
+    """Step fresh schedulers as a run to this position has done, from a step on."""
+    # Why not set last_step? mmengine's schedulers change the rate by a factor on the rate before,
+    # so the rate at a step follows only from all steps before it.
+    for step in range(start, steps + 1):
+        for scheduler in schedulers:
+            if not scheduler.by_epoch:
+                scheduler.step()
+        if step % per_epoch == 0 and step // per_epoch <= epochs:
+            for scheduler in schedulers:
+                if scheduler.by_epoch:
+                    scheduler.step()
+
+
+def try_schedule(schedulers: Sequence[Any], steps: int, steps_per_epoch: int) -> None:
+    """Run schedulers through a training, but for its steps.
+
+    Args:
+        schedulers: Built schedulers of one optimizer, which is of no use afterwards.
+        steps: Steps of the whole training, of which the first 20,000 are tried.
+        steps_per_epoch: Steps of an epoch.
+
+    Raises:
+        ConfigError: A scheduler fails, or a learning rate is negative or no number.
+    """
+    if not schedulers or not can_run_up(schedulers):
+        return
+    groups = schedulers[0].optimizer.param_groups
+    del groups[1:]  # their rates differ by a factor, and there may be hundreds
+    for scheduler in schedulers:
+        scheduler.verbose = False
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='(Seems like|Detected call)')
+        for step in range(1, min(steps, _TRIED_STEPS) + 1):
+            for scheduler in schedulers:
+                place = f'config key param_scheduler: at step {step}, {type(scheduler).__name__}'
+                try:
+                    run_up_schedulers([scheduler], steps_per_epoch, step, step, step)
+                except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                    raise ConfigError(f'{place} fails: {describe(error)}') from error
+                rate = groups[0]['lr']
+                if not (math.isfinite(rate) and rate > -_ROUNDING):
+                    raise ConfigError(f'{place} makes the learning rate {rate:g}')
 
 
 def schedule_warnings(schedulers: Iterable[Any], steps: int, steps_per_epoch: int) -> list[str]:

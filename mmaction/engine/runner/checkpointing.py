@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner.base_loop import BaseLoop
 
 from mmaction.distributed.collectives import gather_objects
+from mmaction.engine.optimizers.schedule import can_run_up, run_up_schedulers
 from mmaction.utils.checkpoint_reading import read_checkpoint
 
 from .building import BuildingRunner
@@ -22,9 +23,8 @@ from .resume import (
     resume_message_hub,
     resume_rank_state,
     resume_schedulers,
-    run_up_schedulers,
 )
-from .setting_changes import can_run_up, load_optimizer, setting_changes, setting_facts
+from .setting_changes import load_optimizer, setting_changes, setting_facts
 
 __all__ = ['CheckpointingRunner']
 

@@ -103,7 +103,7 @@ def forecast(runner: ActionRunner) -> Forecast | None:
     measured = dry_run(
         model,
         trial.clip,
-        loader.batch_size,
+        min(loader.batch_size, len(loader.sampler)),
         collate=loader.collate_fn,
         optimizer=type(wrapper.optimizer).__name__,
         context=lambda: wrapper.optim_context(model),

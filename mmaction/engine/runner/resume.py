@@ -18,6 +18,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from torch import nn
 
 from mmaction.distributed.collectives import broadcast_object
+from mmaction.engine.optimizers.schedule import run_up_schedulers
 from mmaction.errors import CheckpointError, ConfigError
 from mmaction.utils.checkpoint_reading import load_checkpoint_file
 from mmaction.utils.remote import exists, is_remote, uri_of
@@ -34,7 +35,6 @@ __all__ = [
     'resume_message_hub',
     'resume_rank_state',
     'resume_schedulers',
-    'run_up_schedulers',
     'set_resume',
 ]
 
@@ -260,20 +260,6 @@ def resume_schedulers(
     steps = min(loop._iter, loop.max_iters)
     run_up_schedulers(schedulers, len(loop.dataloader), loop._epoch, steps)
     return False
-
-
-def run_up_schedulers(schedulers: Sequence[Any], per_epoch: int, epochs: int, steps: int) -> None:
-    """Step fresh schedulers as a run to this position has done."""
-    # Why not set last_step? mmengine's schedulers change the rate by a factor on the rate before,
-    # so the rate at a step follows only from all steps before it.
-    for step in range(1, steps + 1):
-        for scheduler in schedulers:
-            if not scheduler.by_epoch:
-                scheduler.step()
-        if step % per_epoch == 0 and step // per_epoch <= epochs:
-            for scheduler in schedulers:
-                if scheduler.by_epoch:
-                    scheduler.step()
 
 
 def resume_rank_state(

@@ -19,7 +19,7 @@ from mmaction.distributed.collectives import broadcast_object
 from mmaction.engine.compile import compile_backbone, compiler_settings
 from mmaction.engine.device_settings import device_settings
 from mmaction.engine.hooks.compile_time import CompileTimeHook
-from mmaction.engine.optimizers.schedule import schedule_warnings
+from mmaction.engine.optimizers.schedule import schedule_warnings, try_schedule
 from mmaction.errors import ConfigError
 from mmaction.registry import RUNNERS
 from mmaction.utils.cli import describe
@@ -112,6 +112,8 @@ class ActionRunner(CheckpointingRunner):
             self.optim_wrapper = given
         for text in schedule_warnings(built, self.max_iters, len(self.train_dataloader)):
             self.logger.warning(text)
+        if isinstance(built, list):
+            try_schedule(built, self.max_iters, len(self.train_dataloader))
 
     def train(self) -> nn.Module:
         """Train; returns the trained model.

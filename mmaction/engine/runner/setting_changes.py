@@ -10,11 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmengine.optim.scheduler import ReduceOnPlateauParamScheduler
-
 from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
 
-__all__ = ['SettingChanges', 'can_run_up', 'load_optimizer', 'setting_changes', 'setting_facts']
+__all__ = ['SettingChanges', 'load_optimizer', 'setting_changes', 'setting_facts']
 
 _IMPLEMENTATION = {'fused', 'foreach', 'capturable', 'differentiable'}
 """How an optimizer computes its step, which the device decides: no setting of the run."""
@@ -180,11 +178,6 @@ def load_optimizer(wrapper: Any, state: dict[str, Any], changes: SettingChanges)
         group.update(setting)
         if changes.schedule:
             group['lr'] = rate
-
-
-def can_run_up(schedulers: Any) -> bool:
-    """Whether the past of the schedulers follows from the step alone, not from metrics."""
-    return not any(isinstance(s, ReduceOnPlateauParamScheduler) for s in schedulers or ())
 
 
 def setting_facts(loop: Any, optim_wrapper: Any, schedulers: Any) -> dict[str, Any]:

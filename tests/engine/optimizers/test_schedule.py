@@ -2,9 +2,17 @@
 
 import pytest
 import torch
-from mmengine.optim.scheduler import CosineAnnealingLR, MultiStepLR, PolyLR
+from mmengine.optim.scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    MultiStepLR,
+    PolyLR,
+    ReduceOnPlateauLR,
+)
 
-from mmaction.engine.optimizers.schedule import schedule_warnings
+from mmaction.engine.optimizers.schedule import schedule_warnings, try_schedule
+from mmaction.errors import ConfigError
 
 
 def optimizer():
@@ -30,3 +38,39 @@ def test_schedule_that_does_not_end_with_training(kind, arguments, warning):
     found = schedule_warnings([kind(optimizer(), **arguments)], steps=40, steps_per_epoch=10)
     assert len(found) == bool(warning)
     assert all(warning in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'arguments', 'message'),
+    [
+        (LinearLR, dict(start_factor=0.0, end=5), 'at step 10, LinearLR fails: .*division by zero'),
+        (
+            LinearLR,
+            dict(start_factor=0.0, begin=7, end=9, by_epoch=False),
+            'at step 8, LinearLR fails: ',
+        ),
+        (LinearLR, dict(end_factor=0.0, end=5, by_epoch=False), None),
+        (
+            ExponentialLR,
+            dict(gamma=float('nan')),
+            'at step 10, ExponentialLR makes the learning rate nan',
+        ),
+        (ExponentialLR, dict(gamma=-1.0), 'at step 10, ExponentialLR makes the learning rate -1'),
+        (
+            MultiStepLR,
+            dict(milestones=[2], gamma=-0.1),
+            'at step 20, MultiStepLR makes the learning rate -0.1',
+        ),
+        (CosineAnnealingLR, dict(T_max=4, end=4), None),
+        (CosineAnnealingLR, dict(T_max=37, end=37, by_epoch=False), None),
+        (ReduceOnPlateauLR, dict(), None),
+    ],
+)
+def test_schedule_is_tried_before_training(kind, arguments, message):
+    """Four epochs of 10 steps."""
+    built = kind(optimizer(), **arguments)
+    if message is None:
+        try_schedule([built], steps=40, steps_per_epoch=10)
+        return
+    with pytest.raises(ConfigError, match=f'param_scheduler: {message}'):
+        try_schedule([built], steps=40, steps_per_epoch=10)

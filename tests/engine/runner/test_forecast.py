@@ -6,6 +6,7 @@ import re
 import pytest
 
 from mmaction.engine.runner import ActionRunner
+from mmaction.engine.runner import forecast as module
 from mmaction.engine.runner.dry_run import DryRun
 from mmaction.engine.runner.forecast import Forecast, how_long, rounded, when
 from tests.engine.toy import toy_config
@@ -58,8 +59,6 @@ def test_every_training_says_it_before_the_first_step(tmp_path, capsys):
 
 def test_forecast_counts_validations_and_steps_that_are_left(tmp_path):
     """Against the run itself: so many steps, so many validations."""
-    from mmaction.engine.runner import forecast as module
-
     cfg = toy_config(tmp_path)
     cfg.train_cfg.update(max_epochs=5, val_interval=2)
     runner = ActionRunner.from_cfg(cfg)
@@ -72,3 +71,12 @@ def test_forecast_counts_validations_and_steps_that_are_left(tmp_path):
         one = found.validation / 3
         runner.train_loop._epoch = 4
         assert module.forecast(runner).validation == pytest.approx(one, rel=5)
+
+
+def test_batch_above_the_number_of_clips_is_tried_with_those(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.train_dataloader.batch_size = 10**8
+    runner = ActionRunner.from_cfg(cfg)
+    runner.prepare('train')
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    assert module.forecast(runner).dry.batch == len(runner.train_dataloader.dataset)

@@ -35,6 +35,7 @@ SAMPLE = {
     'optim_wrapper.optimizer.lr=None': 'optim_wrapper.optimizer.lr: expected a number',
     'optim_wrapper.clip_grad=3': 'optim_wrapper.clip_grad: expected a dict',
     'param_scheduler.0.end=[1]': 'param_scheduler.0.end: expected',
+    'param_scheduler.0.start_factor=0': 'at step 1, LinearLR fails: float division',
     'default_hooks.checkpoint.interval=x': 'default_hooks.checkpoint.interval: expected an int',
     'custom_hooks.3=3': '--cfg-options custom_hooks.3: expected a dict',
     'train_dataloader.dataset.pipeline.4.size=1000': 'RandomCrop of 1000x1000 pixels',

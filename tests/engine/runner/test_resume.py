@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
+from mmaction.engine.optimizers.schedule import run_up_schedulers
 from mmaction.engine.runner.checkpoint import save_checkpoint_file, write_pointer
 from mmaction.engine.runner.loops import EpochBasedTrainLoop
 from mmaction.engine.runner.resume import (
@@ -19,7 +20,6 @@ from mmaction.engine.runner.resume import (
     move_position,
     resume_message_hub,
     resume_rank_state,
-    run_up_schedulers,
     set_resume,
 )
 from tests.engine.toy import Run, build_runner, last_checkpoint, toy_config
