@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--few', type=int, default=25, help='of each new motion that are used (%(default)s)')
     add('--val-clips', type=int, default=40, help='of each motion (%(default)s)')
     add('--pretrain-epochs', type=int, default=12, help='default: %(default)s')
-    add('--epochs', type=int, default=10, help='of fine-tuning (default: %(default)s)')
+    add('--epochs', type=int, default=30, help='of fine-tuning (default: %(default)s)')
     return parser.parse_args(argv)
 
 
