@@ -33,7 +33,7 @@ from .known_keys import (
 )
 from .legacy.keys import SUCCESSORS
 from .registered_types import candidates, names_of, registry_at, resolve, role_at
-from .scope import why_missing
+from .scope import refuse_left_out, why_missing
 from .values import check_type, check_value
 
 __all__ = ['check_config', 'check_parts']
@@ -49,6 +49,7 @@ def check_config(cfg: Config) -> None:
             known one.
     """
     register_all_modules(init_default_scope=False)
+    refuse_left_out(cfg)
     _check_top_level(cfg)
     for name, value in cfg.items():
         # Of the other variables only the parts of the config count that are made of them.

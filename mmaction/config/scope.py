@@ -8,7 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-__all__ = ['mend_published', 'why_missing']
+from mmaction.errors import ConfigError
+
+__all__ = ['mend_published', 'refuse_left_out', 'why_missing']
 
 _LEFT_OUT = {
     'detection of actions in space': (
@@ -25,7 +27,7 @@ _LEFT_OUT = {
         'RecognizerGCN MMRecognizer3D AAGCN STGCN GCNHead RGBPoseConv3D RGBPoseHead PoseDataset '
         'FormatGCNInput DecompressPose GeneratePoseTarget PoseCompact PreNormalize3D '
         'PreNormalize2D JointToBone ToMotion MergeSkeFeat GenSkeFeat UniformSampleFrames PadTo '
-        'PoseDecode MMUniformSampleFrames MMDecode MMCompact'
+        'PoseDecode MMUniformSampleFrames MMDecode MMCompact MultiModalDataPreprocessor'
     ),
     'audio': (
         'RecognizerAudio ResNetAudio TSNAudioHead ConvAudio AudioDataset FormatAudioShape '
@@ -39,6 +41,8 @@ _LEFT_OUT = {
     ),
     'training on images and videos in turns': 'RecognizerOmni OmniResNet OmniHead',
     "mmpretrain's MobileOne": 'MobileOneTSM',
+    'motion vectors of compressed videos': 'PyAVDecodeMotionVector',
+    'multigrid training': 'SubBatchNorm3D',
 }
 _SUBJECTS = {name: subject for subject, names in _LEFT_OUT.items() for name in names.split()}
 
@@ -68,6 +72,30 @@ def why_missing(kind: str) -> str | None:
             '"torchvision.resnext101_32x8d"'
         )
     return None
+
+
+def refuse_left_out(cfg: Config) -> None:
+    """Tell a config for another task than recognition before any slip within it.
+
+    `dataset_type` is all that a config without a model says of its task.
+
+    Raises:
+        ConfigError: With the first type that is left out on purpose.
+    """
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    for name in ('model', *loaders, 'dataset_type'):
+        _refuse(cfg.get(name), (name,))
+
+
+def _refuse(node: Any, way: tuple[str, ...]) -> None:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _refuse(value, (*way, str(key)))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            _refuse(value, (*way, str(index)))
+    elif isinstance(node, str) and way[-1] in ('type', 'dataset_type') and why_missing(node):
+        raise ConfigError(f'config key {".".join(way)}: {why_missing(node)}')
 
 
 def mend_published(cfg: Config) -> None:

@@ -3,7 +3,9 @@
 import pytest
 from mmengine.config import Config
 
+from mmaction.config.check import check_config
 from mmaction.config.scope import mend_published, why_missing
+from mmaction.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -12,6 +14,7 @@ from mmaction.config.scope import mend_published, why_missing
         ('ResNet3dLayer', 'for detection of actions in space'),
         ('mmaction.BMN', 'for localization in time'),
         ('STGCN', 'for skeletons'),
+        ('MultiModalDataPreprocessor', 'for skeletons'),
         ('ImgAug', 'needs imgaug, which runs on no current NumPy'),
         ('mmcls.ResNeXt', 'needs mmcls, which is not installed'),
     ],
@@ -25,6 +28,33 @@ def test_reason_is_one_sentence(kind, reason):
 
 def test_names_that_are_merely_unknown_have_no_reason():
     assert why_missing('ResNet4d') is None
+
+
+@pytest.mark.parametrize(
+    ('values', 'key', 'subject'),
+    [
+        # without a model: proposals of BSN
+        (dict(dataset_type='ActivityNetDataset'), 'dataset_type', 'localization in time'),
+        # a comma too many makes the loader a tuple
+        (
+            dict(train_dataloader=(dict(dataset=dict(type='PoseDataset')),)),
+            'train_dataloader.0.dataset.type',
+            'skeletons',
+        ),
+        # a preprocessor comes before the model, and has arguments that are not known
+        (
+            dict(
+                data_preprocessor=dict(type='MultiModalDataPreprocessor'),
+                model=dict(type='MMRecognizer3D'),
+            ),
+            'model.type',
+            'skeletons',
+        ),
+    ],
+)
+def test_config_of_another_task_is_told_before_its_slips(values, key, subject):
+    with pytest.raises(ConfigError, match=f'key {key}: .*, for {subject}, which'):
+        check_config(Config(values))
 
 
 def test_keys_at_the_wrong_place_are_moved_and_named(capsys):
