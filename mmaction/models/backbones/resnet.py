@@ -9,13 +9,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.utils import _ntuple
 
 from mmaction.models.common.cnn import CNNBackbone
 from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
-__all__ = ['C2D', 'BasicBlock', 'Bottleneck', 'ResNet', 'check_stages', 'to_clips', 'to_frames']
+__all__ = [
+    'C2D',
+    'BasicBlock',
+    'Bottleneck',
+    'ResNet',
+    'check_stages',
+    'per_block',
+    'to_clips',
+    'to_frames',
+]
 
 
 def to_frames(x: Tensor) -> Tensor:
@@ -234,6 +244,24 @@ def check_stages(
     for values in per_stage:
         if len(values) != num_stages:
             raise ValueError(f'{tuple(values)} must have one value for each of {num_stages} stages')
+
+
+def per_block(
+    name: str, flags: int | Sequence[int | Sequence[int]], counts: Sequence[int]
+) -> list[tuple[int, ...]]:
+    """One flag for each block from flags for all, for stages or for blocks.
+
+    Raises:
+        ValueError: There are too few for the stages, or not one for each block.
+    """
+    stages = _ntuple(len(counts))(flags)[: len(counts)]
+    blocks = [
+        (flag,) * count if isinstance(flag, int) else tuple(flag)
+        for flag, count in zip(stages, counts, strict=False)
+    ]
+    if len(stages) != len(counts) or [len(each) for each in blocks] != list(counts):
+        raise ValueError(f'{name}={flags!r} does not go with stages of {tuple(counts)} blocks')
+    return blocks
 
 
 @MODELS.register_module()

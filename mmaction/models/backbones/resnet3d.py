@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.utils import _ntuple, _triple
+from torch.nn.modules.utils import _triple
 
 from mmaction.models.common.cnn import CNNBackbone
 from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
@@ -18,7 +18,7 @@ from mmaction.models.common.non_local import NonLocal3d
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
-from .resnet import check_stages
+from .resnet import check_stages, per_block
 
 __all__ = ['BasicBlock3d', 'Bottleneck3d', 'ResNet2Plus1d', 'ResNet3d', 'ResNet3dCSN']
 
@@ -248,8 +248,8 @@ class ResNet3d(CNNBackbone):
         check_stages(depth, DEPTHS, num_stages, out_indices, style, *strides)
         block, counts = DEPTHS[depth]
         counts = tuple(stage_blocks or counts[:num_stages])
-        inflated = _per_block('inflate', inflate, counts)
-        non_locals = _per_block('non_local', non_local, counts)
+        inflated = per_block('inflate', inflate, counts)
+        non_locals = per_block('non_local', non_local, counts)
         self.depth = depth
         self.num_stages = num_stages
         self.base_channels = base_channels
@@ -318,24 +318,6 @@ class ResNet3d(CNNBackbone):
     def after_stage(self, x: Tensor, stage: int) -> Tensor:
         """Pool over pairs of frames after the first stage."""
         return self.pool2(x) if stage == 0 and self.with_pool2 else x
-
-
-def _per_block(
-    name: str, flags: int | Sequence[int | Sequence[int]], counts: Sequence[int]
-) -> list[tuple[int, ...]]:
-    """One flag for each block from flags for all, for stages or for blocks.
-
-    Raises:
-        ValueError: There are too few for the stages, or not one for each block.
-    """
-    stages = _ntuple(len(counts))(flags)[: len(counts)]
-    blocks = [
-        (flag,) * count if isinstance(flag, int) else tuple(flag)
-        for flag, count in zip(stages, counts, strict=False)
-    ]
-    if len(stages) != len(counts) or [len(each) for each in blocks] != list(counts):
-        raise ValueError(f'{name}={flags!r} does not go with stages of {tuple(counts)} blocks')
-    return blocks
 
 
 @MODELS.register_module()

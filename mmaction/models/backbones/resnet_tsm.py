@@ -16,7 +16,7 @@ from mmaction.models.common.non_local import NonLocal3d
 from mmaction.registry import MODELS
 from mmaction.utils import OptConfigType
 
-from .resnet import ResNet, to_clips, to_frames
+from .resnet import ResNet, per_block, to_clips, to_frames
 
 __all__ = [
     'NonLocalWrapper',
@@ -174,8 +174,9 @@ class ResNetTSM(ResNet):
                     block.conv1.conv = TemporalShift(block.conv1.conv, segments, self.shift_div)
 
     def _insert_non_local(self, flags: Sequence[int | Sequence[int]], cfg: dict[str, Any]) -> None:
-        for blocks, chosen in zip(self.stages(), flags, strict=True):
-            each = [chosen] * len(blocks) if isinstance(chosen, int) else chosen
-            for i, has_one in enumerate(each):
+        stages = self.stages()
+        each = per_block('non_local', flags, [len(blocks) for blocks in stages])
+        for blocks, chosen in zip(stages, each, strict=True):
+            for i, has_one in enumerate(chosen):
                 if has_one:
                     blocks[i] = NonLocalWrapper(blocks[i], self.num_segments, cfg)

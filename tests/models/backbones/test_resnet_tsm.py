@@ -1,0 +1,34 @@
+"""Non-local blocks of TSM: where they are, and errors of their flags.
+
+Names, shapes and scores: tests/models/zoo.
+"""
+
+import pytest
+import torch
+
+from mmaction.models.backbones.resnet_tsm import NonLocalWrapper, ResNetTSM
+
+CFG = dict(mode='gaussian')
+
+
+def non_local_blocks(**options):
+    model = ResNetTSM(18, num_segments=2, non_local_cfg=CFG, **options)
+    return [name for name, part in model.named_modules() if isinstance(part, NonLocalWrapper)]
+
+
+def test_flags_of_stages_or_of_blocks():
+    assert non_local_blocks(non_local=(0, 1, (1, 0), 0)) == ['layer2.0', 'layer2.1', 'layer3.0']
+    assert non_local_blocks() == []
+
+
+def test_flags_beyond_the_last_stage_do_not_count():
+    options = dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
+    assert non_local_blocks(non_local=(0, (0, 1), 1, 1), **options) == ['layer2.1']
+    model = ResNetTSM(18, num_segments=2, non_local=(0, 1, 1, 1), non_local_cfg=CFG, **options)
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 128, 4, 4)
+
+
+@pytest.mark.parametrize('flags', [(0, 1), (0, (1, 0, 1), 0, 0)])
+def test_flags_that_do_not_fit_are_named(flags):
+    with pytest.raises(ValueError, match=r'non_local=.* does not go with stages of \(2, 2, 2, 2\)'):
+        non_local_blocks(non_local=flags)
