@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from mmaction.cli import test as test_tool
 from mmaction.datasets import EpochSampler
 from mmaction.engine.optimizers.amp import set_test_precision
-from mmaction.engine.runner import ActionRunner
+from mmaction.engine.runner import ActionRunner, loops
 from mmaction.engine.runner.loops import batches_from
 from mmaction.errors import ConfigError
 from mmaction.registry import HOOKS
@@ -228,3 +228,37 @@ def test_stopped_validation_keeps_no_results(tmp_path):
     runner.train()
     assert runner.iter == 7
     assert all(metric.results == [] for metric in runner.val_loop.evaluator.metrics)
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_every_loop_fetches_the_next_batch_while_one_is_used(tmp_path, monkeypatch, by_epoch):
+    """As on a GPU: of 7 validation and test batches in pairs, one is asked for ahead."""
+    order = []
+
+    def ahead(batches, device):
+        held = None
+        for batch in batches:
+            order.append('asked')
+            if held is not None:
+                yield held
+            held = batch
+        yield held
+
+    class Used(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            order.append('used')
+
+        before_val_iter = before_test_iter = before_train_iter
+
+    monkeypatch.setattr(loops, 'device_batches', ahead)
+    cfg = toy_config(tmp_path)
+    cfg.train_cfg = (
+        dict(by_epoch=True, max_epochs=1) if by_epoch else dict(by_epoch=False, max_iters=7)
+    )
+    runner = build_runner(cfg)
+    runner.register_hook(Used())
+    for run in (runner.train, runner.val, runner.test):
+        order.clear()
+        run()
+        assert order[:4] == ['asked', 'asked', 'used', 'asked']
+        assert order.count('used') == (11 if run == runner.train else 4)
