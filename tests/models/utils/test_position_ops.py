@@ -108,14 +108,26 @@ def test_compiled_method_matches_convolution(method):
 
 def test_method_is_measured_or_safe(monkeypatch):
     class OnGpu:
-        device, dtype = torch.device('cuda'), torch.float32
+        device, dtype = torch.device('cuda:0'), torch.float32
 
     assert choose_method(torch.zeros(1)) == 'conv'
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda index: 'H100')
+    monkeypatch.setattr(torch.cuda, 'get_device_name', lambda index: ('H100', 'A100')[index or 0])
     assert choose_method(OnGpu()) == 'native'
     monkeypatch.setitem(position_ops.MEASURED, 'H100/float32/eager', 'triton')
     assert choose_method(OnGpu()) == 'triton'
+    monkeypatch.setattr(OnGpu, 'device', torch.device('cuda:1'))
+    assert choose_method(OnGpu()) == 'native'
+    monkeypatch.setattr(OnGpu, 'device', torch.device('cuda:0'))
+    monkeypatch.setitem(position_ops.MEASURED, 'H100/float32/compiled', 'products')
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: True)
+    assert choose_method(OnGpu()) == 'products'
+    # Autocast decides in which dtype the convolution would run.
+    monkeypatch.setattr(torch, 'is_autocast_enabled', lambda kind: kind == 'cuda')
+    monkeypatch.setattr(torch, 'get_autocast_dtype', lambda kind: torch.bfloat16)
+    assert choose_method(OnGpu()) == 'native'
+    monkeypatch.setitem(position_ops.MEASURED, 'H100/bfloat16/compiled', 'conv')
+    assert choose_method(OnGpu()) == 'conv'
 
 
 def test_unknown_method_is_error():
