@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from mmengine.hooks import Hook
+from torch import distributed as dist
 from torch import nn
 
 from mmaction.engine.compile import (
@@ -229,6 +230,32 @@ def test_average_of_a_compiled_model_is_a_plain_copy():
     model.backbone = MODELS.build(dict(type='DualFormer', **SMALL))
     compile_backbone(model, dict(backend='eager'), print)
     assert all(m._compiled_call_impl is None for m in copy.deepcopy(model).modules())
+
+
+@pytest.mark.parametrize('use_checkpoint', [False, True])
+def test_compiled_blocks_in_ddp_of_one_process_have_the_gradients_of_the_model(
+    device, use_checkpoint
+):
+    backbone = without_chance(toy_config('unused')).model.backbone
+    model = MODELS.build({**backbone, 'use_checkpoint': use_checkpoint})
+    alone, holder = copy.deepcopy(model), nn.Module()
+    holder.backbone = model
+    compilation = compile_backbone(holder, dict(backend='aot_eager'), print)
+    backend = 'nccl' if device == 'cuda' else 'gloo'
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
+        clips = torch.randn(2, 3, 4, 8, 8)
+        with compiler_settings(for_inference=False):
+            for net in (wrapped, alone):
+                net(clips).square().mean().backward()
+    finally:
+        dist.destroy_process_group()
+    assert not compilation.failed
+    for (name, ours), theirs in zip(model.named_parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=name)
+    for (name, ours), theirs in zip(model.named_buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
 
 
 class Shapes(Hook):
