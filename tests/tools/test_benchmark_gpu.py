@@ -39,6 +39,67 @@ def test_part_that_takes_too_long_or_fails_is_reported(tmp_path):
     assert "KeyError: 'nothing'" in log.read_text()
 
 
+def test_part_that_is_stopped_keeps_its_rows(tmp_path, monkeypatch):
+    part = tmp_path / 'part'
+    part.write_text('#!/bin/sh\necho \'[{"value": 1}]\' > "$4"\nexec sleep 60\n')
+    part.chmod(0o755)
+    monkeypatch.setattr(benchmark_gpu.sys, 'executable', str(part))
+    found = benchmark_gpu.measure('train', 1, True, tmp_path / 'log.txt')
+    assert found['rows'] == [dict(value=1)]
+    assert found['error'] == 'took longer than 1 s; see log.txt'
+    text = benchmark_gpu.report(results(train=found))
+    assert '| 1 |\n\nFailed: took longer than 1 s' in text
+
+
+def test_rows_are_written_as_they_come(tmp_path, monkeypatch):
+    def rows(small):
+        yield dict(value=1)
+        assert json.loads(file.read_text()) == [dict(value=1)]
+        yield dict(value=2)
+        raise RuntimeError('out of memory')
+
+    file = tmp_path / 'rows.json'
+    monkeypatch.setitem(gpu_parts.PARTS, 'train', rows)
+    monkeypatch.setattr(gpu_parts.sys, 'argv', ['gpu_parts.py', 'train', str(file)])
+    with pytest.raises(RuntimeError, match='out of memory'):
+        gpu_parts.main()
+    assert json.loads(file.read_text()) == [dict(value=1), dict(value=2)]
+
+
+def test_what_is_measured_again_and_what_is_kept(tmp_path, monkeypatch, capsys):
+    measured = []
+
+    def measure(name, limit, small, log):
+        measured.append(name)
+        return dict(seconds=1, rows=[dict(run=len(measured))])
+
+    def parts():
+        return json.loads((tmp_path / 'results.json').read_text())['parts']
+
+    monkeypatch.setattr(benchmark_gpu, 'measure', measure)
+    command = ['--out', str(tmp_path), '--small']
+    benchmark_gpu.main(command)
+    assert measured == list(benchmark_gpu.LIMITS) == list(parts())
+    measured.clear()
+    benchmark_gpu.main([*command, '--only', 'train'])
+    assert measured == ['train']
+    assert list(parts()) == list(benchmark_gpu.LIMITS)
+    assert parts()['train']['rows'] == [dict(run=1)]
+    # A part that was stopped is measured again, although it has rows.
+    found = json.loads((tmp_path / 'results.json').read_text())
+    found['parts']['infer']['error'] = 'took longer than 90 s'
+    (tmp_path / 'results.json').write_text(json.dumps(found))
+    benchmark_gpu.main([*command, '--resume'])
+    assert measured == ['train', 'infer']
+    assert 'error' not in parts()['infer']
+    found['machine']['device'] = 'another GPU'
+    (tmp_path / 'results.json').write_text(json.dumps(found))
+    with pytest.raises(SystemExit):
+        benchmark_gpu.main([*command, '--resume'])
+    assert 'was measured with device another GPU, now it is' in capsys.readouterr().err
+    assert measured == ['train', 'infer']
+
+
 def test_tables_go_into_the_page(tmp_path):
     page = tmp_path / 'page.md'
     page.write_text('# P\n<!-- gpu: begin -->\nold\n<!-- gpu: end -->\nrest\n')

@@ -5,7 +5,8 @@
 
 All run in this process and take turns, and before each turn a large matrix product is
 timed: what share of its rate a model reaches says how close it is to the machine's limit.
-Random clips, random weights. Peak memory is measured in a process of its own for each.
+Random clips, random weights. Peak memory is what two steps add, on a CPU in a process of its own
+for each.
 """
 
 from __future__ import annotations
@@ -223,6 +224,7 @@ def take_turns(subjects: list[Subject], args: argparse.Namespace) -> list[dict[s
     return [
         dict(
             name=subject.name,
+            parameters=sum(p.numel() for p in subject.backbone.parameters()),
             shape=subject.shape,
             precision=subject.precision,
             flops=flops[i],
@@ -335,21 +337,23 @@ def print_parts(times: dict[tuple[int, str], list[float]], mode: str) -> None:
     print(f'norms, residuals and the rest: {1000 * rest:.1f} of {1000 * step:.1f} ms')
 
 
-def peak_memory_of(name: str, args: argparse.Namespace) -> None:
-    """Print the bytes that two steps take at most beyond what the process had before."""
+def memory_of(subject: Subject) -> int:
+    """The bytes that two steps take at most beyond what the process had before."""
     import torch
 
     from mmaction.utils.memory import peak_memory
 
-    subject = Subject(name, args)
     on_gpu = subject.device.type == 'cuda'
-    with contextlib.suppress(OSError):  # Linux: forget the peak of starting up
-        Path('/proc/self/clear_refs').write_text('5')
-    base = torch.cuda.memory_allocated() if on_gpu else peak_memory()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(subject.device)
+    else:
+        with contextlib.suppress(OSError):  # Linux: forget the peak of starting up
+            Path('/proc/self/clear_refs').write_text('5')
+    base = torch.cuda.memory_allocated(subject.device) if on_gpu else peak_memory()
     for _ in range(2):
         subject.step()
-    peak = torch.cuda.max_memory_allocated() if on_gpu else peak_memory()
-    print(json.dumps(peak - base))
+    peak = torch.cuda.max_memory_allocated(subject.device) if on_gpu else peak_memory()
+    return int(peak - base)
 
 
 def ask_memory(name: str, arguments: list[str]) -> int | None:
@@ -409,14 +413,16 @@ def main(arguments: list[str] | None = None) -> None:
     own = Path(args.config).stem
     with user_errors(setup=True), frozen_for_inference(args):
         if args.memory_of:
-            peak_memory_of(args.memory_of, args)
+            print(json.dumps(memory_of(Subject(args.memory_of, args))))
             return
         names = [own, *filter(None, args.against.split(','))]
         subjects = [Subject(name, args) for name in names]
         rows = take_turns(subjects, args)
     if not args.no_memory:
-        for row in rows:
-            row['memory'] = ask_memory(row['name'], arguments)
+        # A GPU's allocator forgets its peak, that of a process stays.
+        for row, subject in zip(rows, subjects, strict=True):
+            on_gpu = subject.device.type == 'cuda'
+            row['memory'] = memory_of(subject) if on_gpu else ask_memory(row['name'], arguments)
     device = subjects[0].device
     print(f'{processor(device)}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}')
     print(

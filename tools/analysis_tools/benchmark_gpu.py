@@ -4,7 +4,8 @@
 
 Writes DIR/results.json, DIR/results.md and DIR/log.txt. Each part runs in a process of its own
 with a time limit of its own, cheapest first, and the results are replaced as a whole after each,
-so what was measured is there whatever happens. `--resume` keeps the parts that succeeded.
+so what was measured is there whatever happens. `--resume` keeps the parts that were measured whole,
+`--only` those that are not named.
 
     python tools/analysis_tools/benchmark_gpu.py --out DIR --docs docs/performance.md
 
@@ -86,10 +87,31 @@ def measure(name: str, limit: float, small: bool, log: Path) -> dict[str, Any]:
                     os.killpg(child.pid, signal.SIGKILL)
                     child.wait()
         result: dict[str, Any] = dict(seconds=round(time.monotonic() - start, 1))
-        if status == 0 and file.is_file():
-            return result | dict(rows=json.loads(file.read_text()))
+        if file.is_file():
+            result['rows'] = json.loads(file.read_text())
+        if status == 0 and 'rows' in result:
+            return result
         why = f'took longer than {limit:.0f} s' if status is None else f'status {status}'
         return result | dict(error=f'{why}; see log.txt')
+
+
+def measured_before(file: Path, machine: dict[str, Any]) -> dict[str, Any]:
+    """The parts of earlier results, by name; none where there are no results.
+
+    Raises:
+        ValueError: They are of another machine or size, which one table must not mix.
+    """
+    if not file.is_file():
+        return {}
+    before = json.loads(file.read_text())
+    for key, value in machine.items():
+        if before['machine'].get(key) != value:
+            found = before['machine'].get(key)
+            raise ValueError(
+                f'{file} was measured with {key} {found}, now it is {value}: choose another --out'
+            )
+    parts: dict[str, Any] = before['parts']
+    return parts
 
 
 def facts(small: bool) -> dict[str, Any]:
@@ -130,7 +152,9 @@ def report(results: dict[str, Any]) -> str:
         text += '\nA trial with tiny sizes: these figures mean nothing.\n'
     for name, part in results['parts'].items():
         text += f'\n### {name.capitalize()}\n\n'
-        text += (table(part['rows']) if 'rows' in part else f'Failed: {part["error"]}') + '\n'
+        shown = [table(part['rows'])] if part.get('rows') else []
+        shown += [f'Failed: {part["error"]}'] if 'error' in part else []
+        text += '\n\n'.join(shown) + '\n'
     return text
 
 
@@ -168,11 +192,10 @@ def main(arguments: list[str] | None = None) -> None:
         machine = facts(args.small)
         if machine['cuda'] is None and not args.small:
             raise ValueError('there is no GPU here; --small tries the command with tiny sizes')
-    kept = json.loads(file.read_text())['parts'] if args.resume and file.is_file() else {}
-    parts = {name: part for name, part in kept.items() if 'rows' in part}
+        parts = measured_before(file, machine) if args.resume or args.only else {}
     end = time.monotonic() + 60 * args.minutes
     for name in args.only or LIMITS:
-        if name in parts:
+        if args.resume and 'error' not in parts.get(name, {'error': 'not measured yet'}):
             continue
         limit = min(LIMITS[name], end - time.monotonic())
         if limit > 5:

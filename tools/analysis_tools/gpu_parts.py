@@ -1,7 +1,8 @@
 """The parts of benchmark_gpu.py: each function measures one thing and returns its table.
 
-A table is a list of rows (dicts with the same keys). `small` is the size that a CPU can do in
-seconds, for trying the script where there is no GPU; its figures mean nothing.
+A table is rows (dicts with the same keys), written as they come: a part that is stopped keeps
+those that it has. `small` is the size that a CPU can do in seconds, for trying the script where
+there is no GPU; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mmaction.utils.io import write_text
 
 __all__ = ['PARTS']
 
@@ -53,6 +56,11 @@ def milliseconds(run: Callable[[], Any], steps: int) -> float:
 def _wait() -> None:
     if DEVICE == 'cuda':
         torch.cuda.synchronize()
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error, to be put into a table."""
+    return (str(error).splitlines() or [''])[0][:60]
 
 
 def _random(*shape: int, dtype: torch.dtype, grad: bool = False) -> Tensor:
@@ -96,7 +104,7 @@ def _attention_shapes(small: bool) -> dict[str, tuple[int, int, int, int]]:
     return local | {f'global {i + 1}': (8, 2 << i, queries[i], keys[i]) for i in range(4)}
 
 
-def attention(small: bool) -> list[Row]:
+def attention(small: bool) -> Iterator[Row]:
     """Backends of scaled_dot_product_attention at the published shapes, forward and backward."""
     dtype = torch.float32 if small else torch.bfloat16
     backends = (
@@ -104,7 +112,6 @@ def attention(small: bool) -> list[Row]:
         if DEVICE == 'cpu'
         else ['FLASH_ATTENTION', 'EFFICIENT_ATTENTION', 'CUDNN_ATTENTION']
     )
-    rows = []
     for name, (batch, heads, queries, keys) in _attention_shapes(small).items():
         q, k, v = (
             _random(batch, length, heads, 32, dtype=dtype).transpose(1, 2).requires_grad_()
@@ -139,29 +146,28 @@ def attention(small: bool) -> list[Row]:
                     grad is not None and bool(grad.isfinite().all()) for grad in grads
                 )
             except RuntimeError as reason:
-                row['backend'] += f' ({str(reason).splitlines()[0][:60]})'
-            rows.append(row)
-    return rows
+                row['backend'] += f' ({_line(reason)})'
+            yield row
 
 
-def position(small: bool) -> list[Row]:
-    """Methods of the position generator at the grids of DualFormer-T, 8 clips."""
+def position(small: bool) -> Iterator[Row]:
+    """Methods of the position generator at the grids of DualFormer-T, 8 clips; eager ones first."""
     from mmaction.models.utils.position_ops import METHODS, add_position
 
     grids = [(4, 4, 4, 8)] if small else [(16, 56 >> i, 56 >> i, 64 << i) for i in range(4)]
     dtype = torch.float32 if small else torch.bfloat16
     methods = [name for name in METHODS if DEVICE == 'cuda' or name != 'triton']
-    rows = []
-    for T, H, W, C in grids:
-        x = _random(1 if small else 8, T, H, W, C, dtype=dtype, grad=True)
-        weight = _random(C, 1, 3, 3, 3, dtype=dtype, grad=True)
-        bias = _random(C, dtype=dtype, grad=True)
-        grad = torch.randn_like(x)
-        exact = add_position(x[:1].float(), weight.float(), bias.float(), 'conv')
-        for method in methods:
-            for compiled in (False, True):
-                if compiled and DEVICE == 'cpu':
-                    continue
+    # What is compiled takes seconds each.
+    for compiled in (False, True) if DEVICE == 'cuda' else (False,):
+        for T, H, W, C in grids:
+            x = _random(1 if small else 8, T, H, W, C, dtype=dtype, grad=True)
+            weight = _random(C, 1, 3, 3, 3, dtype=dtype, grad=True)
+            bias = _random(C, dtype=dtype, grad=True)
+            grad = torch.randn_like(x)
+            exact = add_position(x[:1].float(), weight.float(), bias.float(), 'conv')
+            for method in methods:
+                # Otherwise, after eight graphs, the rest would run eagerly without a word.
+                torch.compiler.reset()
                 call = torch.compile(add_position, dynamic=False) if compiled else add_position
 
                 def forward() -> Tensor:
@@ -173,16 +179,13 @@ def position(small: bool) -> list[Row]:
 
                 row: Row = dict(grid=f'{T}x{H}x{W}x{C}', method=method, compiled=compiled)
                 try:
-                    error = (call(x[:1], weight, bias, method).float() - exact).abs().max().item()
+                    error = (forward()[:1].float() - exact).abs().max().item()
                     row['forward ms'] = milliseconds(forward, 2 if small else 10)
                     row['with backward ms'] = milliseconds(both, 2 if small else 10)
                     row['error'] = error
                 except Exception as reason:
-                    row['method'] += (
-                        f' ({type(reason).__name__}: {str(reason).splitlines()[0][:60]})'
-                    )
-                rows.append(row)
-    return rows
+                    row['method'] += f' ({type(reason).__name__}: {_line(reason)})'
+                yield row
 
 
 def _benchmark(config: str, *options: str) -> list[Row]:
@@ -224,69 +227,57 @@ def _model_rows(
                 }
 
 
-def train_models(small: bool) -> list[Row]:
+def train_models(small: bool) -> Iterator[Row]:
     """Eager training steps beside the plain network."""
-    return list(_model_rows('train', dict(tiny=(8, 32), small=(8,), base=(8,)), (PLAIN,), small))
+    return _model_rows('train', dict(tiny=(8, 32), small=(8,), base=(8,)), (PLAIN,), small)
 
 
-def infer_models(small: bool) -> list[Row]:
+def infer_models(small: bool) -> Iterator[Row]:
     """Eager forward passes beside the plain network."""
-    return list(_model_rows('infer', dict(tiny=(1, 8, 32), small=(8,), base=(8,)), (PLAIN,), small))
+    return _model_rows('infer', dict(tiny=(1, 8, 32), small=(8,), base=(8,)), (PLAIN,), small)
 
 
-def compiled_models(small: bool) -> list[Row]:
+def compiled_models(small: bool) -> Iterator[Row]:
     """The same, compiled: the first steps take minutes."""
-    batches = dict(tiny=(8, 32), small=(8,), base=(8,))
-    return [row for mode in ('train', 'infer') for row in _model_rows(mode, batches, (), small)]
+    for mode in ('train', 'infer'):
+        yield from _model_rows(mode, dict(tiny=(8, 32), small=(8,), base=(8,)), (), small)
 
 
-def peers(small: bool) -> list[Row]:
+def peers(small: bool) -> Iterator[Row]:
     """Video models of torchvision beside DualFormer-T, training and inference."""
     against = ('torchvision.r3d_18',) if small else PEERS
-    return [
-        row
-        for mode in ('infer', 'train')
-        for row in _model_rows(mode, dict(tiny=(8,)), against, small)
-    ]
+    for mode in ('infer', 'train'):
+        yield from _model_rows(mode, dict(tiny=(8,)), against, small)
 
 
-def memory(small: bool) -> list[Row]:
-    """A step at each largest batch of the memory table, as far as this GPU has the memory."""
+def memory(small: bool) -> Iterator[Row]:
+    """A step at each largest batch of the memory table, as far as this GPU has the memory.
+
+    It fits where the step, the weights and AdamW's moments together stay within the budget.
+    """
     table: dict[str, tuple[int, ...]] = {'tiny': (43, 88), 'small': (23, 47), 'base': (16, 35)}
     if small:
         table = {'pico': (1,)}
     total = torch.cuda.get_device_properties(0).total_memory / 1e9 if DEVICE == 'cuda' else 80
-    rows: list[Row] = []
+    options = ['--mode', 'train', '--precision', 'fp32' if small else 'bf16']
+    options += ['--steps', '1', '--warm-up', '1']
     for size, batches in table.items():
         for batch, budget in zip(batches, (40, 80), strict=False):
             if budget > total:
                 continue
             row: Row = dict(model=size, batch=batch, budget_gb=budget)
-            options = [
-                '--mode',
-                'train',
-                '--precision',
-                'fp32' if small else 'bf16',
-                '--batch',
-                str(batch),
-            ]
+            config = PICO if small else KINETICS.format(size)
             try:
-                found = _benchmark(
-                    PICO if small else KINETICS.format(size),
-                    *options,
-                    '--steps',
-                    '1',
-                    '--warm-up',
-                    '1',
-                )
-                row |= {'peak GB': (found[0].get('memory') or 0) / 1e9, 'fits': True}
+                (found,) = _benchmark(config, *options, '--batch', str(batch))
+                step = found['memory'] / 1e9
+                whole = step + 12e-9 * found['parameters']  # fp32 weights and two moments
+                row |= {'step GB': step, 'in all GB': whole, 'fits': whole < budget}
             except RuntimeError as reason:
                 row |= {'fits': False, 'why': str(reason).splitlines()[-1][:80]}
-            rows.append(row)
-    return rows
+            yield row
 
 
-def loader(small: bool) -> list[Row]:
+def loader(small: bool) -> Iterator[Row]:
     """Clips/s of reading, by workers, on generated videos, with the copy to the device."""
     from mmengine.registry import init_default_scope
     from torch.utils.data import DataLoader
@@ -296,7 +287,6 @@ def loader(small: bool) -> list[Row]:
     from mmaction.registry import DATASETS
 
     init_default_scope('mmaction')
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         clips = 8 if small else 256
         motion_digits.build(Path(folder), clips, 8)
@@ -311,10 +301,7 @@ def loader(small: bool) -> list[Row]:
                 for item in batch:
                     item['inputs'].to(DEVICE, non_blocking=True)
             _wait()
-            rows.append(
-                {'workers': workers, 'clips/s': len(dataset) / (time.perf_counter() - start)}
-            )
-    return rows
+            yield {'workers': workers, 'clips/s': len(dataset) / (time.perf_counter() - start)}
 
 
 def profile(small: bool) -> list[Row]:
@@ -357,17 +344,9 @@ def profile(small: bool) -> list[Row]:
 
 def tests(small: bool) -> list[Row]:
     """The tests marked cuda; `small` only collects them."""
-    command = [
-        sys.executable,
-        '-m',
-        'pytest',
-        '-q',
-        '-m',
-        'cuda',
-        '-p',
-        'no:cacheprovider',
-        'tests',
-    ]
+    # A test file that needs a package which is not there does not keep the others from running.
+    command = [sys.executable, '-m', 'pytest', '-q', '-m', 'cuda', '-p', 'no:cacheprovider']
+    command += ['--continue-on-collection-errors', 'tests']
     command += ['--collect-only'] if small else ['--tb=line', '-rf']
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     lines = done.stdout.strip().splitlines()
@@ -394,7 +373,7 @@ def quickstart(small: bool) -> list[Row]:
     return [{'seconds': spent, 'top1_acc': float(found[-1])}]
 
 
-PARTS: dict[str, Callable[[bool], list[Row]]] = {
+PARTS: dict[str, Callable[[bool], Iterable[Row]]] = {
     'machine': machine,
     'attention': attention,
     'position': position,
@@ -411,9 +390,12 @@ PARTS: dict[str, Callable[[bool], list[Row]]] = {
 
 
 def main() -> None:
-    """Measure one part and write its rows: NAME FILE [--small]."""
+    """Measure one part and write its rows, all so far after each: NAME FILE [--small]."""
     name, file, *small = sys.argv[1:]
-    Path(file).write_text(json.dumps(PARTS[name](bool(small))))
+    rows: list[Row] = []
+    for row in PARTS[name](bool(small)):
+        rows.append(row)
+        write_text(file, json.dumps(rows))
 
 
 if __name__ == '__main__':
