@@ -20,10 +20,11 @@ import hashlib
 import json
 import math
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import cv2
@@ -41,13 +42,14 @@ from mmaction.utils.io import (
 
 __all__ = [
     'CLASSES',
+    'DIGITS',
+    'MotionSet',
     'build',
     'make_clip',
     'render_clip',
     'save_preview',
 ]
 
-NAME = 'Motion Digits'
 CLASSES = (
     'moving left',
     'moving right',
@@ -61,18 +63,32 @@ CLASSES = (
 SPLITS = ('train', 'val')
 SIDE = 80  # height and width of a frame in pixels
 FPS = 12
-VERSION = 3  # of the pictures: raise it when the same seed gives other clips
-
 _LENGTHS = (17, 25)  # frames, always odd: the clip has a middle frame
 _SIZES = (28.0, 40.0)  # side of the digit's box at the middle frame, in pixels
 _SHIFTS = (19.0, 27.0)  # way of a moving digit over the clip, in pixels
 _TURNS = (100.0, 200.0)  # angle of a turning digit over the clip, in degrees
 _GROWTHS = (1.8, 2.4)  # ratio of the last size to the first
-_INK = 0.47  # half a digit's extent, as a part of its box
+INK = 0.47  # half a digit's extent, as a part of its box
 _TRAIN_DIGITS = 1257  # of 1797; the file is ordered by writer, so a cut keeps writers apart
 _MASK = 32  # side of the enlarged digit, without its margin
 _MARGIN = 12
 _OVERSAMPLING = 2
+
+
+class MotionSet(NamedTuple):
+    """A set of clips of moving digits, of which `build` and `make_clip` make any.
+
+    Args:
+        name: For messages and the manifest.
+        version: Of the pictures: raise it when the same seed gives other clips.
+        classes: Names of the labels.
+        trajectory: Gives the poses of a digit for a generator and a label, as `trajectory` does.
+    """
+
+    name: str
+    version: int
+    classes: tuple[str, ...]
+    trajectory: Callable[[np.random.Generator, int], np.ndarray]
 
 
 @cache
@@ -111,7 +127,7 @@ def trajectory(rng: np.random.Generator, label: int) -> np.ndarray:
     turn = rng.uniform(*_TURNS)
     growth = rng.uniform(*np.log(_GROWTHS))
     # Room for whichever motion comes, so that the place tells nothing about it.
-    reach = SIDE / 2 - max(_INK * size + shift / 2, _INK * size * math.exp(growth / 2))
+    reach = SIDE / 2 - max(INK * size + shift / 2, INK * size * math.exp(growth / 2))
     x, y = SIDE / 2 + rng.uniform(-reach, reach, size=2)
     angle = rng.uniform(0, 360)
 
@@ -121,6 +137,9 @@ def trajectory(rng: np.random.Generator, label: int) -> np.ndarray:
     poses[:, axis] += np.linspace(-0.5, 0.5, frames) * (way if forwards else -way)
     poses[:, 2] = np.exp(poses[:, 2])
     return poses
+
+
+DIGITS = MotionSet('Motion Digits', 3, CLASSES, trajectory)
 
 
 def draw_background(rng: np.random.Generator, light: float) -> np.ndarray:
@@ -161,13 +180,16 @@ def place_digit(mask: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return cv2.resize(wide, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[..., None]
 
 
-def render_clip(rng: np.random.Generator, masks: np.ndarray, label: int) -> np.ndarray:
+def render_clip(
+    rng: np.random.Generator, masks: np.ndarray, label: int, motions: MotionSet = DIGITS
+) -> np.ndarray:
     """Draw one clip.
 
     Args:
         rng: Source of every choice but the motion's kind.
         masks: Digits to choose from, as `digit_masks` gives them.
-        label: Index into `CLASSES`.
+        label: Index into the classes.
+        motions: The set.
 
     Returns:
         uint8 RGB array of shape (frames, 80, 80, 3).
@@ -175,7 +197,7 @@ def render_clip(rng: np.random.Generator, masks: np.ndarray, label: int) -> np.n
     mask = masks[rng.integers(len(masks))]
     light, color = draw_lights(rng)
     background = draw_background(rng, light)
-    poses = trajectory(rng, label)
+    poses = motions.trajectory(rng, label)
     frames = np.empty((len(poses), SIDE, SIDE, 3), np.uint8)
     for frame, pose in zip(frames, poses, strict=True):
         alpha = place_digit(mask, pose)
@@ -184,14 +206,16 @@ def render_clip(rng: np.random.Generator, masks: np.ndarray, label: int) -> np.n
     return frames
 
 
-def make_clip(seed: int, split: str, index: int) -> tuple[np.ndarray, int]:
+def make_clip(
+    seed: int, split: str, index: int, motions: MotionSet = DIGITS
+) -> tuple[np.ndarray, int]:
     """Clip number `index` of a split: its frames and its label.
 
-    It depends on these three arguments alone; labels take turns.
+    It depends on the arguments alone; labels take turns.
     """
-    label = index % len(CLASSES)
+    label = index % len(motions.classes)
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    return render_clip(rng, digit_masks(split), label), label
+    return render_clip(rng, digit_masks(split), label, motions), label
 
 
 def write_video(path: Path, frames: np.ndarray) -> None:
@@ -221,7 +245,7 @@ def _digest(out: Path, videos: list[str]) -> str:
     return total.hexdigest()
 
 
-def _read_manifest(out: Path) -> dict[str, Any]:
+def _read_manifest(out: Path, name: str) -> dict[str, Any]:
     """The manifest of an earlier run, empty for a new folder.
 
     Raises:
@@ -233,18 +257,23 @@ def _read_manifest(out: Path) -> dict[str, Any]:
             manifest = dict(json.loads(path.read_text(encoding='utf-8')))
         except (ValueError, TypeError):
             raise ValueError(f'{path} is damaged: remove the folder and run again') from None
-        if manifest.get('dataset') == NAME:
+        if manifest.get('dataset') == name:
             return manifest
     elif not out.exists() or (out.is_dir() and {p.name for p in out.iterdir()} <= {'.lock'}):
         return {}
     raise ValueError(
-        f'{out} exists and was not made by this script (no manifest.json names {NAME}): '
+        f'{out} exists and was not made by this script (no manifest.json names {name}): '
         'remove it, or give a new folder as --out'
     )
 
 
 def build(
-    out: Path, train_clips: int, val_clips: int, seed: int = 0, workers: int = 2
+    out: Path,
+    train_clips: int,
+    val_clips: int,
+    seed: int = 0,
+    workers: int = 2,
+    motions: MotionSet = DIGITS,
 ) -> dict[str, Any]:
     """Make the dataset in `out`, or complete or reuse what is there.
 
@@ -254,6 +283,7 @@ def build(
         val_clips: Number of validation clips.
         seed: Non-negative; the clips depend on it and on their number alone.
         workers: Clips that are made at the same time.
+        motions: The set.
 
     Returns:
         The manifest: arguments, digest and how many clips were `made` just now.
@@ -270,16 +300,24 @@ def build(
     ):
         if value < least:
             raise ValueError(f'{name} must be at least {least}, not {value}')
-    _read_manifest(out)  # before anything is written to the folder
+    _read_manifest(out, motions.name)  # before anything is written to the folder
     with lock(out, 'tool'):
         remove_partials(out, recursive=True)
-        return _build(out, train_clips, val_clips, seed, workers)
+        return _build(out, train_clips, val_clips, seed, workers, motions)
 
 
-def _build(out: Path, train_clips: int, val_clips: int, seed: int, workers: int) -> dict[str, Any]:
+def _build(
+    out: Path, train_clips: int, val_clips: int, seed: int, workers: int, motions: MotionSet
+) -> dict[str, Any]:
     clips = dict(zip(SPLITS, (train_clips, val_clips), strict=True))
-    asked = {'dataset': NAME, 'version': VERSION, 'side': SIDE, 'seed': seed, 'clips': clips}
-    manifest = _read_manifest(out)
+    asked = {
+        'dataset': motions.name,
+        'version': motions.version,
+        'side': SIDE,
+        'seed': seed,
+        'clips': clips,
+    }
+    manifest = _read_manifest(out, motions.name)
     found = {key: manifest.get(key) for key in asked}
     videos = [path for split in SPLITS for path in _videos(split, clips[split])]
 
@@ -295,7 +333,7 @@ def _build(out: Path, train_clips: int, val_clips: int, seed: int, workers: int)
         write_json(out / 'manifest.json', asked)
         for split in SPLITS:
             (out / 'videos' / split).mkdir(parents=True, exist_ok=True)
-        _make_videos(out, seed, clips, missing, workers)
+        _make_videos(out, seed, clips, missing, workers, motions)
         digest = _digest(out, videos)
         if (
             found == asked
@@ -303,28 +341,33 @@ def _build(out: Path, train_clips: int, val_clips: int, seed: int, workers: int)
             and len(missing) < len(videos)
         ):
             shutil.rmtree(out / 'videos')  # beside the lost clips, others were changed
-            return _build(out, train_clips, val_clips, seed, workers)
+            return _build(out, train_clips, val_clips, seed, workers, motions)
         manifest = {**asked, 'digest': digest}
         write_json(out / 'manifest.json', manifest)
-    _write_lists(out, clips)
+    _write_lists(out, clips, motions.classes)
     return {**manifest, 'made': len(missing)}
 
 
-def _write_lists(out: Path, clips: dict[str, int]) -> None:
-    write_lines(out / 'classes.txt', CLASSES)
+def _write_lists(out: Path, clips: dict[str, int], classes: tuple[str, ...]) -> None:
+    write_lines(out / 'classes.txt', classes)
     for split, count in clips.items():
-        lines = (f'{path} {i % len(CLASSES)}' for i, path in enumerate(_videos(split, count)))
+        lines = (f'{path} {i % len(classes)}' for i, path in enumerate(_videos(split, count)))
         write_lines(out / f'{split}.txt', lines)
 
 
 def _make_videos(
-    out: Path, seed: int, clips: dict[str, int], missing: set[str], workers: int
+    out: Path,
+    seed: int,
+    clips: dict[str, int],
+    missing: set[str],
+    workers: int,
+    motions: MotionSet,
 ) -> None:
     """Write the missing clips in threads: OpenCV and the encoder let go of the GIL."""
 
     def make(job: tuple[str, int, str]) -> None:
         split, index, path = job
-        write_video(out / path, make_clip(seed, split, index)[0])
+        write_video(out / path, make_clip(seed, split, index, motions)[0])
 
     jobs = [
         (split, index, path)
@@ -336,24 +379,24 @@ def _make_videos(
         digit_masks(split)  # once, before the threads ask for it
     with ThreadPoolExecutor(workers) as pool:
         done = pool.map(make, jobs)
-        for _ in tqdm(done, total=len(jobs), desc=NAME, unit='clip', mininterval=0.5):
+        for _ in tqdm(done, total=len(jobs), desc=motions.name, unit='clip', mininterval=0.5):
             pass
 
 
-def save_preview(path: Path, seed: int = 0, columns: int = 8) -> None:
+def save_preview(path: Path, seed: int = 0, columns: int = 8, motions: MotionSet = DIGITS) -> None:
     """Save a picture with one validation clip of each class, a row each."""
     import matplotlib
 
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
 
-    rows = len(CLASSES)
+    rows = len(motions.classes)
     figure, axes = plt.subplots(
         rows, columns, figsize=(columns + 1.9, rows + 0.5), dpi=110, squeeze=False
     )
     figure.subplots_adjust(0.175, 0.06, 0.99, 0.995, wspace=0.05, hspace=0.05)
-    for row, name in enumerate(CLASSES):
-        frames, _ = make_clip(seed, 'val', row)
+    for row, name in enumerate(motions.classes):
+        frames, _ = make_clip(seed, 'val', row, motions)
         shown = np.linspace(0, len(frames) - 1, columns).round().astype(int)
         for axis, frame in zip(axes[row], frames[shown], strict=True):
             axis.imshow(frame, interpolation='bicubic')
