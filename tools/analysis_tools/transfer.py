@@ -11,9 +11,7 @@ kept: a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,23 +103,10 @@ def config(
     return cfg
 
 
-def train(cfg: Any) -> tuple[float, Any]:
-    """Train, or go on with it; the last validation's top-1 accuracy, and the model."""
-    from mmaction.distributed.launch import init_processes
-    from mmaction.engine.runner import ActionRunner
-    from mmaction.engine.runner.resume import set_resume
-
-    set_resume(cfg, 'auto')
-    cfg.launcher = init_processes('none').launcher
-    cfg.experiment_name = f'{Path(cfg.work_dir).name}_{time.time_ns()}'
-    runner = ActionRunner.from_cfg(cfg)
-    runner.train()
-    return float(runner.val()['acc/top1']), runner.bare_model
-
-
 def pretrain(args: argparse.Namespace) -> Path:
     """The backbone after the old motions, as a checkpoint without head."""
     import torch
+    from experiments import train
 
     from mmaction.utils.io import atomic_path, write_json
 
@@ -137,8 +122,12 @@ def pretrain(args: argparse.Namespace) -> Path:
     return path
 
 
-def run_method(args: argparse.Namespace, backbone: Path, method: str, seed: int) -> dict[str, Any]:
+def run_method(args: argparse.Namespace, backbone: Path, key: str) -> dict[str, Any]:
     """Accuracy, seconds, and what is trained and saved."""
+    from experiments import train
+
+    method, number = key.split('/')
+    seed = int(number)
     folder = args.work_dir / f'{method}_{seed}'
     start = time.perf_counter()
     if method in ('full', 'lora'):
@@ -221,16 +210,11 @@ def training_memory(model: Any) -> dict[str, int]:
     )
 
 
-def runs(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
-    """Every method with every seed, seeds first."""
-    for seed in args.seeds:
-        for method in args.methods:
-            yield method, seed
-
-
 def table(results: dict[str, dict[str, Any]]) -> str:
     """The results as Markdown."""
-    from statistics import mean, stdev
+    from statistics import mean
+
+    from experiments import cell
 
     lines = [
         '| method | top-1 (mean ± sd) | seeds | trained | memory of a step | saved | seconds |',
@@ -240,12 +224,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         rows = [row for key, row in results.items() if key.split('/')[0] == method]
         if not rows:
             continue
-        accuracy = [100 * row['accuracy'] for row in rows]
-        spread = f' ± {stdev(accuracy):.1f}' if len(rows) > 1 else ''
         memory = f'{rows[0]["memory"] / 1e6:.0f} MB' if 'memory' in rows[0] else '-'
         lines.append(
-            f'| {method} | {mean(accuracy):.1f}{spread} | {len(rows)} | {rows[0]["trained"]:,} | '
-            f'{memory} | {rows[0]["saved"] / 1e6:.2f} MB | '
+            f'| {method} | {cell([row["accuracy"] for row in rows])} | {len(rows)} | '
+            f'{rows[0]["trained"]:,} | {memory} | {rows[0]["saved"] / 1e6:.2f} MB | '
             f'{mean(row["seconds"] for row in rows):.0f} |'
         )
     return '\n'.join(lines) + '\n'
@@ -254,19 +236,18 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run what is missing."""
     args = parse_args(argv)
+    from experiments import run_missing
+
     from mmaction.utils.cli import user_errors
-    from mmaction.utils.io import write_json, write_text
+    from mmaction.utils.io import write_text
 
     with user_errors(setup=True):
         make_data(args)
         backbone = pretrain(args)
-        path = args.work_dir / 'results.json'
-        results = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-        for method, seed in runs(args):
-            if f'{method}/{seed}' not in results:
-                results[f'{method}/{seed}'] = run_method(args, backbone, method, seed)
-                write_json(path, results)
-                print(f'{method}, seed {seed}: {results[f"{method}/{seed}"]}', flush=True)
+        keys = [f'{method}/{seed}' for seed in args.seeds for method in args.methods]
+        results = run_missing(
+            args.work_dir / 'results.json', keys, lambda key: run_method(args, backbone, key)
+        )
         write_text(args.work_dir / 'table.md', table(results))
         print(table(results), end='')
 

@@ -218,13 +218,15 @@ def choose_recipe(
 def learning_rate(cfg: Config, batch: int) -> float | None:
     """The rate of the config, which is made for another batch, for this one.
 
-    Adam's steps do not grow with the gradient: with the square root of the batch
-    (arXiv:2205.10287). SGD: in proportion (arXiv:1706.02677). None leaves it as it is.
+    Adam's steps do not grow with the gradient: with the square root of a larger batch
+    (arXiv:2205.10287). For a smaller one the rate stays: an epoch has more steps then, and a lower
+    rate learns less (docs/training.md has the measurement). SGD: in proportion
+    (arXiv:1706.02677). None leaves it as it is.
     """
     base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size') or 16
     optimizer = cfg.optim_wrapper.optimizer
     ratio = batch / base
-    factor = ratio if optimizer.type == 'SGD' else math.sqrt(ratio)
+    factor = ratio if optimizer.type == 'SGD' else max(1.0, math.sqrt(ratio))
     return None if factor == 1 else float(f'{optimizer.lr * factor:.2g}')
 
 

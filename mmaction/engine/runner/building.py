@@ -266,9 +266,10 @@ class BuildingRunner(Runner):
         clips = self.clips_per_update(optim_wrapper)
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= clips / base
-        self.logger.info(
-            f'learning rate x {clips / base:g}: {clips} clips per update, {base} as base'
-        )
+        text = f'learning rate x {clips / base:g}: {clips} clips per update, {base} as base'
+        if clips < base and 'Adam' in type(optim_wrapper.optimizer).__name__:
+            text += '. Adam learns less at a lower rate: without auto_scale_lr it would stay'
+        self.logger.info(text)
 
     def clips_per_update(self, optim_wrapper: OptimWrapper) -> int:
         """Batch size x processes x accumulated steps."""

@@ -70,12 +70,13 @@ def test_freezing_what_cannot_be_frozen_is_an_error():
 def test_learning_rate_follows_the_batch():
     cfg = load_config('pico_small_finetune')
     assert learning_rate(cfg, 16) is None
-    assert learning_rate(cfg, 4) == pytest.approx(3.5e-4)
-    cfg.optim_wrapper.optimizer.type = 'SGD'
-    assert learning_rate(cfg, 4) == pytest.approx(1.75e-4, rel=0.05)
+    assert learning_rate(cfg, 64) == pytest.approx(1.4e-3)
+    assert learning_rate(cfg, 2) is None  # not scaled down
     cfg.auto_scale_lr = dict(base_batch_size=64)
-    cfg.optim_wrapper.optimizer.type = 'AdamW'
-    assert learning_rate(cfg, 16) == pytest.approx(3.5e-4)
+    assert learning_rate(cfg, 16) is None
+    assert learning_rate(cfg, 256) == pytest.approx(1.4e-3)
+    cfg.optim_wrapper.optimizer.type = 'SGD'
+    assert learning_rate(cfg, 16) == pytest.approx(1.75e-4, rel=0.05)
 
 
 def test_weights_of_a_file_are_taken_and_missing_ones_are_said(tmp_path):

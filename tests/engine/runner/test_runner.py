@@ -190,7 +190,7 @@ def test_testing_requires_all_weights(tmp_path):
         runner.test()
 
 
-def test_auto_scale_lr_uses_clips_per_update(tmp_path):
+def test_auto_scale_lr_uses_clips_per_update(tmp_path, capsys):
     cfg = toy_config(tmp_path, auto_scale_lr=dict(enable=True, base_batch_size=16))
     runner = build_runner(cfg)
     runner.prepare('train')
@@ -198,6 +198,8 @@ def test_auto_scale_lr_uses_clips_per_update(tmp_path):
     runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
     # 2 clips x 2 accumulated steps of 16
     assert runner.optim_wrapper.get_lr()['lr'] == [pytest.approx(5e-3 / 4)]
+    text = 'learning rate x 0.25: 4 clips per update, 16 as base. Adam learns less at a lower rate'
+    assert text in capsys.readouterr().out
 
 
 def test_fsdp_wrapper_is_refused(tmp_path):
