@@ -1,0 +1,67 @@
+"""Scripts that compare trainings: each tiny here; what is done is not done again."""
+
+import json
+
+import pytest
+from baselines import main as compare_baselines
+from experiments import cell, run_missing
+from small_batches import main as compare_rates
+from small_batches import rule_options
+
+
+def test_done_runs_are_kept(tmp_path):
+    asked = []
+
+    def run(key):
+        asked.append(key)
+        if key == 'c':
+            raise KeyboardInterrupt
+        return dict(accuracy=0.5)
+
+    path = tmp_path / 'results.json'
+    with pytest.raises(KeyboardInterrupt):
+        run_missing(path, 'abc', run)
+    assert json.loads(path.read_text()) == dict(a=dict(accuracy=0.5), b=dict(accuracy=0.5))
+    assert set(run_missing(path, 'abd', run)) == set('abd')
+    assert asked == ['a', 'b', 'c', 'd']
+
+
+def test_cell_gives_mean_and_spread():
+    assert cell([]) == '-'
+    assert cell([0.5]) == '50.0'
+    assert cell([0.5, 0.6]) == '55.0 ± 7.1'
+
+
+@pytest.mark.parametrize(
+    ('rule', 'rate'),
+    [('linear', 1e-3 / 16), ('sqrt', 1e-3 / 4), ('unscaled', 1e-3), ('finetune', 3.5e-4)],
+)
+def test_rules_scale_the_rate(rule, rate):
+    options = rule_options(rule, 4)
+    assert options['optim_wrapper.optimizer.lr'] == pytest.approx(rate)
+    assert ('optim_wrapper.paramwise_cfg' in options) == (rule != 'finetune')
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rates_of_small_batches_end_to_end(tmp_path, capsys):
+    words = ['--work-dir', str(tmp_path / 'w'), '--batches', '4', '--seeds', '0', '--clips', '4']
+    words += ['--few', '2', '--val-clips', '1', '--pretrain-epochs', '1', '--epochs', '1']
+    words += ['--rules', 'linear', 'frozen', 'decay']
+    compare_rates(words)
+    results = json.loads((tmp_path / 'w' / 'results.json').read_text())
+    assert len(results) == 6
+    table = (tmp_path / 'w' / 'table.md').read_text()
+    assert table.count('| batch 4 |') == 2
+    capsys.readouterr()
+    compare_rates(words)
+    assert 'Epoch(train)' not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_baselines_end_to_end(tmp_path):
+    words = ['--work-dir', str(tmp_path / 'w'), '--seeds', '0', '--clips', '16']
+    compare_baselines([*words, '--val-clips', '12', '--epochs', '1'])
+    table = (tmp_path / 'w' / 'table.md').read_text()
+    assert table.count('(1 seed)') == 10
