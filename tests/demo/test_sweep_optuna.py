@@ -1,0 +1,50 @@
+"""demo/sweep_optuna.py: trials of a real training, searched further when run again."""
+
+import pytest
+
+from demo import sweep_optuna
+from mmaction.data_preparation.motion_digits import build
+
+optuna = pytest.importorskip('optuna')
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('sweep') / 'digits'
+    build(folder, 16, 8, workers=1)
+    return folder
+
+
+@pytest.fixture
+def sweep(data, tmp_path):
+    """Add trials to one study, which is returned."""
+
+    def run(trials):
+        sweep_optuna.main(
+            ['dualformer_pico_motion_digits', '--work-dir', str(tmp_path / 'w')]
+            + ['--trials', str(trials), '--cfg-options', f'data_root={data}']
+            + ['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'custom_hooks=[]']
+            + [f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')]
+        )
+        return optuna.load_study(
+            study_name='sweep', storage=f'sqlite:///{tmp_path}/w/sweep.db'
+        ).trials
+
+    return run
+
+
+def test_trials_train_with_other_values_and_add_up(sweep, tmp_path, capsys, monkeypatch):
+    one, two = sweep(2)
+    assert one.params['lr'] != two.params['lr']
+    for trial in (one, two):
+        assert trial.value == max(trial.intermediate_values.values())
+        assert list(trial.intermediate_values) == [1, 2]  # epochs
+        text = next((tmp_path / 'w' / f'trial_{trial.number}').glob('*.py')).read_text()
+        assert f'lr={trial.params["lr"]!r}' in text
+    assert '2 complete' in capsys.readouterr().out
+
+    monkeypatch.setattr(optuna.Trial, 'should_prune', lambda self: True)
+    trials = sweep(1)
+    assert [trial.state.name for trial in trials] == ['COMPLETE', 'COMPLETE', 'PRUNED']
+    assert list(trials[2].intermediate_values) == [1]
+    assert 'best: trial' in capsys.readouterr().out
