@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule, initialize
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -332,10 +331,21 @@ class DualFormer(BaseModule):
             )
 
 
+@torch.no_grad()
+def _normal(weight: Tensor, std: float) -> None:
+    """A normal distribution, cut off at ±2, in place, by the inverse of its distribution function.
+
+    It draws what timm's `trunc_normal_` draws, with which the release was trained;
+    `nn.init.trunc_normal_` draws other numbers in each range of PyTorch's versions.
+    """
+    if not weight.is_meta:  # which has no values; PyTorch would go through these steps in Python
+        weight.uniform_(-1, 1).erfinv_().mul_(std * math.sqrt(2)).clamp_(-2, 2)
+
+
 def _init_module(module: nn.Module) -> None:
     """Truncated normal for linear layers, He (fan out) for convolutions, one and zero for norms."""
     if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
+        _normal(module.weight, std=0.02)
     elif isinstance(module, nn.Conv3d):
         fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))

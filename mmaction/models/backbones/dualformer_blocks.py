@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -27,6 +26,7 @@ from .dualformer_layout import (
 __all__ = [
     'Attention',
     'Block',
+    'DropPath',
     'GlobalPyramidAttention',
     'LocalWindowAttention',
     'Mlp',
@@ -165,17 +165,42 @@ class GlobalPyramidAttention(Attention):
 class Mlp(nn.Module):
     """Two linear layers with an exact GELU between them."""
 
-    def __init__(self, dim: int, hidden: int, drop: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, hidden: int, drop: float = 0.0, out_dim: int | None = None
+    ) -> None:
         super().__init__()
         self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc2 = nn.Linear(hidden, dim if out_dim is None else out_dim)
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> the same."""
+        """(..., C) -> (..., out_dim), which is C by default."""
         y: Tensor = self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))
         return y
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, a residual branch is left out of some samples of a batch.
+
+    Huang et al., "Deep Networks with Stochastic Depth", arXiv:1603.09382. It draws what timm's
+    layer of this name draws, whose import takes half a second.
+
+    Args:
+        drop_prob: Share of the samples that go without; the others are scaled up for it.
+    """
+
+    def __init__(self, drop_prob: float = 0.0) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> the same."""
+        if self.drop_prob == 0 or not self.training:
+            return x
+        keep = 1 - self.drop_prob
+        mask = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask.div_(keep) if keep else x * mask
 
 
 class Block(nn.Module):

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from mmaction.models.common.pretrained import load_pretrained
@@ -30,6 +29,7 @@ from mmaction.models.common.transformer import (
 )
 from mmaction.registry import MODELS
 
+from .dualformer_blocks import DropPath, Mlp
 from .vit_mae import LN, PatchEmbed
 
 __all__ = [
@@ -220,7 +220,7 @@ class MultiScaleBlock(BaseModule):
         )
         self.drop_path = DropPath(drop_path)
         self.norm2 = build_layer_norm(norm_cfg, inner)
-        self.mlp = Mlp(inner, int(inner * mlp_ratio), dims)
+        self.mlp = Mlp(inner, int(inner * mlp_ratio), out_dim=dims)
         self.proj = nn.Linear(in_dims, dims) if in_dims != dims else None
         self.pool_skip: nn.Module | None = None
         if max(stride_q) > 1:

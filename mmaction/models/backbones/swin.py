@@ -17,7 +17,6 @@ from typing import Any
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from timm.layers import Mlp
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torchvision.models.video.swin_transformer import PatchEmbed3d, ShiftedWindowAttention3d
@@ -31,6 +30,8 @@ from mmaction.models.common.transformer import (
     run_blocks,
 )
 from mmaction.registry import MODELS
+
+from .dualformer_blocks import Mlp
 
 __all__ = ['Block', 'Stage', 'SwinTransformer3D', 'inflate']
 
@@ -48,7 +49,7 @@ class Block(SwinTransformerBlock):
 
     def __init__(self, dims: int, mlp_ratio: float, dropout: float, **kwargs: Any) -> None:
         super().__init__(dims, mlp_ratio=mlp_ratio, dropout=dropout, **kwargs)
-        self.add_module('mlp', Mlp(dims, int(dims * mlp_ratio), drop=dropout))
+        self.add_module('mlp', Mlp(dims, int(dims * mlp_ratio), dropout))
 
 
 class Stage(nn.Module):

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from einops import rearrange
 from mmengine.model import kaiming_init
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmaction.models.common.pretrained import load_pretrained
 from mmaction.models.common.transformer import FFN, build_layer_norm, drop_path_rates, run_blocks
 from mmaction.registry import MODELS
 
+from .dualformer_blocks import DropPath
 from .vit_mae import LN
 
 __all__ = [

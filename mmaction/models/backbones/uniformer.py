@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.model import BaseModule
-from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from mmaction.models.common.pretrained import inflate_center, load_pretrained
@@ -23,6 +22,8 @@ from mmaction.models.common.transformer import (
     run_blocks,
 )
 from mmaction.registry import MODELS
+
+from .dualformer_blocks import DropPath, Mlp
 
 __all__ = ['GlobalBlock', 'LocalBlock', 'PatchEmbed', 'UniFormer']
 
@@ -62,7 +63,7 @@ class LocalBlock(nn.Module):
         self.attn = nn.Conv3d(dims, dims, 5, padding=2, groups=dims)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.BatchNorm3d(dims)
-        mlp: Any = Mlp(dims, int(dims * mlp_ratio), drop=drop)
+        mlp: Any = Mlp(dims, int(dims * mlp_ratio), drop)
         mlp.fc1 = nn.Conv3d(dims, int(dims * mlp_ratio), 1)
         mlp.fc2 = nn.Conv3d(int(dims * mlp_ratio), dims, 1)
         self.mlp: nn.Module = mlp
@@ -87,7 +88,7 @@ class GlobalBlock(nn.Module):
         self.attn = Attention(dims, proj_drop=drop, **attention)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dims)
-        self.mlp = Mlp(dims, int(dims * mlp_ratio), drop=drop)
+        self.mlp = Mlp(dims, int(dims * mlp_ratio), drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> the same."""

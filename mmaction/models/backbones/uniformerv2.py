@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from einops import rearrange
 from mmengine.model import BaseModule
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmaction.models.common.pretrained import inflate_center, load_pretrained
 from mmaction.models.common.transformer import TRUNCATED_NORMAL, drop_path_rates, run_blocks
 from mmaction.registry import MODELS
+
+from .dualformer_blocks import DropPath
 
 __all__ = [
     'GlobalBlock',

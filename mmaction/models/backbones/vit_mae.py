@@ -14,7 +14,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from mmaction.models.common.pretrained import load_pretrained
@@ -27,6 +26,8 @@ from mmaction.models.common.transformer import (
     run_blocks,
 )
 from mmaction.registry import MODELS
+
+from .dualformer_blocks import DropPath
 
 __all__ = ['LN', 'Block', 'PatchEmbed', 'VisionTransformer', 'sinusoids']
 

@@ -5,6 +5,7 @@ import json
 import math
 
 import pytest
+import timm.layers
 import torch
 from mmengine.registry import MODELS as ROOT_MODELS
 from torch import nn
@@ -142,6 +143,16 @@ def test_initialization_reaches_convolutions_and_norms():
             assert (module.weight == 1).all(), name
         if getattr(module, 'bias', None) is not None:
             assert (module.bias == 0).all(), name
+
+
+def test_a_seed_gives_the_weights_that_it_gives_with_timm(monkeypatch):
+    torch.manual_seed(0)
+    found = DualFormer(**SMALL)
+    monkeypatch.setattr('mmaction.models.backbones.dualformer._normal', timm.layers.trunc_normal_)
+    torch.manual_seed(0)
+    expected = DualFormer(**SMALL)
+    for ours, theirs in zip(found.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_output_is_finite_under_bf16_autocast(device):

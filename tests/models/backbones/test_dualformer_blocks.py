@@ -3,10 +3,11 @@
 import copy
 
 import pytest
+import timm.layers
 import torch
 
 from mmaction.models.backbones import DualFormer
-from mmaction.models.backbones.dualformer_blocks import PositionGenerator
+from mmaction.models.backbones.dualformer_blocks import DropPath, Mlp, PositionGenerator
 from tests.models.backbones.small_dualformer import SMALL, randomized
 
 
@@ -54,3 +55,26 @@ def test_position_generator_gradients_match_convolution(device, bf16):
     mine = position.proj[0]
     torch.testing.assert_close(mine.weight.grad, conv.weight.grad, **tolerance)
     torch.testing.assert_close(mine.bias.grad, conv.bias.grad, **tolerance)
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.3, 1.0])
+def test_drop_path_leaves_out_the_samples_that_timm_leaves_out(rate):
+    x = torch.randn(64, 5, 7)
+    found, expected = (layer(rate) for layer in (DropPath, timm.layers.DropPath))
+    outputs = []
+    for layer in (found, expected):
+        torch.manual_seed(1)
+        outputs.append(layer(x))
+    assert torch.equal(*outputs)
+    assert found.eval()(x) is x
+
+
+def test_feed_forward_draws_what_timm_draws():
+    x, outputs, names = torch.randn(4, 8), [], []
+    for make in (lambda: Mlp(8, 16, 0.3, 12), lambda: timm.layers.Mlp(8, 16, 12, drop=0.3)):
+        torch.manual_seed(1)
+        layer = make()
+        outputs.append(layer(x))
+        names.append(list(layer.state_dict()))
+    assert torch.equal(*outputs)
+    assert names[0] == names[1]
