@@ -206,7 +206,9 @@ def toy_config(work_dir, **changes):
             ],
             randomness=dict(seed=5),
             visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
-        )
+        ),
+        # yapf takes longer than the whole run.
+        format_python_code=False,
     )
     cfg.merge_from_dict(changes)
     return cfg
@@ -243,7 +245,7 @@ def log_of(runner):
         return file.read()
 
 
-def _train(text, environment, output):
+def _train(cfg, environment, output):
     """What a child process does: train by a config."""
     os.setsid()
     os.environ.update(environment)
@@ -253,9 +255,7 @@ def _train(text, environment, output):
     torch.set_num_threads(1)
     status = 0
     try:
-        runner = build_runner(
-            Config.fromstring(text, '.py'), 'pytorch' if 'RANK' in environment else 'none'
-        )
+        runner = build_runner(cfg, 'pytorch' if 'RANK' in environment else 'none')
         runner.train()
         if runner.stop_signal is not None:
             status = 128 + runner.stop_signal
@@ -269,7 +269,14 @@ def _train(text, environment, output):
 context = multiprocessing.get_context('forkserver')
 _packages = ('datasets', 'engine', 'evaluation', 'models', 'visualization')
 context.set_forkserver_preload(
-    ['tests.quick_start', 'tests.engine.toy', *(f'mmaction.{package}' for package in _packages)]
+    [
+        'tests.quick_start',
+        'tests.engine.toy',
+        *(f'mmaction.{package}' for package in _packages),
+        # which mmengine's visualizer imports when it is built
+        'matplotlib.figure',
+        'matplotlib.backends.backend_agg',
+    ]
 )
 
 
@@ -299,9 +306,7 @@ class Run:
                     MASTER_ADDR='127.0.0.1',
                     MASTER_PORT=str(port),
                 )
-            process = context.Process(
-                target=_train, args=(cfg.pretty_text, environment, str(self.output))
-            )
+            process = context.Process(target=_train, args=(cfg, environment, str(self.output)))
             process.start()
             self.processes.append(process)
 

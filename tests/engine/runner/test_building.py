@@ -1,9 +1,11 @@
 import pytest
 import torch
+from mmengine.config import Config
+from yapf.yapflib import yapf_api
 
 from mmaction.engine.runner import building
 from mmaction.errors import FileWriteError
-from tests.engine.toy import build_runner, toy_config
+from tests.engine.toy import build_runner, short_config, toy_config
 
 
 @pytest.fixture
@@ -72,3 +74,24 @@ def test_full_disk_names_the_work_dir(tmp_path):
             build_runner(toy_config(tmp_path / 'run'))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_config_is_formatted_once_and_again_when_it_changes(tmp_path, monkeypatch):
+    formatted = []
+
+    def count(text, **kwargs):
+        formatted.append(text)
+        return format_code(text, **kwargs)
+
+    format_code = yapf_api.FormatCode
+    monkeypatch.setattr(yapf_api, 'FormatCode', count)
+    cfg = short_config(tmp_path)
+    runner = build_runner(Config(cfg.to_dict(), format_python_code=True))
+    runner.train()
+    assert len(formatted) == 1
+    (dumped,) = tmp_path.glob('*.py')
+    read = Config.fromfile(dumped)
+    assert read.to_dict() == runner.cfg.to_dict()
+    assert runner.cfg.pretty_text == read.pretty_text
+    runner.cfg.train_cfg.max_epochs = 77
+    assert 'max_epochs=77' in runner.cfg.pretty_text
