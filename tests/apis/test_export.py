@@ -33,6 +33,23 @@ VARIANTS = {
 }
 
 
+# One stage with both attentions: what the variants differ in lies before and behind it.
+SMALL = f"""
+_base_ = {str(ROOT / CONFIG)!r}
+arch = dict(
+    _delete_=True,
+    embed_dims=[16],
+    num_heads=[2],
+    depths=[2],
+    mlp_ratios=[2],
+    local_sizes=[(4, 5, 5)],
+    fine_pysizes=[(2, 5, 5)],
+    coarse_pysizes=[(2, 2, 2)],
+)
+model = dict(backbone=dict(arch=arch), cls_head=dict(in_channels=16))
+"""
+
+
 def variant(name):
     options = list(VARIANTS[name])
     cfg = load_config(CONFIG)
@@ -41,20 +58,33 @@ def variant(name):
     return options
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory):
+def write_weights(path, config):
     """Weights by which the classes differ much, unlike those at the start of training."""
-    path = tmp_path_factory.mktemp('weights') / 'x.pth'
     torch.manual_seed(0)
-    model = init_recognizer(CONFIG, None, device='cpu')
+    model = init_recognizer(config, None, device='cpu')
     model.cls_head.fc_cls.weight.data *= 50
-    classes = [f'class {i}' for i in range(8)]
-    torch.save({'state_dict': model.state_dict(), 'meta': dict(dataset_meta=dict(classes=classes))}, path)  # fmt: skip  # noqa: E501
+    meta = dict(dataset_meta=dict(classes=[f'class {i}' for i in range(8)]))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
     return path
 
 
-def recognizer(checkpoint, name='softmax'):
-    return init_recognizer(CONFIG, str(checkpoint), device='cpu', cfg_options=variant(name))
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    """Weights of the config on Motion Digits."""
+    return write_weights(tmp_path_factory.mktemp('weights') / 'x.pth', CONFIG)
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    """A smaller config and its weights."""
+    folder = tmp_path_factory.mktemp('small')
+    (folder / 'small.py').write_text(SMALL)
+    return str(folder / 'small.py'), write_weights(folder / 'x.pth', str(folder / 'small.py'))
+
+
+def recognizer(files, name='softmax'):
+    config, weights = files
+    return init_recognizer(config, str(weights), device='cpu', cfg_options=variant(name))
 
 
 def run(*args):
@@ -74,18 +104,20 @@ def exported(tmp_path_factory, checkpoint):
 
 
 @pytest.mark.parametrize('name', VARIANTS)
-def test_onnx_gives_what_is_predicted_of_a_video(tmp_path, checkpoint, request, name, capsys):
+def test_onnx_gives_what_is_predicted_of_a_video(tmp_path, request, name, capsys):
     import onnxruntime
 
     if name == 'softmax':
         out = request.getfixturevalue('exported')
+        files = CONFIG, request.getfixturevalue('checkpoint')
     else:
         out = tmp_path / 'x.onnx'
-        assert run(CONFIG, checkpoint, out, '--cfg-options', *variant(name)) == 0
+        files = request.getfixturevalue('small')
+        assert run(*files, out, '--cfg-options', *variant(name)) == 0
         assert 'differs from the model by at most' in capsys.readouterr().out
     assert [path.name for path in out.parent.glob('*')] == [out.name]
     video = write_video(tmp_path / 'a.mp4', num_frames=60, width=96, height=64)
-    model = recognizer(checkpoint, name)
+    model = recognizer(files, name)
     expected = inference_recognizer(model, video).pred_score.numpy()
     views = export.decoded_views(model, str(video)).float().numpy()
     session = onnxruntime.InferenceSession(str(out), providers=['CPUExecutionProvider'])
@@ -96,12 +128,12 @@ def test_onnx_gives_what_is_predicted_of_a_video(tmp_path, checkpoint, request, 
         assert abs(expected.sum() - 1) > 0.1
 
 
-def test_torch_export_gives_what_is_predicted(tmp_path, checkpoint):
+def test_torch_export_gives_what_is_predicted(tmp_path, small):
     out = tmp_path / 'x.pt2'
-    assert run(CONFIG, checkpoint, out, '--cfg-options', *variant('multi_label')) == 0
+    assert run(*small, out, '--cfg-options', *variant('multi_label')) == 0
     files = {'metadata.json': ''}
     program = torch.export.load(str(out), extra_files=files).module()
-    model = recognizer(checkpoint, 'multi_label')
+    model = recognizer(small, 'multi_label')
     views = export.decoded_views(model, None)
     found = program(views.float()).mean(0)
     torch.testing.assert_close(found, export.predict(model, views), atol=1e-4, rtol=0)
@@ -109,9 +141,9 @@ def test_torch_export_gives_what_is_predicted(tmp_path, checkpoint):
 
 
 @pytest.mark.slow
-def test_compiled_ahead_of_time(tmp_path, checkpoint):
-    assert run(CONFIG, checkpoint, tmp_path / 'x.pt2', '--aot') == 0
-    model = recognizer(checkpoint)
+def test_compiled_ahead_of_time(tmp_path, small):
+    assert run(*small, tmp_path / 'x.pt2', '--aot') == 0
+    model = recognizer(small)
     views = export.decoded_views(model, None)
     package = torch._inductor.aoti_load_package(str(tmp_path / 'x.pt2'))
     found = package(views.float()).mean(0)
@@ -145,8 +177,8 @@ right_forward = export.Classifier.forward
         ('softmax', wrong_range),
     ],
 )
-def test_the_check_refuses_a_planted_fault(checkpoint, name, fault):
-    model = recognizer(checkpoint, name)
+def test_the_check_refuses_a_planted_fault(small, name, fault):
+    model = recognizer(small, name)
     views = export.decoded_views(model, None)
     classifier = export.Classifier(model).eval()
     assert export.check(model, classifier, views) < 1e-5
@@ -154,9 +186,9 @@ def test_the_check_refuses_a_planted_fault(checkpoint, name, fault):
         export.check(model, lambda clips: fault(classifier, clips), views)
 
 
-def test_export_with_a_planted_fault_leaves_no_file(tmp_path, checkpoint, capsys, monkeypatch):
+def test_export_with_a_planted_fault_leaves_no_file(tmp_path, small, capsys, monkeypatch):
     monkeypatch.setattr(export.Classifier, 'forward', wrong_channels)
-    assert run(CONFIG, checkpoint, tmp_path / 'x.pt2') == 1
+    assert run(*small, tmp_path / 'x.pt2') == 1
     assert 'the export differs from the model by' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -167,7 +199,7 @@ def test_metadata(exported, checkpoint):
     session = onnxruntime.InferenceSession(str(exported), providers=['CPUExecutionProvider'])
     texts = session.get_modelmeta().custom_metadata_map
     about = {key: json.loads(text) for key, text in texts.items()}
-    preprocessor = recognizer(checkpoint).data_preprocessor
+    preprocessor = recognizer((CONFIG, checkpoint)).data_preprocessor
     assert about['classes'] == [f'class {i}' for i in range(8)]
     assert about['normalization']['mean'] == preprocessor.mean.flatten().tolist()
     for key, value in dict(
@@ -187,10 +219,10 @@ def test_metadata(exported, checkpoint):
     assert session.get_outputs()[0].name == 'probabilities'
 
 
-def test_metadata_of_another_shape(tmp_path, checkpoint):
+def test_metadata_of_another_shape(tmp_path, small):
     """What the config does to a clip does not lead to the shape that was asked for."""
     out = tmp_path / 'x.pt2'
-    assert run(CONFIG, checkpoint, out, '--shape', 4, 48, 56) == 0
+    assert run(*small, out, '--shape', 4, 48, 56) == 0
     extra = {'metadata.json': ''}
     torch.export.load(str(out), extra_files=extra)
     about = json.loads(extra['metadata.json'])
@@ -212,7 +244,7 @@ def test_the_documented_example_with_onnxruntime(
     exec(compile(example, 'docs/deployment.md', 'exec'), {})
     name, score = re.fullmatch(r'(class \d) ([\d.]+)\n', capsys.readouterr().out).groups()
     monkeypatch.chdir(ROOT)
-    model = recognizer(checkpoint)
+    model = recognizer((CONFIG, checkpoint))
     steps = steps_for(pipeline_steps(model.cfg), 'video', one_view=True)
     expected = inference_recognizer(model, video, steps)
     assert name == f'class {int(expected.pred_label)}'
