@@ -54,9 +54,8 @@ SMALLER: dict[str, tuple[dict, int]] = {
         48,
     ),
 }
-TRANSFORMERS = {
-    *('SwinTransformer3D', 'MViT', 'TimeSformer', 'VisionTransformer', 'UniFormer', 'UniFormerV2')
-}
+# Their clips stay as large as they are, on which tables of positions depend.
+TRANSFORMERS = {'TimeSformer', 'VisionTransformer', 'UniFormer', 'UniFormerV2'}
 FAMILIES = dict(
     tsn='tsn/tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb.py',
     c2d='c2d/c2d_r50-in1k-pre_8xb32-8x8x1-100e_kinetics400-rgb.py',
@@ -165,6 +164,8 @@ def shrunk(cfg, views, small_crops):
     if 'neck' in model:
         shrink_pyramid(model, channels)
     if small_crops and kind not in TRANSFORMERS:
+        if kind == 'MViT':
+            model['backbone']['spatial_size'] = 64
         shrink_frames({key: part for key, part in cfg.items() if key.endswith('_dataloader')})
     cfg['load_from'] = None
     for part in (model['backbone'], model['cls_head']):
