@@ -38,6 +38,7 @@ def test_citation_names_the_version_and_the_paper():
     paper = citation['preferred-citation']
     assert paper['title'] in text('README.md').replace('{', '').replace('}', '')
     assert paper['url'] in text('README.md')
+    assert f'Paper = "{paper["url"]}"' in text('pyproject.toml')
 
 
 def test_python_versions_agree():
