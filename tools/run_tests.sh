@@ -12,8 +12,10 @@ if command -v npm >/dev/null && [ ! -d .venv/node_modules/axe-core ]; then
 fi
 if [ $# -eq 0 ] || [ "$*" = --slow ]; then
     bash tools/lint.sh
-    # One test process per core, one thread each. Files go in the order of tests/conftest.py.
+    # One thread each, and a test process more than cores: some tests wait, for a child process or a
+    # timeout. Files go in the order of tests/conftest.py.
     export OMP_NUM_THREADS=1
-    set -- -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
+    cores=$("$python" -c 'import os; print(os.cpu_count() or 1)')
+    set -- -n "$((cores < 4 ? cores + 1 : 4))" --dist loadfile --no-loadscope-reorder "$@"
 fi
 exec "$python" -m pytest "$@"
