@@ -105,6 +105,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 IMPORT = """
+import tests.quick_start
 from mmengine.runner.checkpoint import CheckpointLoader
 before = dict(CheckpointLoader._schemes)
 import mmaction.apis, mmaction.engine, mmaction.models

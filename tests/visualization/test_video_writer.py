@@ -177,6 +177,7 @@ def test_only_odd_sides_are_padded(tmp_path, size, padded):
 
 FULL_DISK = """
 import resource, sys
+import tests.quick_start
 import numpy as np
 from matplotlib.figure import Figure
 from mmaction.errors import FileWriteError

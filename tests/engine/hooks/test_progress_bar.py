@@ -45,6 +45,7 @@ fcntl, pty, termios = (pytest.importorskip(name) for name in ('fcntl', 'pty', 't
 
 WATCHED = """
 import sys
+import tests.quick_start
 from tests.engine.toy import build_runner, toy_config
 cfg = toy_config(sys.argv[1])
 cfg.train_cfg.max_epochs = 2

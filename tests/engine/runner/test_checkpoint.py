@@ -282,6 +282,7 @@ def test_checkpoint_without_matching_keys_is_refused():
 
 FULL_DISK = """
     import sys, torch
+    import tests.quick_start
     from pathlib import Path
     from mmaction.engine.runner.checkpoint import load_checkpoint_file, save_checkpoint_file
     from mmaction.errors import CheckpointError

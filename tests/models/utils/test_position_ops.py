@@ -17,6 +17,7 @@ needs_triton = pytest.mark.skipif(find_spec('triton') is None, reason='needs tri
 
 INTERPRETED = """
 import json, sys, torch
+import tests.quick_start
 from tests.models.utils.test_position_ops import SHAPES, errors
 print(json.dumps([errors(shape, 'triton', 'cpu') for shape in SHAPES]))
 """
