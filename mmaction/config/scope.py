@@ -1,4 +1,4 @@
-"""What mmaction2 has and this package leaves out, and two slips in its configs."""
+"""What mmaction2 has and this package leaves out, and three slips in its configs."""
 
 from __future__ import annotations
 
@@ -99,10 +99,11 @@ def _refuse(node: Any, way: tuple[str, ...]) -> None:
 
 
 def mend_published(cfg: Config) -> None:
-    """Read two slips in configs of mmaction2 1.2 as they were meant, and say so on stderr.
+    """Read three slips in configs of mmaction2 1.2 as they were meant, and say so on stderr.
 
     `pipeline` and `test_mode` beside a dataloader's dataset belong to the dataset;
-    `DecordDecode` has no `io_backend`, which `DecordInit` has.
+    `DecordDecode` has no `io_backend`, which `DecordInit` has; the classes that
+    `MixupBlending` and `CutmixBlending` mix are those of the head.
     """
     notes = []
     for name, loader in cfg.items():
@@ -114,8 +115,25 @@ def mend_published(cfg: Config) -> None:
                 notes.append(f'{name}.{key} is read as {name}.dataset.{key}')
     if _drop_io_backend(cfg._cfg_dict):
         notes.append('io_backend of DecordDecode is dropped: DecordInit reads the file')
+    notes += _fit_blending(cfg.get('model'))
     for note in notes:
         print(f'note: {cfg.filename}: {note}', file=sys.stderr)
+
+
+def _fit_blending(model: Any) -> list[str]:
+    """Have blendings mix the classes of the head; says which did not."""
+    try:
+        classes = model['cls_head']['num_classes']
+        blending = model['data_preprocessor']['blending']
+        blends = [blending, *blending.get('augments', [])]
+    except (AttributeError, KeyError, TypeError):
+        return []  # no blending, or no config of a recognizer
+    notes = []
+    for blend in blends:
+        if blend.get('num_classes', classes) != classes:
+            notes.append(f'{blend["type"]}.num_classes={blend["num_classes"]} is read as {classes}')
+            blend['num_classes'] = classes
+    return notes
 
 
 def _drop_io_backend(node: Any) -> bool:

@@ -43,7 +43,11 @@ SMALLER: dict[str, tuple[dict, int]] = {
         64,
     ),
     'MViT': (
-        dict(arch=dict(embed_dims=8, num_layers=4, num_heads=1, downscale_indices=[1, 2, 3])),
+        dict(
+            arch=dict(embed_dims=8, num_layers=4, num_heads=1, downscale_indices=[1, 2, 3]),
+            patch_cfg=dict(kernel_size=(3, 7, 7), stride=(2, 14, 14), padding=(1, 3, 3)),
+            adaptive_kv_stride=(1, 2, 2),
+        ),
         64,
     ),
     'TimeSformer': (dict(num_transformer_layers=1, embed_dims=48), 48),
@@ -121,7 +125,8 @@ def synthesize(cfg, clip):
         prefix = dataset.get('data_prefix') or {}
         list_file = root / dataset['ann_file']
         list_file.parent.mkdir(parents=True, exist_ok=True)
-        folder = root / (prefix.get('video') or prefix.get('img') or '')
+        kind = 'img' if dataset['type'] == 'RawframeDataset' else 'video'
+        folder = root / (prefix.get(kind) or '')
         folder.mkdir(parents=True, exist_ok=True)
         if dataset['type'] != 'RawframeDataset':
             for name in clips:
@@ -298,3 +303,7 @@ def test_slips_of_published_configs_are_read_as_meant(tmp_path, capsys):
     assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
     assert 'pipeline' not in cfg.test_dataloader
     assert 'test_dataloader.pipeline is read as' in capsys.readouterr().err
+    cfg = load_config(write_config('mvit/mvit-large-p244_u40_sthv2-rgb.py', tmp_path))
+    blends = cfg.model.data_preprocessor.blending.augments
+    assert [blend.num_classes for blend in blends] == [174, 174]
+    assert 'MixupBlending.num_classes=400 is read as 174' in capsys.readouterr().err

@@ -101,8 +101,15 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
                 'one view of each clip (num_clips=1 and one crop in the train pipeline).'
             )
         labels = torch.stack([sample.gt_label for sample in data_samples]).to(cls_scores.device)
-        hard = labels.shape[1:] == (1,) and not labels.is_floating_point()
-        return labels.squeeze(1) if hard else labels
+        if labels.shape[1:] == (1,) and not labels.is_floating_point():
+            return labels.squeeze(1)
+        if labels.shape[1:] != (self.num_classes,):
+            raise ValueError(
+                f'soft labels {tuple(labels.shape)} do not go with num_classes={self.num_classes} '
+                'of the head: num_classes of the dataset, or of the blending in data_preprocessor, '
+                'must be the same'
+            )
+        return labels
 
     def _further_labels(self, data_samples: SampleList) -> dict[str, Tensor]:
         """What the loss asks for beside the labels (N, ...), by its `sample_keys`."""

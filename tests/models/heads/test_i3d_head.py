@@ -95,3 +95,8 @@ def test_wrong_use_is_refused():
         I3DHead(3, 8, topk=0)
     with pytest.raises(ValueError, match='4 predictions for 2 labels'):
         I3DHead(3, 8).loss_by_feat(torch.randn(4, 3), samples([0, 1]))
+    mixed = samples([0, 1])
+    for sample in mixed:  # by a blending for four classes
+        sample.gt_label = torch.full((4,), 0.25)
+    with pytest.raises(ValueError, match=r'soft labels \(2, 4\) do not go with num_classes=3'):
+        I3DHead(3, 8).loss_by_feat(torch.randn(2, 3), mixed)
