@@ -76,7 +76,7 @@ def test_full_disk_names_the_work_dir(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_config_is_formatted_once_and_again_when_it_changes(tmp_path, monkeypatch):
+def test_a_part_of_a_config_is_formatted_when_it_is_new(tmp_path, monkeypatch):
     formatted = []
 
     def count(text, **kwargs):
@@ -85,13 +85,16 @@ def test_config_is_formatted_once_and_again_when_it_changes(tmp_path, monkeypatc
 
     format_code = yapf_api.FormatCode
     monkeypatch.setattr(yapf_api, 'FormatCode', count)
+    monkeypatch.setattr(building, '_SECTIONS', {})
     cfg = short_config(tmp_path)
     runner = build_runner(Config(cfg.to_dict(), format_python_code=True))
     runner.train()
-    assert len(formatted) == 1
+    assert len(formatted) == len(runner.cfg)
     (dumped,) = tmp_path.glob('*.py')
     read = Config.fromfile(dumped)
     assert read.to_dict() == runner.cfg.to_dict()
-    assert runner.cfg.pretty_text == read.pretty_text
+    assert runner.cfg.pretty_text == read.pretty_text == dumped.read_text()
     runner.cfg.train_cfg.max_epochs = 77
+    formatted.clear()
     assert 'max_epochs=77' in runner.cfg.pretty_text
+    assert [text.partition('=')[0] for text in formatted] == ['train_cfg']
