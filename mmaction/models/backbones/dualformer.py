@@ -335,8 +335,8 @@ class DualFormer(BaseModule):
 def _normal(weight: Tensor, std: float) -> None:
     """A normal distribution, cut off at ±2, in place, by the inverse of its distribution function.
 
-    It draws what timm's `trunc_normal_` draws, with which the release was trained;
-    `nn.init.trunc_normal_` draws other numbers in each range of PyTorch's versions.
+    It draws what timm's `trunc_normal_` draws, whatever the release of PyTorch, whose own
+    `nn.init.trunc_normal_` has changed its draws.
     """
     if not weight.is_meta:  # which has no values; PyTorch would go through these steps in Python
         weight.uniform_(-1, 1).erfinv_().mul_(std * math.sqrt(2)).clamp_(-2, 2)
