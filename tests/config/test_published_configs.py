@@ -32,7 +32,7 @@ LEAVES = ROOT / 'configs' / 'recognition' / 'dualformer'
 FORMS = ('as it is', 'migrated', 'leaf')
 # That the migrated form is read as the file that it is made of, each value, is held below.
 DIFFERENT_FORMS = ('as it is', 'leaf')
-LENGTH = 7
+LENGTH = 3
 """Batches of an epoch: odd, so that 2.5 epochs end within a step."""
 NOTE = 'note: not needed, so left out: optimizer_config.coalesce, optimizer_config.bucket_size_mb'
 
