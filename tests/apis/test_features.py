@@ -9,11 +9,13 @@ import torch
 from mmaction.apis import ActionRecogInferencer, init_recognizer
 from mmaction.apis.features import clip_features, extract_features
 from mmaction.apis.inference import load_clip
+from mmaction.cli.features import main as features
 from mmaction.datasets import FeatureDataset, load_features
 from mmaction.engine.runner.checkpoint import save_checkpoint_file
 from mmaction.errors import ConfigError
 from mmaction.registry import MODELS
 from tests.apis.conftest import tiny_config
+from tests.processes import Forked
 from tests.video_factory import write_broken, write_video
 
 
@@ -160,17 +162,13 @@ def test_stored_features_train_a_head(clips, tmp_path):
 
 @pytest.mark.dist
 def test_two_processes_share_the_clips(clips, tmp_path):
-    import subprocess
-    import sys
-
     cfg = config(clips)
     (tmp_path / 'x.py').write_text(cfg.pretty_text)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2']
-    command += ['--master-port', '29611', 'tools/extract_features.py', str(tmp_path / 'x.py')]
-    command += [str(clips / 'x.pth'), '--out', str(tmp_path / 'f'), '--launcher', 'pytorch']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert 'features of 5 of 5 clips' in done.stdout
+    command = [str(tmp_path / 'x.py'), str(clips / 'x.pth'), '--out', str(tmp_path / 'f')]
+    command += ['--launcher', 'pytorch']
+    done = Forked(features, (command,), tmp_path / 'output.txt', 2)
+    done.check()
+    assert 'features of 5 of 5 clips' in done.output.read_text()
     shards = list((tmp_path / 'f').glob('*.npz'))
     assert len(shards) == 2
     extract_features(cfg, clips / 'x.pth', tmp_path / 'one', device='cpu')

@@ -3,7 +3,8 @@ import torch
 
 from mmaction.distributed.sync_batch_norm import CpuSyncBatchNorm, synchronize_batch_norm
 from mmaction.errors import ConfigError
-from tests.engine.toy import Run, context, toy_config
+from tests.engine.toy import Run, toy_config
+from tests.processes import context
 
 
 @pytest.mark.dist

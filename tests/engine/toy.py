@@ -1,16 +1,12 @@
-"""A recognizer and clips small enough to train for some steps, and processes to do it in."""
+"""A recognizer and clips small enough to train for some steps."""
 
 from __future__ import annotations
 
 import copy
 import json
-import multiprocessing
 import os
 import signal
-import socket
-import sys
 import time
-import traceback
 import uuid
 from pathlib import Path
 
@@ -21,6 +17,7 @@ from mmengine.hooks import Hook
 from mmaction.datasets.seeding import sample_randomness
 from mmaction.registry import DATASETS, HOOKS
 from mmaction.structures import ActionDataSample
+from tests.processes import Forked
 
 CLASSES = 4
 
@@ -245,42 +242,14 @@ def log_of(runner):
         return file.read()
 
 
-def _train(cfg, environment, output):
-    """What a child process does: train by a config."""
-    os.setsid()
-    os.environ.update(environment)
-    sys.stdout = sys.stderr = open(output, 'a', buffering=1)  # noqa: SIM115
-    os.dup2(sys.stdout.fileno(), 1)
-    os.dup2(sys.stdout.fileno(), 2)
-    torch.set_num_threads(1)
-    status = 0
-    try:
-        runner = build_runner(cfg, 'pytorch' if 'RANK' in environment else 'none')
-        runner.train()
-        if runner.stop_signal is not None:
-            status = 128 + runner.stop_signal
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    sys.stdout.flush()
-    os._exit(status)
+def train(cfg):
+    """Train by a config in a process of its own; its exit status."""
+    runner = build_runner(cfg, 'pytorch' if 'RANK' in os.environ else 'none')
+    runner.train()
+    return 0 if runner.stop_signal is None else 128 + runner.stop_signal
 
 
-context = multiprocessing.get_context('forkserver')
-_packages = ('datasets', 'engine', 'evaluation', 'models', 'visualization')
-context.set_forkserver_preload(
-    [
-        'tests.quick_start',
-        'tests.engine.toy',
-        *(f'mmaction.{package}' for package in _packages),
-        # which mmengine's visualizer imports when it is built
-        'matplotlib.figure',
-        'matplotlib.backends.backend_agg',
-    ]
-)
-
-
-class Run:
+class Run(Forked):
     """A training run in one process or several, which can be killed.
 
     Args:
@@ -289,55 +258,7 @@ class Run:
     """
 
     def __init__(self, cfg, processes=1):
-        self.output = Path(cfg.work_dir, 'output.txt')
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port = probe.getsockname()[1]
-        self.processes = []
-        for rank in range(processes):
-            environment = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
-            if processes > 1:
-                environment.update(
-                    RANK=str(rank),
-                    LOCAL_RANK=str(rank),
-                    WORLD_SIZE=str(processes),
-                    LOCAL_WORLD_SIZE=str(processes),
-                    MASTER_ADDR='127.0.0.1',
-                    MASTER_PORT=str(port),
-                )
-            process = context.Process(target=_train, args=(cfg, environment, str(self.output)))
-            process.start()
-            self.processes.append(process)
-
-    def send(self, number):
-        """Send a signal to every process and its workers."""
-        for process in self.processes:
-            try:
-                os.killpg(process.pid, number)
-            except ProcessLookupError:
-                # It has not become the leader of a group yet, or is gone.
-                if process.is_alive():
-                    os.kill(process.pid, number)
-
-    def kill(self):
-        """Kill every process, as a power cut would."""
-        self.send(signal.SIGKILL)
-        self.wait()
-
-    def wait(self, timeout=120):
-        """The exit status of each process."""
-        for process in self.processes:
-            process.join(timeout)
-        if any(process.is_alive() for process in self.processes):
-            self.send(signal.SIGKILL)
-            raise TimeoutError(f'still running after {timeout} s:\n{self.output.read_text()}')
-        return [process.exitcode for process in self.processes]
-
-    def check(self):
-        """Wait, and raise what went wrong."""
-        codes = self.wait()
-        assert codes == [0] * len(codes), self.output.read_text()
+        super().__init__(train, (cfg,), Path(cfg.work_dir, 'output.txt'), processes)
 
 
 def last_checkpoint(work_dir):

@@ -1,6 +1,5 @@
 """Options that nobody can mean end in one sentence before training, never in a traceback."""
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
@@ -8,6 +7,7 @@ from mmengine.config import Config
 
 from tests import option_mutations
 from tests.option_mutations import CONFIG, make_clips, mutations, warm_up
+from tests.processes import context
 
 
 @pytest.fixture(scope='module')
@@ -21,8 +21,7 @@ def attempt():
 
     This one may have threads of autograd from other tests, which no fork survives.
     """
-    fresh = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(1, mp_context=fresh, initializer=warm_up) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=warm_up) as pool:
         yield lambda *arguments: pool.submit(option_mutations.attempt, *arguments).result()
 
 

@@ -13,7 +13,7 @@ from mmaction.errors import TrainingError
 from mmaction.evaluation import AccMetric, ConfusionMatrix
 from mmaction.evaluation.metrics.clip_metric import merge_results, to_array
 from mmaction.structures import ActionDataSample
-from tests.engine.toy import context
+from tests.processes import context
 
 
 def result(index, name=None):

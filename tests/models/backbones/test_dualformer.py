@@ -109,7 +109,10 @@ def test_activation_checkpointing_is_exact_and_saves_memory(device, model, use_c
     assert kept['lean'] < most * kept['plain']
 
 
-@pytest.mark.parametrize('use_checkpoint', [False, 'selective', True])
+# Whole blocks that are checkpointed are compiled in tests/engine/test_compile.py, too.
+@pytest.mark.parametrize(
+    'use_checkpoint', [False, 'selective', pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_compiles_without_graph_breaks(device, use_checkpoint):
     torch.compiler.reset()
     # Windows, pyramid, and the step to another stage: each block takes seconds to trace.
