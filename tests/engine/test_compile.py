@@ -92,7 +92,7 @@ def test_inductor_on_the_cpu(tmp_path, processes, bf16, use_checkpoint):
 
 
 def test_compiled_checkpoint_resumes_uncompiled(tmp_path):
-    cfg = config(tmp_path, compile=dict(backend='aot_eager'))
+    cfg = config(tmp_path, compile=dict(backend='eager'))
     runner = build_runner(cfg)
     runner.train()
     assert runner.bare_model.backbone.blocks[0][0]._compiled_call_impl is not None
