@@ -23,7 +23,6 @@ from mmaction.engine.optimizers.amp import precision_of
 from mmaction.engine.runner.checkpoint import load_checkpoint_file, load_weights
 from mmaction.errors import CheckpointError, ConfigError
 from mmaction.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS
-from tests.config.migrating import migrate
 from tests.golden.fill import fill
 from tests.legacy_configs import PUBLISHED
 
@@ -323,16 +322,14 @@ def test_test_clips_are_the_centers_of_segments(name, form, config):
 
 
 @pytest.mark.parametrize('name', PUBLISHED)
-def test_output_names_each_key_that_is_not_carried_over(name, paths, capsys, tmp_path):
-    old = paths(name, 'as it is')
+def test_output_names_each_key_that_is_not_carried_over(name, paths, capsys):
+    old, new = (paths(name, form) for form in ('as it is', 'migrated'))
     capsys.readouterr()
     load_config(old)
     first, *notes = capsys.readouterr().err.splitlines()
     assert f'{old} has the form of mmaction2 0.x' in first
     assert notes == [NOTE]
-    migrate(old, tmp_path / 'new.py')
-    assert capsys.readouterr().err.splitlines() == [NOTE]
-    assert f'# {NOTE}\n' in (tmp_path / 'new.py').read_text()
+    assert f'# {NOTE}\n' in new.read_text()
 
 
 def leaves_of(node, path=()):
