@@ -45,6 +45,12 @@ LONGEST = (
     'models/zoo/test_features.py',
     'tools/test_get_flops.py',
     'data_preparation/test_prepare_configs.py',
+    'test_packaging.py',
+    'models/zoo/test_variants.py',
+    'models/utils/test_position_ops.py',
+    'engine/runner/test_work_dir.py',
+    'cli/test_finetune.py',
+    'demo/test_demos.py',
 )
 
 
