@@ -232,9 +232,9 @@ def test_average_of_a_compiled_model_is_a_plain_copy():
     assert all(m._compiled_call_impl is None for m in copy.deepcopy(model).modules())
 
 
-@pytest.mark.parametrize('use_checkpoint', [False, True])
+@pytest.mark.parametrize(('use_checkpoint', 'static_graph'), [(False, False), (True, True)])
 def test_compiled_blocks_in_ddp_of_one_process_have_the_gradients_of_the_model(
-    device, use_checkpoint
+    device, use_checkpoint, static_graph
 ):
     backbone = without_chance(toy_config('unused')).model.backbone
     model = MODELS.build({**backbone, 'use_checkpoint': use_checkpoint})
@@ -244,11 +244,15 @@ def test_compiled_blocks_in_ddp_of_one_process_have_the_gradients_of_the_model(
     backend = 'nccl' if device == 'cuda' else 'gloo'
     dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     try:
-        wrapped = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
-        clips = torch.randn(2, 3, 4, 8, 8)
+        wrapped = nn.parallel.DistributedDataParallel(
+            model, gradient_as_bucket_view=True, static_graph=static_graph
+        )
         with compiler_settings(for_inference=False):
-            for net in (wrapped, alone):
-                net(clips).square().mean().backward()
+            for _ in range(3):
+                clips = torch.randn(2, 3, 4, 8, 8)
+                for net in (wrapped, alone):
+                    net.zero_grad()
+                    net(clips).square().mean().backward()
     finally:
         dist.destroy_process_group()
     assert not compilation.failed

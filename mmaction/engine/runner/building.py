@@ -248,8 +248,9 @@ class BuildingRunner(Runner):
         """Whether every step uses the same parameters and sends their gradients.
 
         Not with accumulation, whose first steps send nothing, nor where the user says that
-        parameters are left out (DDP otherwise demands all of them in each step), nor compiled:
-        the compiler cuts graphs at DDP's buckets, which a static graph does not allow.
+        parameters are left out (DDP otherwise demands all of them in each step), nor compiled: a
+        static graph is settled in the first step, while blocks may still be compiled or fall back
+        to eager in later ones, and the two have only run together in one process on a CPU.
         """
         wrapper = self.cfg.get('optim_wrapper') or {}
         accumulates = isinstance(wrapper, dict) and wrapper.get('accumulative_counts', 1) != 1
