@@ -1,6 +1,7 @@
 """The one command that measures a GPU, tried with tiny sizes."""
 
 import json
+import re
 
 import pytest
 
@@ -120,7 +121,36 @@ def test_tables_go_into_the_page(tmp_path):
         benchmark_gpu.into_docs(page, None)
 
 
-def test_documentation_has_a_gpu_section():
+def test_documentation_has_tables_of_a_gpu_or_says_that_there_are_none(tmp_path):
     text = (benchmark_gpu.ROOT / 'docs' / 'performance.md').read_text('utf-8')
-    assert benchmark_gpu.BEGIN in text
-    assert benchmark_gpu.END in text
+    section = text.partition(benchmark_gpu.BEGIN)[2].partition(benchmark_gpu.END)[0].strip()
+    if section != benchmark_gpu.NOT_RUN:
+        assert ', CUDA ' in section.splitlines()[0]
+        assert 'A trial' not in section
+    page = tmp_path / 'page.md'
+    page.write_text(text)
+    benchmark_gpu.main(['--out', str(tmp_path / 'not there'), '--docs', str(page)])
+    again = page.read_text()
+    assert again.partition(benchmark_gpu.BEGIN)[0] == text.partition(benchmark_gpu.BEGIN)[0]
+    assert f'{benchmark_gpu.BEGIN}\n{benchmark_gpu.NOT_RUN}\n{benchmark_gpu.END}' in again
+
+
+def test_batches_of_the_memory_part_are_those_of_the_documentation():
+    text = (benchmark_gpu.ROOT / 'docs' / 'performance.md').read_text('utf-8')
+    lines = text.partition('| bf16, 32x224x224 |')[2].partition('\n\n')[0].splitlines()
+    table, size = {}, ''
+    for cells in ([cell.strip() for cell in line.split('|')[1:-1]] for line in lines[2:]):
+        size = cells[0].lower() or size
+        how = {'False': False, 'True': True}.get(cells[1], cells[1])
+        table[size, how] = tuple(int(cell) for cell in cells[-4:])
+    assert table == gpu_parts.BATCHES
+    assert re.findall(r'\d+', lines[0].partition('largest batch')[2]) == [
+        str(budget) for budget in gpu_parts.BUDGETS
+    ]
+
+
+def test_memory_part_measures_a_step():
+    (row,) = gpu_parts.memory(small=True)
+    assert row['batch'] == 1
+    assert 0.01 < row['peak GB'] < 10
+    assert row['fits']

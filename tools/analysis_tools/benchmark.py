@@ -224,7 +224,6 @@ def take_turns(subjects: list[Subject], args: argparse.Namespace) -> list[dict[s
     return [
         dict(
             name=subject.name,
-            parameters=sum(p.numel() for p in subject.backbone.parameters()),
             shape=subject.shape,
             precision=subject.precision,
             flops=flops[i],

@@ -37,6 +37,19 @@ PICO = 'dualformer_pico_motion_digits.py'
 PLAIN = 'tests/models/backbones/plain_dualformer.py:PlainDualFormer'
 PEERS = ('torchvision.swin3d_t', 'torchvision.mvit_v2_s', 'torchvision.r2plus1d_18')
 Row = dict[str, Any]
+BUDGETS = (24, 40, 80, 141)
+BATCHES: dict[tuple[str, bool | str], tuple[int, ...]] = {
+    ('tiny', False): (25, 43, 88, 157),
+    ('tiny', 'selective'): (34, 59, 121, 215),
+    ('tiny', True): (45, 77, 158, 280),
+    ('small', False): (13, 23, 47, 84),
+    ('small', 'selective'): (19, 34, 70, 126),
+    ('small', True): (26, 45, 94, 168),
+    ('base', False): (9, 16, 35, 62),
+    ('base', 'selective'): (15, 27, 57, 102),
+    ('base', True): (26, 46, 97, 173),
+}
+"""Largest batches in GB of memory, from the table of docs/performance.md."""
 
 
 def milliseconds(run: Callable[[], Any], steps: int) -> float:
@@ -206,7 +219,7 @@ def _model_rows(
 ) -> Iterator[Row]:
     """A row for each model, batch and subject; without subjects to compare with, compiled."""
     common = ['--mode', mode, '--precision', 'fp32' if small else 'bf16']
-    common += ['--steps', '2' if small else '10']
+    common += ['--steps', '2', '--no-memory'] if small else ['--steps', '10']
     common += ['--against', ','.join(against)] if against else ['--compile']
     for size, numbers in ({'pico': (1,)} if small else batches).items():
         for batch in numbers:
@@ -251,30 +264,48 @@ def peers(small: bool) -> Iterator[Row]:
 
 
 def memory(small: bool) -> Iterator[Row]:
-    """A step at each largest batch of the memory table, as far as this GPU has the memory.
+    """A step with AdamW at each batch of the memory table, as far as this GPU has the memory."""
+    from mmengine.registry import init_default_scope
 
-    It fits where the step, the weights and AdamW's moments together stay within the budget.
-    """
-    table: dict[str, tuple[int, ...]] = {'tiny': (43, 88), 'small': (23, 47), 'base': (16, 35)}
-    if small:
-        table = {'pico': (1,)}
-    total = torch.cuda.get_device_properties(0).total_memory / 1e9 if DEVICE == 'cuda' else 80
-    options = ['--mode', 'train', '--precision', 'fp32' if small else 'bf16']
-    options += ['--steps', '1', '--warm-up', '1']
-    for size, batches in table.items():
-        for batch, budget in zip(batches, (40, 80), strict=False):
+    from mmaction.config.load import load_config
+    from mmaction.registry import MODELS
+
+    init_default_scope('mmaction')
+    total = torch.cuda.get_device_properties(0).total_memory / 1e9 if DEVICE == 'cuda' else 141
+    for (size, use_checkpoint), batches in ({('pico', False): (1,)} if small else BATCHES).items():
+        config = load_config(CONFIGS / (PICO if small else KINETICS.format(size))).model.backbone
+        config.update(pretrained=None, use_checkpoint=use_checkpoint)
+        backbone = MODELS.build(config).to(DEVICE).train()
+        optimizer = torch.optim.AdamW(backbone.parameters(), fused=True)
+        for budget, batch in zip(BUDGETS, batches, strict=False):
             if budget > total:
                 continue
-            row: Row = dict(model=size, batch=batch, budget_gb=budget)
-            config = PICO if small else KINETICS.format(size)
+            row: Row = dict(
+                model=size, use_checkpoint=use_checkpoint, budget_gb=budget, batch=batch
+            )
+            clips = torch.zeros(batch, 3, *config.get('video_size', (32, 224, 224)))
             try:
-                (found,) = _benchmark(config, *options, '--batch', str(batch))
-                step = found['memory'] / 1e9
-                whole = step + 12e-9 * found['parameters']  # fp32 weights and two moments
-                row |= {'step GB': step, 'in all GB': whole, 'fits': whole < budget}
-            except RuntimeError as reason:
-                row |= {'fits': False, 'why': str(reason).splitlines()[-1][:80]}
+                row['peak GB'] = _peak_of_steps(backbone, optimizer, clips.to(DEVICE)) / 1e9
+                row['fits'] = row['peak GB'] < budget
+            except torch.OutOfMemoryError:
+                row['fits'] = False
             yield row
+
+
+def _peak_of_steps(backbone: torch.nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> int:
+    """Bytes that PyTorch holds at most in two training steps, weights and moments included."""
+    from mmaction.utils.memory import peak_memory
+
+    if DEVICE == 'cuda':
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        with torch.autocast(DEVICE, torch.bfloat16):
+            loss = backbone(x).float().square().mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return peak_memory()
 
 
 def loader(small: bool) -> Iterator[Row]:
