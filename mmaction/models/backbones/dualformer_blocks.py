@@ -226,13 +226,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> the same."""
-        # The sum keeps the dtype of the residual stream, whatever the branch has under autocast.
-        x = (x + self.drop_path(self.attn(self.norm1(x)))).to(x.dtype)
+        x = x + self.drop_path(self.attn(self.norm1(x)))
         if self.recompute_mlp and self.training and torch.is_grad_enabled():
             mlp = checkpoint(self._normed_mlp, x, use_reentrant=False)
         else:
             mlp = self._normed_mlp(x)
-        y: Tensor = (x + self.drop_path(mlp)).to(x.dtype)
+        y: Tensor = x + self.drop_path(mlp)
         return y
 
     def _normed_mlp(self, x: Tensor) -> Tensor:
@@ -305,5 +304,4 @@ class PositionGenerator(nn.Module):
             y = depthwise_3x3x3_with_fast_gradients(x, conv.weight, conv.bias)
         else:
             y = depthwise_3x3x3(x, conv.weight, conv.bias)
-        out: Tensor = (x + y).to(x.dtype)
-        return out
+        return x + y

@@ -107,6 +107,18 @@ def test_compiled_method_matches_convolution(method):
     torch.testing.assert_close(compiled(x, weight, bias, method), expected)
 
 
+@pytest.mark.parametrize('method', ['conv', 'native', 'products'])
+def test_tokens_keep_their_dtype_under_autocast(method):
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        x, weight, bias = torch.randn(1, 2, 3, 4, 8), torch.randn(8, 1, 3, 3, 3), torch.randn(8)
+        with torch.autocast('cpu', torch.bfloat16):
+            found = add_position(x.to(dtype), weight, bias, method)
+        assert found.dtype is dtype
+        torch.testing.assert_close(
+            found.double(), reference(x.to(dtype), weight, bias), rtol=0.05, atol=0.2
+        )
+
+
 def test_method_is_measured_or_safe(monkeypatch):
     class OnGpu:
         device, dtype = torch.device('cuda:0'), torch.float32
