@@ -297,7 +297,8 @@ def test_learning_rate_and_decay_of_every_group_at_every_iteration(name, form, c
         if i < warm_up * LENGTH:
             factor *= 1 - 0.9 * (1 - i / (warm_up * LENGTH))
         expected.append([base * multiplier * factor for multiplier in multipliers])
-        optimizer.step()
+        if i == 0:
+            optimizer.step()  # which schedulers warn about if it never was; it changes nothing here
         for scheduler in schedulers:
             if not scheduler.by_epoch or (i + 1) % LENGTH == 0:
                 scheduler.step()
