@@ -103,6 +103,18 @@ def _random_state():
 
 
 @pytest.fixture(autouse=True)
+def _console():
+    """No logger writes to what pytest captured of an earlier test, which is closed.
+
+    Python would print a stack for each line, which takes longer than what is tested.
+    """
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers[:]:
+            if getattr(getattr(handler, 'stream', None), 'closed', False):
+                logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
 def _scope():
     """Types in configs resolve in the registries of mmaction."""
     init_default_scope('mmaction')
