@@ -3,6 +3,7 @@
 import pytest
 
 from demo import sweep_optuna
+from mmaction.config.load import load_config
 from mmaction.data_preparation.motion_digits import build
 
 optuna = pytest.importorskip('optuna')
@@ -11,7 +12,7 @@ optuna = pytest.importorskip('optuna')
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp('sweep') / 'digits'
-    build(folder, 16, 8, workers=1)
+    build(folder, 8, 8, workers=1)
     return folder
 
 
@@ -33,6 +34,16 @@ def sweep(data, tmp_path):
     return run
 
 
+def test_what_is_searched_are_keys_of_the_config():
+    values = dict(lr=3e-4, wd=0.01, dropout=0.2)
+    options = sweep_optuna.suggest(optuna.trial.FixedTrial(values))
+    cfg = load_config('dualformer_pico_motion_digits', options)
+    assert cfg.optim_wrapper.optimizer.lr == 3e-4
+    assert cfg.optim_wrapper.optimizer.weight_decay == 0.01
+    assert cfg.model.cls_head.dropout_ratio == 0.2
+
+
+@pytest.mark.slow
 def test_trials_train_with_other_values_and_add_up(sweep, tmp_path, capsys, monkeypatch):
     one, two = sweep(2)
     assert one.params['lr'] != two.params['lr']
