@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mmaction.datasets.transforms.loading import DecordDecode
 from tests.video_factory import write_video
 from tools.analysis_tools import benchmark_data
 
@@ -109,14 +110,23 @@ def test_opponents_take_turns_in_cpu_time(run, folder, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(benchmark_data.__file__).parent))
     import plain_reading
 
-    read = []
+    read, frames = [], []
     plain = plain_reading.plain_reading
 
     def spied(*args):
         read.append(plain(*args))
+        frames.append(('decord', list(args[2])))
         return read[-1]
 
+    decode = DecordDecode.transform
+
+    def spied_decode(self, results):
+        name = 'in_decoder' if self.in_decoder else 'pipeline'
+        frames.append((name, results['frame_inds'].tolist()))
+        return decode(self, results)
+
     monkeypatch.setattr(plain_reading, 'plain_reading', spied)
+    monkeypatch.setattr(DecordDecode, 'transform', spied_decode)
     run(str(folder / 'a.txt'), '--against', 'decord', 'in_decoder', '--interval', '3')
     out = capsys.readouterr().out
     assert 'a.txt: 3 clips of every 3 frames, CPU time of one thread, ' in out
@@ -127,3 +137,10 @@ def test_opponents_take_turns_in_cpu_time(run, folder, capsys, monkeypatch):
         assert float(ratio) == pytest.approx(milliseconds / times[0], rel=0.1)
     assert {tuple(clip.shape) for clip in read} == {(3, 4, 224, 224)}
     assert len(read) == 4
+    # Each turn, all read the frames that the untimed one before them drew.
+    turns = [frames[i : i + 4] for i in range(0, len(frames), 4)]
+    assert len(turns) == 4
+    for turn in turns:
+        assert sorted(name for name, _ in turn) == ['decord', 'in_decoder', 'pipeline', 'pipeline']
+        assert len({tuple(indices) for _, indices in turn}) == 1
+    assert len({tuple(turn[0][1]) for turn in turns}) > 1

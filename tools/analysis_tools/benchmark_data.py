@@ -8,7 +8,8 @@ pipeline come from one run. Of several lists (the same clips encoded in two ways
 each is compared with the first.
 
 With `--against`, plain readers of the same clips take turns with the pipeline in this
-process, and CPU time is compared instead.
+process, and CPU time is compared instead. All of them read the same frames, those that the
+pipeline draws.
 """
 
 from __future__ import annotations
@@ -60,21 +61,25 @@ def parse_args() -> argparse.Namespace:
 
 
 class StagedPipeline:
-    """A pipeline that notes seconds and megabytes of each stage in the packed sample."""
+    """A pipeline that notes seconds and megabytes of each stage, and the frames that it read.
+
+    They are in the packed sample.
+    """
 
     def __init__(self, transforms: list[Any]) -> None:
         self.transforms = transforms
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Run the stages."""
-        seconds, sizes = [], []
+        seconds, sizes, frames = [], [], None
         for transform in self.transforms:
             start = time.perf_counter()
             results = transform(results)
             seconds.append(time.perf_counter() - start)
             sizes.append(megabytes(results))
+            frames = results.get('frame_inds', frames)
         # Meta data is the one way out of the process in which the clip is read.
-        results['data_samples'].set_metainfo(dict(seconds=seconds, sizes=sizes))
+        results['data_samples'].set_metainfo(dict(seconds=seconds, sizes=sizes, frame_inds=frames))
         return results
 
 
@@ -196,19 +201,20 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
     names = ['pipeline', *args.against]
     spent: dict[str, list[float]] = {name: [] for name in names}
 
-    def read(name: str, turn: int) -> None:
-        index = turn % len(ours)
+    def read(name: str, key: SampleKey, frames: list[int]) -> None:
         if name in ('pipeline', 'in_decoder'):
-            (ours if name == 'pipeline' else fused)[SampleKey(index, epoch=turn)]
+            (ours if name == 'pipeline' else fused)[key]
         else:
-            path = ours.get_data_info(index)['filename']
-            plain_reading(name, path, sampling.clip_len, sampling.frame_interval)
+            plain_reading(name, ours.get_data_info(int(key))['filename'], frames)
 
     for turn in range(-1, args.clips):
+        key = SampleKey(max(turn, 0) % len(ours), epoch=max(turn, 0))
+        # An untimed turn tells which frames the key stands for.
+        frames = ours[key]['data_samples'].frame_inds.tolist()
         for name in random.sample(names, len(names)):
             random.seed(turn)
             start = time.process_time()
-            read(name, max(turn, 0))
+            read(name, key, frames)
             if turn >= 0:  # the first turn imports and warms up
                 spent[name].append(time.process_time() - start)
     print(

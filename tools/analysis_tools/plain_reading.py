@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -13,35 +13,30 @@ import torch
 __all__ = ['OPPONENTS', 'plain_reading']
 
 
-def read_decord(path: str, choose: Callable[[int], list[int]]) -> np.ndarray:
+def read_decord(path: str, indices: Sequence[int]) -> np.ndarray:
     """Frames (T, H, W, 3) by decord."""
     import decord
 
     reader = decord.VideoReader(path, num_threads=1)
-    frames: np.ndarray = reader.get_batch(choose(len(reader))).asnumpy()
+    frames: np.ndarray = reader.get_batch(list(indices)).asnumpy()
     return frames
 
 
-def read_torchcodec(path: str, choose: Callable[[int], list[int]]) -> np.ndarray:
+def read_torchcodec(path: str, indices: Sequence[int]) -> np.ndarray:
     """Frames (T, H, W, 3) by torchcodec."""
     from torchcodec.decoders import VideoDecoder
 
     reader: Any = VideoDecoder(path, dimension_order='NHWC', num_ffmpeg_threads=1)
-    frames: np.ndarray = reader.get_frames_at(choose(len(reader))).data.numpy()
+    frames: np.ndarray = reader.get_frames_at(list(indices)).data.numpy()
     return frames
 
 
 OPPONENTS = {'decord': read_decord, 'torchcodec': read_torchcodec}
 
 
-def plain_reading(reader: str, path: str, clip_len: int, interval: int) -> torch.Tensor:
+def plain_reading(reader: str, path: str, indices: Sequence[int]) -> torch.Tensor:
     """A training clip (3, T, 224, 224), uint8: OpenCV resizes, crops at random and flips."""
-
-    def choose(count: int) -> list[int]:
-        start = random.randint(0, max(0, count - clip_len * interval))
-        return [min(start + i * interval, count - 1) for i in range(clip_len)]
-
-    frames = list(OPPONENTS[reader](path, choose))
+    frames = list(OPPONENTS[reader](path, indices))
     height, width = frames[0].shape[:2]
     scale = 256 / min(height, width)
     size = round(width * scale), round(height * scale)
