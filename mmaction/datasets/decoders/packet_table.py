@@ -23,12 +23,14 @@ class PacketTable(NamedTuple):
         is_shown: Whether its picture is shown (N,).
         has_fields: Whether some frames have a packet for each of their two fields; the
             second one is left out.
+        is_whole: Whether reading ended with the file, not with an error.
     """
 
     times: np.ndarray
     is_key: np.ndarray
     is_shown: np.ndarray
     has_fields: bool
+    is_whole: bool = True
 
     @classmethod
     def read(cls, container: Any, stream: Any) -> PacketTable:
@@ -41,7 +43,7 @@ class PacketTable(NamedTuple):
         context = stream.codec_context
         is_vp8 = context.name == 'vp8'
         is_second = SecondFields(context.extradata if context.name == 'h264' else None)
-        has_fields = False
+        has_fields = is_whole = False
         with suppress(av.FFmpegError, LookupError):
             for packet in container.demux(stream):
                 if packet.size:
@@ -54,8 +56,13 @@ class PacketTable(NamedTuple):
                     # a key frame and the cut; VP8 has reference frames that are never shown.
                     hidden = packet.is_discard or (is_vp8 and not bytes(packet)[0] >> 4 & 1)
                     shown.append(not hidden)
+            is_whole = True
         return cls(
-            np.array(times, np.int64), np.array(keys, bool), np.array(shown, bool), has_fields
+            np.array(times, np.int64),
+            np.array(keys, bool),
+            np.array(shown, bool),
+            has_fields,
+            is_whole,
         )
 
     def without_leading(self) -> PacketTable:
@@ -96,7 +103,7 @@ class FrameTable:
 
     def __init__(self, packets: PacketTable) -> None:
         num_packets = len(packets.times)
-        times, is_key, is_shown, self.has_fields = packets.without_leading()
+        times, is_key, is_shown, self.has_fields, _ = packets.without_leading()
         self.num_frames = int(is_shown.sum())
         self.num_hidden = len(is_shown) - self.num_frames
         self.keys = np.cumsum(is_shown)[is_key & is_shown] - 1

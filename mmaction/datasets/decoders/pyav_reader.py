@@ -12,6 +12,7 @@ import numpy as np
 from mmaction.errors import UnreadableVideoError
 
 from .container import open_container, video_streams
+from .packet_cache import kept_packets
 from .packet_table import FrameTable, PacketTable
 from .reader import Indices, key_before, read_once, remote_content, unreadable
 from .references import unreferenced_test
@@ -79,12 +80,21 @@ class PyAVReader:
         while self._rank < count:
             self._open()
             count = len(self._streams)
-            self._frames = FrameTable(PacketTable.read(self._container, self._stream))
+            self._frames = FrameTable(self._packets())
             if len(self):
                 return
             self._container.close()
             self._rank += 1
         raise UnreadableVideoError(self.filename, 'it holds no video frames')
+
+    def _packets(self) -> PacketTable:
+        path = self.filename if self._content is None else None
+        return kept_packets(
+            path,
+            self._rank,
+            self.container,
+            lambda: PacketTable.read(self._container, self._stream),
+        )
 
     def _open(self) -> None:
         self._container = open_container(self.filename, self._content, self._format)

@@ -1,0 +1,107 @@
+"""Packet tables kept on disk, so that a file that is opened again need not be read through.
+
+They are kept if MMACTION_PACKETS in the environment names a folder, which holds for a whole run, as
+workers and ranks inherit it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mmaction.utils.file_cache import FileCache
+
+from .packet_table import PacketTable
+from .reader import plain_path
+
+__all__ = ['kept_packets']
+
+MAX_BYTES = 2_000_000_000  # of all tables, about half a million files of ten seconds
+_HEAD = struct.Struct('<4sI?Q')  # kind, checksum of what follows, has_fields, number of packets
+_KIND = b'PKT1'
+
+
+class _NotKeptError(Exception):
+    """Reading ended with an error, which may pass: next time there may be more packets."""
+
+
+def kept_packets(
+    filename: str | None, rank: int, container: str, read: Callable[[], PacketTable]
+) -> PacketTable:
+    """The packets of a stream: those that were kept of this file, or else read and kept.
+
+    A table belongs to a path, size and time of change: of a file that has changed it is read anew.
+
+    Args:
+        filename: The file; None if its content is in memory.
+        rank: Which of its video streams.
+        container: FFmpeg's name of the container.
+        read: Reads the packets.
+    """
+    folder = os.environ.get('MMACTION_PACKETS')
+    # Seeking in other containers, which have no index, relies on what reading the packets has met.
+    if not folder or filename is None or not container.startswith(('mov,', 'matroska,')):
+        return read()
+    path = plain_path(filename)
+    try:
+        facts = Path(path).stat()
+    except OSError:
+        return read()
+    if not stat.S_ISREG(facts.st_mode):
+        return read()
+    key = f'{path}\n{facts.st_size}\n{facts.st_mtime_ns}\n{rank}'
+    table: PacketTable | None = None
+
+    def write(part: Path) -> None:
+        nonlocal table
+        table = read()
+        if not table.is_whole:
+            raise _NotKeptError
+        part.write_bytes(_packed(table))
+
+    try:
+        with FileCache(Path(folder), MAX_BYTES).open(key, write) as file:
+            if table is None:
+                table = _unpacked(file)
+                if table is None:  # damaged, as after a loss of power: the next one writes it anew
+                    with suppress(FileNotFoundError):
+                        Path(file.name).unlink()
+    except _NotKeptError:
+        pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        warnings.warn(f'MMACTION_PACKETS={folder}: packet tables are not kept: {reason}')
+    return read() if table is None else table
+
+
+def _packed(table: PacketTable) -> bytes:
+    bits = np.packbits(np.stack([table.is_key, table.is_shown]), axis=1)
+    body = table.times.astype('<i8').tobytes() + bits.tobytes()
+    # Steps between packets repeat, so that little is left of them.
+    body = zlib.compress(body, 1)
+    return _HEAD.pack(_KIND, zlib.crc32(body), table.has_fields, len(table.times)) + body
+
+
+def _unpacked(file: BinaryIO) -> PacketTable | None:
+    """The table in a file; None if it is damaged."""
+    content = file.read()
+    if len(content) < _HEAD.size:
+        return None
+    kind, checksum, has_fields, count = _HEAD.unpack_from(content)
+    body = content[_HEAD.size :]
+    if kind != _KIND or checksum != zlib.crc32(body):
+        return None
+    body = zlib.decompress(body)
+    times = np.frombuffer(body, '<i8', count).astype(np.int64)
+    bits = np.frombuffer(body, np.uint8, offset=8 * count).reshape(2, -1)
+    is_key, is_shown = np.unpackbits(bits, axis=1, count=count).astype(bool)
+    return PacketTable(times, is_key, is_shown, has_fields)

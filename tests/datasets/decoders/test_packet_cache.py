@@ -1,0 +1,178 @@
+"""Packet tables that are kept: the same frames, nothing stale, nothing half-written."""
+
+import os
+import shutil
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+from mmaction.datasets.decoders import PyAVReader, packet_cache
+from mmaction.datasets.decoders.packet_table import PacketTable
+from tests.video_factory import frame_number, write_video
+
+REAL_READ = PacketTable.read
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    path = tmp_path / 'packets'
+    monkeypatch.setenv('MMACTION_PACKETS', str(path))
+    return path
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Counts how often packets are read."""
+    calls = []
+
+    def spied(container, stream):
+        calls.append(container)
+        return REAL_READ(container, stream)
+
+    monkeypatch.setattr(PacketTable, 'read', spied)
+    return calls
+
+
+def tables(folder):
+    return [p for p in folder.glob('??/*') if p.suffix != '.lock']
+
+
+def opened(path, indices=(3, 17, 30)):
+    reader = PyAVReader(str(path))
+    frames, facts = reader.get_batch(indices), reader.stream_facts()
+    found = (len(reader), reader.get_avg_fps(), reader.in_plain_order, facts)
+    reader.close()
+    return frames, found
+
+
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('a.mp4', dict(b_frames=2)),
+        ('a.mkv', dict(durations=[1, 3, 2])),
+        ('a.mov', dict(rotation=90, start=7)),
+        ('a.mp4', dict(codec='mpeg4')),
+    ],
+)
+def test_a_kept_table_gives_the_same_frames(tmp_path, folder, reads, name, options):
+    path = write_video(tmp_path / name, **options)
+    os.environ.pop('MMACTION_PACKETS')
+    frames, facts = opened(path)
+    os.environ['MMACTION_PACKETS'] = str(folder)
+    for _ in range(3):
+        found, found_facts = opened(path)
+        np.testing.assert_array_equal(found, frames)
+        assert found_facts == facts
+    assert len(reads) == 2
+    (table,) = tables(folder)
+    assert table.stat().st_size < 600
+
+
+def test_a_changed_file_is_read_anew(tmp_path, folder, reads):
+    path = write_video(tmp_path / 'a.mp4', num_frames=40)
+    opened(path)
+    longer = write_video(tmp_path / 'b.mp4', num_frames=50)
+    shutil.copy(longer, path)
+    assert opened(path)[1][0] == 50
+    facts = path.stat()
+    # of the same size, a second later
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 10**9))
+    opened(path)
+    assert len(reads) == 3
+
+
+def test_nothing_is_kept_by_default(tmp_path, reads, monkeypatch):
+    monkeypatch.delenv('MMACTION_PACKETS', raising=False)
+    path = write_video(tmp_path / 'a.mp4')
+    opened(path)
+    opened(path)
+    assert len(reads) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ['a.mp4']
+
+
+def test_containers_without_an_index_and_content_in_memory_are_read(tmp_path, folder, reads):
+    path = write_video(tmp_path / 'a.ts')
+    opened(path)
+    opened(path)
+    content = write_video(tmp_path / 'a.mp4').read_bytes()
+    PyAVReader('a.mp4', content).close()
+    assert len(reads) == 3
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize('damage', ['cut', 'flipped', 'empty'])
+def test_a_damaged_table_is_written_anew(tmp_path, folder, reads, damage):
+    path = write_video(tmp_path / 'a.mp4')
+    frames, _ = opened(path)
+    (table,) = tables(folder)
+    content = bytearray(table.read_bytes())
+    content[-3] ^= 4
+    shorter = {'cut': content[:-9], 'empty': b''}.get(damage, content)
+    table.write_bytes(bytes(shorter))
+    for count in (2, 3, 3):
+        np.testing.assert_array_equal(opened(path)[0], frames)
+        assert len(reads) == count
+
+
+def test_what_ended_with_an_error_is_not_kept(tmp_path, folder, monkeypatch):
+    path = write_video(tmp_path / 'a.mp4')
+    monkeypatch.setattr(
+        PacketTable, 'read', lambda *args: REAL_READ(*args)._replace(is_whole=False)
+    )
+    opened(path)
+    assert not tables(folder)
+    monkeypatch.undo()
+    container = FailingContainer()
+    assert not REAL_READ(container, container.stream).is_whole
+
+
+class FailingContainer:
+    """A container whose second packet cannot be read."""
+
+    def __init__(self):
+        import av
+
+        self.error = av.FFmpegError(5, 'Input/output error')
+        context = type('Context', (), dict(name='mpeg4', extradata=None))
+        self.stream = type('Stream', (), dict(codec_context=context))
+
+    def demux(self, stream):
+        yield type('Packet', (), dict(size=1, pts=0, is_keyframe=True, is_discard=False))
+        raise self.error
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):
+    path = write_video(tmp_path / 'a.mp4')
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('MMACTION_PACKETS', str(tmp_path / 'file'))
+    with pytest.warns(UserWarning, match=r'MMACTION_PACKETS=.*file: packet tables are not kept'):
+        frames, _ = opened(path)
+    assert frame_number(frames[0]) == 3
+
+
+def test_the_folder_is_bounded(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr(packet_cache, 'MAX_BYTES', 1000)
+    source = write_video(tmp_path / 'a.mp4')
+    for i in range(20):
+        opened(shutil.copy(source, tmp_path / f'{i}.mp4'))
+    assert sum(p.stat().st_size for p in tables(folder)) <= 1000
+    assert tables(folder)
+
+
+def numbers(path):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        frames, _ = opened(path, range(0, 40, 5))
+    return [frame_number(frame) for frame in frames]
+
+
+@pytest.mark.dist
+def test_several_processes_share_a_folder(tmp_path, folder):
+    paths = [write_video(tmp_path / f'{i}.mp4') for i in range(3)] * 8
+    with ProcessPoolExecutor(3, get_context('fork')) as pool:
+        found = list(pool.map(numbers, paths))
+    assert found == [list(range(0, 40, 5))] * 24
+    assert len(tables(folder)) == 3
