@@ -13,7 +13,9 @@ from PIL import Image
 
 from mmaction.cli import prepare_dataset as prepare
 from mmaction.config.load import load_config
+from mmaction.errors import ConfigError
 from mmaction.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
+from mmaction.structures import ActionDataSample
 from tests.video_factory import frame_pixels, write_video
 from tools.misc import model_table
 
@@ -155,6 +157,37 @@ def test_every_config_trains_and_tests_at_small_size(name, media):
     found = metric.evaluate(2)
     assert found
     assert all(0 <= value <= 1 for value in found.values())
+
+
+FAMILIES = (
+    *('tsn', 'tsm', 'tanet', 'tin', 'trn', 'c2d', 'i3d', 'slowonly', 'slowfast', 'tpn', 'csn'),
+    *('r2plus1d', 'x3d', 'swin', 'videomae', 'timesformer', 'mvit', 'uniformer', 'uniformerv2'),
+)
+
+
+@pytest.mark.parametrize(
+    'family',
+    [
+        name if name in ('tpn', 'videomae') else pytest.param(name, marks=pytest.mark.slow)
+        for name in FAMILIES
+    ],
+)
+def test_small_network_of_each_family_trains_on_motion_digits(family, monkeypatch):
+    monkeypatch.setenv('FAMILY', family)
+    cfg = load_config(LEAVES[NAMES.index('mmaction2_motion_digits')])
+    assert (*cfg.cnns, *cfg.transformers) == FAMILIES
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    samples = [ActionDataSample().set_gt_label(label) for label in (2, 5)]
+    loss, _ = model.parse_losses(model(torch.rand(2, 1, 3, 8, 40, 40), samples, mode='loss'))
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_unknown_family_is_named(monkeypatch):
+    monkeypatch.setenv('FAMILY', 'tsmm')
+    with pytest.raises(ConfigError, match='FAMILY=tsmm is none of tsn, tsm, '):
+        load_config(LEAVES[NAMES.index('mmaction2_motion_digits')])
 
 
 # What the leaves of the other datasets say: classes, clips (how, every ...th frame), test clips,

@@ -17,6 +17,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmaction.models.backbones.dualformer_blocks import DropPath
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from tests.golden.fill import check_probe, load_deterministic, make_input
@@ -36,6 +37,8 @@ def without_dropout(model):
     for module in model.train().double().modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        elif isinstance(module, DropPath):
+            module.drop_prob = 0.0
     return model
 
 
