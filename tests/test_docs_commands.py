@@ -28,7 +28,11 @@ SCRIPTS = {
     'tools/slurm_train.sh': ('tools/train.py', ['partition', 'job', 'config', '--work-dir']),
     'tools/slurm_test.sh': ('tools/test.py', ['partition', 'job', 'config', 'checkpoint']),
 }
-OTHER_SCRIPTS = {'tools/quickstart.sh': r'(--seed \d+)?', 'tools/run_tests.sh': '.*'}
+OTHER_SCRIPTS = {
+    'tools/quickstart.sh': r'(--seed \d+)?',
+    'tools/run_tests.sh': '.*',
+    'tools/misc/pack_wheels.sh': r'(--python [\d.]+ )?\S+( [\w.-]+)*',
+}
 USUAL = 'dualformer_tiny_patch244_window877_kinetics400_1k.py'
 PLACEHOLDERS = dict(N='1', GPUS='1', METRIC='top_k_accuracy', DATASET='kinetics400')
 LEAF = ROOT / 'configs' / 'recognition' / 'dualformer' / USUAL
