@@ -233,7 +233,9 @@ class TransformersBackbone(ExternalBackbone):
         if frames is None:
             if x.ndim == 4:
                 return self._images(x)
-            y: Tensor = self._images(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(x), -1))
+            # Not len(x), which an export would take for a constant.
+            by_clip = (x.shape[0], x.shape[2])
+            y: Tensor = self._images(x.transpose(1, 2).flatten(0, 1)).unflatten(0, by_clip)
             return y.transpose(1, 2)
         clips = x.transpose(1, 2)  # (B, T', 3, H', W')
         if self.config.model_type == 'vjepa2':

@@ -265,7 +265,7 @@ def test_class_is_one_of_the_package(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', VIDEO)
+@pytest.mark.parametrize('kind', [*VIDEO, 'vit', 'dinov2', 'convnext', 'swin'])
 def test_exported_backbone_gives_the_same_for_any_batch(kind, tmp_path):
     save(kind, tmp_path)
     backbone = built(tmp_path)
