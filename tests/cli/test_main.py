@@ -103,7 +103,7 @@ def test_help_waits_for_no_library(words):
 
 
 def test_configs_are_listed_by_name(capsys):
-    _, out, _ = said(capsys, 'info', '--configs', 'pico_motion')
+    _, out, _ = said(capsys, 'info', '--configs', 'dualformer_pico_motion_d')
     assert out == f'{PICO}\n'
 
 

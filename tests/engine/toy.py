@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.utils import import_modules_from_strings
 
 from mmaction.datasets.seeding import sample_randomness
 from mmaction.engine.runner import trial
@@ -249,6 +250,7 @@ def log_of(runner):
 
 def train(cfg):
     """Train by a config in a process of its own; its exit status."""
+    import_modules_from_strings(**cfg.get('custom_imports', dict(imports=None)))
     runner = build_runner(cfg, 'pytorch' if 'RANK' in os.environ else 'none')
     runner.train()
     return 0 if runner.stop_signal is None else 128 + runner.stop_signal

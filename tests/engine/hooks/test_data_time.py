@@ -75,6 +75,6 @@ def rates(tmp_path, delay, interval=4, **kwargs):
 def test_slow_loader_bounds(tmp_path):
     line = rates(tmp_path, 0.1, warm_up=1)[0]
     assert line.endswith(' would be enough')
-    loader = float(line.split('loader ')[1].split()[0])
-    assert 5 < loader < 10.1  # a clip takes 0.1 s and what the rest of its reading takes
-    assert 'the loader bounds' in line
+    reading = float(line.split('reading ')[1].split()[0])
+    assert 5 < reading < 10.1  # a clip takes 0.1 s and what the rest of its reading takes
+    assert 'take turns' in line
