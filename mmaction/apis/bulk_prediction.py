@@ -18,6 +18,7 @@ from mmaction.data_preparation.jobs import check_settings, find_files
 from mmaction.datasets import BaseActionDataset, ShardDataset, VideoDataset
 from mmaction.datasets.video_source import VideoSource
 from mmaction.errors import ConfigError
+from mmaction.models.recognizers import BaseRecognizer
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import file_digest, write_json
 from mmaction.utils.prediction_parts import parts_there, write_part
@@ -132,7 +133,7 @@ def _positions(part: int, size: int, clips: int) -> range:
 
 
 def _rows_of_clips(
-    model: Any, dataset: BaseActionDataset, request: BulkRequest, parts: Sequence[int]
+    model: BaseRecognizer, dataset: BaseActionDataset, request: BulkRequest, parts: Sequence[int]
 ) -> Iterator[Part]:
     """The rows of each part; one loader reads for all of them, so its workers never wait."""
     from tqdm import tqdm
@@ -214,7 +215,7 @@ class _Embeddings:
 
 
 def _rows_of_windows(
-    model: Any, dataset: BaseActionDataset, request: BulkRequest, parts: Sequence[int]
+    model: BaseRecognizer, dataset: BaseActionDataset, request: BulkRequest, parts: Sequence[int]
 ) -> Iterator[Part]:
     """The rows of each part, one for each window of its videos."""
     assert request.stride is not None

@@ -178,7 +178,7 @@ def inference_recognizer(
     return predict(model, [clip])[0]
 
 
-def predict(model: nn.Module, clips: Sequence[Mapping[str, Any]]) -> list[ActionDataSample]:
+def predict(model: nn.Module, clips: Sequence[Mapping[str, object]]) -> list[ActionDataSample]:
     """Predictions, on the CPU, of clips as `load_clip` gives them, in one batch.
 
     Raises:

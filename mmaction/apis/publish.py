@@ -20,6 +20,7 @@ from mmaction.config.load import load_config
 from mmaction.engine.runner.checkpoint import find_checkpoint
 from mmaction.errors import CheckpointError, ConfigError
 from mmaction.models.lora import merge_lora
+from mmaction.models.recognizers import BaseRecognizer
 from mmaction.utils.checkpoint_reading import load_checkpoint_file
 from mmaction.utils.class_names import find_data_set
 from mmaction.utils.environment import versions
@@ -209,7 +210,7 @@ def _metrics(
         return {}, (f'the card has no metrics: {error}',)
 
 
-def _model(cfg: Config, model: Any) -> dict[str, Any]:
+def _model(cfg: Config, model: BaseRecognizer) -> dict[str, Any]:
     """The config of the model without where its first weights came from."""
     described = cfg.model.to_dict()
     backbone = described['backbone']
@@ -281,7 +282,7 @@ def _card(
     meta: Mapping[str, Any],
     classes: list[str] | None,
     measured: Mapping[str, Any],
-    model: Any,
+    model: BaseRecognizer,
 ) -> str:
     """The model card: its YAML as huggingface_hub writes and reads it, then Markdown."""
     require('huggingface_hub', 'a model card')

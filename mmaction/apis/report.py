@@ -50,7 +50,7 @@ class Results:
         unreadable: The reason for each clip that could not be read, else ''.
     """
 
-    def __init__(self, samples: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, samples: Sequence[dict[str, object]]) -> None:
         scores = np.stack([np.asarray(s['pred_score'], dtype=float).reshape(-1) for s in samples])
         sums = scores.sum(1)
         if (scores < 0).any() or not np.allclose(sums, 1, atol=1e-3):

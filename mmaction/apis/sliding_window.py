@@ -36,7 +36,7 @@ def _sampling(model: Any) -> tuple[int, int]:
     return count, max(SPREAD_SPAN // count, 1)
 
 
-def window_span(model: Any) -> int:
+def window_span(model: object) -> int:
     """Frames from the first to the last of a clip of the config, both included.
 
     Raises:

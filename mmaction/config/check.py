@@ -99,7 +99,7 @@ def _check_top_level(cfg: Config) -> None:
             raise ConfigError(f'config key {name}: the runner knows no such key{hint}')
 
 
-def _walk(node: Any, way: tuple[str, ...]) -> None:
+def _walk(node: object, way: tuple[str, ...]) -> None:
     """Check a value and all below it."""
     if isinstance(node, (list, tuple)):
         for index, item in enumerate(node):

@@ -144,7 +144,7 @@ def _bases_by_name() -> Iterator[None]:
 
 
 class _JsonHandler(JsonHandler):
-    def load_from_fileobj(self, file: Any, **_: Any) -> Any:
+    def load_from_fileobj(self, file: object, **_: Any) -> Any:
         return _without_code(super().load_from_fileobj(file))
 
 
@@ -153,7 +153,7 @@ class _YamlHandler(YamlHandler):
         return _without_code(yaml.safe_load(file))
 
 
-def _without_code(content: Any) -> dict[str, Any]:
+def _without_code(content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f'it holds a {type(content).__name__}, expected keys and values')
     for key in content:
@@ -192,7 +192,7 @@ def _runs_code(way: tuple[str, ...], value: str) -> str | None:
     return None
 
 
-def _values(node: Any, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _values(node: object, way: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value within a config, containers included, with the keys that lead to it."""
     yield way, node
     if isinstance(node, dict):

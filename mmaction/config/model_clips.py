@@ -76,7 +76,7 @@ class _Clips:
             if len(given) != len(own or ()) or not np.allclose(given, own or (), atol=0.02):
                 raise self._differs(f'model.data_preprocessor.{key}', given, list(own or ()))
 
-    def walk(self, node: Any, way: tuple[str, ...]) -> None:
+    def walk(self, node: object, way: tuple[str, ...]) -> None:
         """Go through all pipelines below a value."""
         if isinstance(node, dict):
             for key, value in node.items():
@@ -106,7 +106,7 @@ class _Clips:
         if last is not None:
             self._check_size(*last)
 
-    def _check_size(self, place: str, given: Any) -> None:
+    def _check_size(self, place: str, given: object) -> None:
         sides = given if isinstance(given, (list, tuple)) else (given,)
         if set(sides) != {self.size}:
             raise self._differs(place, given, self.size, 'img_size')
@@ -123,7 +123,7 @@ class _Clips:
             step['scale'] = (size, size) if fixed else (-1, self.spec.short_side or size)
             step['keep_ratio'] = not fixed
 
-    def _differs(self, place: str, given: Any, own: Any, argument: str = '') -> ConfigError:
+    def _differs(self, place: str, given: object, own: object, argument: str = '') -> ConfigError:
         other = f', or set model.backbone.{argument}={given}' if argument else ''
         return ConfigError(
             f'config key {place}: {given}, but the model in {self.folder} takes {own}: leave the '

@@ -139,7 +139,7 @@ def apply_options(
             )
 
 
-def _check_list_item(cfg: Config, key: str, value: Any) -> None:
+def _check_list_item(cfg: Config, key: str, value: object) -> None:
     """Refuse to put anything but a dict in the place of one in a list, which mmengine cannot."""
     *way, last = key.split('.')
     node: Any = cfg._cfg_dict
@@ -182,7 +182,7 @@ def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:
             )
 
 
-def _replace(cfg: Config, name: str, old: Any, new: Any) -> int:
+def _replace(cfg: Config, name: str, old: object, new: object) -> int:
     """Put `new` where the config holds what was made of variable `name`.
 
     A container or a text counts wherever it is equal to `old`; a number, flag

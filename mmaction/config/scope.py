@@ -87,7 +87,7 @@ def refuse_left_out(cfg: Config) -> None:
         _refuse(cfg.get(name), (name,))
 
 
-def _refuse(node: Any, way: tuple[str, ...]) -> None:
+def _refuse(node: object, way: tuple[str, ...]) -> None:
     if isinstance(node, dict):
         for key, value in node.items():
             _refuse(value, (*way, str(key)))
@@ -136,7 +136,7 @@ def _fit_blending(model: Any) -> list[str]:
     return notes
 
 
-def _drop_io_backend(node: Any) -> bool:
+def _drop_io_backend(node: object) -> bool:
     """Whether a `DecordDecode` had one."""
     if isinstance(node, (list, tuple)):
         return sum(_drop_io_backend(item) for item in node) > 0

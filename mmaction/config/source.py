@@ -56,7 +56,7 @@ def difference(base: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, 
     return changes
 
 
-def _source(value: Any, indent: str, taken: int) -> str:
+def _source(value: object, indent: str, taken: int) -> str:
     """The Python text of a value, on one line if it fits.
 
     Args:
@@ -82,7 +82,7 @@ def _source(value: Any, indent: str, taken: int) -> str:
     return f'{first}\n{inner}{indent}{last}'
 
 
-def _flat(value: Any) -> str:
+def _flat(value: object) -> str:
     if isinstance(value, Name):
         return str(value)
     if isinstance(value, Mapping):

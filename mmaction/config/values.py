@@ -145,7 +145,7 @@ _RUNNER_PARTS = (
 )
 
 
-def check_type(place: str, value: Any, target: Callable[..., Any], key: str) -> None:
+def check_type(place: str, value: object, target: Callable[..., Any], key: str) -> None:
     """Hold a value against the annotation of the argument that takes it.
 
     Args:
@@ -160,7 +160,7 @@ def check_type(place: str, value: Any, target: Callable[..., Any], key: str) -> 
     _check_hint(place, value, annotations_of(target).get(key, Any), target)
 
 
-def _check_hint(place: str, value: Any, hint: Any, target: Any = None) -> None:
+def _check_hint(place: str, value: object, hint: object, target: object = None) -> None:
     # Epochs may be parts of one: the published warm-up ends at 2.5.
     scheduler = getattr(target, '__module__', '').startswith('mmengine.optim.scheduler')
     if not _fits(value, float if scheduler and hint is int else hint):
@@ -168,7 +168,7 @@ def _check_hint(place: str, value: Any, hint: Any, target: Any = None) -> None:
         raise ConfigError(f'config key {place}: expected {expected}, found {brief(value)}')
 
 
-def check_value(way: tuple[str, ...], value: Any) -> None:
+def check_value(way: tuple[str, ...], value: object) -> None:
     """Refuse what no setting means: NaN anywhere, a number out of range, another type.
 
     Args:
@@ -256,7 +256,7 @@ def annotations_of(target: Callable[..., Any]) -> dict[str, Any]:
     return found
 
 
-def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
+def _evaluated(annotation: object, function: Callable[..., Any]) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -265,7 +265,7 @@ def _evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
         return Any
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: object, hint: object) -> bool:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, one) for one in args)
@@ -298,7 +298,7 @@ _SCALARS: dict[Any, Callable[[Any], bool]] = {
 }
 
 
-def _items_fit(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
+def _items_fit(value: object, kind: type, args: tuple[Any, ...]) -> bool:
     if isinstance(value, (str, Mapping)) or not isinstance(value, collections.abc.Iterable):
         return False
     if not args or not isinstance(value, (list, tuple)):
@@ -308,7 +308,7 @@ def _items_fit(value: Any, kind: type, args: tuple[Any, ...]) -> bool:
     return all(_fits(item, args[0]) for item in value)
 
 
-def _words(hint: Any) -> list[str]:
+def _words(hint: object) -> list[str]:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return [word for one in args for word in _words(one)]

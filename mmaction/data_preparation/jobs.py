@@ -172,7 +172,7 @@ def _run_on_ray(
             ray.shutdown()
 
 
-def _outcome(call: IsolatedCall, job: Any) -> JobResult:
+def _outcome(call: IsolatedCall, job: object) -> JobResult:
     """What comes of one job in a child process."""
     try:
         return JobResult(job, call(job), None)

@@ -113,7 +113,7 @@ def _index_name(share: WorkShare) -> str:
     return INDEX_NAME if share.is_all else f'index-{share.label}.npz'
 
 
-def _pack(request: PackRequest, entries: Sequence[dict[str, Any]]) -> int:
+def _pack(request: PackRequest, entries: Sequence[dict[str, object]]) -> int:
     from tqdm import tqdm
 
     out, share = request.out, request.share

@@ -297,7 +297,7 @@ def _clip_name(info: dict[str, Any]) -> str:
     return redacted(str(name))
 
 
-def note(data: Any, **facts: Any) -> None:
+def note(data: object, **facts: Any) -> None:
     """Write facts into the meta data of a packed sample; log them if it is not packed.
 
     Of a list of samples that share a file, the first gets them.

@@ -32,7 +32,7 @@ class ReadingReport:
     fallback: list[tuple[str, str]] = field(default_factory=list)
 
 
-def reading_report(data_batch: Any) -> ReadingReport:
+def reading_report(data_batch: object) -> ReadingReport:
     """The report of a batch as the loader gives it.
 
     Args:
@@ -51,7 +51,7 @@ def reading_report(data_batch: Any) -> ReadingReport:
     return report
 
 
-def _samples(value: Any) -> Iterator[BaseDataElement]:
+def _samples(value: object) -> Iterator[BaseDataElement]:
     if isinstance(value, BaseDataElement):
         yield value
     elif isinstance(value, Mapping):

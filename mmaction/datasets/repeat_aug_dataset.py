@@ -102,7 +102,7 @@ class RepeatAugDataset(VideoDataset):
     def _finish(
         self,
         results: dict[str, Any],
-        steps: Sequence[Callable[..., Any]],
+        steps: Sequence[Callable[..., object]],
         key: SampleKey,
         repeat: int,
     ) -> Any:
@@ -118,6 +118,6 @@ class RepeatAugDataset(VideoDataset):
 
 
 @FUNCTIONS.register_module()
-def repeat_pseudo_collate(data_batch: Sequence[Sequence[Any]]) -> Any:
+def repeat_pseudo_collate(data_batch: Sequence[Sequence[object]]) -> Any:
     """Collate the lists that `RepeatAugDataset` gives into one batch of all their samples."""
     return pseudo_collate(list(chain.from_iterable(data_batch)))

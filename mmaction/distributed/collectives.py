@@ -52,7 +52,7 @@ def max_over_ranks(value: torch.Tensor) -> torch.Tensor:
     return shared
 
 
-def gather_objects(value: Any) -> list[Any] | None:
+def gather_objects(value: object) -> list[Any] | None:
     """In rank 0 the value of every rank, in their order; None in the others."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [value]
@@ -61,7 +61,7 @@ def gather_objects(value: Any) -> list[Any] | None:
     return values
 
 
-def broadcast_object(value: Any) -> Any:
+def broadcast_object(value: object) -> Any:
     """The value of rank 0; every rank has to call it."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -18,14 +16,14 @@ class _SumOverProcesses(torch.autograd.Function):
     """The sum of a tensor over all processes, whose gradient is the sum of theirs."""
 
     @staticmethod
-    def forward(_ctx: Any, value: torch.Tensor) -> torch.Tensor:
+    def forward(_ctx: object, value: torch.Tensor) -> torch.Tensor:
         """Sum."""
         total = value.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(_ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(_ctx: object, gradient: torch.Tensor) -> torch.Tensor:
         """Sum of what each process asks for."""
         total = gradient.clone()
         dist.all_reduce(total)

@@ -58,7 +58,7 @@ class StochasticWeightAverage(_CountsOnHost, _StochasticWeightAverage):
 class MomentumAnnealingEMA(_CountsOnHost, _MomentumAnnealingEMA):
     """An EMA with momentum max(momentum, gamma / (gamma + steps)); see mmengine's class."""
 
-    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: Any) -> None:
+    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: int) -> None:
         """Move one average."""
         momentum = max(self.momentum, self.gamma / (self.gamma + steps))
         averaged_param.lerp_(source_param, momentum)

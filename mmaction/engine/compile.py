@@ -25,7 +25,7 @@ RECOMPILE_LIMIT = 64
 """Graphs of one class of blocks: each stage, with and without gradients, has its own."""
 
 
-def compile_options(setting: Any, device: str) -> dict[str, Any] | None:
+def compile_options(setting: object, device: str) -> dict[str, Any] | None:
     """Arguments of `torch.compile` that a config's `compile` asks for; None for eager.
 
     Args:
@@ -56,7 +56,7 @@ class Compilation:
         report: Takes the one line that says so.
     """
 
-    def __init__(self, report: Callable[[str], Any]) -> None:
+    def __init__(self, report: Callable[[str], object]) -> None:
         self.failed = False
         self._report = report
 
@@ -73,7 +73,7 @@ class Compilation:
 
 
 def compile_backbone(
-    model: nn.Module, options: Mapping[str, Any], report: Callable[[str], Any]
+    model: nn.Module, options: Mapping[str, Any], report: Callable[[str], object]
 ) -> Compilation:
     """Compile the backbone of a recognizer in place, and that of its teacher, block by block.
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 __all__ = ['device_settings', 'fused_by_default', 'settings_text']
 
@@ -45,7 +46,7 @@ def _benchmark(environment: Mapping[str, Any]) -> bool:
 
 
 def settings_text(
-    optimizer: Any, compiled: bool, environment: Mapping[str, Any], *, exact: bool
+    optimizer: Optimizer, compiled: bool, environment: Mapping[str, Any], *, exact: bool
 ) -> str:
     """What is on, in one line: of the GPU's settings, the optimizer and the compiler."""
     inner = getattr(optimizer, 'optim', optimizer)

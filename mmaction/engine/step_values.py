@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.runner import Runner
 
 __all__ = ['HostCopy', 'reads_now']
 
@@ -48,7 +49,7 @@ class HostCopy:
         return {name: float(value) for name, value in self._values.items()}
 
 
-def reads_now(runner: Any, batch_idx: int) -> bool:
+def reads_now(runner: Runner, batch_idx: int) -> bool:
     """Whether the values of the steps so far are read after this one; the same in all ranks.
 
     That is every `reading_interval` steps (1 where the runner has none), and after the last step

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from mmengine.config import Config
 
 from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
@@ -67,7 +68,7 @@ def check_dump_file(path: str | None) -> None:
         raise ConfigError(f'--dump {path}: the name has to end in .json or .pkl')
 
 
-def write_predictions(samples: Sequence[dict[str, Any]], path: str | Path) -> None:
+def write_predictions(samples: Sequence[dict[str, object]], path: str | Path) -> None:
     """Write a dict for each clip, as `--dump` does, which `read_results` reads.
 
     Args:
@@ -83,7 +84,7 @@ def write_predictions(samples: Sequence[dict[str, Any]], path: str | Path) -> No
 _TENSORS = ('pred_score', 'pred_label', 'gt_label')
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Tensors and arrays as lists; what JSON does not know as text."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -172,7 +173,7 @@ def _read_content(path: str | Path) -> Any:
     return yaml.safe_load(text)
 
 
-def labeled_results(path: str | Path, cfg: Any) -> list[dict[str, Any]]:
+def labeled_results(path: str | Path, cfg: Config) -> list[dict[str, Any]]:
     """Results of a test with their labels, as metrics take them.
 
     Args:

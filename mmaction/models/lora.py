@@ -170,14 +170,14 @@ def _frozen(recognizer: Any) -> set[str]:
 
 
 def _without_frozen(
-    recognizer: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any
+    recognizer: nn.Module, state: dict[str, Any], prefix: str, _metadata: object
 ) -> None:
     """Drop what is not trained from a state dict."""
     for name in _frozen(recognizer):
         state.pop(prefix + name, None)
 
 
-def _check_base(recognizer: Any, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _check_base(recognizer: object, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Hold the weights that updates were trained on against those that are there.
 
     Raises:

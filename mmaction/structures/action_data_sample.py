@@ -36,7 +36,7 @@ def format_label(value: LabelType) -> torch.Tensor:
     )
 
 
-def format_score(value: Any) -> torch.Tensor | dict[str, Any]:
+def format_score(value: object) -> torch.Tensor | dict[str, Any]:
     """Scores as a float tensor of shape (num_classes,); a tensor or dict is kept.
 
     Raises:
@@ -81,7 +81,7 @@ class ActionDataSample(BaseDataElement):
         self.set_field(format_label(value), 'pred_label', dtype=torch.Tensor)
         return self
 
-    def set_pred_score(self, value: Any) -> ActionDataSample:
+    def set_pred_score(self, value: object) -> ActionDataSample:
         """Set the score of each class.
 
         Raises:

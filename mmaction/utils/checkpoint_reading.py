@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch.serialization import MAP_LOCATION
 
 from mmaction.errors import CheckpointError, MissingCheckpointError
 from mmaction.utils.download import DownloadError, download
@@ -48,7 +49,7 @@ def bare_name(name: str) -> str:
     return name
 
 
-def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+def load_checkpoint_file(path: str | Path, map_location: MAP_LOCATION = 'cpu') -> dict[str, Any]:
     """Read a .pth or .safetensors file that holds tensors and plain values.
 
     Files of mmengine's own runner, with their history buffers, load as well.
@@ -90,7 +91,7 @@ def load_checkpoint_file(path: str | Path, map_location: Any = 'cpu') -> dict[st
     return resolved
 
 
-def _load_remote(path: str | Path, map_location: Any) -> dict[str, Any]:
+def _load_remote(path: str | Path, map_location: MAP_LOCATION) -> dict[str, Any]:
     """Read a checkpoint from a copy of it as it is now."""
     try:
         copy = local_path(path)
@@ -106,7 +107,7 @@ def _load_remote(path: str | Path, map_location: Any) -> dict[str, Any]:
         raise CheckpointError(str(error).replace(str(copy), redacted(path))) from None
 
 
-def check_content(content: Any, path: str | Path) -> None:
+def check_content(content: object, path: str | Path) -> None:
     """Hold the form of a checkpoint against what is read of it.
 
     Raises:
@@ -212,19 +213,21 @@ def _known_types() -> list[Any]:
     return [*numpy_stand_ins(), HistoryBuffer, (_method_of_history, 'builtins.getattr')]
 
 
-def _method_of_history(owner: Any, name: str) -> Any:
+def _method_of_history(owner: object, name: str) -> Any:
     """What stands in for `getattr`, by which a history buffer names its four methods."""
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
         raise pickle.UnpicklingError(f'GLOBAL builtins.getattr of {owner}')
     return getattr(HistoryBuffer, name)
 
 
-def load_from_local(filename: str, map_location: Any = 'cpu') -> dict[str, Any]:
+def load_from_local(filename: str, map_location: MAP_LOCATION = 'cpu') -> dict[str, Any]:
     """`load_checkpoint_file` by the name under which mmengine logs it."""
     return load_checkpoint_file(filename, map_location)
 
 
-def load_from_http(url: str, map_location: Any = 'cpu', model_dir: str | None = None) -> Any:
+def load_from_http(
+    url: str, map_location: MAP_LOCATION = 'cpu', model_dir: str | None = None
+) -> Any:
     """Read a checkpoint from the web, which `download` keeps.
 
     Raises:
@@ -245,7 +248,7 @@ def load_from_http(url: str, map_location: Any = 'cpu', model_dir: str | None = 
     return load_checkpoint_file(path, map_location)
 
 
-def load_from_hub(address: str, map_location: Any = 'cpu') -> dict[str, Any]:
+def load_from_hub(address: str, map_location: MAP_LOCATION = 'cpu') -> dict[str, Any]:
     """Read a checkpoint from the Hub, `hf://ORG/REPO[@REVISION][:FILE]`, which keeps a copy.
 
     Raises:
@@ -262,7 +265,7 @@ def load_from_hub(address: str, map_location: Any = 'cpu') -> dict[str, Any]:
     return load_checkpoint_file(fetch(address), map_location)
 
 
-def load_from_torchvision(name: str, map_location: Any = 'cpu') -> Any:
+def load_from_torchvision(name: str, map_location: MAP_LOCATION = 'cpu') -> Any:
     """The weights of a model of torchvision, `torchvision://resnet50`.
 
     They are the first that torchvision published; `torchvision://resnet50.imagenet1k_v2`
@@ -281,7 +284,7 @@ def load_from_torchvision(name: str, map_location: Any = 'cpu') -> Any:
     return load_from_http(entry.url, map_location)
 
 
-def load_from_openmmlab(name: str, map_location: Any = 'cpu') -> Any:
+def load_from_openmmlab(name: str, map_location: MAP_LOCATION = 'cpu') -> Any:
     """The weights that mmengine knows by name, `mmcls://mobilenet_v2`, `open-mmlab://resnet50`.
 
     Raises:
@@ -303,7 +306,7 @@ def _check_name(library: str, name: str, known: Iterable[str]) -> None:
         raise CheckpointError(f'{library} has no weights {name!r}{hint}')
 
 
-def load_from_timm(name: str, map_location: Any = 'cpu') -> dict[str, torch.Tensor]:
+def load_from_timm(name: str, map_location: MAP_LOCATION = 'cpu') -> dict[str, torch.Tensor]:
     """The weights of a model that timm knows, `timm://twins_svt_small.in1k`.
 
     timm keeps what it downloads; a second run needs no network.
@@ -329,7 +332,7 @@ def load_from_timm(name: str, map_location: Any = 'cpu') -> dict[str, torch.Tens
     return {key: value.to(map_location) for key, value in weights.items()}
 
 
-def read_checkpoint(source: str | Path, map_location: Any = 'cpu') -> dict[str, Any]:
+def read_checkpoint(source: str | Path, map_location: MAP_LOCATION = 'cpu') -> dict[str, Any]:
     """Read a checkpoint from a file, an address of the web or the Hub, or a library by its name.
 
     Raises:

@@ -208,7 +208,7 @@ def _datasets(cfg: Mapping[str, Any] | Config) -> Iterator[Mapping[str, Any]]:
             yield from _unwrapped(found.get(key) if isinstance(found, Mapping) else None)
 
 
-def _unwrapped(dataset: Any) -> Iterator[Mapping[str, Any]]:
+def _unwrapped(dataset: object) -> Iterator[Mapping[str, Any]]:
     """A dataset, or those within a wrapper such as RepeatDataset or ConcatDataset."""
     if isinstance(dataset, (list, tuple)):
         for each in dataset:

@@ -62,7 +62,7 @@ def _is_main() -> bool:
     return os.environ.get('RANK', '0') == '0'
 
 
-def end_after(main: Callable[[], Any]) -> NoReturn:
+def end_after(main: Callable[[], object]) -> NoReturn:
     """Call a command, and end the process as soon as it has returned.
 
     Python would first take apart the four thousand modules that training loads, for two
@@ -261,7 +261,7 @@ def one_line(text: str) -> str:
     return ' '.join(text.split())
 
 
-def brief(value: Any, length: int = 60) -> str:
+def brief(value: object, length: int = 60) -> str:
     """A value as messages show it: of a long one only the beginning, lest data fill them."""
     # Before `repr`, which of megabytes takes its time.
     if isinstance(value, (str, bytes)):

@@ -229,7 +229,7 @@ def write_bytes(path: str | Path, content: bytes, *, durable: bool = False) -> N
         part.write_bytes(content)
 
 
-def write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
+def write_json(path: str | Path, value: object, *, indent: int | None = 2) -> None:
     """Write a value as JSON, with a line break at the end."""
     write_text(path, json.dumps(value, indent=indent) + '\n')
 
@@ -274,7 +274,7 @@ class JsonLines:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def add(self, value: Any) -> None:
+    def add(self, value: object) -> None:
         """Write a value."""
         self._write(json.dumps(value).encode() + b'\n')
 

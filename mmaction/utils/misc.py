@@ -27,7 +27,7 @@ T = TypeVar('T')
 _CODECS = {'.mp4': 'mp4v', '.avi': 'XVID'}
 
 
-def get_str_type(module: Any) -> str | None:
+def get_str_type(module: object) -> str | None:
     """The name of a class or function, or the string itself; None for anything else.
 
     Source: `type` of a config may be either in mmengine's configs.

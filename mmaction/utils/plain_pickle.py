@@ -30,7 +30,7 @@ def _refuse(what: str) -> pickle.UnpicklingError:
 class _Dtype:
     """A dtype as a pickle describes it: `numpy.dtype(code, False, True)` and a state."""
 
-    def __init__(self, code: Any = None, *_: Any) -> None:
+    def __init__(self, code: object = None, *_: Any) -> None:
         if isinstance(code, _Dtype):
             code = code.dtype
         try:
@@ -64,14 +64,14 @@ class _Array:
     def __init__(self, *_: Any) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
             raise _refuse('an array with a state that is not plain')
         _, shape, dtype, is_fortran, content = state
         self.value = _array(content, dtype, shape, 'F' if is_fortran else 'C')
 
 
-def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _array(content: object, dtype: object, shape: object, order: str) -> np.ndarray:
     if not isinstance(dtype, _Dtype):
         raise _refuse('an array without a plain dtype')
     kind, sides = dtype.dtype, shape if isinstance(shape, tuple) else ()
@@ -96,13 +96,13 @@ def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
 
-def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+def _from_buffer(content: object, dtype: object, shape: object, order: object) -> _Array:
     made = _Array()
     made.value = _array(content, dtype, shape, str(order))
     return made
 
 
-def _scalar(dtype: Any, content: Any = b'') -> Any:
+def _scalar(dtype: object, content: object = b'') -> Any:
     return _array(content, dtype, (), 'C').item()
 
 
@@ -111,7 +111,7 @@ def _no_bytes() -> bytes:
     return b''
 
 
-def _latin_bytes(text: Any, _: Any) -> bytes:
+def _latin_bytes(text: object, _: object) -> bytes:
     return str(text).encode('latin1')
 
 
@@ -130,7 +130,7 @@ def numpy_stand_ins() -> list[tuple[Any, str]]:
     return pairs
 
 
-def resolve(value: Any, _within: tuple[int, ...] = ()) -> Any:
+def resolve(value: object, _within: tuple[int, ...] = ()) -> Any:
     """The value with arrays for their descriptions, in dicts, lists, tuples and objects.
 
     Raises:
@@ -159,7 +159,7 @@ def resolve(value: Any, _within: tuple[int, ...] = ()) -> Any:
     return value
 
 
-def _is_plain_object(value: Any) -> bool:
+def _is_plain_object(value: object) -> bool:
     """Whether its attributes may hold arrays: the history buffers of mmengine."""
     from mmengine.logging import HistoryBuffer
 

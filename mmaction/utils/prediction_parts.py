@@ -86,7 +86,7 @@ def write_part(folder: str, number: int, rows: Sequence[Row]) -> None:
         parquet.write_table(arrow.table(columns, schema=schema), part)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.astype(np.float32) if isinstance(value, np.ndarray) else value
 
 

@@ -70,7 +70,7 @@ class _Pickler(pickle.Pickler):
         super().__init__(file, protocol=5)
         self.storages: list[torch.UntypedStorage] = []
 
-    def persistent_id(self, obj: Any) -> Any:
+    def persistent_id(self, obj: object) -> Any:
         """Describe a large tensor by its place in `storages`, dtype, shape and stride."""
         if type(obj) is not torch.Tensor or obj.device.type != 'cpu' or obj.is_sparse:
             return None

@@ -71,14 +71,14 @@ def model_config(folder: Path) -> Any:
             ) from error
 
 
-def size_keys(config: Any) -> tuple[str, str]:
+def size_keys(config: object) -> tuple[str, str]:
     """How a config calls the frames of a clip and the size of a frame."""
     if hasattr(config, 'frames_per_clip'):
         return 'frames_per_clip', 'crop_size'
     return 'num_frames', 'image_size'
 
 
-def frames_of(config: Any) -> int | None:
+def frames_of(config: object) -> int | None:
     """Frames of a clip; None for a model of images."""
     frames: int | None = getattr(config, size_keys(config)[0], None)
     return frames
@@ -140,7 +140,7 @@ def _processor(folder: Path, video: bool) -> Any:
     raise ConfigError(f'the processor of {folder} cannot be read by transformers: {text}')
 
 
-def _edge(size: Any) -> int | None:
+def _edge(size: object) -> int | None:
     """The side of a square, or the shorter side."""
     for key in ('height', 'shortest_edge', 'width'):
         value = size.get(key) if isinstance(size, dict) else getattr(size, key, None)

@@ -70,7 +70,7 @@ def find_layer(model: nn.Module, name: str) -> tuple[str, nn.Module]:
     return '/'.join(found), module
 
 
-def _is_list(module: Any) -> TypeGuard[nn.ModuleList | nn.Sequential]:
+def _is_list(module: object) -> TypeGuard[nn.ModuleList | nn.Sequential]:
     return isinstance(module, (nn.ModuleList, nn.Sequential))
 
 
@@ -171,7 +171,7 @@ def to_channels_first(
 @torch.no_grad()
 def layers_with_maps(
     model: nn.Module,
-    run: Callable[[], Any],
+    run: Callable[[], object],
     clip_shape: tuple[int, int, int],
     clips: int | None = None,
 ) -> list[str]:
@@ -189,7 +189,7 @@ def layers_with_maps(
     found: list[str] = []
 
     def look_at(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def look(_module: nn.Module, _inputs: object, output: object) -> None:
             if not isinstance(output, Tensor) or path in found:
                 return
             try:

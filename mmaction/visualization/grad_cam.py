@@ -122,7 +122,7 @@ class GradCAM:
         """Activations (B, C, t, h, w), their gradients, logits (B, K) and (T, H, W)."""
         recorded: list[Tensor] = []
 
-        def keep(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        def keep(_module: nn.Module, _inputs: object, output: Any) -> Any:
             # A block of MViT gives its grid as well.
             more = output[1:] if isinstance(output, tuple) else None
             tokens = output if more is None else output[0]

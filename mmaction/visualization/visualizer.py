@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.visualization import BaseVisBackend, Visualizer
 from mmengine.visualization import LocalVisBackend as _LocalVisBackend
@@ -149,7 +150,7 @@ class TrackioVisBackend(BaseVisBackend):
         return self._trackio
 
     @force_init_env
-    def add_config(self, config: Any, **kwargs: Any) -> None:
+    def add_config(self, config: Config, **kwargs: Any) -> None:
         """Nothing: the work dir holds the config."""
 
     @force_init_env
@@ -190,7 +191,7 @@ class ActionVisualizer(Visualizer):
     def add_datasample(
         self,
         name: str,
-        video: Any,
+        video: object,
         data_sample: ActionDataSample | None = None,
         draw_gt: bool = True,
         draw_pred: bool = True,

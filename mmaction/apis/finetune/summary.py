@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 from mmaction.apis.inference import init_recognizer, load_clip
 from mmaction.apis.report import Results, page
@@ -50,7 +51,7 @@ def few_clips(splits: Mapping[str, Sequence[Clip]]) -> list[str]:
     return warnings
 
 
-def read_results(run: Run, cfg: Any) -> Results:
+def read_results(run: Run, cfg: Config) -> Results:
     """The predictions of a run."""
     return Results(labeled_results(run.results, cfg))
 
@@ -110,7 +111,7 @@ def write_page(
     write_text(path, page(Results.joined(results), names, where, 12, notes=notes, pictures=maps))
 
 
-def write_maps(cfg: Any, run: Run, results: Results, folder: Path, count: int = 4) -> list[Path]:
+def write_maps(cfg: Config, run: Run, results: Results, folder: Path, count: int = 4) -> list[Path]:
     """Saliency maps of test clips as GIFs: of the worst mistakes, else of the surest clips.
 
     DualFormer's early blocks are where HiResCAM stays on the evidence; of other networks

@@ -218,7 +218,7 @@ class ActionRecogInferencer:
         return dict(predictions=found, visualization=drawn if return_vis else None)
 
     def _predict(
-        self, entries: Sequence[tuple[str, dict[str, Any]]], videos: Sequence[Video], alone: bool
+        self, entries: Sequence[tuple[str, dict[str, object]]], videos: Sequence[Video], alone: bool
     ) -> list[ActionDataSample]:
         """Predictions of one batch; a clip that cannot be read has its error in its place."""
         clips: list[dict[str, Any]] = []

@@ -175,7 +175,7 @@ class Explainer:
         )
 
 
-def _one(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _one(steps: Sequence[dict[str, object]]) -> list[dict[str, Any]]:
     """The pipeline for the middle clip alone, which keeps what the page shows of it."""
     one = steps_for(steps, 'video', one_view=True)
     for step in one:

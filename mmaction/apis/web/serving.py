@@ -45,7 +45,7 @@ def make_server(app: Any) -> Server:
     )
 
 
-def serve(app: Any, host: str, port: int) -> None:
+def serve(app: object, host: str, port: int) -> None:
     """Serve until it is stopped.
 
     Raises:

@@ -137,7 +137,7 @@ def _loader(
 
 
 def convert_dataset(
-    dataset: Any, place: str, test_mode: bool, facts: InputFacts, notes: ConversionNotes
+    dataset: object, place: str, test_mode: bool, facts: InputFacts, notes: ConversionNotes
 ) -> dict[str, Any]:
     """A dataset of 0.x, or several in a list or a wrapper, in the form of 1.x."""
     if isinstance(dataset, Sequence) and not isinstance(dataset, str):
@@ -175,7 +175,7 @@ def convert_dataset(
 
 
 def convert_pipeline(  # noqa: C901 (one branch for each transform that changed)
-    pipeline: Any, place: str, facts: InputFacts, notes: ConversionNotes
+    pipeline: object, place: str, facts: InputFacts, notes: ConversionNotes
 ) -> list[dict[str, Any]]:
     """A pipeline without Normalize, Collect and ToTensor.
 

@@ -49,7 +49,7 @@ def standard_runtime() -> dict[str, Any]:
 
 
 def convert_evaluation(
-    evaluation: Any, notes: ConversionNotes
+    evaluation: object, notes: ConversionNotes
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """`evaluation` as parts of the new form.
 
@@ -87,7 +87,7 @@ def convert_evaluation(
     return loop, saving, evaluator
 
 
-def convert_checkpoint(checkpoint_config: Any, notes: ConversionNotes) -> dict[str, Any]:
+def convert_checkpoint(checkpoint_config: object, notes: ConversionNotes) -> dict[str, Any]:
     """`checkpoint_config` as the checkpoint hook."""
     section = LegacySection(checkpoint_config, 'checkpoint_config', notes)
     hook = dict(type='CheckpointHook', interval=section.take('interval', 1))
@@ -99,7 +99,7 @@ def convert_checkpoint(checkpoint_config: Any, notes: ConversionNotes) -> dict[s
     return hook
 
 
-def convert_log(log_config: Any, runtime: dict[str, Any], notes: ConversionNotes) -> None:
+def convert_log(log_config: object, runtime: dict[str, Any], notes: ConversionNotes) -> None:
     """Put `log_config` into the hooks, log processor and visualizer of `runtime`."""
     section = LegacySection(log_config, 'log_config', notes)
     interval = section.take('interval', 10)
@@ -176,7 +176,7 @@ def convert_environment(top: LegacySection, runtime: dict[str, Any]) -> None:
         runtime['custom_hooks'] = runtime['custom_hooks'] + new
 
 
-def _kind(hook: Any) -> Any:
+def _kind(hook: object) -> Any:
     if not isinstance(hook, Mapping) or 'type' not in hook:
         raise ConfigError(f'config key custom_hooks: dicts with a type were expected, not {hook!r}')
     return hook['type']

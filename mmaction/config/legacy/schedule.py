@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch.optim import Optimizer
+
 from mmaction.errors import ConfigError
 from mmaction.utils.suggest import did_you_mean
 
@@ -41,7 +43,7 @@ def update_interval(optimizer_config: Any) -> int:
 
 
 def convert_optimizer(
-    optimizer: Any, optimizer_config: Any, fp16: Any, notes: ConversionNotes
+    optimizer: Optimizer, optimizer_config: object, fp16: object, notes: ConversionNotes
 ) -> dict[str, Any]:
     """`optimizer`, `optimizer_config` and `fp16` as an `optim_wrapper`."""
     rest = dict(LegacySection(optimizer, 'optimizer', notes).values)
@@ -86,7 +88,7 @@ def convert_optimizer(
 
 
 def convert_learning_rate(
-    lr_config: Any, epochs: int, notes: ConversionNotes
+    lr_config: object, epochs: int, notes: ConversionNotes
 ) -> list[dict[str, Any]]:
     """`lr_config` as `param_scheduler`.
 

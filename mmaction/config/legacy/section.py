@@ -44,7 +44,7 @@ class LegacySection:
         ConfigError: The value is no dict.
     """
 
-    def __init__(self, values: Any, place: str, notes: ConversionNotes) -> None:
+    def __init__(self, values: object, place: str, notes: ConversionNotes) -> None:
         if values is not None and not isinstance(values, Mapping):
             raise ConfigError(f'config key {place}: a dict was expected, found {values!r}')
         self.values = dict(values or {})
@@ -55,7 +55,7 @@ class LegacySection:
     def __contains__(self, key: str) -> bool:
         return key in self.values
 
-    def take(self, key: str, default: Any = None) -> Any:
+    def take(self, key: str, default: object = None) -> Any:
         """The value of a key, which counts as read."""
         self._known.add(key)
         return self.values.get(key, default)

@@ -57,7 +57,7 @@ def _label(entry: dict[str, Any]) -> Any:
     return label[0] if isinstance(label, list) and len(label) == 1 else label
 
 
-def _pieces(entry: Any) -> list[int] | None:
+def _pieces(entry: object) -> list[int] | None:
     if not isinstance(entry, dict) or not isinstance(entry.get('video_dir'), str):
         return None
     pieces = entry.get('positive_clip_inds')

@@ -19,7 +19,7 @@ __all__ = ['FormatShape', 'PackActionInputs', 'Transpose', 'to_tensor']
 _INPUT_KEYS = ('imgs', 'heatmap_imgs', 'keypoint', 'audios', 'text')
 
 
-def to_tensor(value: Any) -> torch.Tensor:
+def to_tensor(value: object) -> torch.Tensor:
     """A tensor of an array, number or sequence of numbers; tensors are kept.
 
     Raises:

@@ -304,7 +304,7 @@ class Flip(BaseTransform):
                 _invert_x(results['imgs'])
         return results
 
-    def _mapped(self, label: Any) -> tuple[Any, bool]:
+    def _mapped(self, label: object) -> tuple[Any, bool]:
         """The label of the mirrored clip, and whether there is one."""
         if self.swaps is None:
             raise ValueError(

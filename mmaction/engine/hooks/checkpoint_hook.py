@@ -67,7 +67,7 @@ class CheckpointHook(_CheckpointHook):
             for folder in {str(runner.work_dir), str(self.out_dir)}:
                 remove_file(Path(folder, POINTER))
 
-    def _own_best(self, noted: Any) -> str | None:
+    def _own_best(self, noted: object) -> str | None:
         """The best checkpoint that a resumed checkpoint notes, if it lies in this run's folder.
 
         What a file says is a name, never a place: the run that wrote it may have

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.runner import Runner
 
 __all__ = ['CompileTimeHook']
@@ -31,7 +32,7 @@ class CompileTimeHook(Hook):
         self,
         runner: Runner,
         batch_idx: int,
-        data_batch: Any = None,
+        data_batch: DATA_BATCH = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Note the time of a step; tell once there are enough."""

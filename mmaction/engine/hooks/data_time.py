@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 
 from mmaction.engine.step_values import reads_now
 from mmaction.engine.throughput import Throughput, throughput
@@ -46,7 +47,7 @@ class DataTimeHook(Hook):
         self,
         runner: ActionRunner,
         batch_idx: int,
-        data_batch: Any = None,
+        data_batch: DATA_BATCH = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Add the times of a step, as mmengine's timer took them."""
@@ -122,7 +123,7 @@ class ThroughputHook(Hook):
         self._started = self._last = time.perf_counter()
 
     def before_train_iter(
-        self, runner: ActionRunner, batch_idx: int, data_batch: Any = None
+        self, runner: ActionRunner, batch_idx: int, data_batch: DATA_BATCH = None
     ) -> None:
         """Note how long the data took."""
         if self._steps >= 0:
@@ -133,7 +134,7 @@ class ThroughputHook(Hook):
         self,
         runner: ActionRunner,
         batch_idx: int,
-        data_batch: Any = None,
+        data_batch: DATA_BATCH = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Note the end of a step; tell at a reading point once there are enough."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class StopHook(Hook):
             if number is not None:
                 self._before[number] = signal.signal(number, self._note(runner))
 
-    def _note(self, runner: ActionRunner) -> Any:
+    def _note(self, runner: ActionRunner) -> Callable[[int, FrameType | None], None]:
         def handler(number: int, _frame: FrameType | None) -> None:
             now = time.monotonic()
             # torchrun and the terminal may both send the first one.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import get_total_norm
 
@@ -76,7 +77,7 @@ class NonFiniteLossHook(Hook):
         ]
 
     def before_train_iter(
-        self, runner: ActionRunner, batch_idx: int, data_batch: Any = None
+        self, runner: ActionRunner, batch_idx: int, data_batch: DATA_BATCH = None
     ) -> None:
         """Keep BatchNorm's statistics, which a bad batch spoils before the loss is known."""
         self._kept = [buffer.clone() for buffer in self._statistics]
@@ -85,7 +86,7 @@ class NonFiniteLossHook(Hook):
         self,
         runner: ActionRunner,
         batch_idx: int,
-        data_batch: Any = None,
+        data_batch: DATA_BATCH = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Look whether the updates so far were made.

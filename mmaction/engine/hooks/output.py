@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 __all__ = ['OutputHook']
 
@@ -33,7 +34,7 @@ class OutputHook:
     ) -> None:
         self.outputs, self.as_tensor = outputs, as_tensor
         self.layer_outputs: dict[str, Any] = {}
-        self.handles: list[Any] = []
+        self.handles: list[RemovableHandle] = []
         for name in outputs or ():
             try:
                 layer = module.get_submodule(name)
@@ -42,8 +43,8 @@ class OutputHook:
                 raise AttributeError(f'Module {name} not found: {error}') from error
             self.handles.append(layer.register_forward_hook(self._keep(name)))
 
-    def _keep(self, name: str) -> Any:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor) and not self.as_tensor:
                 output = output.detach().cpu().float().numpy()
             self.layer_outputs[name] = output

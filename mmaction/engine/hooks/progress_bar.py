@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 
 from mmaction.registry import HOOKS
 from mmaction.utils.memory import peak_memory
@@ -136,7 +137,7 @@ class ProgressHook(Hook):
         self,
         runner: ActionRunner,
         batch_idx: int,
-        data_batch: Any = None,
+        data_batch: DATA_BATCH = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Move on by a step."""
@@ -171,7 +172,9 @@ class ProgressHook(Hook):
         if self._bar is not None:
             self._bar.update()
 
-    def after_val_epoch(self, runner: ActionRunner, metrics: Any = None) -> None:
+    def after_val_epoch(
+        self, runner: ActionRunner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Take the bar of the validation away."""
         self._close()
 
@@ -184,6 +187,8 @@ class ProgressHook(Hook):
         if self._bar is not None:
             self._bar.update()
 
-    def after_test_epoch(self, runner: ActionRunner, metrics: Any = None) -> None:
+    def after_test_epoch(
+        self, runner: ActionRunner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Take the bar of the test away."""
         self._close()

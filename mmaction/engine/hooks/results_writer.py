@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 
 from mmaction.datasets import reading_report
 from mmaction.distributed.collectives import broadcast_object, gather_objects
@@ -69,7 +70,7 @@ class TestResultsHook(Hook):
         self,
         runner: ActionRunner,
         batch_idx: int,
-        data_batch: Any = None,
+        data_batch: DATA_BATCH = None,
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Keep the predictions of a batch, where they are asked for."""
@@ -167,5 +168,5 @@ def in_list_order(parts: list[list[Any]], size: int) -> list[Any]:
     return ordered[:size]
 
 
-def _array(score: Any) -> Any:
+def _array(score: object) -> Any:
     return score.numpy() if isinstance(score, torch.Tensor) else score

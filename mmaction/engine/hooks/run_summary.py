@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
@@ -131,7 +132,7 @@ def _settings(runner: ActionRunner, wrapper: OptimWrapper) -> str:
 _DIRECTIONS = re.compile(r'left|right|clockwise|\bup|\bdown|upward|downward', re.IGNORECASE)
 
 
-def flip_facts(dataset: Any) -> tuple[list[str], list[str]]:
+def flip_facts(dataset: object) -> tuple[list[str], list[str]]:
     """Which labels flips of a dataset swap, in lines, and warnings where that may be a mistake."""
     lines, warnings = [], []
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
@@ -195,13 +196,13 @@ def clip_facts(pipeline: list[Any]) -> str:
     return f'{several}{frames}' + (f' of {size}' if size else '')
 
 
-def _size(value: Any) -> str:
+def _size(value: object) -> str:
     if isinstance(value, int):
         return f'{value}x{value}'
     return f'{value[1]}x{value[0]}' if isinstance(value, (list, tuple)) else ''
 
 
-def promised_weights(cfg: Any) -> str:
+def promised_weights(cfg: Config) -> str:
     """A warning where the config's name promises pretrained weights that it does not load.
 
     Names ending in `_1k` or `_22k` promise ImageNet weights, those that the config

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import RuntimeInfoHook as _RuntimeInfoHook
+from mmengine.hooks.hook import DATA_BATCH
 
 from mmaction.distributed.collectives import reduce_mean
 from mmaction.engine.step_values import HostCopy, reads_now
@@ -33,7 +34,7 @@ class RuntimeInfoHook(_RuntimeInfoHook):
         self,
         runner: ActionRunner,
         batch_idx: int,
-        data_batch: Any = None,
+        data_batch: DATA_BATCH = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Note the values of a step."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 
 from mmaction.datasets import reading_report
 from mmaction.distributed.collectives import gather_objects
@@ -64,19 +65,31 @@ class UnreadableClipsHook(Hook):
         return Path(runner.work_dir, 'unreadable.txt')
 
     def after_train_iter(
-        self, runner: ActionRunner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: ActionRunner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: object = None,
     ) -> None:
         """Look at the samples of a training batch."""
         self._look(runner, batch_idx, data_batch)
 
     def after_val_iter(
-        self, runner: ActionRunner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: ActionRunner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: object = None,
     ) -> None:
         """Look at the samples of a validation batch."""
         self._look(runner, batch_idx, data_batch, together=False)
 
     def after_test_iter(
-        self, runner: ActionRunner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: ActionRunner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: object = None,
     ) -> None:
         """Look at the samples of a test batch."""
         self._look(runner, batch_idx, data_batch, together=False)
@@ -85,16 +98,20 @@ class UnreadableClipsHook(Hook):
         """Tell of the epoch."""
         self._sum_up(runner, f'epoch {runner.epoch + 1}', 'were replaced by others')
 
-    def after_val_epoch(self, runner: ActionRunner, metrics: Any = None) -> None:
+    def after_val_epoch(
+        self, runner: ActionRunner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Tell of the validation."""
         self._sum_up(runner, f'validation at step {runner.iter}', 'count as wrong')
 
-    def after_test_epoch(self, runner: ActionRunner, metrics: Any = None) -> None:
+    def after_test_epoch(
+        self, runner: ActionRunner, metrics: dict[str, float] | None = None
+    ) -> None:
         """Tell of the test."""
         self._sum_up(runner, 'test', 'count as wrong')
 
     def _look(
-        self, runner: ActionRunner, batch_idx: int, batch: Any, together: bool = True
+        self, runner: ActionRunner, batch_idx: int, batch: object, together: bool = True
     ) -> None:
         """Take note of a batch; processes that have equally many may tell `together`."""
         report = reading_report(batch)

@@ -155,7 +155,7 @@ def ApexOptimWrapper(**kwargs: Any) -> _OptimWrapper:
     return Wrapper(**kwargs)
 
 
-def precision_of(wrapper: Any) -> str:
+def precision_of(wrapper: object) -> str:
     """The precision that a wrapper, or its config, computes in, in a few words."""
     if isinstance(wrapper, dict):
         kind, dtype = wrapper.get('type', 'OptimWrapper'), wrapper.get('dtype')

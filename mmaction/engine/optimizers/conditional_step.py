@@ -40,7 +40,7 @@ def _is_read_late(flag: Tensor) -> bool:
     return flag.device.type != 'cpu'
 
 
-def _takes_flag(optimizer: Any) -> bool:
+def _takes_flag(optimizer: Optimizer) -> bool:
     """Whether the optimizer's own kernel heeds `found_inf`, as those of fused Adam and AdamW do.
 
     Not of fused SGD: the momentum after a first step that was called off would be 0, instead of
@@ -51,7 +51,7 @@ def _takes_flag(optimizer: Any) -> bool:
     )
 
 
-def _state_is_on(optimizer: Any, device: torch.device) -> bool:
+def _state_is_on(optimizer: Optimizer, device: torch.device) -> bool:
     return all(
         value is None or (isinstance(value, Tensor) and value.device == device)
         for state in optimizer.state.values()

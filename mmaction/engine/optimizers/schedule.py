@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mmengine.optim import _ParamScheduler
 from mmengine.optim.scheduler import (
     CosineAnnealingParamScheduler,
     PolyParamScheduler,
@@ -30,7 +31,7 @@ def can_run_up(schedulers: Any) -> bool:
 
 
 def run_up_schedulers(
-    schedulers: Sequence[Any], per_epoch: int, epochs: int, steps: int, start: int = 1
+    schedulers: Sequence[_ParamScheduler], per_epoch: int, epochs: int, steps: int, start: int = 1
 ) -> None:
     """Step fresh schedulers as a run to this position has done, from a step on."""
     # Why not set last_step? mmengine's schedulers change the rate by a factor on the rate before,
@@ -45,7 +46,7 @@ def run_up_schedulers(
                     scheduler.step()
 
 
-def try_schedule(schedulers: Sequence[Any], steps: int, steps_per_epoch: int) -> None:
+def try_schedule(schedulers: Sequence[_ParamScheduler], steps: int, steps_per_epoch: int) -> None:
     """Run schedulers through a training, but for its steps.
 
     Args:

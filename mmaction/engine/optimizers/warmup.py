@@ -37,7 +37,7 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
 
     def __init__(
         self,
-        optimizer: Any,
+        optimizer: object,
         *args: Any,
         start_factor: float = 0.1,
         policy: str = 'linear',

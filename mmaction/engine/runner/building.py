@@ -59,7 +59,7 @@ class _Sections(Config):
     """
 
     @classmethod
-    def of(cls, cfg: Any) -> Any:
+    def of(cls, cfg: object) -> Any:
         """The same config; what is no `Config` stays as it is."""
         if not isinstance(cfg, Config):
             return cfg

@@ -147,7 +147,7 @@ def find_checkpoint(work_dir: str | Path) -> Path | None:
     return next(iter(checkpoints_by_age(work_dir)), None)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """A copy made of tensors on the CPU, numbers, texts, lists, tuples and dicts.
 
     Anything else becomes its text, so that every checkpoint of ours loads with
@@ -350,7 +350,7 @@ def run_facts(loader: DataLoader[Any], world_size: int) -> dict[str, Any]:
     )
 
 
-def rank_state(model: nn.Module, optim_wrapper: Any) -> dict[str, Any]:
+def rank_state(model: nn.Module, optim_wrapper: object) -> dict[str, Any]:
     """What only this rank knows: its random state, and gradients that wait for an update."""
     state: dict[str, Any] = {'random': random_state()}
     if isinstance(optim_wrapper, OptimWrapper) and not optim_wrapper.should_update():

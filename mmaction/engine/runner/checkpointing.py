@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.runner.base_loop import BaseLoop
+from torch.serialization import MAP_LOCATION
 
 from mmaction.distributed.collectives import gather_objects
 from mmaction.engine.optimizers.schedule import can_run_up, run_up_schedulers
@@ -65,9 +66,9 @@ class CheckpointingRunner(BuildingRunner):
     def load_checkpoint(
         self,
         filename: str,
-        map_location: Any = 'cpu',
+        map_location: MAP_LOCATION = 'cpu',
         strict: bool = False,
-        revise_keys: Any = None,
+        revise_keys: object = None,
     ) -> dict[str, Any]:
         """Load the weights of a checkpoint.
 
@@ -103,7 +104,7 @@ class CheckpointingRunner(BuildingRunner):
         filename: str,
         resume_optimizer: bool = True,
         resume_param_scheduler: bool = True,
-        map_location: Any = 'cpu',
+        map_location: MAP_LOCATION = 'cpu',
     ) -> None:
         """Go on with the run that wrote a checkpoint.
 

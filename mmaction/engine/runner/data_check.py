@@ -169,14 +169,14 @@ def _labels(label: Any) -> Iterable[int]:
     return [] if labels == [-1] else labels
 
 
-def _has_no_label(label: Any) -> bool:
+def _has_no_label(label: object) -> bool:
     """No label at all; clips of several labels may have none of them."""
     vector = isinstance(label, torch.Tensor) and label.is_floating_point()
     several = vector or (isinstance(label, (list, tuple)) and list(label) != [-1])
     return not several and not list(_labels(label))
 
 
-def _check_flips(split: str, dataset: Any, num_classes: int | None) -> None:
+def _check_flips(split: str, dataset: object, num_classes: int | None) -> None:
     for flip in label_flips(dataset):
         outside = [label for label in flip.swaps or () if num_classes and label >= num_classes]
         if outside:
@@ -187,7 +187,7 @@ def _check_flips(split: str, dataset: Any, num_classes: int | None) -> None:
             )
 
 
-def label_flips(dataset: Any) -> list[Any]:
+def label_flips(dataset: object) -> list[Any]:
     """The `Flip` transforms of a dataset, and of those that it wraps, that change labels."""
     parts = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
@@ -204,12 +204,12 @@ def _innermost(dataset: Any) -> Any:
     return dataset
 
 
-def _list_of(dataset: Any) -> str:
+def _list_of(dataset: object) -> str:
     dataset = _innermost(dataset)
     return str(getattr(dataset, 'ann_file', '') or type(dataset).__name__)
 
 
-def _check_paths(split: str, dataset: Any, paths: list[str]) -> None:
+def _check_paths(split: str, dataset: object, paths: list[str]) -> None:
     missing = missing_paths(paths)
     if missing:
         shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')

@@ -21,7 +21,7 @@ _IGNORED = {signal.SIGINT} | ({signal.SIGUSR1} if hasattr(signal, 'SIGUSR1') els
 _HELD = _IGNORED | {signal.SIGTERM}
 
 
-def start_worker(worker_id: int, then: Callable[[int], Any] | None = None) -> None:
+def start_worker(worker_id: int, then: Callable[[int], object] | None = None) -> None:
     """Keep a worker alive while its process takes the last step and saves.
 
     Ctrl-C and Slurm signal the workers as well; were they to end at once, the

@@ -13,7 +13,7 @@ from torch import Tensor
 __all__ = ['device_batches', 'move']
 
 
-def device_batches(batches: Iterator[Any], device: str | torch.device) -> Iterator[Any]:
+def device_batches(batches: Iterator[object], device: str | torch.device) -> Iterator[Any]:
     """The same batches on a device; on a CPU they are passed on as they are.
 
     A copy starts as soon as the loader has given the batch, one batch ahead, on a stream of its
@@ -40,7 +40,7 @@ def device_batches(batches: Iterator[Any], device: str | torch.device) -> Iterat
         yield _arrived(batch, copied, stream)
 
 
-def _arrived(batch: Any, copied: list[Tensor], stream: torch.cuda.Stream | None) -> Any:
+def _arrived(batch: object, copied: list[Tensor], stream: torch.cuda.Stream | None) -> Any:
     if stream is None:
         return batch
     current = torch.cuda.current_stream()
@@ -51,7 +51,7 @@ def _arrived(batch: Any, copied: list[Tensor], stream: torch.cuda.Stream | None)
     return batch
 
 
-def move(value: Any, device: torch.device, copied: list[Tensor]) -> Any:
+def move(value: object, device: torch.device, copied: list[Tensor]) -> Any:
     """A batch with its tensors on a device, copied without the host waiting.
 
     Args:

@@ -14,6 +14,7 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.device import get_device
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
+from mmengine.runner import Runner
 from mmengine.runner import TestLoop as _TestLoop
 from mmengine.runner import ValLoop as _ValLoop
 from mmengine.runner.amp import autocast
@@ -40,7 +41,7 @@ __all__ = [
 _TEST_DTYPES = {'off': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 
-def stop_asked(runner: Any) -> bool:
+def stop_asked(runner: Runner) -> bool:
     """Whether StopHook has noted a signal in any rank; mmengine's own runner may have no hook."""
     return any_rank(getattr(runner, 'stop_signal', None) is not None)
 
@@ -233,7 +234,7 @@ class ValLoop(_ValLoop):
         return metrics
 
     @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: Any) -> None:
+    def run_iter(self, idx: int, data_batch: object) -> None:
         """Validate on one batch."""
         runner = self.runner
         runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
@@ -297,7 +298,7 @@ class TestLoop(_TestLoop):
         return metrics
 
     @torch.no_grad()
-    def run_iter(self, idx: int, data_batch: Any) -> None:
+    def run_iter(self, idx: int, data_batch: object) -> None:
         """Test one batch."""
         runner, dtype = self.runner, _TEST_DTYPES[self.precision]
         runner.call_hook('before_test_iter', batch_idx=idx, data_batch=data_batch)

@@ -36,7 +36,7 @@ class MultiLoaderEpochBasedTrainLoop(EpochBasedTrainLoop):
         self,
         runner: Runner,
         dataloader: Mapping[str, Any],
-        other_loaders: Sequence[Mapping[str, Any]],
+        other_loaders: Sequence[Mapping[str, object]],
         max_epochs: int,
         **kwargs: Any,
     ) -> None:
@@ -45,7 +45,7 @@ class MultiLoaderEpochBasedTrainLoop(EpochBasedTrainLoop):
 
 
 def join_dataloaders(
-    first: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
+    first: Mapping[str, Any], others: Sequence[Mapping[str, object]]
 ) -> dict[str, Any]:
     """The config of one dataloader whose batches hold one of each.
 

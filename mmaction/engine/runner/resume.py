@@ -15,7 +15,9 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import _ParamScheduler
 from torch import nn
+from torch.optim import Optimizer
 
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.engine.optimizers.schedule import run_up_schedulers
@@ -119,7 +121,7 @@ def names_checkpoint(resume: Callable[..., None]) -> Callable[..., None]:
     """
 
     @functools.wraps(resume)
-    def wrapped(self: Any, filename: str, *args: Any, **kwargs: Any) -> None:
+    def wrapped(self: object, filename: str, *args: Any, **kwargs: Any) -> None:
         try:
             resume(self, filename, *args, **kwargs)
         except (CheckpointError, ConfigError):
@@ -134,7 +136,7 @@ def names_checkpoint(resume: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def check_optimizer_state(optimizer: Any) -> None:
+def check_optimizer_state(optimizer: Optimizer) -> None:
     """Hold what an optimizer has loaded against its parameters, before the first step.
 
     Raises:
@@ -179,7 +181,7 @@ def resume_message_hub(hub: MessageHub, state: Mapping[str, Any]) -> None:
 
 def move_position(
     loop: EpochBasedTrainLoop | IterBasedTrainLoop,
-    schedulers: Sequence[Any],
+    schedulers: Sequence[_ParamScheduler],
     meta: Mapping[str, Any],
     world_size: int,
     logger: Logger,
@@ -240,7 +242,9 @@ def _steps_per_epoch(epoch: int, step: int, now: int) -> int:
 
 
 def resume_schedulers(
-    schedulers: Sequence[Any], states: Any, loop: EpochBasedTrainLoop | IterBasedTrainLoop
+    schedulers: Sequence[_ParamScheduler],
+    states: object,
+    loop: EpochBasedTrainLoop | IterBasedTrainLoop,
 ) -> bool:
     """Set schedulers to the states of a checkpoint, or else by the step of the run.
 

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
+from torch.optim import Optimizer
+
 from .loops import EpochBasedTrainLoop, IterBasedTrainLoop
 
 __all__ = ['SettingChanges', 'load_optimizer', 'setting_changes', 'setting_facts']
@@ -53,7 +56,7 @@ class SettingChanges:
             )
         return text
 
-    def add(self, name: str, before: Any, now: Any) -> bool:
+    def add(self, name: str, before: object, now: object) -> bool:
         """Note a change, if it is one."""
         changed = bool(before != now)
         if changed:
@@ -63,8 +66,8 @@ class SettingChanges:
 
 def setting_changes(
     loop: EpochBasedTrainLoop | IterBasedTrainLoop,
-    optimizer: Any,
-    schedulers: Sequence[Any],
+    optimizer: Optimizer,
+    schedulers: Sequence[_ParamScheduler],
     checkpoint: Mapping[str, Any],
 ) -> SettingChanges:
     """Hold the settings of a run against those of a checkpoint.
@@ -126,7 +129,7 @@ def _compare_groups(
 
 def _compare_schedulers(
     changes: SettingChanges,
-    schedulers: Sequence[Any],
+    schedulers: Sequence[_ParamScheduler],
     checkpoint: Mapping[str, Any],
     comparable: bool,
 ) -> None:
@@ -149,7 +152,9 @@ def _compare_schedulers(
                 changes.schedule |= changes.add(f'{name}.{key}', old, value)
 
 
-def load_optimizer(wrapper: Any, state: dict[str, Any], changes: SettingChanges) -> None:
+def load_optimizer(
+    wrapper: OptimWrapper | OptimWrapperDict, state: dict[str, Any], changes: SettingChanges
+) -> None:
     """Load the state of an optimizer and keep the settings of the config.
 
     Raises:

@@ -48,7 +48,7 @@ class Trial(NamedTuple):
     seconds: float
 
 
-def check_loader(split: str, loader: DataLoader[Any], loop: Any) -> None:
+def check_loader(split: str, loader: DataLoader[Any], loop: object) -> None:
     """Refuse a loader that gives no batch, or that never ends.
 
     Args:

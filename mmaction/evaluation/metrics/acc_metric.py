@@ -177,7 +177,7 @@ def _check_name(what: str, name: str, allowed: Iterable[str]) -> None:
     raise ValueError(f'unknown {what}: {name!r}{hint} (there are: {", ".join(allowed) or "none"})')
 
 
-def _topk(value: Any) -> tuple[int, ...]:
+def _topk(value: object) -> tuple[int, ...]:
     ks = (value,) if isinstance(value, int) else value
     if not isinstance(ks, (tuple, list)) or any(type(k) is not int for k in ks):
         raise TypeError(f'topk must be an integer or a sequence of integers, not {value!r}')

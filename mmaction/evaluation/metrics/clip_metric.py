@@ -62,7 +62,7 @@ class ClipMetric(BaseMetric):
             name: The clip's name, for errors.
         """
 
-    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+    def process(self, data_batch: object, data_samples: Sequence[Mapping[str, object]]) -> None:
         """Keep what is needed of a batch of predictions.
 
         Args:
@@ -163,13 +163,13 @@ def merge_results(parts: Sequence[Sequence[Result]], size: int) -> list[Result]:
     return [clips[key] for key in keys]
 
 
-def _is_finite(prediction: Any) -> bool:
+def _is_finite(prediction: object) -> bool:
     parts = prediction.values() if isinstance(prediction, Mapping) else [prediction]
     arrays = [part for part in parts if isinstance(part, np.ndarray) and part.dtype.kind == 'f']
     return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
-def _such(items: Sequence[Any]) -> str:
+def _such(items: Sequence[object]) -> str:
     shown = ', '.join(map(str, items[:3])) + (', ...' if len(items) > 3 else '')
     return f' (sample_idx {shown})' if items else ''
 
@@ -181,13 +181,13 @@ def _name(sample: Mapping[str, Any]) -> str:
     return f'sample {sample.get("sample_idx", "without a name")}'
 
 
-def _label(value: Any) -> int | np.ndarray:
+def _label(value: object) -> int | np.ndarray:
     """A class, or the vector of a clip with several."""
     array = to_array(value)
     return int(array.item()) if array.size == 1 else array
 
 
-def to_array(value: Any) -> np.ndarray:
+def to_array(value: object) -> np.ndarray:
     """An array of a tensor or of anything array-like; half precision becomes float32."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()

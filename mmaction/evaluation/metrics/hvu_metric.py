@@ -75,7 +75,7 @@ class HVUMetric(ClipMetric):
             raise ValueError(f'the scores of {name} are not numbers (NaN): the model has diverged')
         return scores
 
-    def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
+    def process(self, data_batch: object, data_samples: Sequence[Mapping[str, object]]) -> None:
         """Keep what is needed of a batch of predictions.
 
         Args:

@@ -174,7 +174,7 @@ def _split_coarse(kernel: Size3, window: Size3, stage: int) -> tuple[Size3, Size
     return first, (kernel[0], kernel[1] // first[1], kernel[2] // first[2])
 
 
-def triple(value: Any, name: str) -> Size3:
+def triple(value: object, name: str) -> Size3:
     """Three positive integers, or a `ValueError` that names the argument."""
     sizes = tuple(value) if isinstance(value, Sequence) else (value,) * 3
     if len(sizes) != 3 or any(type(s) is not int or s < 1 for s in sizes):

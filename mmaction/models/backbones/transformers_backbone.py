@@ -328,7 +328,7 @@ def _norm_of_mean(files: list[Path], own: dict[str, Tensor]) -> dict[str, Tensor
     return found
 
 
-def _grid(config: Any) -> tuple[int, int, int]:
+def _grid(config: object) -> tuple[int, int, int]:
     """Patches of a clip or image along time, height and width; zeros where none are counted."""
     patch = getattr(config, 'patch_size', None)
     step = getattr(config, 'tubelet_size', 1)
@@ -341,7 +341,7 @@ def _grid(config: Any) -> tuple[int, int, int]:
     return (frames_of(config) or 1) // step, size // height, size // width
 
 
-def _image_map(config: Any, tokens: Tensor) -> Tensor:
+def _image_map(config: object, tokens: Tensor) -> Tensor:
     """Tokens of images (B, L, C) -> (B, C, H, W); maps of convolutions stay."""
     if tokens.ndim == 4:
         return tokens

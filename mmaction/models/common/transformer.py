@@ -136,7 +136,7 @@ class FFN(nn.Module):
         return y
 
 
-def run_blocks(blocks: Iterable[nn.Module], x: Any, with_cp: bool = False) -> Any:
+def run_blocks(blocks: Iterable[nn.Module], x: object, with_cp: bool = False) -> Any:
     """Blocks one after the other.
 
     Args:
