@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -41,6 +42,7 @@ def _call(
     os.dup2(sys.stdout.fileno(), 1)
     os.dup2(sys.stdout.fileno(), 2)
     torch.set_num_threads(1)
+    gc.freeze()  # see tests/conftest.py
     try:
         status = function(*arguments) or 0
     except BaseException:

@@ -1,6 +1,9 @@
 # Sourced by quickstart.sh and run_tests.sh: make .venv and install the project into it.
 # PYTHON=/path/to/python chooses the interpreter. Safe to source again: it reuses what is there.
 
+# Containers often set it; every process would then compile the package's files anew.
+unset PYTHONDONTWRITEBYTECODE
+
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 python=$root/.venv/bin/python

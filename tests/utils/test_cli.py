@@ -175,7 +175,7 @@ from mmaction.utils.cli import leave_out_adafactor
 if sys.argv[1] == 'left out':
     leave_out_adafactor()
     leave_out_adafactor()
-import mmaction.engine
+import mmengine.optim
 print('transformers' in sys.modules)
 from transformers import Adafactor
 print(Adafactor)

@@ -1,15 +1,18 @@
 """Files of frames."""
 
-import subprocess
-import sys
+import resource
 
 import av
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from mmaction.errors import FileWriteError
+from mmaction.utils.io import save_figure
 from mmaction.visualization import ClipWriter, check_out_name, contact_sheet, resize_frames
 from mmaction.visualization.text import draw_top_classes
+from tests.processes import Forked
 
 
 def read(path):
@@ -175,39 +178,34 @@ def test_only_odd_sides_are_padded(tmp_path, size, padded):
     assert found[:, :, -1].mean() > 150
 
 
-FULL_DISK = """
-import resource, sys
-import tests.quick_start
-import numpy as np
-from matplotlib.figure import Figure
-from mmaction.errors import FileWriteError
-from mmaction.utils.io import save_figure
-from mmaction.visualization import ClipWriter
-noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3)).astype(np.uint8)
-figure = Figure()
-figure.subplots().imshow(noise[0])
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, 1 << 15))
-for path in sys.argv[1:]:
-    try:
-        if path.endswith('.png'):
-            save_figure(figure, path)
-        else:
-            with ClipWriter(path, 10) as writer:
-                for frame in noise:
-                    writer.write(frame[None])
-    except FileWriteError as error:
-        print(error)
-"""
+def write_on_a_full_disk(paths):
+    """Print the errors of writing to each of the paths, where no file may have over 32 KiB."""
+    noise = np.random.default_rng(0).integers(0, 256, (8, 240, 320, 3)).astype(np.uint8)
+    figure = Figure()
+    figure.subplots().imshow(noise[0])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, 1 << 15))
+    for path in paths:
+        try:
+            if path.suffix == '.png':
+                save_figure(figure, path)
+            else:
+                with ClipWriter(path, 10) as writer:
+                    for frame in noise:
+                        writer.write(frame[None])
+        except FileWriteError as error:
+            print(error)
 
 
 def test_full_disk_leaves_the_file_that_was_there(tmp_path):
     paths = [tmp_path / name for name in ('a.mp4', 'b.gif', 'c.png')]
     for path in paths:
         path.write_text('old')
-    command = [sys.executable, '-c', FULL_DISK, *map(str, paths)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [f'cannot write {path}: File too large' for path in paths]
-    assert sorted(tmp_path.iterdir()) == paths
+    output = tmp_path / 'output.txt'
+    Forked(write_on_a_full_disk, (paths,), output).check()
+    assert output.read_text().splitlines() == [
+        f'cannot write {path}: File too large' for path in paths
+    ]
+    assert sorted(tmp_path.iterdir()) == [*paths, output]
     assert all(path.read_text() == 'old' for path in paths)
 
 
