@@ -65,7 +65,11 @@ def train_both(folder, processes, options, bf16, use_checkpoint):
 @pytest.mark.dist
 @pytest.mark.parametrize(
     ('processes', 'use_checkpoint'),
-    [(1, False), (1, True), pytest.param(2, True, marks=pytest.mark.slow)],
+    [
+        pytest.param(1, False, marks=pytest.mark.slow),
+        (1, True),
+        pytest.param(2, True, marks=pytest.mark.slow),
+    ],
 )
 def test_compiled_run_has_the_same_losses(tmp_path, processes, use_checkpoint):
     # The graphs that inductor gets, run as they are: quick.

@@ -154,7 +154,14 @@ def test_faultless_network_passes():
 # ------------------------------------------------------------ DualFormer
 
 
-@pytest.mark.parametrize(('arch', 'training'), [('tiny', False), ('small', True), ('base', False)])
+@pytest.mark.parametrize(
+    ('arch', 'training'),
+    [
+        ('tiny', True),
+        pytest.param('small', True, marks=pytest.mark.slow),
+        pytest.param('base', False, marks=pytest.mark.slow),
+    ],
+)
 def test_dualformer(arch, training):
     model = to_fake_gpu(MODELS.build(dict(type='DualFormer', arch=arch, drop_path_rate=0.1)))
     model.train(training)

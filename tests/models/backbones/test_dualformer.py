@@ -109,9 +109,10 @@ def test_activation_checkpointing_is_exact_and_saves_memory(device, model, use_c
     assert kept['lean'] < most * kept['plain']
 
 
-# Whole blocks that are checkpointed are compiled in tests/engine/test_compile.py, too.
+# Those that keep everything and nothing are compiled in tests/engine/test_compile.py, too.
 @pytest.mark.parametrize(
-    'use_checkpoint', [False, 'selective', pytest.param(True, marks=pytest.mark.slow)]
+    'use_checkpoint',
+    ['selective', *(pytest.param(x, marks=pytest.mark.slow) for x in (False, True))],
 )
 def test_compiles_without_graph_breaks(device, use_checkpoint):
     torch.compiler.reset()

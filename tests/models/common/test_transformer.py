@@ -49,14 +49,13 @@ def test_architecture_by_name_or_dict():
         check_keys(dict(depths=3), known)
 
 
-SLOW = ('swin/swin', 'mvit/mvit', 'uniformer/uni', 'uniformerv2/uni2')
+SLOW = ('timesformer/tsf_div', 'swin/swin', 'mvit/mvit', 'uniformer/uni', 'uniformerv2/uni2')
 
 
 @pytest.mark.parametrize(
     'name',
     [
         'vit_mae/vit',
-        'timesformer/tsf_div',
         *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW),
     ],
 )
