@@ -1,14 +1,14 @@
 """Make Motion Orders: digits whose label is the order of three motions.
 
-In every clip a handwritten digit slides, turns and zooms, one after another, each for a third of
-the clip; the label is the order, one of six. Which way it slides or turns, and whether it grows or
-shrinks, is drawn before the label is looked at. So
+In every clip a handwritten digit slides (left or right), rises (or sinks) and zooms (in or out),
+one after another, each for a third of the clip; the label is the order, one of six. Which way each
+motion goes is drawn before the label is looked at. So
 
 - all labels hold the same changes from frame to frame, at other times: a model that recognizes
   each motion and forgets when it happened, as an average over short clips does, stays at chance,
   1 in 6;
 - the first and the last frame are the same pictures for all six labels. Within a motion, a place or
-  a size halfway is likelier than elsewhere: the true pose of one frame gives at most 0.27;
+  a size halfway is likelier than elsewhere: the true pose of one frame gives at most 0.30;
 - a clip of at most a third of the video shows one motion or one change of two. Known to be the
   first third, it leaves two labels of six: 50 %.
 
@@ -27,13 +27,12 @@ from .motion_digits import INK, SIDE, MotionSet
 
 __all__ = ['CLASSES', 'ORDERS']
 
-_COLUMNS = dict(slide=0, turn=3, zoom=2)  # of the poses
+_COLUMNS = dict(slide=0, rise=1, zoom=2)  # of the poses
 CLASSES = tuple(' - '.join(order) for order in permutations(_COLUMNS))
 
 _STEPS = (8, 11)  # frames of a motion, all of a clip alike: each motion is a third of it
 _SIZES = (17.0, 36.0)  # side of the digit's box, when half grown, in pixels
-_SLIDES = (14.0, 20.0)  # in pixels
-_TURNS = (100.0, 170.0)  # in degrees
+_WAYS = (20.0, 27.0)  # of a slide and a rise, in pixels
 _GROWTHS = (1.6, 2.0)  # ratio of the larger size to the smaller
 
 
@@ -42,9 +41,10 @@ def trajectory(rng: np.random.Generator, label: int) -> np.ndarray:
     frames = 3 * int(rng.integers(_STEPS[0], _STEPS[1] + 1)) + 1
     size = math.exp(rng.uniform(*np.log(_SIZES)))
     ways = dict(
-        slide=rng.uniform(*_SLIDES), turn=rng.uniform(*_TURNS), zoom=rng.uniform(*np.log(_GROWTHS))
+        slide=rng.uniform(*_WAYS), rise=rng.uniform(*_WAYS), zoom=rng.uniform(*np.log(_GROWTHS))
     )
-    reach = SIDE / 2 - INK * size * math.exp(ways['zoom'] / 2) - np.array([ways['slide'] / 2, 0])
+    moved = np.array([ways['slide'], ways['rise']])
+    reach = (SIDE - moved) / 2 - INK * size * math.exp(ways['zoom'] / 2)
     x, y = SIDE / 2 + rng.uniform(-reach, reach)
     poses = np.tile([x, y, math.log(size), rng.uniform(0, 360)], (frames, 1))
     signs = rng.choice([-1, 1], size=3)
@@ -58,4 +58,4 @@ def trajectory(rng: np.random.Generator, label: int) -> np.ndarray:
     return poses
 
 
-ORDERS = MotionSet('Motion Orders', 1, CLASSES, trajectory)
+ORDERS = MotionSet('Motion Orders', 2, CLASSES, trajectory)
