@@ -56,12 +56,15 @@ class FaultyServer:
         faults: By name of a file, faults of its next answers: '503', '403', 'reset',
             'truncate', 'stall' or 'latency'; the last one stays if it is followed by '...'.
         asked: (method, name, range) of each request.
+        knows_ranges: Whether it answers with a range if asked for one.
+        tells_version: Whether it says when a file has changed.
     """
 
     def __init__(self, folder: str | Path, port: int = 0) -> None:
         self.folder = Path(folder)
         self.faults: dict[str, list[str]] = {}
         self.asked: list[tuple[str, str, str | None]] = []
+        self.knows_ranges = self.tells_version = True
         self.released = threading.Event()
         self.http = http.server.ThreadingHTTPServer(('127.0.0.1', port), self._handler())
         self.http.daemon_threads = True
@@ -135,11 +138,16 @@ class FaultyServer:
                     return
                 content = path.read_bytes()
                 wanted = self.headers.get('Range')
+                if not outer.knows_ranges:
+                    wanted = None
                 if wanted:
                     first, _, last = wanted.removeprefix('bytes=').partition('-')
                     content = content[int(first) : int(last) + 1 if last else None]
                 self.send_response(206 if wanted else 200)
-                self.send_header('Accept-Ranges', 'bytes')
+                if outer.knows_ranges:
+                    self.send_header('Accept-Ranges', 'bytes')
+                if outer.tells_version:
+                    self.send_header('ETag', f'"{path.stat().st_mtime_ns:x}"')
                 self.send_header('Content-Length', str(len(content)))
                 self.end_headers()
                 if body and fault == 'truncate':

@@ -42,8 +42,7 @@ class FileCache:
             key: What tells the file from all others.
             fetch: Writes the file to the path it is given; called if there is no copy.
         """
-        name = hashlib.sha256(os.fsencode(key)).hexdigest()
-        path = self.folder / name[:2] / name
+        path = self._path(key)
         while True:
             with suppress(FileNotFoundError):
                 file = path.open('rb')
@@ -55,6 +54,13 @@ class FileCache:
             with waiting_lock(path.with_suffix('.lock')):
                 if not path.exists():
                     self._add(path, fetch)
+
+    def _path(self, key: str) -> Path:
+        name = hashlib.sha256(os.fsencode(key)).hexdigest()
+        return self.folder / name[:2] / name
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).exists()
 
     def _add(self, path: Path, fetch: Callable[[Path], None]) -> None:
         part = path.with_suffix(f'.{os.getpid()}.part')

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 from mmaction.errors import ConfigError, RemoteFileError
 
 from .file_cache import FileCache
+from .ranged_file import RangedFile
 
 __all__ = [
     'SCHEMES',
@@ -38,6 +39,7 @@ __all__ = [
     'local_path',
     'open_file',
     'parse_size',
+    'ranged_file',
     'read_bytes',
     'read_or_open',
     'redacted',
@@ -269,16 +271,21 @@ def read_bytes(
             return file.read(-1 if end is None else end - (start or 0))
 
     def fetch(found: Any, inside: str) -> bytes:
-        content: bytes = found.cat_file(inside, start=start, end=end)
         if start is None or end is None:
+            content: bytes = found.cat_file(inside, start=start, end=end)
             return content
-        if len(content) > end - start:  # a server that does not know ranges
-            content = content[start:end]
-        if len(content) < end - start:
-            raise OSError(f'it broke off after {len(content)} of {end - start} bytes')
-        return content
+        part = _part(found, inside, start, end)
+        return part if len(part) == end - start else part[start:end]
 
     return _retried(path, fetch, options)
+
+
+def _part(found: Any, inside: str, start: int, end: int) -> bytes:
+    """A range of a file, or the whole one from a server that does not know ranges."""
+    content: bytes = found.cat_file(inside, start=start, end=end)
+    if len(content) < end - start:
+        raise OSError(f'it broke off after {len(content)} of {end - start} bytes')
+    return content
 
 
 def _cached(path: AnyPath, options: dict[str, Any] | None = None, version: str = '') -> BinaryIO:
@@ -322,11 +329,27 @@ def local_path(path: AnyPath) -> Path:
     """
     if not is_remote(path):
         return Path(path)
-    facts: dict[str, Any] = _retried(path, lambda found, inside: found.info(inside))
-    named = ('size', 'ETag', 'etag', 'LastModified', 'mtime', 'created', 'md5Hash', 'generation')
-    version = ' '.join(f'{name}={facts[name]}' for name in named if name in facts)
+    facts = _facts(path)
+    version = f'size={facts.get("size")} {_version(facts)}'
     with _cached(path, version=version) as file:
         return Path(file.name)
+
+
+def _facts(path: AnyPath) -> dict[str, Any]:
+    """What the server says of a file."""
+    facts: dict[str, Any] = _retried(path, lambda found, inside: found.info(inside))
+    return facts
+
+
+_VERSIONS = (
+    'ETag', 'etag', 'LastModified', 'Last-Modified', 'mtime', 'created', 'md5Hash', 'generation',
+)  # fmt: skip
+
+
+def _version(facts: dict[str, Any]) -> str | None:
+    """What changes with the content of a file; None if the server says nothing of the kind."""
+    said = [f'{name}={facts[name]}' for name in _VERSIONS if name in facts]
+    return ' '.join([f'size={facts.get("size")}', *said]) if said else None
 
 
 def file_size(path: AnyPath) -> int | None:
@@ -338,8 +361,7 @@ def file_size(path: AnyPath) -> int | None:
     """
     if not is_remote(path):
         return Path(path).stat().st_size
-    facts: dict[str, Any] = _retried(path, lambda found, inside: found.info(inside))
-    return facts.get('size')
+    return _facts(path).get('size')
 
 
 def exists(path: AnyPath) -> bool:
@@ -418,32 +440,6 @@ def uploaded(path: AnyPath) -> Iterator[Path]:
             ) from None
 
 
-class _Ranges(io.RawIOBase):
-    """A remote file read by byte ranges, each with its own attempts."""
-
-    def __init__(self, path: AnyPath, size: int) -> None:
-        self._path, self._size, self._at = path, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        end = min(self._at + len(buffer), self._size)
-        if end <= self._at:
-            return 0
-        content = read_bytes(self._path, self._at, end, fresh=True)
-        buffer[: len(content)] = content
-        self._at = end
-        return len(content)
-
-
 def read_or_open(path: AnyPath, largest: int) -> bytes | BinaryIO:
     """The bytes of a file of at most `largest` bytes, a file object of a larger one.
 
@@ -477,4 +473,26 @@ def open_file(path: AnyPath) -> BinaryIO:
     size = file_size(path)
     if size is None:
         return io.BytesIO(read_bytes(path))
-    return io.BufferedReader(_Ranges(path, size), _BLOCK)
+    ranges = RangedFile(
+        size, lambda start, end: read_bytes(path, start, end, fresh=True), None, _BLOCK
+    )
+    return io.BufferedReader(ranges, _BLOCK)
+
+
+def ranged_file(path: AnyPath) -> RangedFile | None:
+    """A remote file that is read by ranges; None if its server does not know them.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        RemoteFileError: It cannot be asked for.
+    """
+    facts = _facts(path)
+    size = facts.get('size')
+    if size is None or facts.get('partial') is False:
+        return None
+
+    def fetch(start: int, end: int) -> bytes:
+        return _retried(path, lambda found, inside: _part(found, inside, start, end))
+
+    version = _version(facts)
+    return RangedFile(size, fetch, version and f'{uri_of(path)}\n{version}')

@@ -14,51 +14,73 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mmaction.utils.file_cache import FileCache
+from mmaction.utils.ranged_file import RangedFile
 
 from .packet_table import PacketTable
 from .reader import plain_path
 
-__all__ = ['kept_packets']
+__all__ = ['file_identity', 'has_packets', 'kept_packets']
 
 MAX_BYTES = 2_000_000_000  # of all tables, about half a million files of ten seconds
 _HEAD = struct.Struct('<4sI?Q')  # kind, checksum of what follows, has_fields, number of packets
-_KIND = b'PKT1'
+_KIND = b'PKT2'
 
 
 class _NotKeptError(Exception):
     """Reading ended with an error, which may pass: next time there may be more packets."""
 
 
+def file_identity(filename: str, content: Any = None) -> str | None:
+    """What tells a file, as it is now, from others; None if its packets are not to be kept.
+
+    Args:
+        filename: Its path.
+        content: What stands for it if it is not read from the path.
+    """
+    if not os.environ.get('MMACTION_PACKETS'):
+        return None
+    if content is not None:
+        return content.version if isinstance(content, RangedFile) else None
+    path = plain_path(filename)
+    try:
+        facts = Path(path).stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    return f'{path}\n{facts.st_size}\n{facts.st_mtime_ns}'
+
+
+def has_packets(identity: str | None) -> bool:
+    """Whether packets of a file were kept."""
+    folder = os.environ.get('MMACTION_PACKETS')
+    if not folder or identity is None:
+        return False
+    return f'{identity}\n0' in FileCache(Path(folder), MAX_BYTES)
+
+
 def kept_packets(
-    filename: str | None, rank: int, container: str, read: Callable[[], PacketTable]
+    identity: str | None, rank: int, container: str, read: Callable[[], PacketTable]
 ) -> PacketTable:
     """The packets of a stream: those that were kept of this file, or else read and kept.
 
     A table belongs to a path, size and time of change: of a file that has changed it is read anew.
 
     Args:
-        filename: The file; None if its content is in memory.
+        identity: See `file_identity`.
         rank: Which of its video streams.
         container: FFmpeg's name of the container.
         read: Reads the packets.
     """
     folder = os.environ.get('MMACTION_PACKETS')
     # Seeking in other containers, which have no index, relies on what reading the packets has met.
-    if not folder or filename is None or not container.startswith(('mov,', 'matroska,')):
+    if not folder or identity is None or not container.startswith(('mov,', 'matroska,')):
         return read()
-    path = plain_path(filename)
-    try:
-        facts = Path(path).stat()
-    except OSError:
-        return read()
-    if not stat.S_ISREG(facts.st_mode):
-        return read()
-    key = f'{path}\n{facts.st_size}\n{facts.st_mtime_ns}\n{rank}'
     table: PacketTable | None = None
 
     def write(part: Path) -> None:
@@ -69,7 +91,7 @@ def kept_packets(
         part.write_bytes(_packed(table))
 
     try:
-        with FileCache(Path(folder), MAX_BYTES).open(key, write) as file:
+        with FileCache(Path(folder), MAX_BYTES).open(f'{identity}\n{rank}', write) as file:
             if table is None:
                 table = _unpacked(file)
                 if table is None:  # damaged, as after a loss of power: the next one writes it anew
@@ -85,9 +107,11 @@ def kept_packets(
 
 def _packed(table: PacketTable) -> bytes:
     bits = np.packbits(np.stack([table.is_key, table.is_shown]), axis=1)
-    body = table.times.astype('<i8').tobytes() + bits.tobytes()
-    # Steps between packets repeat, so that little is left of them.
-    body = zlib.compress(body, 1)
+    starts, ends = table.spans.T
+    # Steps between packets repeat, and most packets follow each other: little is left of them.
+    gaps = starts - np.r_[0, ends[:-1]]
+    parts = [table.times.astype('<i8'), gaps.astype('<i8'), (ends - starts).astype('<i4'), bits]
+    body = zlib.compress(b''.join(part.tobytes() for part in parts), 1)
     return _HEAD.pack(_KIND, zlib.crc32(body), table.has_fields, len(table.times)) + body
 
 
@@ -102,6 +126,10 @@ def _unpacked(file: BinaryIO) -> PacketTable | None:
         return None
     body = zlib.decompress(body)
     times = np.frombuffer(body, '<i8', count).astype(np.int64)
-    bits = np.frombuffer(body, np.uint8, offset=8 * count).reshape(2, -1)
+    gaps = np.frombuffer(body, '<i8', count, offset=8 * count)
+    sizes = np.frombuffer(body, '<i4', count, offset=16 * count).astype(np.int64)
+    ends = np.cumsum(gaps + sizes)
+    spans = np.stack([ends - sizes, ends], axis=1)
+    bits = np.frombuffer(body, np.uint8, offset=20 * count).reshape(2, -1)
     is_key, is_shown = np.unpackbits(bits, axis=1, count=count).astype(bool)
-    return PacketTable(times, is_key, is_shown, has_fields)
+    return PacketTable(times, is_key, is_shown, spans, has_fields)

@@ -21,6 +21,8 @@ class PacketTable(NamedTuple):
         times: Time (N,) at which each is presented, int64, in units of the stream's time base.
         is_key: Whether decoding can start there (N,).
         is_shown: Whether its picture is shown (N,).
+        spans: Bytes of the file from which and to before which each lies (N, 2), int64; from -1
+            where the container does not say.
         has_fields: Whether some frames have a packet for each of their two fields; the
             second one is left out.
         is_whole: Whether reading ended with the file, not with an error.
@@ -29,6 +31,7 @@ class PacketTable(NamedTuple):
     times: np.ndarray
     is_key: np.ndarray
     is_shown: np.ndarray
+    spans: np.ndarray
     has_fields: bool
     is_whole: bool = True
 
@@ -39,7 +42,7 @@ class PacketTable(NamedTuple):
 
         # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
         # a variable rate, index / rate is another frame. Reading packets decodes nothing.
-        times, keys, shown = [], [], []
+        times, keys, shown, spans = [], [], [], []
         context = stream.codec_context
         is_vp8 = context.name == 'vp8'
         is_second = SecondFields(context.extradata if context.name == 'h264' else None)
@@ -56,11 +59,14 @@ class PacketTable(NamedTuple):
                     # a key frame and the cut; VP8 has reference frames that are never shown.
                     hidden = packet.is_discard or (is_vp8 and not bytes(packet)[0] >> 4 & 1)
                     shown.append(not hidden)
+                    start = -1 if packet.pos is None else packet.pos
+                    spans.append((start, start + packet.size))
             is_whole = True
         return cls(
             np.array(times, np.int64),
             np.array(keys, bool),
             np.array(shown, bool),
+            np.array(spans, np.int64).reshape(-1, 2),
             has_fields,
             is_whole,
         )
@@ -79,8 +85,11 @@ class PacketTable(NamedTuple):
         if not (has_time[0] and has_time[stop:].all()):
             return self
         kept = np.r_[0, stop : len(has_time)]
-        return PacketTable(
-            self.times[kept], self.is_key[kept], self.is_shown[kept], self.has_fields
+        return self._replace(
+            times=self.times[kept],
+            is_key=self.is_key[kept],
+            is_shown=self.is_shown[kept],
+            spans=self.spans[kept],
         )
 
 
@@ -103,7 +112,8 @@ class FrameTable:
 
     def __init__(self, packets: PacketTable) -> None:
         num_packets = len(packets.times)
-        times, is_key, is_shown, self.has_fields, _ = packets.without_leading()
+        times, is_key, is_shown, spans, self.has_fields, _ = packets.without_leading()
+        self._packet_times, self._spans = times, spans
         self.num_frames = int(is_shown.sum())
         self.num_hidden = len(is_shown) - self.num_frames
         self.keys = np.cumsum(is_shown)[is_key & is_shown] - 1
@@ -131,6 +141,22 @@ class FrameTable:
             and not lost.any()
             and bool((times >= times[last_key]).all())
         )
+
+    def span(self, first: int, last: int) -> tuple[int, int] | None:
+        """Bytes of the file from which and to before which the packets of frames lie.
+
+        Args:
+            first: Index of a frame, if `is_timed`.
+            last: Index of the last one.
+
+        Returns:
+            None if the container does not say.
+        """
+        times = self._packet_times
+        spans = self._spans[(times >= self.times[first]) & (times <= self.times[last])]
+        if not len(spans) or spans[:, 0].min() < 0:
+            return None
+        return int(spans[:, 0].min()), int(spans[:, 1].max())
 
     def position(self, time: int | None) -> int | None:
         """Index of the frame with a time stamp; None if there is none."""

@@ -10,11 +10,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mmaction.errors import UnreadableVideoError
+from mmaction.utils.ranged_file import RangedFile
 
 from .container import open_container, video_streams
-from .packet_cache import kept_packets
+from .packet_cache import file_identity, has_packets, kept_packets
 from .packet_table import FrameTable, PacketTable
-from .reader import Indices, key_before, read_once, remote_content, unreadable
+from .reader import IN_MEMORY, Indices, key_before, read_once, remote_content, unreadable
 from .references import unreferenced_test
 from .upright import FrameBatch, View, display_matrix, upright_filters
 
@@ -61,7 +62,7 @@ class PyAVReader:
         # A stream that appears in mid-file is a LookupError to PyAV.
         self._errors = (av.FFmpegError, ValueError, OSError, ArithmeticError, LookupError)
         self._num_threads = num_threads
-        self._content = remote_content(filename) if content is None else content
+        self._content = remote_content(filename, by_ranges=True) if content is None else content
         self._format = container
         self._max_pixels = max_pixels
         self._each: Callable[[np.ndarray], np.ndarray] | None = None
@@ -76,21 +77,24 @@ class PyAVReader:
 
     def _choose_stream(self) -> None:
         """Open the best stream that has frames."""
+        content, identity = self._content, file_identity(self.filename, self._content)
+        if isinstance(content, RangedFile) and not has_packets(identity):
+            # All packets are about to be read.
+            content.want([(0, content.size)] if content.size <= IN_MEMORY else [])
         self._rank, count = 0, 1
         while self._rank < count:
             self._open()
             count = len(self._streams)
-            self._frames = FrameTable(self._packets())
+            self._frames = FrameTable(self._packets(identity))
             if len(self):
                 return
             self._container.close()
             self._rank += 1
         raise UnreadableVideoError(self.filename, 'it holds no video frames')
 
-    def _packets(self) -> PacketTable:
-        path = self.filename if self._content is None else None
+    def _packets(self, identity: str | None) -> PacketTable:
         return kept_packets(
-            path,
+            identity,
             self._rank,
             self.container,
             lambda: PacketTable.read(self._container, self._stream),
@@ -280,7 +284,9 @@ class PyAVReader:
             frames, in_order = self._batch(len(indices)), True
             # What the first of two fields tells, the second may not hold: all are decoded.
             decode = self._decode_all_by_time if self._frames.has_fields else self._decode_by_time
-            for part in self._parts(indices):
+            parts = self._parts(indices)
+            self._announce(parts)
+            for part in parts:
                 self._container.seek(int(self._frames.times[part[0]]), stream=self._stream)
                 expected = frames.count + len(part)
                 in_order = decode(part, frames)
@@ -295,6 +301,12 @@ class PyAVReader:
         # Without time stamps to check it by, a seek may land anywhere: count from the first frame.
         self._reopen()
         return self._decode_by_count(indices)
+
+    def _announce(self, parts: list[np.ndarray]) -> None:
+        """Have the packets of frames at increasing indices fetched with few requests."""
+        if isinstance(self._content, RangedFile):
+            spans = [self._frames.span(self.key_frames_before(p[0]), p[-1]) for p in parts]
+            self._content.want([span for span in spans if span is not None])
 
     def _batch(self, count: int) -> FrameBatch:
         return FrameBatch(count, self._stream.time_base, self._each, self._view)

@@ -10,9 +10,10 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from mmaction.errors import UnreadableVideoError
-from mmaction.utils.remote import is_remote, read_or_open, redacted
+from mmaction.utils.remote import is_remote, ranged_file, read_or_open, redacted, settings
 
 __all__ = [
+    'IN_MEMORY',
     'BlankReader',
     'Indices',
     'VideoReader',
@@ -52,13 +53,18 @@ class VideoReader(Protocol):
         ...
 
 
-_IN_MEMORY = 256 << 20
+IN_MEMORY = 256 << 20
 # Playlists name further addresses, which FFmpeg follows by itself.
 _STREAMS = ('.m3u8', '.mpd')
 
 
-def remote_content(filename: str) -> bytes | BinaryIO | None:
+def remote_content(filename: str, by_ranges: bool = False) -> bytes | BinaryIO | None:
     """The content of a remote file, of a large one as a file object; None for a local path.
+
+    Args:
+        filename: Its address or path.
+        by_ranges: With MMACTION_PACKETS and without MMACTION_CACHE, give a `RangedFile`, of which
+            a reader that knows where its packets lie fetches no more than those.
 
     Raises:
         UnreadableVideoError: It cannot be fetched.
@@ -66,7 +72,11 @@ def remote_content(filename: str) -> bytes | BinaryIO | None:
     if not is_remote(filename) or filename.partition('?')[0].endswith(_STREAMS):
         return None
     try:
-        return read_or_open(filename, _IN_MEMORY)
+        if by_ranges and os.environ.get('MMACTION_PACKETS') and settings().cache is None:
+            file = ranged_file(filename)
+            if file is not None:
+                return file  # type: ignore[return-value]
+        return read_or_open(filename, IN_MEMORY)
     except OSError as error:
         reason = str(error).removeprefix(f'{redacted(filename)}: ')
         raise UnreadableVideoError(redacted(filename), reason) from None

@@ -83,12 +83,14 @@ class VideoInit(BaseTransform):
         self.io_backend = io_backend
         self.source = FileSource(io_backend, **kwargs)
 
-    def _content(self, filename: str, results: dict[str, Any]) -> bytes | BinaryIO | None:
+    def _content(
+        self, filename: str, results: dict[str, Any], by_ranges: bool = False
+    ) -> bytes | BinaryIO | None:
         """The content of the file; None if decoders may open the path themselves."""
         if 'shard' in results:
             return _from_shard(filename, results)
         if self.io_backend == 'disk':
-            return remote_content(filename)
+            return remote_content(filename, by_ranges)
         return self.source.read(filename)
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
@@ -212,7 +214,7 @@ class DecordInit(VideoInit):
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
-        content = self._content(filename, results)
+        content = self._content(filename, results, by_ranges=self.decoder == 'pyav')
         if self.decoder == 'pyav':
             return PyAVReader(filename, content, self.num_threads)
         if not isinstance(content, bytes | None):
@@ -250,7 +252,7 @@ class PyAVInit(VideoInit):
 
     def open(self, filename: str, results: dict[str, Any]) -> VideoReader:
         """The reader of a file."""
-        return PyAVReader(filename, self._content(filename, results))
+        return PyAVReader(filename, self._content(filename, results, by_ranges=True))
 
 
 @TRANSFORMS.register_module()

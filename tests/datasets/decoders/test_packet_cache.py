@@ -11,6 +11,7 @@ import pytest
 
 from mmaction.datasets.decoders import PyAVReader, packet_cache
 from mmaction.datasets.decoders.packet_table import PacketTable
+from tests.remote_servers import FaultyServer
 from tests.video_factory import frame_number, write_video
 
 REAL_READ = PacketTable.read
@@ -140,7 +141,7 @@ class FailingContainer:
         self.stream = type('Stream', (), dict(codec_context=context))
 
     def demux(self, stream):
-        yield type('Packet', (), dict(size=1, pts=0, is_keyframe=True, is_discard=False))
+        yield type('Packet', (), dict(size=1, pos=None, pts=0, is_keyframe=True, is_discard=False))
         raise self.error
 
 
@@ -176,3 +177,73 @@ def test_several_processes_share_a_folder(tmp_path, folder):
         found = list(pool.map(numbers, paths))
     assert found == [list(range(0, 40, 5))] * 24
     assert len(tables(folder)) == 3
+
+
+class CountingServer(FaultyServer):
+    """Counts the bytes that are asked for."""
+
+    def fetched(self, name):
+        size = (self.folder / name).stat().st_size
+        ranges = [part for method, each, part in self.asked if (method, each) == ('GET', name)]
+        spans = [r.removeprefix('bytes=').split('-') if r else (0, size - 1) for r in ranges]
+        self.asked.clear()
+        return sum(int(last) - int(first) + 1 for first, last in spans), len(ranges)
+
+
+@pytest.fixture
+def web(tmp_path):
+    pytest.importorskip('aiohttp')
+    served = tmp_path / 'served'
+    served.mkdir()
+    with CountingServer(served) as server:
+        yield server
+
+
+@pytest.mark.parametrize('name', ['a.mp4', 'a.mkv'])
+def test_of_a_remote_file_with_a_table_only_the_clip_is_fetched(web, folder, reads, name):
+    path = write_video(web.folder / name, num_frames=600, b_frames=2, options=dict(qp='3'))
+    size = path.stat().st_size
+    indices = range(300, 330, 2)
+    expected, facts = opened(path, indices)
+    web.asked.clear()
+    url = f'{web.url}/{name}'
+    found, found_facts = opened(url, indices)
+    assert web.fetched(name) == (size, 1)
+    np.testing.assert_array_equal(found, expected)
+    found, again_facts = opened(url, indices)
+    np.testing.assert_array_equal(found, expected)
+    assert facts == found_facts == again_facts
+    assert len(reads) == 2  # of the path, of the address
+    fetched, requests = web.fetched(name)
+    assert fetched < size / 3
+    assert requests <= 4
+    found, _ = opened(url, (599, 0, 300))
+    np.testing.assert_array_equal(found, opened(path, (599, 0, 300))[0])
+
+
+def test_a_remote_file_that_has_changed_is_read_anew(web, folder, reads):
+    url = f'{web.url}/a.mp4'
+    write_video(web.folder / 'a.mp4', num_frames=40)
+    opened(url)
+    write_video(web.folder / 'a.mp4', num_frames=50)
+    assert opened(url)[1][0] == 50
+    assert len(reads) == 2
+
+
+def test_without_a_version_nothing_of_a_remote_file_is_kept(web, folder, reads):
+    web.tells_version = False
+    write_video(web.folder / 'a.mp4', num_frames=40)
+    for _ in range(2):
+        opened(f'{web.url}/a.mp4')
+    assert len(reads) == 2
+    assert not tables(folder)
+
+
+def test_a_server_without_ranges_is_asked_once(web, folder):
+    web.knows_ranges = False
+    path = write_video(web.folder / 'a.mp4', num_frames=40)
+    expected, _ = opened(path)
+    for _ in range(2):
+        web.asked.clear()
+        np.testing.assert_array_equal(opened(f'{web.url}/a.mp4')[0], expected)
+        assert web.gets('a.mp4') == 1
