@@ -67,6 +67,8 @@ def test_every_pipeline_stage_is_a_row(run, folder, capsys):
     assert stages[6] == pytest.approx(max(stages[8] - sum(stages[:6]), 0), abs=0.05)
     assert all(stages[i] > 0 for i in (0, 2, 3, 8))
     assert sum(stages[:3]) == pytest.approx(stages[7], abs=0.05)
+    told = re.search(r'after 1 and 3 clips: worker (\d+), (\d+); main process (\d+), (\d+)', out)
+    assert all(10 < int(size) < 100_000 for size in told.groups())
     share = float(re.search(r'has (\d\.\d+) of the speed of decoding', out)[1])
     assert share == pytest.approx(stages[7] / stages[8], abs=0.02)
     assert len(re.findall(r'times the clips/s of .*a\.txt', out)) == 1

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+from mmaction.utils.memory import resident_memory
 
 KINETICS = Path(__file__).parents[2] / 'configs/_base_/datasets/kinetics400.py'
 
@@ -61,7 +62,7 @@ def parse_args() -> argparse.Namespace:
 
 
 class StagedPipeline:
-    """A pipeline that notes seconds and megabytes of each stage, and the frames that it read.
+    """A pipeline that notes seconds and megabytes of each stage, frames read and memory.
 
     They are in the packed sample.
     """
@@ -79,7 +80,10 @@ class StagedPipeline:
             sizes.append(megabytes(results))
             frames = results.get('frame_inds', frames)
         # Meta data is the one way out of the process in which the clip is read.
-        results['data_samples'].set_metainfo(dict(seconds=seconds, sizes=sizes, frame_inds=frames))
+        facts = dict(
+            seconds=seconds, sizes=sizes, frame_inds=frames, resident=resident_memory() / 1e6
+        )
+        results['data_samples'].set_metainfo(facts)
         return results
 
 
@@ -153,12 +157,14 @@ def measure(dataset: Any, count: int) -> float:
 
     stages = [type(transform).__name__ for transform in dataset.pipeline.transforms[0].transforms]
     seconds, sizes, total, received = np.zeros(len(stages)), np.zeros(len(stages)), 0.0, 0.0
+    memory = []
     for item, elapsed in arrivals(dataset, count):
         sample = item['data_samples'][0]
         seconds += np.array(sample.seconds) / count
         sizes += np.array(sample.sizes) / count
         total += elapsed / count
         received += item['inputs'][0].nbytes / 1e6 / count
+        memory.append((sample.resident, resident_memory() / 1e6))
     print(f'{"stage":<22}{"ms/clip":>10}{"clips/s/core":>14}{"MB/clip":>10}')
     for stage in zip(stages, seconds, sizes, strict=True):
         print_row(*stage)
@@ -168,6 +174,12 @@ def measure(dataset: Any, count: int) -> float:
     print_row('decoding alone', decoding)
     print_row('whole pipeline', total, received)
     print(f'the whole pipeline has {decoding / total:.2f} of the speed of decoding alone')
+    early = max(count // 10, 1)
+    (worker, main), (last_worker, last_main) = memory[early - 1], memory[-1]
+    print(
+        f'memory in MB after {early} and {count} clips: worker {worker:.0f}, {last_worker:.0f}; '
+        f'main process {main:.0f}, {last_main:.0f}'
+    )
     return 1 / total
 
 
