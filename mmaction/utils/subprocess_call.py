@@ -29,7 +29,7 @@ import torch
 
 from mmaction.utils.memory import keep_freed_memory
 
-__all__ = ['CallCrashed', 'CallTimedOut', 'IsolatedCall', 'Watchdog']
+__all__ = ['CallCrashed', 'CallTimedOut', 'IsolatedCall', 'Watchdog', 'map_memory', 'memory_file']
 
 # How torch's own queues open a shared memory; its type stubs leave it out.
 _new_shared = torch.UntypedStorage._new_shared_fd_cpu  # type: ignore[attr-defined]
@@ -252,13 +252,18 @@ def _receive(sock: socket.socket) -> tuple[int, bytes, list[torch.UntypedStorage
     content = _read_exactly(sock, length)
     storages = []
     for handle in handles:
-        size = os.fstat(handle).st_size
-        storages.append(_new_shared(handle, size))
+        storages.append(map_memory(handle))
         os.close(handle)
     return outcome, content, storages
 
 
-def _memory_file(storage: torch.UntypedStorage) -> int:
+def map_memory(handle: int) -> torch.UntypedStorage:
+    """The storage in a memory by `memory_file`."""
+    storage: torch.UntypedStorage = _new_shared(handle, os.fstat(handle).st_size)
+    return storage
+
+
+def memory_file(storage: torch.UntypedStorage) -> int:
     """Copy a storage into a memory of its own that another process can map.
 
     One write is faster than torch's way, which faults each page in, and the
@@ -284,7 +289,7 @@ def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) ->
             signal.setitimer(signal.ITIMER_REAL, 2 * timeout + 10)
             outcome, answer, storages = _answer(function, pickle.loads(content))
             signal.setitimer(signal.ITIMER_REAL, 0)
-            handles = [_memory_file(storage) for storage in storages]
+            handles = [memory_file(storage) for storage in storages]
             socket.send_fds(sock, [_HEADER.pack(outcome, len(answer), len(handles))], handles)
             sock.sendall(answer)
             for handle in handles:
