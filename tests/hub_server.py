@@ -12,6 +12,11 @@ from urllib.parse import unquote, urlparse
 COMMIT = hashlib.sha1(b'x').hexdigest()
 
 
+def repository_of(path):
+    """What follows '/api/models/'; of a dataset, 'datasets/ORG/REPO/...', which is its folder."""
+    return path.removeprefix('/api/').removeprefix('models/')
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
 
@@ -41,13 +46,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             modes = [dict(path=f['path'], uploadMode='regular', shouldIgnore=False) for f in files]
             return self.answer(dict(files=modes))
         if '/commit/' in path:
-            repo = path.removeprefix('/api/models/').split('/commit/')[0]
+            repo = repository_of(path).split('/commit/')[0]
             for line in body.splitlines():
                 entry = json.loads(line)
+                target = self.server.folder / repo / entry['value'].get('path', '')
                 if entry['key'] == 'file':
-                    target = self.server.folder / repo / entry['value']['path']
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(base64.b64decode(entry['value']['content']))
+                elif entry['key'] == 'deletedFile':
+                    if not target.is_file():
+                        error = "A file with this name doesn't exist"
+                        return self.answer(dict(error=error), 404, X_Error_Code='EntryNotFound')
+                    target.unlink()
             url = f'{self.server.url}/{repo}/commit/{COMMIT}'
             return self.answer(dict(commitUrl=url, commitOid=COMMIT))
         return self.answer(dict(error=f'unknown {path}'), 404)
@@ -55,16 +65,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         path = unquote(urlparse(self.path).path)
         self.server.asked.append((self.command, path))
-        if path.startswith('/api/models/'):
-            repo = '/'.join(path.removeprefix('/api/models/').split('/')[:2])
+        self.server.tokens.add(self.headers.get('Authorization'))
+        if path.startswith(('/api/models/', '/api/datasets/')):
+            parts = 3 if path.startswith('/api/datasets/') else 2
+            repo = '/'.join(repository_of(path).split('/')[:parts])
             folder = self.server.folder / repo
             if not folder.is_dir():
                 return self.answer(dict(error='Repository not found'), 404,
                                    X_Error_Code='RepoNotFound')  # fmt: skip
             names = [dict(rfilename=p.relative_to(folder).as_posix()) for p in folder.rglob('*')]
             if '/tree/' in path:
-                tree = [dict(type='file', path=n['rfilename'], size=1, oid=COMMIT) for n in names]
-                return self.answer(json.dumps(tree).encode(), Content_Type='application/json')
+                return self.answer_tree(folder, path.partition('/tree/')[2].partition('/')[2])
             facts = dict(id=repo, modelId=repo, sha=COMMIT, siblings=names, private=False)
             return self.answer({**facts, 'tags': [], 'downloads': 0, 'likes': 0})
         if '/resolve/' in path:
@@ -74,13 +85,45 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.answer(b'', 404, X_Error_Code='EntryNotFound', X_Repo_Commit=COMMIT)
             content = file.read_bytes()
             etag = f'"{hashlib.sha1(content).hexdigest()}"'
-            return self.answer(content, ETag=etag, X_Repo_Commit=COMMIT)
+            wanted = self.headers.get('Range')
+            if wanted:
+                first, _, last = wanted.removeprefix('bytes=').partition('-')
+                content = content[int(first) : int(last) + 1 if last else None]
+            status = 206 if wanted else 200
+            return self.answer(content, status, ETag=etag, X_Repo_Commit=COMMIT)
         return self.answer(b'', 404)
+
+    def answer_tree(self, folder, inside):
+        """List a folder, or all of a repository where that is asked for."""
+        if not (folder / inside).is_dir():
+            return self.answer(dict(error='no such entry'), 404, X_Error_Code='EntryNotFound')
+        everything = 'recursive=true' in self.path.lower()
+        found = sorted((folder / inside).rglob('*') if everything else (folder / inside).iterdir())
+        tree = [
+            dict(
+                type='directory' if each.is_dir() else 'file',
+                path=each.relative_to(folder).as_posix(),
+                size=0 if each.is_dir() else each.stat().st_size,
+                oid=COMMIT,
+            )
+            for each in found
+        ]
+        return self.answer(json.dumps(tree).encode(), Content_Type='application/json')
 
     do_HEAD = do_GET  # noqa: N815 (the name that the standard library calls)
 
     def log_message(self, *_):
         pass
+
+
+def point_hub(url, monkeypatch):
+    """Have huggingface_hub ask a server, as HF_ENDPOINT does for a new process."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, 'ENDPOINT', url)
+    template = url + '/{repo_id}/resolve/{revision}/{filename}'
+    monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
 
 
 @contextmanager
@@ -89,13 +132,10 @@ def hub(folder, monkeypatch, cache):
     from huggingface_hub import constants
 
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
-        server.folder, server.asked = Path(folder), []
+        server.folder, server.asked, server.tokens = Path(folder), [], set()
         server.url = f'http://127.0.0.1:{server.server_port}'
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        template = server.url + '/{repo_id}/resolve/{revision}/{filename}'
-        monkeypatch.setattr(constants, 'ENDPOINT', server.url)
-        monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
-        monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+        point_hub(server.url, monkeypatch)
         monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(cache))
         yield server
         server.shutdown()

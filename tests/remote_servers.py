@@ -45,6 +45,30 @@ def s3_server():
         server.stop()
 
 
+@contextlib.contextmanager
+def gcs_server():
+    """Start an emulator of Google Cloud Storage, with the bucket `BUCKET`; gives its address."""
+    import logging
+
+    from fsspec.config import conf
+    from gcp_storage_emulator.server import create_server
+
+    logging.getLogger('gcp_storage_emulator').setLevel(logging.CRITICAL)
+    logging.getLogger('api').setLevel(logging.CRITICAL)
+    server = create_server('127.0.0.1', 0, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    before = conf.get('gs')
+    # No credentials: gcsfs would ask the network of Google for some.
+    conf['gs'] = dict(token='anon')
+    try:
+        yield f'http://127.0.0.1:{server._api._httpd.server_port}'
+    finally:
+        conf.pop('gs')
+        if before is not None:
+            conf['gs'] = before
+        server.stop()
+
+
 class FaultyServer:
     """An HTTP server of a folder, which plants faults.
 

@@ -52,6 +52,10 @@ TOGETHER = {
         'engine/runner/test_runner.py',
         'engine/runner/checkpointing.py engine/optimizers/constructor.py',
     ),
+    'runs of three ranks, which end with the same bits however often they are killed': (
+        'engine/runner/test_shard_runs.py',
+        'engine/runner/bucket_layout.py',
+    ),
     'the check of a config': (
         'config/test_check.py',
         'config/known_keys.py config/registered_types.py',
@@ -114,7 +118,7 @@ TOGETHER = {
     ),
     'files on other machines': (
         'utils/test_remote.py',
-        'utils/file_backend.py utils/file_cache.py utils/file_types.py',
+        'utils/file_backend.py utils/file_cache.py utils/file_types.py utils/remote_access.py',
     ),
 }
 ELSEWHERE = {module: file for file, modules in TOGETHER.values() for module in modules.split()}

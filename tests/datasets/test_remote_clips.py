@@ -12,9 +12,10 @@ from mmaction.datasets import EpochSampler, RawframeDataset, ShardDataset, Video
 from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.decoders import reader as reader_module
 from mmaction.errors import UnreadableVideoError
-from mmaction.utils import remote
+from mmaction.utils import remote, remote_access
 from tests.datasets.test_shard_dataset import PIPELINE
-from tests.remote_servers import BUCKET, FaultyServer, s3_server
+from tests.hub_server import hub
+from tests.remote_servers import BUCKET, FaultyServer, gcs_server, s3_server
 from tests.video_factory import write_video
 
 pytest.importorskip('aiohttp')
@@ -48,17 +49,40 @@ def bucket(folder):
     with s3_server() as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        for path in folder.rglob('*'):
-            if path.is_file():
-                with remote.uploaded(f's3://{BUCKET}/{path.relative_to(folder)}') as part:
-                    shutil.copy(path, part)
-        assert pack_list(PackRequest(f's3://{BUCKET}/list.txt', f's3://{BUCKET}/packed')) == 0
+        fill(f's3://{BUCKET}', folder)
         yield f's3://{BUCKET}'
+
+
+def fill(store, folder):
+    """Copy a folder to a store, and pack its list there."""
+    for path in folder.rglob('*'):
+        if path.is_file():
+            with remote.uploaded(f'{store}/{path.relative_to(folder)}') as part:
+                shutil.copy(path, part)
+    assert pack_list(PackRequest(f'{store}/list.txt', f'{store}/packed')) == 0
+
+
+@pytest.fixture(params=['gs', 'hf'])
+def other_store(request, folder, monkeypatch, tmp_path):
+    """The same on Google Cloud Storage, and in a dataset of the Hub."""
+    if request.param == 'gs':
+        pytest.importorskip('gcsfs')
+        pytest.importorskip('gcp_storage_emulator')
+        with gcs_server() as address:
+            monkeypatch.setenv('STORAGE_EMULATOR_HOST', address)
+            fill(f'gs://{BUCKET}', folder)
+            yield f'gs://{BUCKET}'
+    else:
+        pytest.importorskip('huggingface_hub')
+        (tmp_path / 'hub' / 'datasets' / 'org' / 'clips').mkdir(parents=True)
+        with hub(tmp_path / 'hub', monkeypatch, tmp_path / 'cache'):
+            fill('hf://datasets/org/clips', folder)
+            yield 'hf://datasets/org/clips'
 
 
 @pytest.fixture
 def web(folder, monkeypatch):
-    monkeypatch.setattr(remote, '_FIRST_WAIT', 0.01)
+    monkeypatch.setattr(remote_access, '_FIRST_WAIT', 0.01)
     monkeypatch.setenv('MMACTION_REMOTE_TIMEOUT', '0.5')
     monkeypatch.setenv('MMACTION_REMOTE_RETRIES', '1')
     with FaultyServer(folder) as server:
@@ -76,8 +100,7 @@ def batches(dataset, **kwargs):
     return [torch.stack(batch['inputs']) for batch in loader]
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_batches_from_s3_are_those_of_the_disk(folder, bucket, workers):
+def check_batches(folder, bucket, workers):
     here = batches(VideoDataset(str(folder / 'list.txt'), PIPELINE, dict(video=str(folder))))
     files = VideoDataset(f'{bucket}/list.txt', PIPELINE, dict(video=bucket))
     shards = ShardDataset(f'{bucket}/packed', PIPELINE)
@@ -85,6 +108,16 @@ def test_batches_from_s3_are_those_of_the_disk(folder, bucket, workers):
     for dataset in (files, shards):
         there = batches(dataset, num_workers=workers)
         assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_batches_from_s3_are_those_of_the_disk(folder, bucket, workers):
+    check_batches(folder, bucket, workers)
+
+
+def test_batches_from_gcs_and_the_hub_are_those_of_the_disk(folder, other_store):
+    # Workers are forked from a process that has read the lists by the same libraries.
+    check_batches(folder, other_store, 2)
 
 
 def test_root_of_the_data_may_be_an_address(bucket):

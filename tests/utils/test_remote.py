@@ -1,4 +1,4 @@
-"""Remote files: S3, an HTTP server with faults, the cache, and what messages leave out."""
+"""Remote files: S3, GCS, the Hub, HTTP with faults, the cache, and what messages leave out."""
 
 import multiprocessing
 import os
@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from mmaction.errors import CheckpointError, ConfigError, RemoteFileError
-from mmaction.utils import remote
+from mmaction.utils import remote, remote_access
 from mmaction.utils.file_backend import FsspecBackend
 from mmaction.utils.remote import (
     exists,
+    file_size,
     is_remote,
     list_folder,
     local_path,
@@ -23,7 +24,8 @@ from mmaction.utils.remote import (
     uploaded,
     uri_of,
 )
-from tests.remote_servers import BUCKET, FaultyServer, s3_server
+from tests.hub_server import hub, point_hub
+from tests.remote_servers import BUCKET, FaultyServer, gcs_server, s3_server
 
 pytest.importorskip('aiohttp')
 CONTENT = bytes(range(256)) * 100
@@ -44,15 +46,57 @@ def bucket(s3, monkeypatch):
     return f's3://{BUCKET}'
 
 
+@pytest.fixture(params=['s3', 'gs', 'hf'])
+def store(request, monkeypatch, tmp_path):
+    """The address of a folder of each kind of store."""
+    if request.param == 's3':
+        request.getfixturevalue('bucket')
+        yield f's3://{BUCKET}'
+    elif request.param == 'gs':
+        pytest.importorskip('gcsfs')
+        pytest.importorskip('gcp_storage_emulator')
+        with gcs_server() as address:
+            monkeypatch.setenv('STORAGE_EMULATOR_HOST', address)
+            yield f'gs://{BUCKET}'
+    else:
+        pytest.importorskip('huggingface_hub')
+        monkeypatch.setenv('HF_TOKEN', 'hf_secret')
+        (tmp_path / 'hub' / 'datasets' / 'org' / 'clips').mkdir(parents=True)
+        with hub(tmp_path / 'hub', monkeypatch, tmp_path / 'cache'):
+            yield 'hf://datasets/org/clips'
+
+
 @pytest.fixture
 def web(tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, '_FIRST_WAIT', 0.01)
+    monkeypatch.setattr(remote_access, '_FIRST_WAIT', 0.01)
     monkeypatch.setenv('MMACTION_REMOTE_TIMEOUT', '0.5')
     folder = tmp_path / 'served'
     folder.mkdir()
     (folder / 'a.bin').write_bytes(CONTENT)
     with FaultyServer(folder) as server:
         yield server
+
+
+@pytest.fixture(params=['http', 'gs', 'hf'])
+def faulty(request, web, monkeypatch):
+    """The address of a file on a server with faults, and its name there."""
+    address, name = f'{web.url}/a.bin', 'a.bin'
+    if request.param == 'gs':
+        pytest.importorskip('gcsfs')
+        from fsspec.config import conf
+
+        monkeypatch.setenv('STORAGE_EMULATOR_HOST', web.url)
+        monkeypatch.setitem(conf, 'gs', dict(token='anon'))
+        address, name = 'gs://bucket/a.bin', 'download/storage/v1/b/bucket/o/a.bin'
+    elif request.param == 'hf':
+        pytest.importorskip('huggingface_hub')
+        point_hub(web.url, monkeypatch)
+        address, name = 'hf://datasets/o/r/a.bin', 'datasets/o/r/resolve/main/a.bin'
+        (web.folder / 'api' / 'datasets' / 'o').mkdir(parents=True)
+        (web.folder / 'api' / 'datasets' / 'o' / 'r').write_text('{"id": "o/r", "sha": "x"}')
+    (web.folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (web.folder / name).write_bytes(CONTENT)
+    return address, name
 
 
 def test_paths_and_addresses_are_told_apart():
@@ -82,17 +126,18 @@ def test_wrong_setting_names_its_variable(monkeypatch):
         remote.settings()
 
 
-def test_s3_objects_are_written_listed_read_and_removed(bucket):
-    path = f'{bucket}/a/b.bin'
+def test_objects_are_written_listed_read_and_removed(store):
+    path = f'{store}/a/b.bin'
     assert not exists(path)
-    with pytest.raises(FileNotFoundError, match=r'there is no file s3://clips/a/b\.bin'):
+    with pytest.raises(FileNotFoundError, match=rf'there is no file {store}/a/b\.bin'):
         read_bytes(path)
     with uploaded(Path(path)) as part:
         part.write_bytes(CONTENT)
     assert exists(path)
     assert read_bytes(path) == CONTENT
     assert read_bytes(path, 100, 300) == CONTENT[100:300]
-    assert list_folder(f'{bucket}/a') == [path]
+    assert file_size(path) == len(CONTENT)
+    assert list_folder(f'{store}/a') == [path]
     with open_file(path) as file:
         assert file.seek(-56, os.SEEK_END) == len(CONTENT) - 56
         assert file.read() == CONTENT[-56:]
@@ -103,15 +148,15 @@ def test_s3_objects_are_written_listed_read_and_removed(bucket):
     assert not exists(path)
 
 
-def test_object_appears_only_when_it_is_whole(bucket):
+def test_object_appears_only_when_it_is_whole(store):
     def write_half():
-        with uploaded(f'{bucket}/half.bin') as part:
+        with uploaded(f'{store}/half.bin') as part:
             part.write_bytes(CONTENT)
             raise KeyError
 
     with pytest.raises(KeyError):
         write_half()
-    assert not exists(f'{bucket}/half.bin')
+    assert not exists(f'{store}/half.bin')
 
 
 def test_writing_to_a_bucket_that_is_not_there_names_it(bucket):
@@ -119,19 +164,20 @@ def test_writing_to_a_bucket_that_is_not_there_names_it(bucket):
         part.write_bytes(b'x')
 
 
-def test_local_copy_is_of_the_present_version(bucket, tmp_path, monkeypatch):
-    monkeypatch.setenv('MMACTION_CACHE', str(tmp_path))
-    for content in (b'first', b'second one'):
-        FsspecBackend().put(content, f'{bucket}/model.bin')
-        assert local_path(f'{bucket}/model.bin').read_bytes() == content
+def test_local_copy_is_of_the_present_version(store, tmp_path, monkeypatch):
+    monkeypatch.setenv('MMACTION_CACHE', str(tmp_path / 'kept'))
+    for content in (b'first', b'other', b'a longer one'):
+        FsspecBackend().put(content, f'{store}/model.bin')
+        assert local_path(f'{store}/model.bin').read_bytes() == content
     assert local_path('x/y.bin') == Path('x/y.bin')
 
 
 @pytest.mark.parametrize('fault', ['503', 'reset', 'truncate', 'stall'])
-def test_faults_that_pass_cost_an_attempt(web, fault, logged):
-    web.faults['a.bin'] = [fault, fault]
-    assert read_bytes(f'{web.url}/a.bin') == CONTENT
-    assert web.gets('a.bin') == 3
+def test_faults_that_pass_cost_an_attempt(web, faulty, fault, logged):
+    address, name = faulty
+    web.faults[name] = [fault, fault]
+    assert read_bytes(address) == CONTENT
+    assert web.gets(name) == 3
     # The HTTP client itself repeats a request on a connection that was reset.
     told = [line for line in logged if 'a.bin' in line and 'of 4' in line]
     assert len(told) == (1 if fault == 'reset' else 2)
@@ -143,20 +189,22 @@ def test_latency_is_waited_for(web):
     assert web.gets('a.bin') == 1
 
 
-def test_stalled_connection_ends(web, monkeypatch):
+def test_stalled_connection_ends(web, faulty, monkeypatch):
     monkeypatch.setenv('MMACTION_REMOTE_RETRIES', '1')
-    web.faults['a.bin'] = ['stall', '...']
+    address, name = faulty
+    web.faults[name] = ['stall', '...']
     start = time.monotonic()
     with pytest.raises(RemoteFileError, match=r'no answer for 0\.5 s \(2 attempts\)'):
-        read_bytes(f'{web.url}/a.bin')
+        read_bytes(address)
     assert time.monotonic() - start < 5
 
 
-def test_denied_access_is_not_tried_again(web):
-    web.faults['a.bin'] = ['403', '...']
-    with pytest.raises(RemoteFileError, match='the server says 403'):
-        read_bytes(f'{web.url}/a.bin')
-    assert web.gets('a.bin') == 1
+def test_denied_access_is_not_tried_again(web, faulty):
+    address, name = faulty
+    web.faults[name] = ['403', '...']
+    with pytest.raises(RemoteFileError, match=f'{address}: the server says 403'):
+        read_bytes(address)
+    assert web.gets(name) == 1
 
 
 def test_server_that_is_gone_is_no_missing_file(web):
@@ -180,6 +228,20 @@ def test_secrets_stay_out_of_messages(web, logged):
     assert redacted(address) == f'{web.url}/a.bin'
 
 
+def test_token_of_the_hub_is_sent_and_stays_out_of_messages(tmp_path, monkeypatch):
+    pytest.importorskip('huggingface_hub')
+    monkeypatch.setenv('HF_TOKEN', 'hf_topsecret')
+    repo = tmp_path / 'hub' / 'datasets' / 'org' / 'clips'
+    repo.mkdir(parents=True)
+    (repo / 'a b.bin').write_bytes(CONTENT)
+    with hub(tmp_path / 'hub', monkeypatch, tmp_path / 'cache') as server:
+        assert read_bytes('hf://datasets/org/clips/a b.bin') == CONTENT
+        assert server.tokens == {'Bearer hf_topsecret'}
+        with pytest.raises(FileNotFoundError, match=r'or a token is needed \(HF_TOKEN\)') as caught:
+            read_bytes('hf://datasets/org/clips/none.bin')
+        assert 'topsecret' not in str(caught.value)
+
+
 def test_backend_refuses_credentials():
     with pytest.raises(ConfigError, match="'secret' of the file backend: a config is written"):
         FsspecBackend(secret='x')
@@ -191,10 +253,9 @@ def test_http_is_not_written_to(web):
 
 
 def test_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(__import__('sys').modules, 'gcsfs', None)
-    with pytest.raises(
-        ImportError, match=r'gs://b/k: gs:// needs a package .*dualformer\[remote\]'
-    ):
+    monkeypatch.setitem(__import__('sys').modules, 'gcsfs.core', None)
+    remote_access._google_filesystem.cache_clear()
+    with pytest.raises(ImportError, match=r'gs://b/k: gs:// needs a package .*dualformer\[gcs\]'):
         read_bytes('gs://b/k')
 
 

@@ -6,7 +6,7 @@ import torch
 from mmaction.engine.runner import ActionRunner
 from mmaction.engine.runner.resume import set_resume
 from mmaction.errors import ConfigError, UnreadableVideoError
-from mmaction.utils import remote
+from mmaction.utils import remote, remote_access
 from mmaction.utils.checkpoint_reading import load_checkpoint_file
 from tests.engine.toy import last_checkpoint, toy_config
 from tests.remote_servers import BUCKET, FaultyServer, s3_server
@@ -69,7 +69,7 @@ def test_work_dir_is_local(tmp_path):
 @pytest.mark.slow
 def test_server_killed_in_mid_epoch_loses_nothing(tmp_path, monkeypatch):
     """The run ends where the server died; resumed when it is back, it is the unbroken one."""
-    monkeypatch.setattr(remote, '_FIRST_WAIT', 0.01)
+    monkeypatch.setattr(remote_access, '_FIRST_WAIT', 0.01)
     monkeypatch.setenv('MMACTION_REMOTE_TIMEOUT', '0.5')
     monkeypatch.setenv('MMACTION_REMOTE_RETRIES', '1')
     folder = tmp_path / 'clips'
