@@ -13,7 +13,13 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from mmaction.data_preparation.packing import PackRequest, pack_list
-from mmaction.datasets import BlockSampler, EpochSampler, ShardDataset, VideoDataset
+from mmaction.datasets import (
+    BlockSampler,
+    ClassBalancedDataset,
+    EpochSampler,
+    ShardDataset,
+    VideoDataset,
+)
 from mmaction.datasets.samplers import order_randomness
 from mmaction.datasets.shard_index import ShardEntry, ShardIndex, expand_shards, write_index
 from mmaction.engine.runner.data_check import check_splits
@@ -203,6 +209,16 @@ def test_cut_off_shard_is_an_unreadable_clip(clips, tmp_path):
     assert 'No such file' in dataset[0]['data_samples'].unreadable
     with pytest.raises(ConfigError, match='does not exist: the shards belong beside their index'):
         check_splits(dict(train=dataset), 3)
+
+
+def test_missing_shard_within_a_wrapper_is_named(clips, tmp_path):
+    index = write_index(tmp_path / 'index.npz', ['a.tar'], [ShardEntry('0.mp4', [0], 0, 512, 5)])
+    assert index == 1
+    dataset = ClassBalancedDataset(ShardDataset(str(tmp_path), PIPELINE), oversample_thr=0.5)
+    with pytest.raises(ConfigError, match=r'1 of 1 clips do not exist: .*/a\.tar'):
+        check_splits(dict(train=dataset), 3)
+    (tmp_path / 'a.tar').touch()
+    assert check_splits(dict(train=dataset), 3)['train'].clips == 1
 
 
 def test_labels_are_checked_from_the_index(clips):

@@ -147,6 +147,11 @@ class BuildingRunner(Runner):
         if isinstance(dataloader, DataLoader):
             return dataloader
         cfg = dict(dataloader)
+        if 'sampler' not in cfg:
+            raise ConfigError(
+                "a dataloader of the config has no sampler: give sampler=dict(type='EpochSampler', "
+                'shuffle=True), with shuffle=False for val and test'
+            )
         if not cfg.get('num_workers'):
             cfg.pop('persistent_workers', None)
             cfg.pop('prefetch_factor', None)

@@ -104,8 +104,10 @@ def _inspect(split: str, dataset: Any, num_classes: int | None) -> SplitFacts:
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         path = info.get('filename', info.get('frame_dir'))
-        if path is not None:
-            paths.append(str(path))
+        # Shards within a wrapper: a clip is there if its shard is.
+        file = info.get('shard', path)
+        if file is not None:
+            paths.append(str(file))
         if unlabeled is None and _has_no_label(info.get('label')):
             unlabeled = path
         for label in _labels(info.get('label')):

@@ -21,7 +21,7 @@ from mmaction.utils.memory import available_memory, resident_memory
 
 from .random_state import random_state, restore_random_state
 
-__all__ = ['DryRun', 'PeakMemory', 'available_cores', 'dry_run', 'step_seconds']
+__all__ = ['DryRun', 'PeakMemory', 'available_cores', 'dry_run', 'step_seconds', 'unchanged']
 
 _LONG = 4.0  # seconds: a step that took longer is not repeated
 _MARGIN = 0.9  # of the free memory: what fragments, and what other libraries take
@@ -88,7 +88,7 @@ def available_cores() -> int:
 
 
 @contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
+def unchanged(model: nn.Module) -> Iterator[None]:
     """Leave weights, gradients, statistics, mode and random state as they were."""
     random, training = random_state(), model.training
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -157,7 +157,7 @@ def dry_run(
 
     # Two sizes give the part that grows with the batch.
     other = batch // 2 if batch > 3 else batch + 1
-    with _unchanged(model):
+    with unchanged(model):
         model.train()
         try:
             at_other, _ = peak(other)

@@ -26,6 +26,7 @@ from mmaction.utils.cli import describe
 from mmaction.utils.io import lock
 from mmaction.utils.remote import is_remote
 
+from .bucket_layout import settle_buckets
 from .building import UNBUILDABLE
 from .checkpointing import CheckpointingRunner
 from .data_check import SplitFacts, splits_of
@@ -193,9 +194,14 @@ class ActionRunner(CheckpointingRunner):
 
     def _maybe_compile(self, target: str) -> None:
         """Compile the backbone where the run does; mmengine calls it before the first step."""
-        options = self.compile_options
-        if options is None:
-            return
+        if self.compile_options is not None:
+            self._compile(target, self.compile_options)
+        if target == 'train_step':
+            trial = self.trials.get('train')
+            clip = None if trial is None else trial.clip
+            settle_buckets(self.model, self.optim_wrapper, self.train_dataloader, clip)
+
+    def _compile(self, target: str, options: Any) -> None:
         compile_backbone(self.bare_model, options, self.logger.warning)
         if target == 'train_step':
             self.register_hook(CompileTimeHook())
