@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from mmaction.apis.test_pipeline import pipeline_steps
 from mmaction.errors import ConfigError
 from mmaction.models.lora import merge_lora
 from mmaction.structures import ActionDataSample
+from mmaction.utils.io import atomic_path
+from mmaction.utils.remote import is_remote, redacted
 from mmaction.version import __version__
 
 __all__ = [
@@ -298,15 +301,18 @@ def export_checked(
     about = describe_model(recognizer, shape)
     if shape != of_pipeline:
         about.update(clip_len=t, resize=[w, h], crop=None)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = None if is_remote(out) else out.parent
+    if beside is not None:
+        beside.mkdir(parents=True, exist_ok=True)
     # Under its own name, of which the writers read the format, in a folder of its own.
-    with tempfile.TemporaryDirectory(prefix='.export-', dir=out.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix='.export-', dir=beside) as folder:
         part = Path(folder, out.name)
         run = export(model, example, part, aot, about)
-        worst = check(recognizer, run, views)
-        part.replace(out)
+        worst, size = check(recognizer, run, views), part.stat().st_size
+        with atomic_path(out) as whole:
+            shutil.move(part, whole)
     print(
-        f'{out}: {out.stat().st_size / 1e6:.1f} MB; clips (batch, '
+        f'{redacted(out)}: {size / 1e6:.1f} MB; clips (batch, '
         f'{", ".join(map(str, example.shape[1:]))}); differs from the model by at most '
         f'{worst:.1e}'
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from tqdm import tqdm
 
 from mmaction.apis.inference import init_recognizer
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+from mmaction.data_preparation.share_records import Record, write_record
 from mmaction.datasets import FeatureStore, clip_identity, reading_report
 from mmaction.errors import ConfigError
 from mmaction.models import FeatureHead
 from mmaction.models.lora import weights_digest
 from mmaction.registry import DATASETS
+from mmaction.utils.remote import is_remote
+from mmaction.utils.work_share import WorkShare
 
 __all__ = ['KINDS', 'clip_features', 'extract_features', 'giving_tokens', 'split_dataset']
 
@@ -99,7 +102,8 @@ def split_dataset(cfg: Config, split: str, all_views: bool, ann_file: str | None
     )
     dataset['test_mode'] = True
     if ann_file is not None:
-        dataset['ann_file'] = str(Path(ann_file).absolute())
+        remote = is_remote(ann_file)
+        dataset['ann_file'] = ann_file if remote else str(Path(ann_file).absolute())
     return DATASETS.build(dataset)
 
 
@@ -116,6 +120,7 @@ def extract_features(
     batch_size: int | None = None,
     device: str | None = None,
     model: nn.Module | None = None,
+    share: WorkShare = WorkShare(),  # noqa: B008
 ) -> dict[str, Any]:
     """Write the features of a list of clips to a folder; what is there already is kept.
 
@@ -125,7 +130,7 @@ def extract_features(
     Args:
         cfg: Config of a recognizer; `load_config` gives it.
         checkpoint: Its weights; without, random ones, or those of a model of transformers.
-        folder: Where to write (`mmaction.datasets.feature_store` says what).
+        folder: Where to write, here or elsewhere (`mmaction.datasets.feature_store` says what).
         split: 'train', 'val' or 'test': whose dataset.
         kind: 'pooled' or 'tokens', as in `clip_features`.
         ann_file: Another list for this dataset.
@@ -134,9 +139,11 @@ def extract_features(
         batch_size: Clips at a time; that of the test dataloader if None.
         device: As in `init_recognizer`.
         model: The recognizer, where it is built already.
+        share: Which of the clips; `mmaction merge` writes the index of all shares.
 
     Returns:
-        dict(clips=, computed=, kept=, missing=[names]); `computed` counts those of this rank.
+        dict(clips=, computed=, kept=, missing=[names]) of the share; `computed` counts those of
+        this rank.
 
     Raises:
         ConfigError: The folder holds other features; see also `split_dataset`.
@@ -147,14 +154,14 @@ def extract_features(
         model = init_recognizer(cfg, checkpoint, device)
     dataset = split_dataset(cfg, split, all_views, ann_file)
     dataset.full_init()
-    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    clips = [_clip(info) for info in infos]
-    labels = [_label(info) for info in infos]
     store = _open_store(folder, _facts(cfg, model, kind, half, all_views))
     there = store.rows()
-    todo = [index for index, clip in enumerate(clips) if clip not in there]
+    # By the place in the list: what others have done meanwhile does not move the shares.
+    infos = {index: dataset.get_data_info(index) for index in share.of(range(len(dataset)))}
+    clips = {index: _clip(info) for index, info in infos.items()}
     rank, ranks = get_dist_info()
-    mine = todo[rank::ranks]
+    of_rank = WorkShare(rank, ranks).of(list(clips))
+    mine = [index for index in of_rank if clips[index] not in there]
     loader_cfg = cfg.get('test_dataloader') or {}
     loader = DataLoader(
         Subset(dataset, mine),
@@ -165,19 +172,39 @@ def extract_features(
     shown = tqdm(loader, desc='features', disable=not is_main_process() or not mine)
     _write(model, shown, mine, clips, store, kind, half)
     barrier()
-    missing = []
+    missing: list[str] = []
     if is_main_process():
-        missing = store.finish(clips, labels, dataset.metainfo.get('classes'))
+        labels = [_label(info) for info in infos.values()]
+        missing = _finish(store, share, len(dataset), list(clips.values()), labels, dataset)
     barrier()
-    return dict(clips=len(clips), computed=len(mine), kept=len(clips) - len(todo), missing=missing)
+    kept = sum(clip in there for clip in clips.values())
+    return dict(clips=len(clips), computed=len(mine), kept=kept, missing=missing)
+
+
+def _finish(
+    store: FeatureStore,
+    share: WorkShare,
+    total: int,
+    clips: Sequence[tuple[str, str]],
+    labels: Sequence[Any],
+    dataset: Any,
+) -> list[str]:
+    """Write the index, or the record of a share; names of clips without features."""
+    classes = dataset.metainfo.get('classes')
+    if share.is_all:
+        return store.finish(clips, labels, classes)
+    missing = store.missing(clips, store.rows())
+    store.write_list(share.label, clips, labels, classes)
+    items = [str(index) for index in share.of(range(total))]
+    failures = dict.fromkeys(missing, 'it cannot be read')
+    write_record(store.folder, Record('features', share, total, items, failures))
+    return missing
 
 
 def _open_store(folder: str | Path, facts: dict[str, Any]) -> FeatureStore:
     """The store, made by the first rank."""
     if is_main_process():
-        store = FeatureStore(folder, facts)
-        # it is complete when its index is written again
-        (store.folder / 'index.json').unlink(missing_ok=True)
+        FeatureStore(folder, facts).reopen()
     barrier()
     return FeatureStore(folder, facts)
 
@@ -200,7 +227,8 @@ def _clip(info: dict[str, Any]) -> tuple[str, str]:
     """Name and identity of a clip: of its file, and of the part of it that is meant."""
     path = str(info.get('filename') or info.get('frame_dir'))
     part = {k: v for k, v in info.items() if k not in _NO_PART}
-    identity = clip_identity(path)
+    # The place in a shard tells a packed clip from others, whose names are no files.
+    identity = 'packed' if 'shard' in info else clip_identity(path)
     return path, f'{identity}-{part}' if part and identity else identity
 
 
@@ -220,7 +248,7 @@ def _write(
     model: nn.Module,
     batches: Any,
     mine: Sequence[int],
-    clips: Sequence[tuple[str, str]],
+    clips: Mapping[int, tuple[str, str]],
     store: FeatureStore,
     kind: str,
     half: bool,

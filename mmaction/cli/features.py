@@ -4,6 +4,9 @@ A second run computes only what is missing. Several processes share the work und
 
     torchrun --nproc-per-node 4 tools/extract_features.py CONFIG CHECKPOINT --out DIR \
         --launcher pytorch
+
+On several machines each does a share (--shard I/N, or by itself in a job of a Slurm array), and
+"mmaction merge DIR" writes the index of all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import sys
 
 from mmaction.utils.cli import Parser, add_cfg_options, check_files, printable, user_errors
+from mmaction.utils.work_share import add_share_option
 
 __all__ = ['main', 'parse_args']
 
@@ -24,7 +28,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add = parser.add_argument
     add('config', help='config file')
     add('checkpoint', help='checkpoint file or address; - for none (a model of transformers)')
-    add('--out', required=True, metavar='DIR', help='folder of the features')
+    add('--out', required=True, metavar='DIR', help='folder of the features, or its address')
     add('--split', choices=('train', 'val', 'test'), default='test', help='default: %(default)s')
     add('--list', metavar='FILE', help='another annotation list for this dataset')
     add('--tokens', action='store_true', help='maps of tokens instead of one vector of a clip')
@@ -32,6 +36,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--half', action='store_true', help='store float16')
     add('--batch-size', type=int, metavar='N', help='clips at a time (default: of the config)')
     add('--device', help='cpu or cuda:0 (default: the first GPU, if there is one)')
+    add_share_option(parser)
     add_cfg_options(parser)
     add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     return parser.parse_args(argv)
@@ -62,6 +67,7 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
             half=args.half,
             batch_size=args.batch_size,
             device=args.device or processes.device,
+            share=args.shard,
         )
         if is_main_process():
             print(

@@ -2,9 +2,10 @@
 
     mmaction merge FOLDER
 
-FOLDER is the one that "mmaction pack", "mmaction predict --out", prepare_videos, check_videos or
-"mmaction prepare --check" wrote to. Shares and items that are missing or there twice are errors;
-shards get one index, and lists of failures become one.
+FOLDER is the one that "mmaction pack", "mmaction predict --out", "mmaction features --out",
+prepare_videos, check_videos or "mmaction prepare --check" wrote to. Shares and items that are
+missing or there twice are errors; shards and features get one index, and lists of failures become
+one.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from mmaction.errors import UnreadableVideoError
 from mmaction.utils.cli import one_line, printable
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, remove_partials, write_lines
-from mmaction.utils.remote import exists, read_bytes, redacted
+from mmaction.utils.remote import exists, is_remote, read_bytes, redacted
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 from mmaction.utils.work_share import WorkShare
 
@@ -197,7 +197,13 @@ def output_folder(folder: Path, share: WorkShare = WorkShare()) -> Iterator[None
 
     Raises:
         BlockingIOError: Another tool writes to it, or to this share.
+        ValueError: It is not on this machine.
     """
+    if is_remote(folder):
+        raise ValueError(
+            f'{redacted(folder)}: this tool writes to a local or mounted folder; "mmaction pack" '
+            'copies clips to a store'
+        )
     if not share.is_all:
         with lock(folder / f'share-{share.label}', 'tool', is_file=True):
             yield

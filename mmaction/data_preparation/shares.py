@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmaction.datasets import FeatureStore
 from mmaction.utils.io import lock, remove_partials
 from mmaction.utils.prediction_parts import check_parts
 from mmaction.utils.remote import exists, is_remote, read_bytes, redacted
@@ -67,10 +68,13 @@ def _merge_tool(folder: str | Path, records: Sequence[Record]) -> str:
             'again'
         )
     failures = {name: why for record in records for name, why in record.failures.items()}
+    shares = [record.share.label for record in records]
     if tool == 'pack':
-        text = merge_packed(folder, [record.share.label for record in records])
+        text = merge_packed(folder, shares)
     else:
         text = _merge_files(folder, records)
+    if tool == 'features':
+        FeatureStore(folder, None).merge(shares)
     if not is_remote(folder):
         report_failures(failures, Path(folder, 'failures.txt'), 'items failed')
         for record in records:

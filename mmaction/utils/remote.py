@@ -219,7 +219,8 @@ def list_folder(path: AnyPath) -> list[str]:
     def ask(found: Any, inside: str) -> list[str]:
         found.invalidate_cache()
         facts = found.ls(inside, detail=True)
-        return sorted(found.unstrip_protocol(f['name']) for f in facts if f['type'] == 'file')
+        names = (found.unstrip_protocol(f['name']) for f in facts if f['type'] == 'file')
+        return sorted(map(uri_of, names))
 
     return retried(path, ask)
 

@@ -10,10 +10,14 @@ from mmaction.apis import ActionRecogInferencer, init_recognizer
 from mmaction.apis.features import clip_features, extract_features
 from mmaction.apis.inference import load_clip
 from mmaction.cli.features import main as features
+from mmaction.data_preparation.packing import PackRequest, pack_list
+from mmaction.data_preparation.shares import merge_shares
 from mmaction.datasets import FeatureDataset, load_features
 from mmaction.engine.runner.checkpoint import save_checkpoint_file
 from mmaction.errors import ConfigError
 from mmaction.registry import MODELS
+from mmaction.utils.io import write_bytes
+from mmaction.utils.work_share import WorkShare
 from tests.apis.conftest import tiny_config
 from tests.processes import Forked
 from tests.video_factory import write_broken, write_video
@@ -134,6 +138,54 @@ def test_unreadable_clips_are_listed_and_have_no_features(clips, tmp_path):
     assert len(features) == 1
     assert labels.tolist() == [0]
     assert json.loads((tmp_path / 'f' / 'index.json').read_text())['missing'] == done['missing']
+
+
+def test_shares_become_the_features_of_the_whole_list(clips, tmp_path):
+    cfg, out = config(clips), tmp_path / 'shares'
+    for index in (1, 0, 2):
+        share = WorkShare(index, 3)
+        done = extract_features(cfg, clips / 'x.pth', out, device='cpu', share=share)
+        assert done['clips'] == done['computed'] == len(share.of(range(5)))
+        with pytest.raises(ConfigError, match=r'not complete.*"mmaction merge '):
+            load_features(out)
+        if index != 2:
+            with pytest.raises(ValueError, match='shares of features are not done'):
+                merge_shares(out)
+    assert merge_shares(out) == ['features: 5 items in 3 shares, 0 failed']
+    extract_features(cfg, clips / 'x.pth', tmp_path / 'whole', device='cpu')
+    shared, whole = load_features(out), load_features(tmp_path / 'whole')
+    torch.testing.assert_close(shared[0], whole[0], rtol=1e-5, atol=1e-5)
+    assert shared[1].tolist() == whole[1].tolist()
+    assert shared[2]['names'] == whole[2]['names']
+    assert shared[2]['classes'] == ['a', 'b', 'c']
+    # A share that is run again has nothing to do, and the index is written again.
+    again = extract_features(cfg, clips / 'x.pth', out, device='cpu', share=WorkShare(0, 3))
+    assert (again['computed'], again['kept']) == (0, 2)
+    assert merge_shares(out)
+    torch.testing.assert_close(load_features(out)[0], shared[0], rtol=0, atol=0)
+
+
+def test_features_of_remote_clips_in_a_remote_folder(clips, tmp_path):
+    pytest.importorskip('fsspec')
+    store = 'memory://features'
+    for path in clips.iterdir():
+        write_bytes(f'{store}/{path.name}', path.read_bytes())
+    cfg = config(clips)
+    cfg.test_dataloader.dataset.update(data_root=store, ann_file='list.txt')
+    run = lambda: extract_features(cfg, f'{store}/x.pth', f'{store}/out', device='cpu')  # noqa: E731
+    assert run() == dict(clips=5, computed=5, kept=0, missing=[])
+    assert run() == dict(clips=5, computed=0, kept=5, missing=[])
+    extract_features(config(clips), clips / 'x.pth', tmp_path / 'f', device='cpu')
+    features, labels, _ = load_features(f'{store}/out')
+    torch.testing.assert_close(features, load_features(tmp_path / 'f')[0], rtol=0, atol=0)
+    assert labels.tolist() == [0, 1, 2, 0, 1]
+    # Packed, the same clips are told apart by their place.
+    assert pack_list(PackRequest(f'{store}/list.txt', str(tmp_path / 'packed'))) == 0
+    cfg.test_dataloader.dataset = dict(
+        type='ShardDataset', ann_file=str(tmp_path / 'packed'), pipeline=cfg.test_pipeline
+    )
+    extract_features(cfg, clips / 'x.pth', tmp_path / 'p', device='cpu')
+    torch.testing.assert_close(load_features(tmp_path / 'p')[0], features, rtol=0, atol=0)
 
 
 def test_stored_features_train_a_head(clips, tmp_path):

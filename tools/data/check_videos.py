@@ -57,8 +57,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('list', type=Path, metavar='LIST_OR_FOLDER', help='.txt, .csv or .json list, or a folder')
-    add('--data-prefix', type=Path, help='folder of the videos (default: that of the list)')
+    add('list', metavar='LIST_OR_FOLDER', help='.txt, .csv or .json list, or a folder')
+    add('--data-prefix', help='folder of the videos (default: that of the list)')
     add('--multi-class', action='store_true', help='the list has any number of labels on a line')
     add('--delimiter', default=' ', help='what parts path and label')
     add('--quick', action='store_true', help='decode the first, middle and last frame only')
@@ -79,18 +79,21 @@ def read_entries(args: argparse.Namespace) -> Listed:
     from mmaction.data_preparation.jobs import find_files
     from mmaction.datasets.annotations import ListFormat, read_list
     from mmaction.utils.file_types import VIDEO_EXTENSIONS
+    from mmaction.utils.remote import is_remote, read_bytes
 
-    file: Path = args.list
+    file = Path(args.list)
     if file.is_dir():
         names, _ = find_files(file, VIDEO_EXTENSIONS)
         if not names:
             raise ValueError(f'there are no videos in {str(file)!r}')
         return Listed([str(file / name) for name in names], names, 'videos', '.txt', file)
+    if is_remote(args.list) and args.out is None:
+        raise ValueError('--out DIR: what is known of the videos of a remote list is kept locally')
     form = ListFormat('filename', delimiter=args.delimiter, multi_class=args.multi_class)
-    parsed = read_list(str(file), form)
-    prefix = file.parent if args.data_prefix is None else args.data_prefix
+    parsed = read_list(args.list, form)
+    prefix = os.path.dirname(args.list) if args.data_prefix is None else args.data_prefix
     paths = [os.path.join(prefix, entry['filename']) for entry in parsed]
-    text = file.read_text(encoding='utf-8-sig', errors='surrogateescape')
+    text = read_bytes(args.list, fresh=True).decode('utf-8-sig', errors='surrogateescape')
     if file.suffix.lower() == '.json':
         entries: list[Any] = json.loads(text)
     else:

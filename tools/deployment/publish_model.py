@@ -155,12 +155,13 @@ def main(argv: list[str] | None = None) -> None:
 
     check_files(args, 'checkpoint')
     from mmaction.utils.cli import user_errors
+    from mmaction.utils.remote import file_size, redacted
 
     with user_errors(setup=True):
         path = publish(args)
-        before, after = args.checkpoint.stat().st_size, path.stat().st_size
-        print(f'{path}: {after / 1e6:.1f} MB of {before / 1e6:.1f} MB')
-        print(path.with_suffix('.md'))
+        before, after = file_size(args.checkpoint) or 0, file_size(path) or 0
+        print(f'{redacted(path)}: {after / 1e6:.1f} MB of {before / 1e6:.1f} MB')
+        print(redacted(path.with_suffix('.md')))
     sys.exit(0)
 
 
