@@ -2,11 +2,13 @@
 
     python tools/analysis_tools/benchmark_shards.py --clips 200 --workers 2
     python tools/analysis_tools/benchmark_shards.py --entries 1000000 --workers 4
+    python tools/analysis_tools/benchmark_shards.py --randomness
 
 The first command writes small videos, packs them, and reads all three in turns, with the time of
 decoding alone for comparison; S3 is a local server of moto (skipped where that is not installed),
 so its rates tell what the reader costs, not what a network does. The second writes an index of so
-many entries and tells the memory of all workers together and the time to the first batch.
+many entries and tells the memory of all workers together and the time to the first batch. The third
+tells how random batches are that are read from a few shards at a time.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--clips', type=int, default=200, help='videos to write and read (%(default)s)')
     add('--workers', type=int, default=2, help='processes that read (%(default)s)')
     add('--entries', type=int, help='measure an index of so many entries instead')
+    add('--randomness', action='store_true', help='measure the order of BlockSampler instead')
     return parser.parse_args(argv)
 
 
@@ -228,11 +231,35 @@ def measure_index(entries: int, workers: int) -> None:
         del batches
 
 
+def measure_randomness(clips: int = 240_000, block: int = 410, batch: int = 512) -> None:
+    """Print how random the batches of `BlockSampler` are, of lists of 400 classes."""
+    import numpy as np
+
+    from mmaction.datasets import BlockSampler
+    from mmaction.datasets.samplers import order_randomness
+
+    by_class = np.arange(clips) * 400 // clips
+    shuffled = np.random.default_rng(1).permutation(by_class)
+    print(f'{clips} clips, {block} a shard, batches of {batch}; 1 is a full shuffle')
+    for window in (1, 8, 32, 128):
+        sampler = BlockSampler(range(clips), window=window, block=block, seed=0)
+        order = [int(key) for key in sampler]
+        sorted_list = order_randomness(np.array(order), by_class, batch)
+        mixed = order_randomness(np.array(order), shuffled, batch)
+        print(
+            f'  {window:4} shards open: spread in the list {sorted_list["spread"]:.2f}, classes in '
+            f'a batch {sorted_list["classes"]:.2f} (list by class), {mixed["classes"]:.2f} (list '
+            'shuffled before packing)'
+        )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Parse, measure."""
     args = parse_args(argv)
     with user_errors(setup=True):
-        if args.entries:
+        if args.randomness:
+            measure_randomness()
+        elif args.entries:
             measure_index(args.entries, args.workers)
         else:
             measure_rates(args.clips, args.workers)
