@@ -4,20 +4,19 @@
         --parameters 21.8e6 --loader 32 --workers 8 --storage 3e9 --clip-bytes 5e5
     python tools/analysis_tools/simulate_cluster.py --check
 
-A step takes the longest of three: the model, with what of the all-reduce does not hide behind the
-backward pass; the workers, which read the next batch meanwhile; and the storage, which all nodes
-share. An all-reduce of a ring sends 2 (n - 1) / n times the gradients over the slowest link, in
-2 (n - 1) rounds. --check trains a small model with 1 and 2 processes here, and holds the predicted
-rate against the measured one.
+A step takes the longest of four: the model, with what of the all-reduce does not hide behind the
+backward pass; the workers, which read the next batch meanwhile; the cores of a node, which its
+processes and their workers share; and the storage, which all nodes share. An all-reduce of a ring
+sends 2 (n - 1) / n times the gradients over the slowest link, in 2 (n - 1) rounds. --check measures
+the parts on this machine, each by itself, and holds the prediction against 1 and 2 processes that
+do all of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +40,13 @@ class Rates:
         latency: Seconds of one round of an all-reduce.
         storage: Bytes/s that the storage gives to all nodes together; 0 is no bound.
         clip_bytes: Bytes of a clip in storage.
+        cores: Cores of a node; 0 is no bound.
+        step_cpu: Seconds of cores of a step of one process, reading not counted. On a GPU it is
+            the thread that starts the kernels.
+        clip_cpu: Seconds of cores that reading a clip takes.
+        reduce_cpu: Seconds of cores of an all-reduce of one process, where the CPU does it.
+        bucket_bytes: Gradients that are sent together. Those of the last bucket are ready when
+            the backward pass is over, so nothing hides them (25 MiB in DistributedDataParallel).
     """
 
     step: float
@@ -55,6 +61,11 @@ class Rates:
     latency: float = 20e-6
     storage: float = 0.0
     clip_bytes: float = 5e5
+    cores: float = 0.0
+    step_cpu: float = 0.0
+    clip_cpu: float = 0.0
+    reduce_cpu: float = 0.0
+    bucket_bytes: float = 25 * 2**20
 
 
 def all_reduce_seconds(rates: Rates, nodes: int) -> float:
@@ -79,17 +90,24 @@ def predict(rates: Rates, nodes: int) -> tuple[float, str, dict[str, float]]:
         The rate, what bounds it, and the seconds of a step that each part asks for.
     """
     processes = nodes * rates.gpus
-    hidden = rates.step * rates.backward
-    exposed = max(0.0, all_reduce_seconds(rates, nodes) - hidden)
+    reduce = all_reduce_seconds(rates, nodes)
+    last = min(1.0, rates.bucket_bytes / rates.gradient_bytes)
+    exposed = max(last * reduce, reduce - rates.step * rates.backward)
     seconds = {
         'model': rates.step,
-        'network': rates.step + exposed if exposed else 0.0,
+        'network': rates.step + exposed,
         'loader': rates.batch / (rates.loader * rates.workers),
     }
+    if rates.cores:
+        of_process = rates.step_cpu + rates.reduce_cpu + rates.batch * rates.clip_cpu
+        seconds['cores'] = rates.gpus * of_process / rates.cores
     if rates.storage:
         seconds['storage'] = rates.batch * processes * rates.clip_bytes / rates.storage
     bound = max(seconds, key=lambda part: seconds[part])
-    return processes * rates.batch / seconds[bound], bound, seconds
+    rate = processes * rates.batch / seconds[bound]
+    if bound == 'network' and exposed < 0.05 * rates.step:
+        bound = 'model'
+    return rate, bound, seconds
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -108,6 +126,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--inter', type=float, default=25e9, help='bytes/s between nodes (%(default)g)')
     add('--storage', type=float, default=0.0, help='bytes/s for all nodes (0: no bound)')
     add('--clip-bytes', type=float, default=5e5, help='bytes of a clip (%(default)g)')
+    add('--cores', type=float, default=0.0, help='cores of a node (0: no bound)')
     add('--check', action='store_true', help='hold it against 1 and 2 processes of this machine')
     args = parser.parse_args(argv)
     if min(args.nodes) < 1 or min(args.step, args.batch, args.loader, args.workers, args.gpus) <= 0:
@@ -115,103 +134,53 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def _train(rank: int, processes: int, folder: str, delay: float, width: int, result: str) -> None:
-    """Some steps of DistributedDataParallel on the CPU, in a process of its own."""
-    import torch
-    import torch.distributed as dist
-    from torch import nn
-    from torch.nn.parallel import DistributedDataParallel
-    from torch.utils.data import DataLoader, Dataset
-
-    class Clips(Dataset[torch.Tensor]):
-        def __len__(self) -> int:
-            return 24 * 4
-
-        def __getitem__(self, index: int) -> torch.Tensor:
-            time.sleep(delay)
-            return torch.randn(width)
-
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', f'file://{folder}', rank=rank, world_size=processes)
-    model: nn.Module = nn.Sequential(*(nn.Linear(width, width) for _ in range(4)))
-    if processes > 1:
-        model = DistributedDataParallel(model)
-    times = []
-    for batch in DataLoader(Clips(), 4, num_workers=1, multiprocessing_context='fork'):
-        model(batch.repeat(64, 1)).sum().backward()
-        times.append(time.perf_counter())
-    seconds = sorted(b - a for a, b in itertools.pairwise(times[4:]))
-    if not rank:
-        Path(result).write_text(str(seconds[len(seconds) // 2]))
-    dist.destroy_process_group()
-
-
-def measured_step(processes: int, delay: float, width: int = 1024) -> float:
-    """Median seconds of a step of so many processes, each clip taking `delay` to read."""
-    import torch.multiprocessing as multiprocessing
-
-    with tempfile.TemporaryDirectory() as folder:
-        result = os.path.join(folder, 'seconds')
-        store = os.path.join(folder, 'store')
-        multiprocessing.start_processes(
-            _train,
-            args=(processes, store, delay, width, result),
-            nprocs=processes,
-            start_method='spawn',
-        )
-        return float(Path(result).read_text())
-
-
-def _all_reduce_rate(rank: int, folder: str, count: int, result: str) -> None:
-    import torch
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', f'file://{folder}', rank=rank, world_size=2)
-    gradients, times = torch.zeros(count), []
-    for _ in range(8):
-        start = time.perf_counter()
-        dist.all_reduce(gradients)
-        times.append(time.perf_counter() - start)
-    if not rank:
-        Path(result).write_text(str(4 * count / sorted(times)[4]))
-    dist.destroy_process_group()
-
-
 def check() -> None:
-    """Print predicted and measured rates of 1 and 2 processes, with fast and slow reading."""
-    import torch.multiprocessing as multiprocessing
+    """Print predicted and measured rates of 1 and 2 processes, by three ways of reading."""
+    import benchmark_shards  # noqa: F401
+    import cluster_rates as measured
 
-    width = 1024
-    parameters = 4 * (width * width + width)
+    # Imported once, before processes are forked.
+    import mmaction.datasets  # noqa: F401
+
+    size, cores = measured.gradient_bytes(), len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        result = os.path.join(folder, 'rate')
-        multiprocessing.start_processes(
-            _all_reduce_rate,
-            args=(os.path.join(folder, 'store'), parameters, result),
-            nprocs=2,
-            start_method='spawn',
-        )
-        link = float(Path(result).read_text())
-    alone = measured_step(1, 0.0, width)
-    print(f'measured: step {1e3 * alone:.1f} ms alone, all-reduce {link / 1e6:.0f} MB/s')
-    for delay in (0.0, 0.1):
+        videos = Path(folder)
+        measured.write_clips(videos)
+        reading = {name: measured.reading_cost(name, videos) for name in measured.READINGS}
+        for name, cost in reading.items():
+            print(f'reading {name!r} ({measured.READINGS[name]}): {1e3 * cost.seconds:.1f} ms a '
+                  f'clip by one worker, {1e3 * cost.cpu:.1f} ms of cores')  # fmt: skip
         for processes in (1, 2):
-            rates = Rates(
-                step=alone,
-                batch=4,
-                gradient_bytes=4 * parameters,
-                gpus=processes,
-                loader=1 / delay if delay else 1e9,
-                workers=1,
-                intra=link,
-            )
-            rate, bound, _ = predict(rates, 1)
-            measured = 4 * processes / measured_step(processes, delay, width)
-            print(
-                f'{processes} processes, reading {delay:g} s a clip: predicted {rate:.1f} clips/s '
-                f'(bound by the {bound}), measured {measured:.1f}, ratio {measured / rate:.2f}'
-            )
+            step = measured.step_cost(processes, videos)
+            told = f'step of {1e3 * step.seconds:.0f} ms'
+            reduce = measured.Cost(0.0, 0.0)
+            if processes > 1:
+                reduce = measured.all_reduce_cost(processes)
+                told += f', all-reduce of {1e3 * reduce.seconds:.0f} ms ({1e3 * reduce.cpu:.0f} ms '
+                told += 'of cores)'
+            print(f'{processes} processes on {cores} cores: {told}')
+            for name, cost in reading.items():
+                rates = Rates(
+                    step=step.seconds,
+                    batch=measured.BATCH,
+                    gradient_bytes=size,
+                    gpus=processes,
+                    loader=1 / cost.seconds,
+                    workers=1,
+                    intra=size / reduce.seconds if reduce.seconds else 1e12,
+                    latency=0.0,
+                    cores=cores,
+                    step_cpu=step.cpu,
+                    clip_cpu=cost.cpu,
+                    reduce_cpu=reduce.cpu,
+                )
+                rate, bound, _ = predict(rates, 1)
+                whole = measured.step_cost(processes, videos, name, communicate=True)
+                found = processes * measured.BATCH / whole.seconds
+                print(
+                    f'  reading {name!r}: predicted {rate:.1f} clips/s (bound by the {bound}), '
+                    f'measured {found:.1f}, ratio {found / rate:.2f}'
+                )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -233,6 +202,9 @@ def main(argv: list[str] | None = None) -> None:
             inter=args.inter,
             storage=args.storage,
             clip_bytes=args.clip_bytes,
+            cores=args.cores,
+            step_cpu=args.step,
+            clip_cpu=1 / args.loader,
         )
         single = predict(rates, 1)[0]
         print(f'{"nodes":>5} {"clips/s":>9} {"of linear":>9}  bound by   seconds of a step')
