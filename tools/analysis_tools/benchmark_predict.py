@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -118,8 +119,8 @@ def run(command: list[str], out: Path, total: int, stop_at: int | None) -> float
             process.kill()
             process.wait()
             break
-    how = 'killed' if stop_at is not None else f'ended with {process.returncode}'
-    seconds = time.monotonic() - start
+    seconds, status = time.monotonic() - start, process.returncode
+    how = 'killed' if status == -signal.SIGKILL else f'ended with status {status}'
     print(f'{how}: {parts - before} parts in {seconds:.0f} s', flush=True)
     return most
 
