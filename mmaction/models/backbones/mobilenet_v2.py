@@ -118,21 +118,17 @@ class MobileNetV2(CNNBackbone):
         layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         wide = make_divisible(32 * widen_factor)
         self.conv1 = ConvModule(3, wide, 3, 2, 1, act_cfg=act_cfg, **layers)
-        for i, (expand_ratio, channels, count, stride) in enumerate(STAGES):
+        for expand_ratio, channels, count, stride in STAGES:
             out = make_divisible(channels * widen_factor)
-            blocks = []
-            for j in range(count):
-                blocks.append(
-                    InvertedResidual(
-                        wide, out, 1 if j else stride, expand_ratio, act_cfg, with_cp, **layers
-                    )
-                )
-                wide = out
-            self.add_module(f'layer{i + 1}', nn.Sequential(*blocks))
+            options = dict(layers, expand_ratio=expand_ratio, act_cfg=act_cfg, with_cp=with_cp)
+            blocks = [InvertedResidual(wide, out, stride, **options)]
+            blocks += [InvertedResidual(out, out, 1, **options) for _ in range(1, count)]
+            wide = out
+            self.add_stage(blocks)
         self.conv2 = ConvModule(
             wide, int(1280 * max(widen_factor, 1.0)), 1, act_cfg=act_cfg, **layers
         )
-        self.res_layers = [*(f'layer{i + 1}' for i in range(len(STAGES))), 'conv2']
+        self.res_layers.append('conv2')
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """(N*T, 3, H, W) -> (N*T, C', H', W'), or one such for each of `out_indices`."""

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.nn.modules.utils import _triple
 
 from mmaction.models.common.pretrained import load_pretrained
 from mmaction.models.common.transformer import (
@@ -49,11 +50,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     'base': dict(embed_dims=96, num_layers=24, num_heads=1, downscale_indices=(2, 5, 21)),
     'large': dict(embed_dims=144, num_layers=48, num_heads=2, downscale_indices=(2, 8, 44)),
 }
-
-
-def _size3(sizes: Sequence[int]) -> Size3:
-    t, h, w = sizes
-    return t, h, w
+FIRST_WEIGHTS = [
+    dict(type='TruncNormal', layer=['Conv2d', 'Conv3d'], std=0.02),
+    dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.02),
+    dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.02),
+]
 
 
 def pool_tokens(x: Tensor, grid: Size3, pool: nn.Module) -> tuple[Tensor, Size3]:
@@ -75,6 +76,13 @@ def pool_tokens(x: Tensor, grid: Size3, pool: nn.Module) -> tuple[Tensor, Size3]
     return torch.cat((classes, patches), -2), tuple(maps.shape[2:])
 
 
+def resize_table(table: Tensor, length: int) -> Tensor:
+    """A table of relative positions (any length, d) -> (length, d), interpolated."""
+    if len(table) == length:
+        return table
+    return F.interpolate(table.t()[None], size=length, mode='linear')[0].t()
+
+
 def relative_positions(table: Tensor, queries: int, keys: int) -> Tensor:
     """What one axis adds for each pair of a query and a key, (queries, keys, d).
 
@@ -82,8 +90,7 @@ def relative_positions(table: Tensor, queries: int, keys: int) -> Tensor:
     reverse, each stands for several places.
     """
     distances = 2 * max(queries, keys) - 1
-    if len(table) != distances:
-        table = F.interpolate(table.t()[None], size=distances, mode='linear')[0].t()
+    table = resize_table(table, distances)
     device = table.device
     q = torch.arange(queries, device=device)[:, None] * max(keys / queries, 1.0)
     k = torch.arange(keys, device=device)[None, :] * max(queries / keys, 1.0)
@@ -140,7 +147,7 @@ class MultiScaleAttention(BaseModule):
         for name, stride in (('q', stride_q), ('k', stride_kv), ('v', stride_kv)):
             padding = [size // 2 for size in kernel]
             pool = nn.Conv3d(
-                d, d, _size3(kernel), _size3(stride), _size3(padding), groups=d, bias=False
+                d, d, _triple(kernel), _triple(stride), _triple(padding), groups=d, bias=False
             )
             self.add_module(f'pool_{name}', pool)
             self.add_module(f'norm_{name}', build_layer_norm(norm_cfg, d))
@@ -226,7 +233,7 @@ class MultiScaleBlock(BaseModule):
         if max(stride_q) > 1:
             kernel = [s + 1 if s > 1 else s for s in stride_q]
             self.pool_skip = nn.MaxPool3d(
-                _size3(kernel), _size3(stride_q), _size3([size // 2 for size in kernel])
+                _triple(kernel), _triple(stride_q), _triple([size // 2 for size in kernel])
             )
 
     def forward(self, inputs: tuple[Tensor, Size3]) -> tuple[Tensor, Size3]:
@@ -317,13 +324,9 @@ class MViT(BaseModule):
             kernel_size=(3, 7, 7), stride=(2, 4, 4), padding=(1, 3, 3)
         ),
         with_cp: bool = False,
-        init_cfg: Any = (
-            dict(type='TruncNormal', layer=['Conv2d', 'Conv3d'], std=0.02),
-            dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.02),
-            dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.02),
-        ),
+        init_cfg: Any = FIRST_WEIGHTS,
     ) -> None:
-        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        super().__init__(init_cfg=init_cfg)
         settings = check_keys(arch, ARCHITECTURES)
         halving = tuple(settings['downscale_indices'])
         widening = tuple(settings.get('dim_mul_indices', halving))
@@ -448,16 +451,12 @@ class MViT(BaseModule):
         return tuple(outs)
 
 
-def _triple(size: Any) -> Size3:
-    return (size,) * 3 if isinstance(size, int) else tuple(size)
-
-
 def resize_tables(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Weights with their tables of relative positions at the lengths of `model`."""
     own = model.state_dict()
-    resized = dict(state)
-    for name, table in state.items():
-        if 'attn.rel_pos' in name and name in own and len(table) != len(own[name]):
-            longer = F.interpolate(table.t()[None], size=len(own[name]), mode='linear')
-            resized[name] = longer[0].t()
-    return resized
+    return {
+        name: resize_table(value, len(own[name]))
+        if 'attn.rel_pos' in name and name in own
+        else value
+        for name, value in state.items()
+    }

@@ -11,32 +11,18 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.utils import _ntuple
 
-from mmaction.models.common.cnn import CNNBackbone
-from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
+from mmaction.models.common.cnn import CNNBackbone, shortcut
+from mmaction.models.common.layers import (
+    ConvModule,
+    ResidualBlock,
+    build_activation,
+    to_clips,
+    to_frames,
+)
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
-__all__ = [
-    'C2D',
-    'BasicBlock',
-    'Bottleneck',
-    'ResNet',
-    'check_stages',
-    'per_block',
-    'to_clips',
-    'to_frames',
-]
-
-
-def to_frames(x: Tensor) -> Tensor:
-    """(N, C, T, H, W) -> (N*T, C, H, W)."""
-    return x.transpose(1, 2).flatten(0, 1)
-
-
-def to_clips(x: Tensor, frames: int) -> Tensor:
-    """(N*T, C, H, W) -> (N, C, T, H, W) of T = `frames`."""
-    y: Tensor = x.unflatten(0, (-1, frames)).transpose(1, 2)
-    return y
+__all__ = ['C2D', 'DEPTHS', 'BasicBlock', 'Bottleneck', 'ResNet', 'check_stages', 'per_block']
 
 
 class BasicBlock(ResidualBlock):
@@ -63,11 +49,6 @@ class BasicBlock(ResidualBlock):
         self.conv2 = ConvModule(planes, planes, 3, 1, 1, bias=False, act_cfg=None, **layers)
         self.relu = build_activation(act_cfg)
         self.downsample = downsample
-
-    def branch(self, x: Tensor) -> Tensor:
-        """(N*T, C, H, W) -> (N*T, C', H', W')."""
-        y: Tensor = self.conv2(self.conv1(x))
-        return y
 
 
 class Bottleneck(ResidualBlock):
@@ -98,18 +79,14 @@ class Bottleneck(ResidualBlock):
         self.relu = build_activation(act_cfg)
         self.downsample = downsample
 
-    def branch(self, x: Tensor) -> Tensor:
-        """(N*T, C, H, W) -> (N*T, C', H', W')."""
-        y: Tensor = self.conv3(self.conv2(self.conv1(x)))
-        return y
 
-
-DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
-    18: (BasicBlock, (2, 2, 2, 2)),
-    34: (BasicBlock, (3, 4, 6, 3)),
-    50: (Bottleneck, (3, 4, 6, 3)),
-    101: (Bottleneck, (3, 4, 23, 3)),
-    152: (Bottleneck, (3, 8, 36, 3)),
+# depth: blocks of each stage, which are bottlenecks from 50 on
+DEPTHS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
 }
 
 
@@ -163,7 +140,7 @@ class ResNet(CNNBackbone):
         **kwargs: Any,
     ) -> None:
         super().__init__(pretrained, torchvision_pretrain, **kwargs)
-        check_stages(depth, DEPTHS, num_stages, out_indices, style, strides, dilations)
+        check_stages(depth, num_stages, out_indices, style, strides, dilations)
         self.depth = depth
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
@@ -171,40 +148,16 @@ class ResNet(CNNBackbone):
         layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         self.conv1 = ConvModule(in_channels, 64, 7, 2, 3, bias=False, act_cfg=act_cfg, **layers)
         self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1)
-        block, counts = DEPTHS[depth]
+        block: type[BasicBlock | Bottleneck] = Bottleneck if depth >= 50 else BasicBlock
         wide = 64
-        self.res_layers = []
-        for i, count in enumerate(counts[:num_stages]):
-            planes, stride = 64 * 2**i, strides[i]
-            blocks: list[nn.Module] = []
-            for j in range(count):
-                downsample = None
-                if j == 0 and (stride != 1 or wide != planes * block.expansion):
-                    downsample = ConvModule(
-                        wide,
-                        planes * block.expansion,
-                        1,
-                        stride,
-                        bias=False,
-                        act_cfg=None,
-                        **layers,
-                    )
-                blocks.append(
-                    block(
-                        wide,
-                        planes,
-                        stride if j == 0 else 1,
-                        dilations[i],
-                        downsample,
-                        style,
-                        with_cp,
-                        act_cfg,
-                        **layers,
-                    )
-                )
-                wide = planes * block.expansion
-            self.res_layers.append(f'layer{i + 1}')
-            self.add_module(self.res_layers[-1], nn.Sequential(*blocks))
+        for i, count in enumerate(DEPTHS[depth][:num_stages]):
+            planes, out = 64 * 2**i, 64 * 2**i * block.expansion
+            options = dict(layers, style=style, with_cp=with_cp, act_cfg=act_cfg)
+            passing = shortcut(wide, out, strides[i], **layers)
+            blocks = [block(wide, planes, strides[i], dilations[i], passing, **options)]
+            blocks += [block(out, planes, 1, dilations[i], **options) for _ in range(1, count)]
+            self.add_stage(blocks)
+            wide = out
         self.feat_dim = wide
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -224,7 +177,6 @@ class ResNet(CNNBackbone):
 
 def check_stages(
     depth: int,
-    depths: Any,
     num_stages: int,
     out_indices: Sequence[int],
     style: str,
@@ -235,8 +187,8 @@ def check_stages(
     Raises:
         ValueError: Naming the one that is wrong.
     """
-    if depth not in depths:
-        raise ValueError(f'depth={depth} is none of {sorted(depths)}')
+    if depth not in DEPTHS:
+        raise ValueError(f'depth={depth} is none of {sorted(DEPTHS)}')
     if style not in ('pytorch', 'caffe'):
         raise ValueError(f"style={style!r} is neither 'pytorch' nor 'caffe'")
     if not 1 <= num_stages <= 4 or max(out_indices) >= num_stages:

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.utils import _triple
 
-from mmaction.models.common.cnn import CNNBackbone
+from mmaction.models.common.cnn import CNNBackbone, shortcut
 from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
 from mmaction.models.common.non_local import NonLocal3d
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
-from .resnet import check_stages, per_block
+from .resnet import DEPTHS, check_stages, per_block
 
 __all__ = ['BasicBlock3d', 'Bottleneck3d', 'ResNet2Plus1d', 'ResNet3d', 'ResNet3dCSN']
 
@@ -80,11 +80,6 @@ class BasicBlock3d(ResidualBlock):
         self.relu = build_activation(act_cfg)
         if non_local_cfg is not None:
             self.non_local_block = NonLocal3d(planes, **non_local_cfg)
-
-    def branch(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> (N, C', T', H', W')."""
-        y: Tensor = self.conv2(self.conv1(x))
-        return y
 
 
 class Bottleneck3d(ResidualBlock):
@@ -149,20 +144,6 @@ class Bottleneck3d(ResidualBlock):
         self.relu = build_activation(act_cfg)
         if non_local_cfg is not None:
             self.non_local_block = NonLocal3d(wide, **non_local_cfg)
-
-    def branch(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> (N, C', T', H', W')."""
-        y: Tensor = self.conv3(self.conv2(self.conv1(x)))
-        return y
-
-
-DEPTHS: dict[int, tuple[type[BasicBlock3d] | type[Bottleneck3d], tuple[int, ...]]] = {
-    18: (BasicBlock3d, (2, 2, 2, 2)),
-    34: (BasicBlock3d, (3, 4, 6, 3)),
-    50: (Bottleneck3d, (3, 4, 6, 3)),
-    101: (Bottleneck3d, (3, 4, 23, 3)),
-    152: (Bottleneck3d, (3, 8, 36, 3)),
-}
 
 
 @MODELS.register_module()
@@ -244,10 +225,10 @@ class ResNet3d(CNNBackbone):
         **kwargs: Any,
     ) -> None:
         super().__init__(pretrained, pretrained2d, zero_init_residual=zero_init_residual, **kwargs)
-        strides = (spatial_strides, temporal_strides, dilations)
-        check_stages(depth, DEPTHS, num_stages, out_indices, style, *strides)
-        block, counts = DEPTHS[depth]
-        counts = tuple(stage_blocks or counts[:num_stages])
+        per_stage = (spatial_strides, temporal_strides, dilations)
+        check_stages(depth, num_stages, out_indices, style, *per_stage)
+        block: type[BasicBlock3d | Bottleneck3d] = Bottleneck3d if depth >= 50 else BasicBlock3d
+        counts = tuple(stage_blocks or DEPTHS[depth][:num_stages])
         inflated = per_block('inflate', inflate, counts)
         non_locals = per_block('non_local', non_local, counts)
         self.depth = depth
@@ -273,40 +254,26 @@ class ResNet3d(CNNBackbone):
         self.maxpool = nn.MaxPool3d((1, 3, 3), stride, (0, 1, 1))
         self.pool2 = nn.MaxPool3d((2, 1, 1))
         options: dict[str, Any] = dict(
-            layers, style=style, inflate_style=inflate_style, with_cp=with_cp
+            layers, style=style, inflate_style=inflate_style, with_cp=with_cp, act_cfg=act_cfg
         )
         if bottleneck_mode is not None:
             options['bottleneck_mode'] = bottleneck_mode
         wide = base_channels
-        self.res_layers = []
         for i, count in enumerate(counts):
             wide += lateral_channels[i]
             planes, s, t = base_channels * 2**i, spatial_strides[i], temporal_strides[i]
             out = planes * block.expansion
-            blocks: list[nn.Module] = []
+            blocks = []
             for j in range(count):
-                downsample = None
-                if j == 0 and (s != 1 or wide != out):
-                    downsample = ConvModule(
-                        wide, out, 1, (t, s, s), bias=False, act_cfg=None, **layers
-                    )
-                blocks.append(
-                    block(
-                        wide,
-                        planes,
-                        1 if j else s,
-                        1 if j else t,
-                        dilations[i],
-                        downsample,
-                        inflate=inflated[i][j] == 1,
-                        non_local_cfg=(non_local_cfg or {}) if non_locals[i][j] else None,
-                        act_cfg=act_cfg,
-                        **options,
-                    )
+                passing = None if j else shortcut(wide, out, (t, s, s), **layers)
+                options.update(
+                    inflate=inflated[i][j] == 1,
+                    non_local_cfg=(non_local_cfg or {}) if non_locals[i][j] else None,
                 )
+                strides = (1, 1) if j else (s, t)
+                blocks.append(block(wide, planes, *strides, dilations[i], passing, **options))
                 wide = out
-            self.res_layers.append(f'layer{i + 1}')
-            self.add_module(self.res_layers[-1], nn.Sequential(*blocks))
+            self.add_stage(blocks)
         self.cam_layer = self.res_layers[-1]
         self.feat_dim = wide
 

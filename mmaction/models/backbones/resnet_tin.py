@@ -6,6 +6,7 @@ first F = C / shift_div channels move, in four groups.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from mmaction.registry import MODELS
 
 from .resnet_tsm import ResNetTSM, split_segments
 
-__all__ = ['CombineNet', 'OffsetNet', 'ResNetTIN', 'TemporalInterlace', 'WeightNet', 'shift_groups']
+__all__ = ['OffsetNet', 'ResNetTIN', 'TemporalInterlace', 'WeightNet', 'shift_groups']
 
 GROUPS = 2  # each goes forth and back, so the channels move in 2 * GROUPS groups
 
@@ -99,20 +100,6 @@ class TemporalInterlace(nn.Module):
         return torch.cat([moved, x[:, self.fold :]], 1)
 
 
-class CombineNet(nn.Module):
-    """One module after another, under the names of published checkpoints."""
-
-    def __init__(self, net1: nn.Module, net2: nn.Module) -> None:
-        super().__init__()
-        self.net1 = net1
-        self.net2 = net2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Both."""
-        y: Tensor = self.net2(self.net1(x))
-        return y
-
-
 @MODELS.register_module()
 class ResNetTIN(ResNetTSM):
     """ResNet with temporal interlacing before the first convolution of each block.
@@ -133,4 +120,4 @@ class ResNetTIN(ResNetTSM):
             for block in blocks:
                 conv = block.conv1.conv
                 interlace = TemporalInterlace(conv.in_channels, self.num_segments, self.shift_div)
-                block.conv1.conv = CombineNet(interlace, conv)
+                block.conv1.conv = nn.Sequential(OrderedDict(net1=interlace, net2=conv))

@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmaction.models.common.layers import to_clips, to_frames
 from mmaction.models.common.non_local import NonLocal3d
 from mmaction.registry import MODELS
 from mmaction.utils import OptConfigType
 
-from .resnet import ResNet, per_block, to_clips, to_frames
+from .resnet import ResNet, per_block
 
 __all__ = [
     'NonLocalWrapper',
@@ -98,8 +99,8 @@ class NonLocalWrapper(nn.Module):
     def __init__(self, block: Any, num_segments: int, non_local_cfg: dict[str, Any]) -> None:
         super().__init__()
         self.block = block
-        last = block.conv3 if hasattr(block, 'conv3') else block.conv2
-        self.non_local_block = NonLocal3d(last.norm.num_features, **non_local_cfg)
+        channels = block.convolutions[-1].norm.num_features
+        self.non_local_block = NonLocal3d(channels, **non_local_cfg)
         self.num_segments = num_segments
 
     def forward(self, x: Tensor) -> Tensor:

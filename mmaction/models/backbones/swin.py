@@ -141,7 +141,7 @@ class SwinTransformer3D(BaseModule):
         out_after_downsample: bool = False,
         init_cfg: Any = TRUNCATED_NORMAL,
     ) -> None:
-        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        super().__init__(init_cfg=init_cfg)
         settings = check_keys(arch, ARCHITECTURES)
         dims, depths, heads = (settings[k] for k in ('embed_dims', 'depths', 'num_heads'))
         if qk_scale is not None:

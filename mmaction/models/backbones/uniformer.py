@@ -142,7 +142,7 @@ class UniFormer(BaseModule):
         with_cp: bool = False,
         init_cfg: Any = TRUNCATED_NORMAL,
     ) -> None:
-        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        super().__init__(init_cfg=init_cfg)
         self.pretrained = pretrained
         self.pretrained2d = pretrained2d
         self.with_cp = with_cp

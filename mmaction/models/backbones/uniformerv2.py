@@ -34,6 +34,7 @@ __all__ = [
     'Transformer',
     'UniFormerV2',
     'feed_forward',
+    'patch_map',
 ]
 
 _ADDRESS = 'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/clipVisualEncoder/'
@@ -42,6 +43,12 @@ WEIGHTS = {
     'ViT-L/14': f'{_ADDRESS}vit-large-p14-res224_clip-rgb_20221219-9de7543e.pth',
     'ViT-L/14_336': f'{_ADDRESS}vit-large-p14-res336_clip-rgb_20221219-d370f9e5.pth',
 }
+
+
+def patch_map(tokens: Tensor, frames: int) -> Tensor:
+    """Tokens (L, B T, C) -> map (B, C, T, H, W) of the patches, without the class tokens."""
+    side = math.isqrt(len(tokens) - 1)
+    return rearrange(tokens[1:], '(h w) (b t) c -> b c t h w', h=side, t=frames)
 
 
 class QuickGELU(nn.Module):
@@ -115,8 +122,7 @@ class LocalBlock(nn.Module):
     def _in_time(self, x: Tensor, affinity: LocalMHRA | None) -> Tensor:
         if affinity is None:
             return x
-        side = int((len(x) - 1) ** 0.5)
-        maps = rearrange(x[1:], '(h w) (b t) c -> b c t h w', h=side, t=self.frames)
+        maps = patch_map(x, self.frames)
         maps = maps + self.drop_path(affinity(maps))
         return torch.cat((x[:1], rearrange(maps, 'b c t h w -> (h w) (b t) c')))
 
@@ -209,14 +215,13 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, with_cp: bool = False) -> Tensor:
         """(L, B T, C) -> (B, C)."""
-        side = int((len(x) - 1) ** 0.5)
         clip = self.temporal_cls_token.repeat(1, x.shape[1] // self.frames, 1)
         gathering = iter(zip(self.dpe, self.dec, strict=True))
         for i, block in enumerate(self.resblocks):
             x = run_blocks([block], x, with_cp)
             if i in self.return_list:
                 positions, gather = next(gathering)
-                maps = rearrange(x[1:], '(h w) (b t) c -> b c t h w', h=side, t=self.frames)
+                maps = patch_map(x, self.frames)
                 patches = rearrange(maps + positions(maps), 'b c t h w -> (t h w) b c')
                 classes = rearrange(x[0], '(b t) c -> t b c', t=self.frames)
                 clip = gather(clip, torch.cat((classes, patches)))
@@ -288,7 +293,7 @@ class UniFormerV2(BaseModule):
         with_cp: bool = False,
         init_cfg: Any = TRUNCATED_NORMAL,
     ) -> None:
-        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        super().__init__(init_cfg=init_cfg)
         if not len(return_list) == n_layers <= len(mlp_dropout):
             raise ValueError(
                 f'n_layers={n_layers} global blocks need as many entries in '
@@ -329,8 +334,7 @@ class UniFormerV2(BaseModule):
 
     def token_map(self, tokens: Tensor, _clip_shape: tuple[int, int, int]) -> Tensor:
         """Tokens of a local block (L, B T, C) -> map (B, C, T, H, W) of the patches."""
-        sizes = dict(h=math.isqrt(len(tokens) - 1), t=self.transformer.frames)
-        return rearrange(tokens[1:], '(h w) (b t) c -> b c t h w', **sizes)
+        return patch_map(tokens, self.transformer.frames)
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) -> (B, C).

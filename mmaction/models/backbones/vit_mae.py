@@ -161,7 +161,7 @@ class VisionTransformer(BaseModule):
         with_cp: bool = False,
         init_cfg: Any = TRUNCATED_NORMAL,
     ) -> None:
-        super().__init__(init_cfg=list(init_cfg) if isinstance(init_cfg, tuple) else init_cfg)
+        super().__init__(init_cfg=init_cfg)
         self.pretrained = pretrained
         self.patch_embed = PatchEmbed(in_channels, embed_dims, (tubelet_size,) + (patch_size,) * 2)
         self.grid = (num_frames // tubelet_size,) + (img_size // patch_size,) * 2

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmaction.models.common.cnn import CNNBackbone
+from mmaction.models.common.cnn import CNNBackbone, shortcut
 from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType
@@ -143,17 +143,12 @@ class X3D(CNNBackbone):
         self.conv1_t = ConvModule(
             base, base, (5, 1, 1), 1, (2, 0, 0), groups=base, bias=False, act_cfg=act_cfg, **layers
         )
-        self.res_layers = []
         wide = base
         for i, count in enumerate((1, 2, 5, 3)[:num_stages]):
             out, stride = base * 2**i, spatial_strides[i]
             blocks = []
             for j in range(math.ceil(count * (gamma_d or 1))):
-                downsample = None
-                if j == 0 and (stride != 1 or wide != out):
-                    downsample = ConvModule(
-                        wide, out, 1, (1, stride, stride), bias=False, act_cfg=None, **layers
-                    )
+                passing = None if j else shortcut(wide, out, (1, stride, stride), **layers)
                 gate = se_ratio if se_style == 'all' or j % 2 == 0 else None
                 blocks.append(
                     BlockX3D(
@@ -161,7 +156,7 @@ class X3D(CNNBackbone):
                         int(out * gamma_b),
                         out,
                         1 if j else stride,
-                        downsample,
+                        passing,
                         gate,
                         with_cp,
                         act_cfg,
@@ -169,8 +164,7 @@ class X3D(CNNBackbone):
                     )
                 )
                 wide = out
-            self.res_layers.append(f'layer{i + 1}')
-            self.add_module(self.res_layers[-1], nn.Sequential(*blocks))
+            self.add_stage(blocks)
         self.feat_dim = int(wide * gamma_b)
         self.conv5 = ConvModule(wide, self.feat_dim, 1, bias=False, act_cfg=act_cfg, **layers)
 

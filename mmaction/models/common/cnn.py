@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,10 +11,11 @@ from mmengine.model import BaseModule, constant_init, kaiming_init
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmaction.models.common.layers import ConvModule, Size
 from mmaction.models.common.pretrained import load_pretrained
 from mmaction.utils import OptConfigType
 
-__all__ = ['CNNBackbone', 'fit_2d', 'torchvision_names']
+__all__ = ['CNNBackbone', 'fit_2d', 'shortcut', 'torchvision_names']
 
 # What wraps a layer of the plain ResNet: temporal shift, non-local block, TAM, interlacing.
 _WRAPPERS = re.compile(r'\.(net|net2|block)(?=\.)')
@@ -41,7 +42,6 @@ class CNNBackbone(BaseModule):
     conv_types: tuple[type[nn.Module], ...] = (nn.Conv3d,)
     norm_types: tuple[type[nn.Module], ...] = (_BatchNorm,)
     pad_channels = False
-    res_layers: list[str]
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class CNNBackbone(BaseModule):
         init_cfg: OptConfigType | list[Any] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        self.res_layers: list[str] = []
         if pretrained is not None and not isinstance(pretrained, str):
             raise TypeError(f'pretrained={pretrained!r} must be a path, an address or None')
         self.pretrained = pretrained
@@ -64,6 +65,11 @@ class CNNBackbone(BaseModule):
     def stages(self) -> list[Any]:
         """The stages, each a sequence of blocks."""
         return [getattr(self, name) for name in self.res_layers]
+
+    def add_stage(self, blocks: Iterable[nn.Module]) -> None:
+        """One more stage: `layer1`, `layer2`, ..."""
+        self.res_layers.append(f'layer{len(self.res_layers) + 1}')
+        self.add_module(self.res_layers[-1], nn.Sequential(*blocks))
 
     def collect(self, x: Tensor, out_indices: tuple[int, ...]) -> Tensor | tuple[Tensor, ...]:
         """Run the stages; the outputs of `out_indices`, or the one."""
@@ -118,8 +124,7 @@ class CNNBackbone(BaseModule):
                 constant_init(module, 1)
         if self.zero_init_residual:
             for block in (block for stage in self.stages() for block in stage):
-                last = block.conv3 if hasattr(block, 'conv3') else block.conv2
-                constant_init(last.norm, 0)
+                constant_init(block.convolutions[-1].norm, 0)
 
     def load_pretrained(self, source: str) -> None:
         """Load the weights of an image model, inflated if need be, or of this network."""
@@ -127,6 +132,13 @@ class CNNBackbone(BaseModule):
 
     def _from_2d(self, state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         return fit_2d(torchvision_names(state), model.state_dict(), self.pad_channels)
+
+
+def shortcut(wide: int, out: int, stride: Size, **layers: Any) -> ConvModule | None:
+    """What passes by the first block of a stage; None where nothing changes on the way."""
+    if wide == out and stride in (1, (1, 1, 1)):
+        return None
+    return ConvModule(wide, out, 1, stride, bias=False, act_cfg=None, **layers)
 
 
 def torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

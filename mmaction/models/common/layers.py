@@ -24,9 +24,22 @@ __all__ = [
     'SyncBatchNorm',
     'build_activation',
     'build_norm_layer',
+    'to_clips',
+    'to_frames',
 ]
 
 Size = int | tuple[int, ...]
+
+
+def to_frames(x: Tensor) -> Tensor:
+    """(N, C, T, H, W) -> (N*T, C, H, W)."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def to_clips(x: Tensor, frames: int) -> Tensor:
+    """(N*T, C, H, W) -> (N, C, T, H, W) of T = `frames`."""
+    y: Tensor = x.unflatten(0, (-1, frames)).transpose(1, 2)
+    return y
 
 
 class SyncBatchNorm(nn.SyncBatchNorm):
@@ -252,9 +265,16 @@ class ResidualBlock(nn.Module):
         self.non_local_block: nn.Module | None = None
         self.with_cp = with_cp
 
+    @property
+    def convolutions(self) -> list[Any]:
+        """`conv1`, `conv2` and, in a bottleneck, `conv3`."""
+        return [module for name, module in self.named_children() if name.startswith('conv')]
+
     def branch(self, x: Tensor) -> Tensor:
-        """The convolutions."""
-        raise NotImplementedError
+        """The convolutions, one after the other."""
+        for conv in self.convolutions:
+            x = conv(x)
+        return x
 
     def _sum(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)

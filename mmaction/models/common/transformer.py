@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 # The random weights that most of these backbones start from
-TRUNCATED_NORMAL = (
+TRUNCATED_NORMAL = [
     dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
     dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
-)
+]
 
 
 def check_keys(arch: str | Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> Any:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType, SampleList
 
-__all__ = ['BaseHead']
+__all__ = ['BaseHead', 'ClassifierHead']
 
 AVERAGE_CLIPS = ('score', 'prob', None)
 
@@ -151,6 +151,43 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
         if self.average_clips == 'prob':
             return (views.sigmoid() if self.multi_class else views.softmax(-1)).mean(1)
         return views.mean(1) if self.average_clips == 'score' else views
+
+
+class ClassifierHead(BaseHead):
+    """Dropout and one linear layer, to which subclasses bring their vectors.
+
+    Args:
+        num_classes: Number of classes K.
+        in_channels: Channels C of the vectors.
+        loss_cls: Config of the loss.
+        dropout_ratio: Dropout before the linear layer.
+        init_std: Standard deviation of its first weights.
+        kwargs: Further arguments of `BaseHead`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        loss_cls: ConfigType = dict(type='CrossEntropyLoss'),  # noqa: B006 (built, never written to)
+        dropout_ratio: float = 0.0,
+        init_std: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, in_channels, loss_cls, **kwargs)
+        self.init_std = init_std
+        self.dropout = nn.Dropout(dropout_ratio) if dropout_ratio else None
+        self.fc_cls = nn.Linear(in_channels, num_classes)
+
+    def init_weights(self) -> None:
+        """Normal weights, zero bias."""
+        nn.init.normal_(self.fc_cls.weight, std=self.init_std)
+        nn.init.zeros_(self.fc_cls.bias)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """(..., C) -> logits (..., K)."""
+        scores: Tensor = self.fc_cls(x if self.dropout is None else self.dropout(x))
+        return scores
 
 
 def _top_k(scores: Tensor, labels: Tensor, k: int) -> Tensor:

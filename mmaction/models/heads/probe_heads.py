@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType
 
-from .base import BaseHead
+from .base import BaseHead, ClassifierHead
 
 __all__ = ['AttentiveHead', 'KNNHead', 'LinearHead']
 
@@ -29,38 +29,15 @@ def _tokens(x: Tensor, num_segs: int | None) -> Tensor:
 
 
 @MODELS.register_module()
-class LinearHead(BaseHead):
+class LinearHead(ClassifierHead):
     """One linear layer on the mean of the tokens.
 
-    Args:
-        num_classes: Number of classes K.
-        in_channels: Channels C.
-        loss_cls: Config of the loss.
-        init_std: Standard deviation of the first weights.
-        kwargs: Further arguments of `BaseHead`.
+    Takes the arguments of `ClassifierHead`.
     """
-
-    def __init__(
-        self,
-        num_classes: int,
-        in_channels: int,
-        loss_cls: ConfigType = dict(type='CrossEntropyLoss'),  # noqa: B006 (built, never written to)
-        init_std: float = 0.01,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(num_classes, in_channels, loss_cls, **kwargs)
-        self.init_std = init_std
-        self.fc_cls = nn.Linear(in_channels, num_classes)
-
-    def init_weights(self) -> None:
-        """Normal weights, zero bias."""
-        nn.init.normal_(self.fc_cls.weight, std=self.init_std)
-        nn.init.zeros_(self.fc_cls.bias)
 
     def forward(self, x: Tensor, num_segs: int | None = None, **kwargs: Any) -> Tensor:
         """(N, C), (N, C, T, H, W) or frames (N num_segs, C, H, W) -> logits (N, K)."""
-        scores: Tensor = self.fc_cls(_tokens(x, num_segs).mean(1))
-        return scores
+        return self.classify(_tokens(x, num_segs).mean(1))
 
 
 @MODELS.register_module()

@@ -40,6 +40,4 @@ class SlowFastHead(I3DHead):
     def forward(self, x: Any, **kwargs: Any) -> Tensor:
         """Slow (N, C, T, H, W) and fast map (N, C', T', H, W) -> logits (N, K)."""
         assert self.avg_pool is not None
-        pooled = torch.cat([self.avg_pool(part) for part in x[::-1]], 1).flatten(1)
-        scores: Tensor = self.fc_cls(pooled if self.dropout is None else self.dropout(pooled))
-        return scores
+        return super().forward(torch.cat([self.avg_pool(part) for part in x[::-1]], 1))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType
 
-from .base import BaseHead
+from .base import ClassifierHead
 
 __all__ = ['AvgConsensus', 'TPNHead', 'TSMHead', 'TSNHead']
 
@@ -31,7 +31,7 @@ class AvgConsensus(nn.Module):
 
 
 @MODELS.register_module()
-class TSNHead(BaseHead):
+class TSNHead(ClassifierHead):
     """Average over the grid, mean over the frames, dropout, one linear layer.
 
     Args:
@@ -41,8 +41,7 @@ class TSNHead(BaseHead):
         spatial_type: 'avg' pools the map; with anything else it comes pooled.
         consensus: Config of what brings the frames together.
         dropout_ratio: Dropout before the classifier.
-        init_std: Standard deviation of the classifier's first weights.
-        kwargs: Further arguments of `BaseHead`.
+        kwargs: Further arguments of `ClassifierHead`.
 
     Source: arXiv:1608.00859.
     """
@@ -55,30 +54,16 @@ class TSNHead(BaseHead):
         spatial_type: str | None = 'avg',
         consensus: ConfigType = dict(type='AvgConsensus', dim=1),  # noqa: B006
         dropout_ratio: float = 0.4,
-        init_std: float = 0.01,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, in_channels, loss_cls, **kwargs)
+        super().__init__(num_classes, in_channels, loss_cls, dropout_ratio, **kwargs)
         self.spatial_type = spatial_type
-        self.init_std = init_std
         self.consensus = MODELS.build(consensus)
         self.avg_pool = nn.AdaptiveAvgPool2d(1) if spatial_type == 'avg' else None
-        self.dropout = nn.Dropout(dropout_ratio) if dropout_ratio else None
-        self.fc_cls = nn.Linear(in_channels, num_classes)
-
-    def init_weights(self) -> None:
-        """Normal weights, zero bias."""
-        nn.init.normal_(self.fc_cls.weight, std=self.init_std)
-        nn.init.zeros_(self.fc_cls.bias)
 
     def pool(self, x: Tensor) -> Tensor:
         """(N*T, C, H, W) -> (N*T, C)."""
         return (x if self.avg_pool is None else self.avg_pool(x)).flatten(1)
-
-    def classify(self, x: Tensor) -> Tensor:
-        """(..., C) -> logits (..., K)."""
-        scores: Tensor = self.fc_cls(x if self.dropout is None else self.dropout(x))
-        return scores
 
     def forward(self, x: Tensor, num_segs: int = 1, **kwargs: Any) -> Tensor:
         """(N * num_segs, C, H, W) -> logits (N, K)."""

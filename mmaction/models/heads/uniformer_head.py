@@ -37,12 +37,11 @@ class UniFormerHead(TimeSformerHead):
         self,
         num_classes: int,
         in_channels: int,
-        *args: Any,
         channel_map: str | None = None,
         init_cfg: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, in_channels, *args, init_cfg=init_cfg, **kwargs)
+        super().__init__(num_classes, in_channels, init_cfg=init_cfg, **kwargs)
         if self._pretrained and channel_map is None:
             raise ValueError(
                 'UniFormerHead: init_cfg of type Pretrained needs channel_map, a JSON file with '

@@ -16,7 +16,7 @@ from mmaction.models.common.layers import ConvModule, Size
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType, OptSampleList
 
-__all__ = ['TPN', 'AuxHead', 'DownSample', 'LevelFusion', 'SpatialModulation', 'TemporalModulation']
+__all__ = ['TPN', 'AuxHead', 'DownSample', 'LevelFusion', 'SpatialModulation']
 
 _CONV3D = dict(type='Conv3d')
 _BN3D = dict(type='BN3d')
@@ -127,30 +127,6 @@ class SpatialModulation(nn.Module):
         return [step(x) for step, x in zip(self.spatial_modulation, maps, strict=True)]
 
 
-class TemporalModulation(nn.Module):
-    """Convolution along time and pooling to the rate of a level."""
-
-    def __init__(self, in_channels: int, out_channels: int, downsample_scale: int = 8) -> None:
-        super().__init__()
-        self.conv = ConvModule(
-            in_channels,
-            out_channels,
-            (3, 1, 1),
-            padding=(1, 0, 0),
-            bias=False,
-            groups=32,
-            conv_cfg=_CONV3D,
-            act_cfg=None,
-        )
-        size = (downsample_scale, 1, 1)
-        self.pool = nn.MaxPool3d(size, size, 0, ceil_mode=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> (N, C', T', H, W)."""
-        y: Tensor = self.pool(self.conv(x))
-        return y
-
-
 class AuxHead(nn.Module):
     """Classifier of an earlier stage, whose loss helps it to learn."""
 
@@ -225,7 +201,7 @@ class TPN(nn.Module):
         self.flow_type = flow_type
         between = range(len(in_channels) - 1)
         self.temporal_modulation_ops = nn.ModuleList(
-            TemporalModulation(in_channels[-1], out_channels, scale)
+            DownSample(in_channels[-1], out_channels, groups=32, downsample_scale=(scale, 1, 1))
             for scale in temporal_modulation_cfg['downsample_scales']
         )
         self.upsample_ops = nn.ModuleList()

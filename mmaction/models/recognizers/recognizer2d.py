@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mmaction.models.common.layers import to_clips
 from mmaction.registry import MODELS
 from mmaction.utils import OptSampleList
 
@@ -68,19 +69,13 @@ class Recognizer2D(BaseRecognizer):
             num_segs = self.test_cfg.get('num_segs') or segments or num_segs
             head_kwargs['fcn_test'] = True
         if self.with_neck:
-            maps = [_clips(each, num_segs) for each in (x if isinstance(x, tuple) else (x,))]
+            maps = [to_clips(each, num_segs) for each in (x if isinstance(x, tuple) else (x,))]
             x, head_kwargs['loss_aux'] = self.neck(maps, data_samples=data_samples)
             if not fcn_test:
                 # the neck has brought the frames of a clip together
                 x, head_kwargs['num_segs'] = x.squeeze(2), 1
         elif fcn_test:
-            x = _clips(x, num_segs)
+            x = to_clips(x, num_segs)
         if stage == 'head' and self.with_cls_head:
             x = self.cls_head(x, **{k: v for k, v in head_kwargs.items() if k != 'loss_aux'})
         return x, head_kwargs
-
-
-def _clips(x: Tensor, frames: int) -> Tensor:
-    """(N * T, C, H, W) -> (N, C, T, H, W) of T = `frames`."""
-    y: Tensor = x.unflatten(0, (-1, frames)).transpose(1, 2)
-    return y
