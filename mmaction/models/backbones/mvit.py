@@ -434,7 +434,7 @@ class MViT(BaseModule):
         maps = self.patch_embed(x)
         grid: Any = tuple(maps.shape[2:])
         x = maps.flatten(2).transpose(1, 2)
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1)  # (B, 1 + N, C)
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), 1)  # (B, 1 + N, C)
         if self.use_abs_pos_embed:
             x = x + self._positions(grid)
         if not self.with_cls_token:

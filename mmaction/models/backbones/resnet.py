@@ -232,13 +232,14 @@ class C2D(ResNet):
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """(N, C, T, H, W) -> (N, C', T', H', W'), or one such for each of `out_indices`."""
-        batch = len(x)
+        frames = x.shape[2]
         x = self.maxpool(self.conv1(to_frames(x)))
         outs = []
         for i, stage in enumerate(self.stages()):
             x = stage(x)
             if i == 0:
-                x = to_frames(self.pool2(to_clips(x, len(x) // batch)))
+                x = to_frames(self.pool2(to_clips(x, frames)))
+                frames //= 2
             if i in self.out_indices:
-                outs.append(to_clips(x, len(x) // batch))
+                outs.append(to_clips(x, frames))
         return outs[0] if len(outs) == 1 else tuple(outs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -51,8 +52,8 @@ class TAM(nn.Module):
     ) -> None:
         super().__init__()
         self.num_segments = num_segments
-        self.stride = (adaptive_convolution_stride, 1)
-        self.padding = (adaptive_convolution_padding, 0)
+        self.stride = adaptive_convolution_stride
+        self.padding = adaptive_convolution_padding
         self.G = nn.Sequential(
             nn.Linear(num_segments, num_segments * alpha, bias=False),
             nn.BatchNorm1d(num_segments * alpha),
@@ -73,12 +74,18 @@ class TAM(nn.Module):
         """(N*T, C, H, W) -> the same."""
         video = split_segments(x, self.num_segments).transpose(1, 2)  # (N, C, T, H, W)
         pooled = video.mean((3, 4))  # (N, C, T)
-        kernels = self.G(pooled.flatten(0, 1))[:, None, :, None]  # (N*C, 1, K, 1)
+        kernels = self.G(pooled.flatten(0, 1)).unflatten(0, (-1, pooled.shape[1]))  # (N, C, K)
         gated = video * self.L(pooled)[..., None, None]
-        # every channel of every video is a group with a kernel of its own
-        grouped = gated.flatten(3).flatten(0, 1)[None]  # (1, N*C, T, H*W)
-        out = F.conv2d(grouped, kernels, None, self.stride, self.padding, groups=len(kernels))
-        return out.view_as(video).transpose(1, 2).flatten(0, 1)
+        gated = F.pad(gated, (0, 0) * 2 + (self.padding,) * 2)
+        # Every channel of every video has a kernel of its own. A convolution of so many groups
+        # could not be exported for any number of videos.
+        size = kernels.shape[2]
+        ends = gated.shape[2] - size + 1
+        shares = [
+            kernels[:, :, k, None, None, None] * gated[:, :, k : k + ends : self.stride]
+            for k in range(size)
+        ]
+        return torch.stack(shares).sum(0).transpose(1, 2).flatten(0, 1)
 
 
 class TABlock(ResidualBlock):

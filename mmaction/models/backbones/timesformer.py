@@ -253,18 +253,19 @@ class TimeSformer(nn.Module):
                 f'TimeSformer with num_frames={self.num_frames} and img_size={self.img_size} '
                 f'takes clips of these sizes, not {tuple(x.shape[2:])} (T, H, W)'
             )
-        B, T = len(x), self.num_frames
+        T = self.num_frames
         x = self.patch_embed(x)
-        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1)
+        x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), 1)
         x = self.drop_after_pos(x + self.pos_embed)  # (B T, 1 + P, C)
         if self.attention_type != 'space_only':
-            classes = x[:B, :1]  # before the first block, frames differ in their patches alone
-            x = rearrange(x[:, 1:], '(b t) p c -> (b p) t c', b=B)
+            classes = x[::T, :1]  # before the first block, frames differ in their patches alone
+            places = x.shape[1] - 1
+            x = rearrange(x[:, 1:], '(b t) p c -> (b p) t c', t=T)
             x = self.drop_after_time(x + self.time_embed)
-            x = torch.cat((classes, rearrange(x, '(b p) t c -> b (p t) c', b=B)), 1)
+            x = torch.cat((classes, rearrange(x, '(b p) t c -> b (p t) c', p=places)), 1)
         x = run_blocks(self.transformer_layers['layers'].children(), x, self.with_cp)
         if self.attention_type == 'space_only':
-            x = x.unflatten(0, (B, T)).mean(1)
+            x = x.unflatten(0, (-1, T)).mean(1)
         y: Tensor = self.norm(x)[:, 0]
         return y
 

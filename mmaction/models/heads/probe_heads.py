@@ -95,7 +95,7 @@ class AttentiveHead(BaseHead):
     def pool(self, tokens: Tensor) -> Tensor:
         """(N, L, C) -> (N, C), what the query has gathered."""
         tokens = self.norm1(tokens)
-        query = self.query.expand(len(tokens), -1, -1)
+        query = self.query.expand(tokens.shape[0], -1, -1)
         k, v = self.kv(tokens).chunk(2, -1)
         q, k, v = (
             y.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for y in (self.q(query), k, v)
