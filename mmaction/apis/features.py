@@ -90,7 +90,7 @@ def split_dataset(cfg: Config, split: str, all_views: bool, ann_file: str | None
         ConfigError: The config has no such split, or its dataset reads no list.
     """
     loader = cfg.get(f'{split}_dataloader')
-    found: Any = loader.get('dataset') if loader else None
+    found = loader.get('dataset') if loader else None
     while isinstance(found, dict) and 'dataset' in found:  # a wrapper that repeats clips
         found = found['dataset']
     if not isinstance(found, dict) or 'ann_file' not in found:

@@ -152,7 +152,7 @@ def metrics_of(path: str | Path, checkpoint: str | Path) -> dict[str, Any]:
         ValueError: It is no JSON object, or says that it is of another one.
     """
     try:
-        metrics: Any = json.loads(Path(path).read_text(encoding='utf-8'))
+        metrics = json.loads(Path(path).read_text(encoding='utf-8'))
     except ValueError as error:
         raise ValueError(f'{path} is no JSON: {error}') from error
     if not isinstance(metrics, dict):

@@ -67,7 +67,7 @@ def _bases_of(path: Path) -> Any:
                 except ValueError:
                     return []
         return []
-    content: Any = []
+    content = []
     if path.suffix in ('.yaml', '.yml'):
         content = yaml.safe_load(text)
     elif path.suffix == '.json':

@@ -160,7 +160,7 @@ def set_metrics(cfg: Config, metrics: list[str] | None, options: list[str]) -> N
     if not metrics and not options:
         return
     evaluators = cfg.test_evaluator
-    chosen: Any = evaluators
+    chosen = evaluators
     if isinstance(evaluators, list):
         chosen = next((e for e in evaluators if e.get('type') == 'AccMetric'), None)
     if not isinstance(chosen, dict) or chosen.get('type') != 'AccMetric':

@@ -142,7 +142,7 @@ def apply_options(
 def _check_list_item(cfg: Config, key: str, value: object) -> None:
     """Refuse to put anything but a dict in the place of one in a list, which mmengine cannot."""
     *way, last = key.split('.')
-    node: Any = cfg._cfg_dict
+    node = cfg._cfg_dict
     for part in way:
         node = node[int(part)] if isinstance(node, (list, tuple)) else (node or {}).get(part)
     if isinstance(node, list) and isinstance(node[int(last)], dict) and not isinstance(value, dict):
@@ -151,7 +151,7 @@ def _check_list_item(cfg: Config, key: str, value: object) -> None:
 
 def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:
     """Refuse an option whose way leads nowhere, naming the nearest key."""
-    node: Any = cfg._cfg_dict
+    node = cfg._cfg_dict
     parts = key.split('.')
     for depth, part in enumerate(parts):
         where = '.'.join(parts[:depth]) or 'the config'

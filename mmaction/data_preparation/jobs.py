@@ -157,7 +157,7 @@ def _run_on_ray(
         ray.init(address=address, log_to_driver=False)
     try:
         # A job that is done twice writes the same file, whole, twice.
-        task: Any = ray.remote(num_cpus=1, max_retries=10)(run)
+        task = ray.remote(num_cpus=1, max_retries=10)(run)
         left, running = iter(jobs), [task.remote(job) for job in jobs[:_AT_ONCE]]
         for _ in range(len(running)):
             next(left)

@@ -224,7 +224,7 @@ def write_video(path: Path, frames: np.ndarray) -> None:
         # One thread and a constant quantizer: under rate control (crf), x264 now and then
         # chose differently for the very same frames.
         options = {'qp': '20', 'preset': 'veryfast', 'threads': '1'}
-        stream: Any = container.add_stream('libx264', rate=FPS, options=options)
+        stream = container.add_stream('libx264', rate=FPS, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = 'yuv420p'
         stream.gop_size = 16
@@ -403,7 +403,7 @@ def save_preview(path: Path, seed: int = 0, columns: int = 8, motions: MotionSet
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         title = name.replace('turning ', 'turning\n')
-        place: Any = {'transform': axes[row, 0].transAxes, 'ha': 'right', 'va': 'center'}
+        place = {'transform': axes[row, 0].transAxes, 'ha': 'right', 'va': 'center'}
         axes[row, 0].text(-0.12, 0.5, title, fontsize=12, **place)
     left, right = axes[-1, 0].get_position().x0, axes[-1, -1].get_position().x1
     figure.add_artist(

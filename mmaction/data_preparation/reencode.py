@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+from av import VideoFrame
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 
 from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.decoders.reader import plain_path
@@ -87,7 +90,7 @@ def encode(source: Path, target: Path, settings: Settings) -> int:
         with writing(target):
             container = av.open(plain_path(str(part)), 'w', format='mp4')
         with container:
-            stream: Any = None
+            stream = None
             for frame, rate in _frames(reader, settings.short_side):
                 if stream is None:
                     stream = _add_stream(container, frame, rate, settings)
@@ -106,7 +109,7 @@ def encode(source: Path, target: Path, settings: Settings) -> int:
     return count
 
 
-def _frames(reader: PyAVReader, short_side: int) -> Iterator[tuple[Any, Fraction]]:
+def _frames(reader: PyAVReader, short_side: int) -> Iterator[tuple[VideoFrame, Fraction]]:
     """The frames of a video, upright and small, with times that increase, and their rate.
 
     Raises:
@@ -139,7 +142,9 @@ def _frames(reader: PyAVReader, short_side: int) -> Iterator[tuple[Any, Fraction
         reader.close()
 
 
-def _add_stream(container: Any, frame: Any, rate: Fraction, settings: Settings) -> Any:
+def _add_stream(
+    container: OutputContainer, frame: Any, rate: Fraction, settings: Settings
+) -> VideoStream:
     """The H.264 stream of a new file."""
     interval = str(settings.key_interval)
     options = {

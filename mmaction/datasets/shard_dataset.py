@@ -60,7 +60,7 @@ class ShardDataset(BaseActionDataset):
         self._check_labels(self._index)
         if self._indices is not None:
             everything = np.arange(len(self._index))
-            wanted: Any = self._indices
+            wanted = self._indices
             if isinstance(wanted, int):
                 self._chosen = everything[:wanted] if wanted >= 0 else everything[wanted:]
             else:
@@ -118,7 +118,7 @@ class ShardDataset(BaseActionDataset):
         """The entry of a clip, with what the transforms read besides."""
         entry = self.index[self._position(idx)]
         labels = [label for label in entry.labels if label != -1]
-        label: Any = labels if self.multi_class else next(iter(labels), -1)
+        label = labels if self.multi_class else next(iter(labels), -1)
         info = dict(
             filename=entry.name,
             label=label,

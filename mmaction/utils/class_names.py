@@ -204,7 +204,7 @@ def _datasets(cfg: Mapping[str, Any] | Config) -> Iterator[Mapping[str, Any]]:
     """Configs of the datasets of 1.x loaders and of 0.x `data`, those of tests first."""
     for split in ('test', 'val', 'train'):
         for holder, key in ((f'{split}_dataloader', 'dataset'), ('data', split)):
-            found: Any = cfg.get(holder)
+            found = cfg.get(holder)
             yield from _unwrapped(found.get(key) if isinstance(found, Mapping) else None)
 
 
@@ -221,7 +221,7 @@ def _unwrapped(dataset: object) -> Iterator[Mapping[str, Any]]:
 def _data_sets(cfg: Mapping[str, Any] | Config) -> Iterator[str]:
     """The data sets that paths and types in the datasets of a config mention, in order."""
     for dataset in _datasets(cfg):
-        prefix: Any = dataset.get('data_prefix')
+        prefix = dataset.get('data_prefix')
         prefixes = list(prefix.values()) if isinstance(prefix, Mapping) else [prefix]
         places = [dataset.get('ann_file'), dataset.get('data_root'), *prefixes, dataset.get('type')]
         for place in places:

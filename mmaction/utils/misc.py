@@ -92,7 +92,7 @@ class VideoWriter:
 
         if self.writer is None:
             Path(self.video_file).absolute().parent.mkdir(parents=True, exist_ok=True)
-            codec: Any = _CODECS[Path(self.video_file).suffix]
+            codec = _CODECS[Path(self.video_file).suffix]
             fourcc = cv2.VideoWriter.fourcc(*codec)
             size = frame.shape[1], frame.shape[0]
             self.writer = cv2.VideoWriter(self.video_file, fourcc, self.fps, size)

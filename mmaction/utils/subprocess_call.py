@@ -322,7 +322,7 @@ def _answer(
 ) -> tuple[int, bytes, list[torch.UntypedStorage]]:
     """Call the function; its result or error, pickled, with what is shared besides."""
     try:
-        result: Any = function(*args)
+        result = function(*args)
         outcome = 0
     except Exception as error:
         result = error, traceback.format_exc()

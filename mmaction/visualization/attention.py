@@ -30,7 +30,7 @@ def attention_blocks(model: nn.Module) -> dict[str, str]:
         ValueError: The backbone is no DualFormer.
     """
     found: dict[str, str] = {}
-    backbone: Any = model.backbone
+    backbone = model.backbone
     for i, stage in enumerate(getattr(backbone, 'blocks', ())):
         for j, block in enumerate(stage if isinstance(stage, nn.ModuleList) else ()):
             kind = _kind(block)

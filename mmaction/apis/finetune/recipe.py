@@ -239,7 +239,7 @@ def _stages(cfg: Config, freeze: int | None) -> int | None:
     if freeze is None:
         return None
     init_default_scope('mmaction')
-    backbone: Any = MODELS.build({**cfg.model.backbone, 'pretrained': None})
+    backbone = MODELS.build({**cfg.model.backbone, 'pretrained': None})
     if not hasattr(backbone, 'frozen_stages'):
         raise ValueError(
             f'--freeze: {cfg.model.backbone.type} has no frozen_stages; take --model pico, tiny '
@@ -255,8 +255,8 @@ def fit_batch(recipe: Recipe, config: Path) -> int:
     """The largest power of two up to the batch of the recipe that fits into the GPU."""
     cfg = load_config(config)
     init_default_scope('mmaction')
-    clip: Any = DATASETS.build(cfg.train_dataloader.dataset)[0]
-    model: Any = MODELS.build(cfg.model).cuda()
+    clip = DATASETS.build(cfg.train_dataloader.dataset)[0]
+    model = MODELS.build(cfg.model).cuda()
     amp = cfg.optim_wrapper.type == 'AmpOptimWrapper'
     found = dry_run(
         model,

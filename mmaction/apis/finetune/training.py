@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -117,7 +117,7 @@ def train_and_test(
 
 def save_weights(runner: ActionRunner, path: Path) -> None:
     """Write the weights, the names of the classes and the config, without what resuming needs."""
-    dataset: Any = runner.train_dataloader.dataset
+    dataset = runner.train_dataloader.dataset
     classes = dataset.metainfo['classes']
     meta = dict(cfg=runner.message_hub.get_info('cfg'), dataset_meta=dict(classes=classes))
     content = dict(meta=meta, state_dict=runner.bare_model.state_dict())

@@ -164,7 +164,7 @@ class VideoDecode(BaseTransform):
         Raises:
             UnreadableVideoError: A frame cannot be decoded.
         """
-        reader: Any = results['video_reader']
+        reader = results['video_reader']
         frame_inds = results['frame_inds'] = np.asarray(results['frame_inds']).reshape(-1)
         if self.mode == 'efficient' and not isinstance(reader, BlankReader | DecordReader):
             imgs = reader.get_key_frames(frame_inds)

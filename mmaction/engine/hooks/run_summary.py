@@ -65,7 +65,7 @@ class StartReportHook(Hook):
     def before_test(self, runner: ActionRunner) -> None:
         """Report on testing."""
         # mmengine's loop computes in fp32 unless it has fp16.
-        loop: Any = runner.test_loop
+        loop = runner.test_loop
         precision = getattr(loop, 'precision', 'fp16' if getattr(loop, 'fp16', False) else 'off')
         precision = 'fp32' if precision == 'off' else precision
         lines = self._splits(runner) + [self._model(runner, precision)]

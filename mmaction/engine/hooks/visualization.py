@@ -94,7 +94,7 @@ class VisualizationHook(Hook):
             return
         # Names and scores cannot be read in small clips; a size that is asked for stays.
         sized = {'target_resolution', 'rescale_factor'} & set(self.draw_args)
-        visualizer: Any = runner.visualizer
+        visualizer = runner.visualizer
         if not (visualizer.dataset_meta or {}).get('classes'):
             visualizer.dataset_meta = self._meta(runner, loader.dataset)
         size = len(samples)

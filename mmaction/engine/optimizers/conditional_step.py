@@ -67,7 +67,7 @@ def step_and_restore(optimizer: Optimizer, called_off: Tensor, **kwargs: Any) ->
         called_off: As in `step_unless`.
         kwargs: Arguments of `optimizer.step`.
     """
-    states: Any = getattr(optimizer, 'optim', optimizer).state
+    states = getattr(optimizer, 'optim', optimizer).state
     parameters = [p for group in optimizer.param_groups for p in group['params']]
     kept = [(parameter.data, parameter.detach().clone()) for parameter in parameters]
     before = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -99,7 +99,7 @@ def forecast(runner: ActionRunner) -> Forecast | None:
         or getattr(runner, 'compile_options', None) is not None
     ):
         return None
-    model: Any = bare_model(runner.model)
+    model = bare_model(runner.model)
     measured = dry_run(
         model,
         trial.clip,
@@ -122,7 +122,7 @@ def forecast(runner: ActionRunner) -> Forecast | None:
 def _validation(runner: ActionRunner, measured: DryRun, threads: int, on_gpu: bool) -> float:
     """Seconds of the validations that are left; a forward pass is a third of a step."""
     trial = runner.trials.get('val')
-    loop: Any = runner.train_loop
+    loop = runner.train_loop
     if trial is None or runner.val_loop is None or not hasattr(loop, 'val_interval'):
         return 0.0
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
@@ -134,5 +134,5 @@ def _validation(runner: ActionRunner, measured: DryRun, threads: int, on_gpu: bo
     views = max(1, len(trial.clip['inputs'])) if trial.clip['inputs'].ndim == 5 else 1
     forward = measured.seconds / measured.batch / 3 * views
     a_clip = step_seconds(forward, trial.seconds, 1, loader.num_workers, threads, on_gpu=on_gpu)
-    clips: Any = loader.dataset
+    clips = loader.dataset
     return float(a_clip * len(clips) / runner.world_size * max(0, due))

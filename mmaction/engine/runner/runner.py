@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -75,7 +74,7 @@ class ActionRunner(CheckpointingRunner):
                     'the config has no train_cfg and train_dataloader: nothing to train'
                 )
             self._lock_work_dir()
-            load_teacher: Any = getattr(self.bare_model, 'load_teacher', None)
+            load_teacher = getattr(self.bare_model, 'load_teacher', None)
             if load_teacher is not None:
                 load_teacher()
             self._find_resume_point()

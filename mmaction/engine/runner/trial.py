@@ -123,7 +123,7 @@ def _read(split: str, loader: DataLoader[Any], seed: int) -> Trial | None:
 
     A single damaged file is not a fault of the set-up: the run itself counts it.
     """
-    dataset: Any = loader.dataset
+    dataset = loader.dataset
 
     def read() -> Trial:
         seconds: list[float] = []

@@ -130,7 +130,7 @@ def patch_kernels(patch_size: Size3, temporal_pooling: Sequence[int], stages: in
     Raises:
         ValueError: `temporal_pooling` is no list of one temporal rate per stage.
     """
-    rates: Any = temporal_pooling
+    rates = temporal_pooling
     whole = isinstance(rates, Sequence) and all(type(rate) is int for rate in rates)
     if whole and tuple(rates) == KEEP_TIME:
         rates = (1,) * stages

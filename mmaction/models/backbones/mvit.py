@@ -354,7 +354,7 @@ class MViT(BaseModule):
             padding=patch['padding'],
         )
         sizes = zip((temporal_size, spatial_size, spatial_size), *patch.values(), strict=True)
-        grid: Any = tuple((n + 2 * pad - kernel) // step + 1 for n, kernel, step, pad in sizes)
+        grid = tuple((n + 2 * pad - kernel) // step + 1 for n, kernel, step, pad in sizes)
         self.grid: Size3 = grid
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
         self.use_abs_pos_embed = use_abs_pos_embed
@@ -432,7 +432,7 @@ class MViT(BaseModule):
             `output_cls_token` a list of it and the class token (B, C).
         """
         maps = self.patch_embed(x)
-        grid: Any = tuple(maps.shape[2:])
+        grid = tuple(maps.shape[2:])
         x = maps.flatten(2).transpose(1, 2)
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), 1)  # (B, 1 + N, C)
         if self.use_abs_pos_embed:

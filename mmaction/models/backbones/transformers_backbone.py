@@ -290,7 +290,7 @@ def _bare_network(config: Any, name: str) -> Any:
         from transformers import AutoModel
 
         try:
-            net: Any = AutoModel.from_config(config, trust_remote_code=False)
+            net = AutoModel.from_config(config, trust_remote_code=False)
         except (ValueError, KeyError) as error:
             text = ' '.join(str(error).split()).split('. ')[0]
             raise ValueError(
