@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
@@ -200,7 +201,7 @@ class ActionRunner(CheckpointingRunner):
             clip = None if trial is None else trial.clip
             settle_buckets(self.model, self.optim_wrapper, self.train_dataloader, clip)
 
-    def _compile(self, target: str, options: Any) -> None:
+    def _compile(self, target: str, options: Mapping[str, Any]) -> None:
         compile_backbone(self.bare_model, options, self.logger.warning)
         if target == 'train_step':
             self.register_hook(CompileTimeHook())
