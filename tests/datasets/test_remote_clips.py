@@ -140,7 +140,7 @@ def test_frames_and_named_backend(folder, bucket):
 
 @pytest.mark.parametrize('reader', [PyAVReader])
 def test_large_videos_are_read_by_ranges(folder, web, monkeypatch, reader):
-    monkeypatch.setattr(reader_module, '_IN_MEMORY', 1000)
+    monkeypatch.setattr(reader_module, 'IN_MEMORY', 1000)
     here = reader(str(folder / '1.mp4'))
     there = reader(f'{web.url}/1.mp4')
     assert len(there) == len(here) == 21
