@@ -12,6 +12,7 @@ the first), MMACTION_CACHE (folder in which files are kept) and MMACTION_CACHE_S
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import random
 import re
@@ -148,10 +149,11 @@ def _google_filesystem() -> Any:
     from gcsfs.core import GCSFileSystem
 
     repeated = ('_request', '_get_file_request', '_get_file_concurrent')
-    found = {name: getattr(GCSFileSystem, name, None) for name in repeated}
     # The decorator that repeats has no setting; what it wraps is the call itself.
-    once = {name: each.__wrapped__ for name, each in found.items() if hasattr(each, '__wrapped__')}
-    return type('GCSFileSystem', (GCSFileSystem,), once)
+    found = {
+        n: inspect.unwrap(getattr(GCSFileSystem, n)) for n in repeated if n in vars(GCSFileSystem)
+    }
+    return type('GCSFileSystem', (GCSFileSystem,), found)
 
 
 def _hub_file(uri: str, options: dict[str, Any]) -> tuple[Any, str]:

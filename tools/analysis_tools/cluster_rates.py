@@ -52,7 +52,8 @@ def write_clips(folder: Path) -> Path:
     """The list of the clips that are decoded."""
     import benchmark_shards
 
-    return benchmark_shards.write_videos(folder, CLIPS)
+    listed: Path = benchmark_shards.write_videos(folder, CLIPS)
+    return listed
 
 
 def _dataset(reading: str, folder: Path) -> Any:
@@ -79,8 +80,8 @@ def _dataset(reading: str, folder: Path) -> Any:
             if reading == 'waits':
                 time.sleep(0.05)
             if videos is not None:
-                values = videos[index % CLIPS]['inputs'].flatten()[: _ROWS * _WIDTH]
-                return values.view(_ROWS, _WIDTH) / 255
+                pixels: torch.Tensor = videos[index % CLIPS]['inputs'].flatten()
+                return pixels[: _ROWS * _WIDTH].view(_ROWS, _WIDTH) / 255
             return torch.ones(_ROWS, _WIDTH)
 
     return Clips()
