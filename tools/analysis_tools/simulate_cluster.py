@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmaction.utils.cli import Parser, user_errors
@@ -40,7 +40,7 @@ class Rates:
         latency: Seconds of one round of an all-reduce.
         storage: Bytes/s that the storage gives to all nodes together; 0 is no bound.
         clip_bytes: Bytes of a clip in storage.
-        cores: Cores of a node; 0 is no bound.
+        cores: Cores of a node, of hyper-threads the physical ones; 0 is no bound.
         step_cpu: Seconds of cores of a step of one process, reading not counted. On a GPU it is
             the thread that starts the kernels.
         clip_cpu: Seconds of cores that reading a clip takes.
@@ -142,7 +142,7 @@ def check() -> None:
     # Imported once, before processes are forked.
     import mmaction.datasets  # noqa: F401
 
-    size, cores = measured.gradient_bytes(), len(os.sched_getaffinity(0))
+    size = measured.gradient_bytes()
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder)
         measured.write_clips(videos)
@@ -150,36 +150,43 @@ def check() -> None:
         for name, cost in reading.items():
             print(f'reading {name!r} ({measured.READINGS[name]}): {1e3 * cost.seconds:.1f} ms a '
                   f'clip by one worker, {1e3 * cost.cpu:.1f} ms of cores')  # fmt: skip
+        alone, together = (measured.step_cost(processes, videos) for processes in (1, 2))
+        # What counts as two cores may be two threads of one, which two processes then share.
+        cores = 2 * alone.seconds / together.seconds
+        reduce = measured.all_reduce_cost(2)
+        print(
+            f'step: {1e3 * alone.seconds:.0f} ms; of two processes at once '
+            f'{1e3 * together.seconds:.0f} ms, so {len(os.sched_getaffinity(0))} cores compute '
+            f'like {cores:.2f}; all-reduce: {1e3 * reduce.seconds:.0f} ms, {1e3 * reduce.cpu:.0f} '
+            'ms of cores'
+        )
+        rates = Rates(
+            step=alone.seconds,
+            batch=measured.BATCH,
+            gradient_bytes=size,
+            workers=1,
+            intra=size / reduce.seconds,
+            latency=0.0,
+            cores=cores,
+            step_cpu=alone.cpu,
+        )
         for processes in (1, 2):
-            step = measured.step_cost(processes, videos)
-            told = f'step of {1e3 * step.seconds:.0f} ms'
-            reduce = measured.Cost(0.0, 0.0)
-            if processes > 1:
-                reduce = measured.all_reduce_cost(processes)
-                told += f', all-reduce of {1e3 * reduce.seconds:.0f} ms ({1e3 * reduce.cpu:.0f} ms '
-                told += 'of cores)'
-            print(f'{processes} processes on {cores} cores: {told}')
             for name, cost in reading.items():
-                rates = Rates(
-                    step=step.seconds,
-                    batch=measured.BATCH,
-                    gradient_bytes=size,
-                    gpus=processes,
-                    loader=1 / cost.seconds,
-                    workers=1,
-                    intra=size / reduce.seconds if reduce.seconds else 1e12,
-                    latency=0.0,
-                    cores=cores,
-                    step_cpu=step.cpu,
-                    clip_cpu=cost.cpu,
-                    reduce_cpu=reduce.cpu,
+                predicted, bound, _ = predict(
+                    replace(
+                        rates,
+                        gpus=processes,
+                        loader=1 / cost.seconds,
+                        clip_cpu=cost.cpu,
+                        reduce_cpu=reduce.cpu if processes > 1 else 0.0,
+                    ),
+                    nodes=1,
                 )
-                rate, bound, _ = predict(rates, 1)
                 whole = measured.step_cost(processes, videos, name, communicate=True)
                 found = processes * measured.BATCH / whole.seconds
                 print(
-                    f'  reading {name!r}: predicted {rate:.1f} clips/s (bound by the {bound}), '
-                    f'measured {found:.1f}, ratio {found / rate:.2f}'
+                    f'{processes} processes, reading {name!r}: predicted {predicted:.1f} clips/s '
+                    f'(bound by the {bound}), measured {found:.1f}, ratio {found / predicted:.2f}'
                 )
 
 
