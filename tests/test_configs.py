@@ -161,7 +161,8 @@ def test_every_config_trains_and_tests_at_small_size(name, media):
 
 FAMILIES = (
     *('tsn', 'tsm', 'tanet', 'tin', 'trn', 'c2d', 'i3d', 'slowonly', 'slowfast', 'tpn', 'csn'),
-    *('r2plus1d', 'x3d', 'swin', 'videomae', 'timesformer', 'mvit', 'uniformer', 'uniformerv2'),
+    *('r2plus1d', 'x3d', 'c3d', 'swin', 'videomae', 'timesformer', 'mvit', 'uniformer'),
+    'uniformerv2',
 )
 
 
@@ -179,7 +180,9 @@ def test_small_network_of_each_family_trains_on_motion_digits(family, monkeypatc
     model = MODELS.build(cfg.model)
     model.init_weights()
     samples = [ActionDataSample().set_gt_label(label) for label in (2, 5)]
-    loss, _ = model.parse_losses(model(torch.rand(2, 1, 3, 8, 40, 40), samples, mode='loss'))
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    clips = torch.rand(2, 1, 3, steps['SampleFrames'].clip_len, *[steps['RandomCrop'].size] * 2)
+    loss, _ = model.parse_losses(model(clips, samples, mode='loss'))
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
 

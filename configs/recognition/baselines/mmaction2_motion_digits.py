@@ -7,6 +7,11 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
+train_dataloader, val_dataloader, test_dataloader = (
+    dict(dataset=dict(pipeline=[{**step, **_base_.steps.get(step['type'], {})} for step in steps]))
+    for steps in (_base_.train_pipeline, _base_.val_pipeline, _base_.test_pipeline)
+)
+
 default_hooks = dict(checkpoint=dict(interval=5))
 optim_wrapper = dict(optimizer=dict(lr={{_base_.lr}}))
 param_scheduler = [
