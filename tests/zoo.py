@@ -4,8 +4,14 @@
 `data/zoo.json.gz` holds, of 116 of them, the model section, every state-dict name with
 its shape, and of many the scores of one clip.
 Both were recorded from mmaction2 1.2 itself.
+
+    python -m tests.zoo [--scores] [FAMILY ...]
+
+prints the table of families in docs/model_zoo.md; --scores computes all probes (minutes).
 """
 
+import argparse
+import contextlib
 import gzip
 import json
 from functools import cache
@@ -13,6 +19,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
@@ -100,7 +107,7 @@ def check_names(name):
 
 
 def check_scores(name):
-    """The scores of an entry are mmaction2's; returns the largest error."""
+    """The scores of an entry are mmaction2's; returns the largest error, over the largest score."""
     entry = zoo()[name]
     model = load_deterministic(build(name).eval())
     model.cls_head.average_clips = 'score'
@@ -113,4 +120,44 @@ def check_scores(name):
     with torch.no_grad():
         scores = model(clip, [ActionDataSample()], mode='predict')[0].pred_score
     largest = max(1, max(abs(value) for value in entry['probe']['val']))
-    return check_probe(scores, entry['probe'], 2e-3 * largest)
+    return check_probe(scores, entry['probe'], 2e-3 * largest) / largest
+
+
+def row(family, scores=False):
+    """What is built of a family's configs, and how far its scores are from mmaction2's.
+
+    Returns:
+        The cells of the table: family, its configs, those that build, those whose names and
+        shapes are recorded and agree, probes, and the largest error of these (None without
+        `scores`).
+    """
+    names = [name for name in configs() if name.split('/')[0] == family]
+    built = []
+    for name in names:
+        with torch.device('meta'), contextlib.suppress(KeyError, ValueError):
+            MODELS.build(Config(dict(model=configs()[name]['model'])).model)
+            built.append(name)
+    agree = [name for name in built if name in zoo() and check_names(zoo()[name]['first'])]
+    probed = names_of(family, probed=True)
+    errors = [check_scores(name) for name in probed] if scores else []
+    return family, len(names), len(built), len(agree), len(probed), max(errors, default=None)
+
+
+def main():
+    """Print the table."""
+    families = sorted({name.split('/')[0] for name in configs()})
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('families', nargs='*', metavar='FAMILY', help=', '.join(families))
+    parser.add_argument('--scores', action='store_true', help='compute all probes')
+    args = parser.parse_args()
+    init_default_scope('mmaction')
+    print('| family | configs | build | names agree | outputs compared | largest error |')
+    print('|---|---|---|---|---|---|')
+    for family in args.families or families:
+        *cells, error = row(family, args.scores)
+        cells.append('' if error is None else f'{error:.1e}')
+        print('|', ' | '.join(map(str, cells)), '|', flush=True)
+
+
+if __name__ == '__main__':
+    main()
