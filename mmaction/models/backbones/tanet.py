@@ -79,13 +79,9 @@ class TAM(nn.Module):
         gated = F.pad(gated, (0, 0) * 2 + (self.padding,) * 2)
         # Every channel of every video has a kernel of its own. A convolution of so many groups
         # could not be exported for any number of videos.
-        size = kernels.shape[2]
-        ends = gated.shape[2] - size + 1
-        shares = [
-            kernels[:, :, k, None, None, None] * gated[:, :, k : k + ends : self.stride]
-            for k in range(size)
-        ]
-        return torch.stack(shares).sum(0).transpose(1, 2).flatten(0, 1)
+        windows = gated.unfold(2, kernels.shape[2], self.stride)  # (N, C, T, H, W, K)
+        out = torch.einsum('ncthwk,nck->ncthw', windows, kernels)
+        return out.transpose(1, 2).flatten(0, 1)
 
 
 class TABlock(ResidualBlock):
