@@ -1,4 +1,4 @@
-"""Exporting a recognizer to ONNX or torch.export, and checking what was exported."""
+"""Exporting a recognizer to ONNX, torch.export or OpenVINO, and checking what was exported."""
 
 from __future__ import annotations
 
@@ -15,20 +15,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmaction.apis.calibration import Agreement, Calibration, check_agreement, split_clips
+from mmaction.apis.export_metadata import describe_model
 from mmaction.apis.inference import init_recognizer, load_clip
-from mmaction.apis.test_pipeline import pipeline_steps
+from mmaction.apis.openvino_model import (
+    find_openvino,
+    model_runner,
+    quantized,
+    read_model,
+    save_model,
+)
 from mmaction.errors import ConfigError
 from mmaction.models.lora import merge_lora
 from mmaction.structures import ActionDataSample
 from mmaction.utils.io import atomic_path
 from mmaction.utils.remote import is_remote, redacted
-from mmaction.version import __version__
 
 __all__ = [
     'Classifier',
+    'as_batch',
     'check',
     'decoded_views',
-    'describe_model',
     'export',
     'export_checked',
     'predict',
@@ -110,102 +117,88 @@ def predict(recognizer: Any, views: Tensor) -> Tensor:
     return scores
 
 
-def describe_model(recognizer: Any, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The metadata: all that a program has to know to feed the model and read its answer."""
-    cfg, head = recognizer.cfg, recognizer.cls_head
-    preprocessor = recognizer.data_preprocessor
-    steps = pipeline_steps(cfg)
-    sampling: dict[str, Any] = next((step for step in steps if 'clip_len' in step), {})
-    if head.average_clips == 'prob':
-        output = 'probabilities (sigmoid)' if head.multi_class else 'probabilities (softmax)'
-    else:
-        output = 'logits'
-    mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
-    return dict(
-        classes=recognizer.dataset_meta.get('classes'),
-        input_shape=list(shape),
-        input_order=(
-            'batch, time, channel (RGB), height, width'
-            if type(recognizer).__name__ == 'Recognizer2D'
-            else 'batch, channel (RGB), time, height, width'
-        ),
-        input_range=[0, 255],
-        clip_len=sampling.get('clip_len', shape[0]),
-        frame_interval=sampling.get('frame_interval', 1),
-        num_clips=sampling.get('num_clips', 1),
-        resize=_resize_of(steps),
-        crop=_crop_of(steps),
-        normalization=dict(
-            inside=True,
-            mean=None if mean is None else mean.flatten().tolist(),
-            std=None if std is None else std.flatten().tolist(),
-            to_rgb=bool(getattr(preprocessor, 'to_rgb', False)),
-        ),
-        output=output,
-        average_clips=head.average_clips,
-        multi_label=bool(head.multi_class),
-        pipeline=[{key: _plain(value) for key, value in step.items()} for step in steps],
-        config=Path(cfg.filename).name if cfg.filename else None,
-        version=f'mmaction {__version__}, torch {torch.__version__}',
-    )
-
-
-def _resize_of(steps: list[dict[str, Any]]) -> Any:
-    """The first `Resize`: [width, height], or {'short_side': s}, or its factor; None without."""
-    step = next((step for step in steps if step['type'] == 'Resize'), None)
-    if step is None:
-        return None
-    scale = step.get('scale')
-    if isinstance(scale, (list, tuple)) and -1 in scale:
-        return dict(short_side=max(scale))
-    keeps = step.get('keep_ratio', True)
-    return dict(largest=list(scale)) if keeps and isinstance(scale, (list, tuple)) else scale
-
-
-def _crop_of(steps: list[dict[str, Any]]) -> Any:
-    crop = next((step for step in steps if step['type'].endswith('Crop')), None)
-    return None if crop is None else dict(type=crop['type'], size=_plain(crop.get('crop_size')))
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
-
-
 Run = Callable[[Tensor], Tensor]
 
 
 def export(model: Classifier, clips: Tensor, out: Path, aot: bool, about: dict[str, Any]) -> Run:
     """Write the model, and return a function that runs what was written."""
-    batch = torch.export.Dim('batch', min=1, max=1024)
-    texts = {key: json.dumps(value) for key, value in about.items()}
-    if out.suffix == '.onnx':
-        torch.onnx.export(
-            model,
-            (clips,),
-            str(out),
-            dynamo=True,
-            input_names=['clips'],
-            output_names=['logits' if about['output'] == 'logits' else 'probabilities'],
-            dynamic_shapes={'clips': {0: batch}},
-            external_data=False,
-            verbose=False,
-        )
-        import onnx
-        import onnxruntime
-
-        written = onnx.load(str(out))
-        onnx.helper.set_model_props(written, texts)
-        onnx.save(written, str(out))
-        session = onnxruntime.InferenceSession(str(out), providers=['CPUExecutionProvider'])
-        return lambda x: torch.from_numpy(session.run(None, {'clips': x.numpy()})[0])
-    program = torch.export.export(model, (clips,), dynamic_shapes={'clips': {0: batch}})
+    if out.suffix in ('.onnx', '.xml'):
+        onnx_file = out.with_suffix('.onnx')
+        _write_onnx(model, clips, onnx_file, about)
+        if out.suffix == '.onnx':
+            return _run_onnx(out)
+        save_model(read_model(onnx_file), out, about)
+        onnx_file.unlink()
+        return model_runner(out, 'f32')
+    program = torch.export.export(model, (clips,), dynamic_shapes=_any_batch())
     if aot:
         torch._inductor.aoti_compile_and_package(
-            program, package_path=str(out), inductor_configs={'aot_inductor.metadata': texts}
+            program,
+            package_path=str(out),
+            inductor_configs={'aot_inductor.metadata': _texts(about)},
         )
         return torch._inductor.aoti_load_package(str(out))
     torch.export.save(program, str(out), extra_files={'metadata.json': json.dumps(about)})
     return torch.export.load(str(out)).module()
+
+
+def _any_batch() -> dict[str, Any]:
+    return {'clips': {0: torch.export.Dim('batch', min=1, max=1024)}}
+
+
+def _texts(about: dict[str, Any]) -> dict[str, str]:
+    return {key: json.dumps(value) for key, value in about.items()}
+
+
+def _write_onnx(model: Classifier, clips: Tensor, out: Path, about: dict[str, Any]) -> None:
+    torch.onnx.export(
+        model,
+        (clips,),
+        str(out),
+        dynamo=True,
+        input_names=['clips'],
+        output_names=['logits' if about['output'] == 'logits' else 'probabilities'],
+        dynamic_shapes=_any_batch(),
+        external_data=False,
+        verbose=False,
+    )
+    import onnx
+
+    written = onnx.load(str(out))
+    onnx.helper.set_model_props(written, _texts(about))
+    onnx.save(written, str(out))
+
+
+def _run_onnx(file: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=['CPUExecutionProvider'])
+    return lambda x: torch.from_numpy(session.run(None, {'clips': x.numpy()})[0])
+
+
+def as_batch(views: Tensor) -> Tensor:
+    """What an export takes of one video: views as a batch, or all frames (T, 3, H, W) as one."""
+    return views.float()[None] if views.ndim == 4 else views.float()
+
+
+def _both_scores(recognizer: Any, run: Run, views: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of one video by the export and by the recognizer."""
+    expected = predict(recognizer, views)
+    with torch.no_grad():
+        found = run(as_batch(views))
+    if recognizer.cls_head.average_clips is not None:
+        found = found.mean(0)
+    if found.shape != expected.shape:
+        raise ValueError(f'the export gives {tuple(found.shape)}, not {tuple(expected.shape)}')
+    return found, expected
+
+
+def _to_logits(head: Any, scores: Tensor) -> Tensor:
+    """Logits of the scores that a head gives, of softmax up to a constant, which has no meaning."""
+    if head.average_clips == 'prob':
+        # Differences among probabilities that are next to nothing change no answer.
+        scores = torch.logit(scores, 1e-6) if head.multi_class else scores.clamp(1e-6).log()
+    return scores if head.multi_class else scores - scores.mean(-1, keepdim=True)
 
 
 def check(recognizer: Any, run: Run, views: Tensor) -> float:
@@ -224,17 +217,11 @@ def check(recognizer: Any, run: Run, views: Tensor) -> float:
         ValueError: It exceeds the tolerance.
     """
     generator, worst = torch.Generator().manual_seed(1), 0.0
-    by_frame = views.ndim == 4
-    size = views.shape if by_frame else (3, *views.shape[1:])
+    size = views.shape if views.ndim == 4 else (3, *views.shape[1:])
     noise = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
     average = recognizer.cls_head.average_clips
     for name, clips in (('the decoded video', views), ('noise', noise)):
-        expected = predict(recognizer, clips)
-        with torch.no_grad():
-            found = run(clips.float()[None] if by_frame else clips.float())
-        found = found if average is None else found.mean(0)
-        if found.shape != expected.shape:
-            raise ValueError(f'the export gives {tuple(found.shape)}, not {tuple(expected.shape)}')
+        found, expected = _both_scores(recognizer, run, clips)
         if average == 'prob':
             pairs = [(found, expected), (found.clamp(1e-4).log(), expected.clamp(1e-4).log())]
         else:
@@ -256,19 +243,23 @@ def export_checked(
     aot: bool = False,
     shape: Sequence[int] | None = None,
     video: str | None = None,
+    int8: Calibration | None = None,
 ) -> None:
     """Export, hold the file against the recognizer, and only then give it its name.
 
     Args:
         cfg: The config.
         checkpoint: Weights; random ones if None.
-        out: `.onnx` or `.pt2`.
+        out: `.onnx`, `.pt2` or `.xml`.
         aot: Compile the .pt2 ahead of time.
         shape: Frames, height and width of a clip; those of the config's clips if None.
         video: On which the export is checked; a generated one if None.
+        int8: Quantize the .xml, by the ranges of these clips. The fp32 form is checked first, then
+            the int8 one on other clips of the list.
 
     Raises:
-        ConfigError: The recognizer cannot be exported, or a package is missing.
+        ConfigError: The recognizer cannot be exported, a package is missing, or no clip of the
+            calibration can be read.
         ValueError: The export differs from the recognizer.
     """
     recognizer: Any = init_recognizer(cfg, checkpoint, device='cpu')
@@ -279,27 +270,18 @@ def export_checked(
         raise ConfigError(
             f'a {kind} cannot be exported: Recognizer2D and Recognizer3D with a head can'
         )
-    if out.suffix == '.onnx':
-        try:
-            import onnx  # noqa: F401
-            import onnxruntime  # noqa: F401
-            import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise ConfigError(f'{error}: pip install onnx onnxruntime onnxscript') from error
+    _find_packages(out.suffix, int8 is not None)
     views = decoded_views(recognizer, video)
-    # (V, 3, T, H, W), of frames too
-    clips = views.transpose(0, 1)[None] if by_frame else views
-    of_pipeline = tuple(clips.shape[2:])
-    if shape is not None and tuple(shape) != of_pipeline:
-        resized = F.interpolate(clips.float(), tuple(shape), mode='trilinear')
-        clips = resized.round().to(torch.uint8)
-        views = clips[0].transpose(0, 1) if by_frame else clips
-    t, h, w = clips.shape[2:]
-    shape = (t, h, w)
+    of_pipeline = _grid(views)
+    t, h, w = of_pipeline if shape is None else shape
+    views = _resized(views, (t, h, w))
+    # Read before the export, which takes longest, so that a wrong list is reported at once.
+    calibration, unseen = ([], [views]) if int8 is None else split_clips(recognizer, int8)
+    calibration, unseen = ([_resized(x, (t, h, w)) for x in y] for y in (calibration, unseen))
     example = torch.rand(2, *(views if by_frame else views[0]).shape) * 255
     model = Classifier(recognizer, by_frame).eval()
-    about = describe_model(recognizer, shape)
-    if shape != of_pipeline:
+    about = describe_model(recognizer, (t, h, w))
+    if (t, h, w) != of_pipeline:
         about.update(clip_len=t, resize=[w, h], crop=None)
     beside = None if is_remote(out) else out.parent
     if beside is not None:
@@ -308,11 +290,67 @@ def export_checked(
     with tempfile.TemporaryDirectory(prefix='.export-', dir=beside) as folder:
         part = Path(folder, out.name)
         run = export(model, example, part, aot, about)
-        worst, size = check(recognizer, run, views), part.stat().st_size
-        with atomic_path(out) as whole:
-            shutil.move(part, whole)
+        found = f'differs from the model by at most {check(recognizer, run, views):.1e}'
+        if calibration:
+            fp32, part = part, Path(folder, 'int8', out.name)
+            about.update(precision='int8', calibration_clips=len(calibration))
+            save_model(quantized(read_model(fp32), calibration, as_batch), part, about)
+            found = f'int8 by {len(calibration)} clips'
+        if out.suffix == '.xml':
+            found += f'; as this processor runs it: {_agreement(recognizer, part, unseen)}'
+        # The weights of an .xml, which are beside it, come first: who reads the .xml finds them.
+        files = [part.with_suffix('.bin'), part] if out.suffix == '.xml' else [part]
+        size = sum(file.stat().st_size for file in files)
+        for file in files:
+            with atomic_path(out.with_suffix(file.suffix)) as whole:
+                shutil.move(file, whole)
     print(
         f'{redacted(out)}: {size / 1e6:.1f} MB; clips (batch, '
-        f'{", ".join(map(str, example.shape[1:]))}); differs from the model by at most '
-        f'{worst:.1e}'
+        f'{", ".join(map(str, example.shape[1:]))}); {found}'
     )
+
+
+def _agreement(recognizer: Any, file: Path, clips: list[Tensor]) -> Agreement:
+    """How far a file, in the precision that OpenVINO chooses here, agrees with the recognizer."""
+    run, head = model_runner(file), recognizer.cls_head
+    return check_agreement(
+        lambda clip: _both_scores(recognizer, run, clip),
+        clips,
+        lambda scores: _to_logits(head, scores),
+    )
+
+
+def _find_packages(suffix: str, int8: bool) -> None:
+    """Ask for what writes a format, before anything else takes its time.
+
+    Raises:
+        ConfigError: A package is missing.
+    """
+    if suffix == '.pt2':
+        return
+    if suffix == '.xml':
+        find_openvino(int8)
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+
+        if suffix == '.onnx':
+            import onnxruntime  # noqa: F401
+    except ImportError as error:
+        extra = 'export' if suffix == '.onnx' else 'openvino'
+        raise ConfigError(f'{error}: pip install "dualformer[{extra}]"') from error
+
+
+def _grid(views: Tensor) -> tuple[int, int, int]:
+    """(T, H, W) of views (V, 3, T, H, W) or frames (T, 3, H, W)."""
+    t, h, w = views[:, 0].shape if views.ndim == 4 else views.shape[2:]
+    return t, h, w
+
+
+def _resized(views: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Views or frames, uint8, in another size of the clip."""
+    if _grid(views) == shape:
+        return views
+    clips = views.transpose(0, 1)[None] if views.ndim == 4 else views
+    clips = F.interpolate(clips.float(), shape, mode='trilinear').round().to(torch.uint8)
+    return clips[0].transpose(0, 1) if views.ndim == 4 else clips

@@ -166,6 +166,7 @@ _FILES = {
     'videos': 'folder',
     'list': 'list or folder',
     'lists': 'list',
+    'int8': 'list',
     'old': 'config file',
     'run': 'folder of a training',
     'runs': 'run',

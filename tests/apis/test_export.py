@@ -12,6 +12,7 @@ from mmaction.apis import export, inference_recognizer, init_recognizer
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.cli.export import main
 from mmaction.config.load import load_config
+from tests.apis.small_model import SMALL, write_weights
 from tests.video_factory import write_video
 
 ROOT = Path(__file__).parents[2]
@@ -33,39 +34,12 @@ VARIANTS = {
 }
 
 
-# One stage with both attentions: what the variants differ in lies before and behind it.
-SMALL = f"""
-_base_ = {str(ROOT / CONFIG)!r}
-arch = dict(
-    _delete_=True,
-    embed_dims=[16],
-    num_heads=[2],
-    depths=[2],
-    mlp_ratios=[2],
-    local_sizes=[(4, 5, 5)],
-    fine_pysizes=[(2, 5, 5)],
-    coarse_pysizes=[(2, 2, 2)],
-)
-model = dict(backbone=dict(arch=arch), cls_head=dict(in_channels=16))
-"""
-
-
 def variant(name):
     options = list(VARIANTS[name])
     cfg = load_config(CONFIG)
     if cfg.model.get('test_cfg') and 'average_clips' in cfg.model.test_cfg:
         options = [o.replace('cls_head.average_clips', 'test_cfg.average_clips') for o in options]
     return options
-
-
-def write_weights(path, config):
-    """Weights by which the classes differ much, unlike those at the start of training."""
-    torch.manual_seed(0)
-    model = init_recognizer(config, None, device='cpu')
-    model.cls_head.fc_cls.weight.data *= 50
-    meta = dict(dataset_meta=dict(classes=[f'class {i}' for i in range(8)]))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
-    return path
 
 
 @pytest.fixture(scope='module')
