@@ -228,7 +228,7 @@ def test_the_documented_example_with_onnxruntime(
 
 def test_what_cannot_be_exported(tmp_path, checkpoint, capsys):
     assert run(CONFIG, checkpoint, tmp_path / 'x.pth') == 2
-    assert 'has to end in .onnx or .pt2' in capsys.readouterr().err
+    assert 'has to end in .onnx, .xml or .pt2' in capsys.readouterr().err
     assert run(CONFIG, checkpoint, tmp_path / 'x.onnx', '--aot') == 2
 
 
