@@ -49,7 +49,7 @@ MISTAKES = {
     'train x.py --launcher pytroch': '--launcher: there is no pytroch; did you mean "pytorch"?',
     'train x.py --seed one': "--seed: invalid int value: 'one'",
     'test x.py --amp': 'checkpoint is missing (see "mmaction test --help")',
-    'export x.py y.pth z.tflite': 'z.tflite: the name has to end in .onnx or .pt2',
+    'export x.py y.pth z.tflite': 'z.tflite: the name has to end in .onnx, .xml or .pt2',
     'predict x.mp4': 'give --run DIR, or --config CONFIG with --checkpoint FILE',
     'predict x.mp4 --run a --out b.txt': '--out b.txt must end in .csv or .json',
     'prepare folder': 'out is missing',
