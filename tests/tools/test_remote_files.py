@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from demo import demo, demo_gradcam, long_video_demo
+from demo import demo, demo_gradcam, demo_token_label, long_video_demo
 from mmaction.apis import init_recognizer
 from mmaction.cli.main import main as mmaction
 from mmaction.utils.io import write_bytes
@@ -55,11 +55,14 @@ MODEL, CLIP, CLASS_LIST = (f'{STORE}/{name}' for name in ('model.pth', '1.mp4', 
 
 
 def test_demos(config, monkeypatch, capsys):
-    out = [f'{STORE}/out/{name}' for name in ('labeled.mp4', 'cam.gif', 'timeline.mp4')]
+    out = [
+        f'{STORE}/out/{name}' for name in ('labeled.mp4', 'cam.gif', 'timeline.mp4', 'tokens.png')
+    ]
     run_demo(demo, monkeypatch, config, MODEL, CLIP, CLASS_LIST, '--out-filename', out[0])
     assert 'class ' in capsys.readouterr().out
     run_demo(demo_gradcam, monkeypatch, config, MODEL, CLIP, '--out-filename', out[1])
     run_demo(long_video_demo, monkeypatch, config, MODEL, CLIP, CLASS_LIST, out[2])
+    run_demo(demo_token_label, monkeypatch, config, MODEL, CLIP, '--out', out[3])
     assert all(read_bytes(path) for path in out)
 
 
