@@ -15,6 +15,7 @@ from torch import Tensor
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.datasets import VideoDataset, reading_report
 from mmaction.errors import ConfigError
+from mmaction.models.recognizers import Recognizer2D
 
 __all__ = ['Agreement', 'Calibration', 'check_agreement', 'listed_clips', 'split_clips']
 
@@ -51,7 +52,7 @@ def listed_clips(recognizer: Any, source: Calibration) -> Iterator[tuple[Tensor,
     Raises:
         ConfigError: None can be read.
     """
-    by_frame = type(recognizer).__name__ == 'Recognizer2D'
+    by_frame = isinstance(recognizer, Recognizer2D)
     pipeline: list[Any] = steps_for(pipeline_steps(recognizer.cfg), 'video', one_view=not by_frame)
     prefix = str(Path(source.ann_file).parent) if source.prefix is None else source.prefix
     # The number of classes is left out: labels of another dataset calibrate as well.

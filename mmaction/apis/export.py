@@ -27,6 +27,7 @@ from mmaction.apis.openvino_model import (
 )
 from mmaction.errors import ConfigError
 from mmaction.models.lora import merge_lora
+from mmaction.models.recognizers import Recognizer2D, Recognizer3D
 from mmaction.structures import ActionDataSample
 from mmaction.utils.io import atomic_path
 from mmaction.utils.remote import is_remote, redacted
@@ -49,13 +50,12 @@ class Classifier(nn.Module):
 
     Args:
         recognizer: In evaluation mode.
-        by_frame: Whether it is a `Recognizer2D`.
     """
 
-    def __init__(self, recognizer: Any, by_frame: bool = False) -> None:
+    def __init__(self, recognizer: Any) -> None:
         super().__init__()
         self.recognizer = recognizer
-        self.by_frame = by_frame
+        self.by_frame = isinstance(recognizer, Recognizer2D)
         # It saves memory, changes no score, and has no meaning for a batch of any size.
         recognizer.test_cfg.pop('max_testing_views', None)
 
@@ -264,11 +264,12 @@ def export_checked(
     """
     recognizer: Any = init_recognizer(cfg, checkpoint, device='cpu')
     merge_lora(recognizer)
-    kind = type(recognizer).__name__
-    by_frame = kind == 'Recognizer2D'
-    if not hasattr(recognizer, 'cls_head') or not (by_frame or 'Recognizer3D' in kind):
+    if not (
+        isinstance(recognizer, (Recognizer2D, Recognizer3D)) and hasattr(recognizer, 'cls_head')
+    ):
         raise ConfigError(
-            f'a {kind} cannot be exported: Recognizer2D and Recognizer3D with a head can'
+            f'a {type(recognizer).__name__} cannot be exported: Recognizer2D and Recognizer3D with '
+            'a head can'
         )
     _find_packages(out.suffix, int8 is not None)
     views = decoded_views(recognizer, video)
@@ -278,8 +279,8 @@ def export_checked(
     # Read before the export, which takes longest, so that a wrong list is reported at once.
     calibration, unseen = ([], [views]) if int8 is None else split_clips(recognizer, int8)
     calibration, unseen = ([_resized(x, (t, h, w)) for x in y] for y in (calibration, unseen))
-    example = torch.rand(2, *(views if by_frame else views[0]).shape) * 255
-    model = Classifier(recognizer, by_frame).eval()
+    model = Classifier(recognizer).eval()
+    example = torch.rand(2, *(views if model.by_frame else views[0]).shape) * 255
     about = describe_model(recognizer, (t, h, w))
     if (t, h, w) != of_pipeline:
         about.update(clip_len=t, resize=[w, h], crop=None)

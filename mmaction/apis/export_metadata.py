@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mmaction.apis.test_pipeline import pipeline_steps
+from mmaction.models.recognizers import Recognizer2D
 from mmaction.version import __version__
 
 __all__ = ['describe_model']
@@ -30,7 +31,7 @@ def describe_model(recognizer: Any, shape: tuple[int, int, int]) -> dict[str, An
         input_shape=list(shape),
         input_order=(
             'batch, time, channel (RGB), height, width'
-            if type(recognizer).__name__ == 'Recognizer2D'
+            if isinstance(recognizer, Recognizer2D)
             else 'batch, channel (RGB), time, height, width'
         ),
         input_range=[0, 255],

@@ -29,7 +29,8 @@ def find_openvino(int8: bool = False) -> Any:
         ConfigError: A package is missing.
     """
     # Else each import reports to a server: openvino and nncf do without this package.
-    sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault('openvino_telemetry', None)
     try:
         import openvino
 

@@ -17,7 +17,7 @@ __all__ = ['FeatureDataset']
 
 
 @DATASETS.register_module()
-class FeatureDataset(Dataset):  # type: ignore[type-arg]
+class FeatureDataset(Dataset[Any]):
     """Features that `tools/extract_features.py` has written, as one view of each clip.
 
     An item is dict(inputs=(1, C, T, H, W), data_samples=ActionDataSample): pooled features have

@@ -299,7 +299,9 @@ def index_shards(path: str | Path, shards: Sequence[str], label_key: str = 'labe
 
 
 def _entries_of_shard(shard: str, number: int, label_key: str) -> Iterator[ShardEntry]:
-    key, labels, video = None, [], None  # type: ignore[var-annotated]
+    key: str | None = None
+    labels: list[int] = []
+    video: ShardEntry | None = None
     try:
         with open_file(shard) as file, tarfile.open(fileobj=file, mode='r:') as archive:
             for member in archive:

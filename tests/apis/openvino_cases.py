@@ -15,8 +15,7 @@ from mmaction.apis.openvino_model import (
     read_model,
     save_model,
 )
-from mmaction.cli.export import main
-from tests.apis.small_model import SMALL, write_weights
+from tests.apis.small_model import run, write_small
 from tests.video_factory import write_video
 
 pytest.importorskip('onnxscript')
@@ -26,20 +25,10 @@ pytest.importorskip('openvino')
 ROOT = Path(__file__).parents[2]
 
 
-def run(*args):
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as end:
-        return end.code
-    return 0
-
-
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
     """Config and checkpoint."""
-    folder = tmp_path_factory.mktemp('small')
-    (folder / 'small.py').write_text(SMALL)
-    return str(folder / 'small.py'), str(write_weights(folder / 'x.pth', str(folder / 'small.py')))
+    return write_small(tmp_path_factory.mktemp('small'))
 
 
 @pytest.fixture(scope='module')

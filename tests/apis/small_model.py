@@ -1,10 +1,11 @@
-"""A small config with both attentions, and weights by which the classes differ."""
+"""A small config with both attentions, weights by which the classes differ, and its export."""
 
 from pathlib import Path
 
 import torch
 
 from mmaction.apis import init_recognizer
+from mmaction.cli.export import main
 
 ROOT = Path(__file__).parents[2]
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
@@ -34,3 +35,19 @@ def write_weights(path, config):
     meta = dict(dataset_meta=dict(classes=[f'class {i}' for i in range(8)]))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
     return path
+
+
+def write_small(folder):
+    """The config and its weights in a folder."""
+    config = folder / 'small.py'
+    config.write_text(SMALL)
+    return str(config), str(write_weights(folder / 'x.pth', str(config)))
+
+
+def run(*args):
+    """The exit status of `mmaction export`."""
+    try:
+        main([str(arg) for arg in args])
+    except SystemExit as end:
+        return end.code
+    return 0

@@ -10,9 +10,8 @@ import torch
 
 from mmaction.apis import export, inference_recognizer, init_recognizer
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
-from mmaction.cli.export import main
 from mmaction.config.load import load_config
-from tests.apis.small_model import SMALL, write_weights
+from tests.apis.small_model import run, write_small, write_weights
 from tests.video_factory import write_video
 
 ROOT = Path(__file__).parents[2]
@@ -51,22 +50,12 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope='module')
 def small(tmp_path_factory):
     """A smaller config and its weights."""
-    folder = tmp_path_factory.mktemp('small')
-    (folder / 'small.py').write_text(SMALL)
-    return str(folder / 'small.py'), write_weights(folder / 'x.pth', str(folder / 'small.py'))
+    return write_small(tmp_path_factory.mktemp('small'))
 
 
 def recognizer(files, name='softmax'):
     config, weights = files
     return init_recognizer(config, str(weights), device='cpu', cfg_options=variant(name))
-
-
-def run(*args):
-    try:
-        main([str(arg) for arg in args])
-    except SystemExit as end:
-        return end.code
-    return 0
 
 
 @pytest.fixture(scope='module')

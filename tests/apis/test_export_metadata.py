@@ -1,11 +1,14 @@
 """The metadata of an export are those of the config's test pipeline."""
 
+import copy
 import json
 
 import pytest
 
 from mmaction.apis import init_recognizer
+from mmaction.apis.export import Classifier
 from mmaction.apis.export_metadata import describe_model
+from mmaction.models.recognizers import Recognizer2D, Recognizer3D
 
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
 
@@ -40,3 +43,17 @@ def test_resize_is_described(model, step, resize):
     assert (about['clip_len'], about['frame_interval'], about['num_clips']) == (4, 3, 5)
     assert (about['input_shape'], about['precision']) == ([4, 40, 40], 'fp32')
     assert [each['type'] for each in about['pipeline']] == [each['type'] for each in pipeline]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'by_frame', 'order'),
+    [
+        (Recognizer2D, True, 'batch, time, channel (RGB), height, width'),
+        (Recognizer3D, False, 'batch, channel (RGB), time, height, width'),
+    ],
+)
+def test_recognizer_of_a_users_own_class_has_the_inputs_of_its_base(model, kind, by_frame, order):
+    own = copy.copy(model)
+    own.__class__ = type('OwnRecognizer', (kind,), {})
+    assert describe_model(own, (4, 40, 40))['input_order'] == order
+    assert Classifier(own).by_frame is by_frame

@@ -46,7 +46,7 @@ def runners(recognizer: Any, files: list[str], threads: int) -> dict[str, Callab
     from mmaction.apis.export import Classifier
     from mmaction.apis.openvino_model import model_runner
 
-    classifier = Classifier(recognizer, type(recognizer).__name__ == 'Recognizer2D').eval()
+    classifier = Classifier(recognizer).eval()
     found: dict[str, Callable[[Any], Any]] = dict(eager=torch.no_grad()(classifier))
     for file in map(Path, files):
         if file.suffix == '.onnx':

@@ -37,6 +37,7 @@ class CheckpointHook(_CheckpointHook):
     """
 
     out_dir: Any
+    last_ckpt: Any
 
     def before_train(self, runner: ActionRunner) -> None:
         """Note where checkpoints go, and drop the pointer of a run that is not resumed."""
@@ -96,7 +97,7 @@ class CheckpointHook(_CheckpointHook):
     ) -> None:
         name = self.filename_tmpl.format(step)
         path = Path(self.out_dir, name)
-        self.last_ckpt = str(path)  # type: ignore[assignment]  # mmengine's types know None only
+        self.last_ckpt = str(path)
         outdated = self._remember(runner, step) if self.max_keep_ckpts > 0 else []
         runner.message_hub.update_info('last_ckpt', name)
         runner.save_checkpoint(
