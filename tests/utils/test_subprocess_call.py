@@ -175,7 +175,9 @@ from tests.utils.test_subprocess_call import behave
 from mmaction.utils.subprocess_call import IsolatedCall
 def ask(how):
     call = IsolatedCall(behave, timeout=60.0)
-    print(call('clip')['pid'], flush=True)
+    # In one piece: two threads write, and `print` writes the end of the line by itself.
+    sys.stdout.write(f"{call('clip')['pid']}\\n")
+    sys.stdout.flush()
     call(how)
 for how in ('hang', 'slow hang'):
     threading.Thread(target=ask, args=(how,)).start() if how != 'hang' else None
