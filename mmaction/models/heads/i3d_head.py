@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, SampleList
 
-from .base import ClassifierHead
+from .base import BaseHead
 
 __all__ = ['I3DHead', 'I3DHead_TL', 'I3DHead_Teacher', 'match_grid']
 
 
 @MODELS.register_module()
-class I3DHead(ClassifierHead):
+class I3DHead(BaseHead):
     """Classifier on the pooled feature map: average over the grid, dropout, one linear layer.
 
     Args:
@@ -30,7 +30,8 @@ class I3DHead(ClassifierHead):
         loss_cls: Config of the loss.
         spatial_type: 'avg' pools the map; with anything else it comes pooled.
         dropout_ratio: Dropout before the classifier.
-        kwargs: Further arguments of `ClassifierHead`.
+        init_std: Standard deviation of the classifier's first weights.
+        kwargs: Further arguments of `BaseHead`.
     """
 
     def __init__(
@@ -40,18 +41,30 @@ class I3DHead(ClassifierHead):
         loss_cls: ConfigType = dict(type='CrossEntropyLoss'),  # noqa: B006 (built, never written to)
         spatial_type: str | None = 'avg',
         dropout_ratio: float = 0.5,
+        init_std: float = 0.01,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, in_channels, loss_cls, dropout_ratio, **kwargs)
+        super().__init__(num_classes, in_channels, loss_cls, **kwargs)
         self.spatial_type = spatial_type
         self.dropout_ratio = dropout_ratio
+        self.init_std = init_std
+        self.dropout = nn.Dropout(dropout_ratio) if dropout_ratio else None
+        self.fc_cls = nn.Linear(in_channels, num_classes)
         self.avg_pool = nn.AdaptiveAvgPool3d(1) if spatial_type == 'avg' else None
+
+    def init_weights(self) -> None:
+        """Normal weights, zero bias."""
+        nn.init.normal_(self.fc_cls.weight, std=self.init_std)
+        nn.init.zeros_(self.fc_cls.bias)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
         """(N, C, T, H, W) -> logits (N, K)."""
         if self.avg_pool is not None:
             x = self.avg_pool(x)
-        return self.classify(x.flatten(1))
+        if self.dropout is not None:
+            x = self.dropout(x)
+        scores: Tensor = self.fc_cls(x.flatten(1))
+        return scores
 
 
 @MODELS.register_module()
@@ -64,7 +77,11 @@ class I3DHead_Teacher(I3DHead):
 
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
         """(N, C, T, H, W) -> logits (N, T, H, W, K)."""
-        return self.classify(x.movedim(1, -1))
+        tokens = x.movedim(1, -1)
+        if self.dropout is not None:
+            tokens = self.dropout(tokens)
+        scores: Tensor = self.fc_cls(tokens)
+        return scores
 
 
 @MODELS.register_module()
