@@ -69,11 +69,15 @@ def test_exponents_of_growth(tmp_path, capsys):
     assert picture.stat().st_size > 10_000
 
 
-def test_largest_batch_and_fit(capsys):
+def test_largest_batch_and_fit():
     # 0.9 * 24 GB - 16 bytes * 100 M - 1 GB = 19 GB
     assert benchmark_memory.largest_batch(24e9, 1e9, 100_000_000) == 19
     assert benchmark_memory.largest_batch(1e9, 1e9, 100_000_000) == 0
     assert benchmark_memory.fit({6: 1900, 2: 1100, 3: 1250}) == (700, 200)
+
+
+@pytest.mark.slow  # `ask_memory`, which takes seconds, is part of a test above
+def test_memory_of_two_batches_gives_the_largest(capsys):
     command = [PICO, '--batches', '4', '32', '--modes', 'True', '--precision', 'fp32']
     benchmark_memory.main(command)
     cells = capsys.readouterr().out.splitlines()[-1].split()
