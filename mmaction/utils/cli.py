@@ -6,6 +6,8 @@ import argparse
 import atexit
 import os
 import re
+import select
+import signal
 import sys
 import threading
 import traceback
@@ -95,10 +97,10 @@ def end_after(main: Callable[[], object]) -> NoReturn:
 def user_errors(*, setup: bool) -> Iterator[None]:
     """Show an error that the user can mend as one `error: ...` line and exit.
 
-    The process ends with status 2 for a `ConfigError`, 130 on Ctrl-C and 1
-    otherwise. Of several processes only the first prints, unless it is about clips, which
-    each process reads by itself. With `MMACTION_TRACEBACK=1` in the environment nothing is
-    caught.
+    The process ends with status 2 for a `ConfigError`, 130 on Ctrl-C, 141 without a word if
+    what reads its output has ended (`... | head`), and 1 otherwise. Of several processes only
+    the first prints, unless it is about clips, which each process reads by itself. With
+    `MMACTION_TRACEBACK=1` in the environment nothing is caught.
 
     Args:
         setup: True around the steps before the first batch, where any error comes from
@@ -111,6 +113,9 @@ def user_errors(*, setup: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_ended():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python writes as it ends
+            sys.exit(128 + signal.SIGPIPE)  # as a shell shows it
         hint = _from_outside(error)
         if os.environ.get('MMACTION_TRACEBACK') == '1' or not (
             setup or hint or isinstance(error, _OWN)
@@ -123,6 +128,13 @@ def user_errors(*, setup: bool) -> Iterator[None]:
             if not hint and not isinstance(error, _PLAIN):
                 print('(MMACTION_TRACEBACK=1 shows where it was raised)', file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def _reader_has_ended() -> bool:
+    """Whether standard output is a pipe that nothing reads any more."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _from_outside(error: Exception) -> str:

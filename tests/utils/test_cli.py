@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 import torch
@@ -112,10 +113,42 @@ def test_full_memory_is_one_line(capsys):
     assert 'error: CUDA out of memory. A smaller batch_size' in capsys.readouterr().err
 
 
+PRINTING = """
+from mmaction.utils.cli import user_errors
+
+with user_errors(setup=True):
+    {}
+    for number in range(100000):
+        print(number)
+"""
+
+
+@pytest.mark.parametrize(
+    ('first', 'status', 'message'),
+    [('', 141, ''), ("raise OSError('no space')", 1, 'error: no space\n')],
+)
+def test_output_that_nobody_reads_any_more_is_no_error(first, status, message):
+    command = [sys.executable, '-c', PRINTING.format(first)]
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == message
+    assert process.returncode == status
+
+
+def test_another_broken_pipe_is_an_error(capsys):
+    with pytest.raises(SystemExit) as end, user_errors(setup=True):
+        raise BrokenPipeError(32, 'Broken pipe')
+    assert end.value.code == 1
+    assert 'Broken pipe' in capsys.readouterr().err
+
+
 ENDING = """
 import atexit, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 from threading import Thread
 from mmaction.utils.cli import end_after
 
