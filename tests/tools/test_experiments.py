@@ -4,6 +4,7 @@ import json
 
 import pytest
 from baselines import main as compare_baselines
+from baselines import table
 from experiments import cell, run_missing
 from small_batches import main as compare_rates
 from small_batches import rule_options
@@ -40,6 +41,14 @@ def test_rules_scale_the_rate(rule, rate):
     options = rule_options(rule, 4)
     assert options['optim_wrapper.optimizer.lr'] == pytest.approx(rate)
     assert ('optim_wrapper.paramwise_cfg' in options) == (rule != 'finetune')
+
+
+def test_time_of_a_run_that_was_stopped_does_not_count():
+    row = dict(accuracy=0.5, epochs=2, parameters=10**6, gflops=1.0)
+    results = {'pico/digits/0': dict(row, seconds=300.0), 'pico/digits/1': dict(row, seconds=None)}
+    assert '| 1.00 M | 1.000 | 2 | 300 s | 50.0 ± 0.0 (2 seeds) | - |' in table(results)
+    del results['pico/digits/0']
+    assert '| 2 | - | 50.0 (1 seed) | - |' in table(results)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 # Its name, config, and epochs of 800 clips in about five minutes of one core.
@@ -69,13 +70,14 @@ def config(args: argparse.Namespace, key: str) -> Any:
 
 
 def run(args: argparse.Namespace, key: str) -> dict[str, Any]:
-    """Accuracy, seconds of CPU, parameters and FLOPs of one run."""
+    """Accuracy, seconds of CPU (None if it was stopped meanwhile), parameters, FLOPs of a run."""
     import shutil
 
     from experiments import train
     from get_flops import count
 
     cfg = config(args, key)
+    whole = not Path(cfg.work_dir).exists()
     start = time.process_time()
     accuracy, model = train(cfg)
     seconds = round(time.process_time() - start, 1)
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace, key: str) -> dict[str, Any]:
     return dict(
         accuracy=accuracy,
         epochs=cfg.train_cfg.max_epochs,
-        seconds=seconds,
+        seconds=seconds if whole else None,
         parameters=parameters,
         gflops=flops.total() / 1e9,
     )
@@ -107,7 +109,8 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         if not rows:
             continue
         first = next(iter(rows.values()))
-        seconds = sum(row['seconds'] for row in rows.values()) / len(rows)
+        seconds = [row['seconds'] for row in rows.values() if row['seconds'] is not None]
+        cpu_time = f'{mean(seconds):.0f} s' if seconds else '-'
         cells = []
         for name in SETS:
             found = [row['accuracy'] for key, row in rows.items() if f'/{name}/' in key]
@@ -115,7 +118,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
             cells.append(cell(found) + seeds)
         lines.append(
             f'| {title} | {first["parameters"] / 1e6:.2f} M | {first["gflops"]:.3f} | '
-            f'{first["epochs"]} | {seconds:.0f} s | ' + ' | '.join(cells) + ' |'
+            f'{first["epochs"]} | {cpu_time} | ' + ' | '.join(cells) + ' |'
         )
     return '\n'.join(lines) + '\n'
 
