@@ -154,8 +154,11 @@ def _add_stream(
         'tune': 'fastdecode',
         # One thread, and no look-ahead threads: the files are what runs in parallel.
         'threads': '1',
-        # Readers seek to key frames: nothing may refer to what lies before one.
-        'x264-params': f'keyint={interval}:min-keyint=1:open-gop=0:bframes=0',
+        # Readers seek to key frames: nothing may refer to what lies before one. Nothing refers to
+        # three of four pictures, either, so that a reader of every 2nd frame leaves many out.
+        'x264-params': (
+            f'keyint={interval}:min-keyint=1:open-gop=0:bframes=3:b-adapt=0:b-pyramid=none'
+        ),
     }
     # The rate tells how long the last frame lasts; the times of the others are their own.
     stream = container.add_stream('libx264', rate=rate, options=options)

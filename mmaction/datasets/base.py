@@ -26,6 +26,7 @@ from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCa
 from .annotations import ListFormat, read_list
 from .samplers import SampleKey
 from .seeding import sample_generator, sample_randomness
+from .transforms.loading import defer_conversion
 
 __all__ = ['BaseActionDataset', 'note']
 
@@ -118,6 +119,7 @@ class BaseActionDataset(BaseDataset):
             lazy_init=True,
             **kwargs,
         )
+        defer_conversion(self.pipeline.transforms)
         classes = class_names_beside(self.ann_file)
         if classes is not None:
             self._metainfo.setdefault('classes', classes)

@@ -15,7 +15,6 @@ from mmengine.registry import FUNCTIONS
 from mmaction.registry import DATASETS
 
 from .base import note
-from .decoders.deferred import loaded
 from .samplers import SampleKey
 from .seeding import sample_randomness
 from .transforms.loading import VideoDecode, VideoInit
@@ -72,6 +71,8 @@ class RepeatAugDataset(VideoDataset):
                 'the pipeline of RepeatAugDataset must begin with DecordInit, a frame sampling and '
                 f'DecordDecode (or those of another decoder), found {[str(s) for s in steps[:3]]}'
             )
+        # Clips share frames, each of which is converted to RGB once.
+        steps[2].is_deferred = False
 
     def _run(self, key: SampleKey, blank: bool) -> list[Any]:
         """Run the pipeline on one video; `blank` puts black frames in its place."""
@@ -89,7 +90,7 @@ class RepeatAugDataset(VideoDataset):
         wanted = [np.asarray(one['frame_inds']).reshape(-1) for one in drawn]
         video['frame_inds'] = np.unique(np.concatenate(wanted))
         video = decoding(video)
-        frames = dict(zip(video['frame_inds'], loaded(video.pop('imgs')), strict=True))
+        frames = dict(zip(video['frame_inds'], video.pop('imgs'), strict=True))
         uses = Counter(np.concatenate(wanted))
         samples = []
         for repeat, (one, indices) in enumerate(zip(drawn, wanted, strict=True)):

@@ -29,8 +29,14 @@ train_dataloader = dict(
     ),
 )
 """
-STAGES = ['DecordInit', 'SampleFrames', 'DecordDecode', 'Resize', 'FormatShape']
-STAGES += ['PackActionInputs', 'to the main process', 'decoding alone', 'whole pipeline']
+STAGES = ['DecordInit', 'SampleFrames', 'DecordDecode', 'Resize', 'RGB, crops, resizes']
+STAGES += [
+    'FormatShape',
+    'PackActionInputs',
+    'to the main process',
+    'decoding alone',
+    'whole pipeline',
+]
 
 
 @pytest.fixture
@@ -56,21 +62,22 @@ def run(folder, monkeypatch):
 def test_every_pipeline_stage_is_a_row(run, folder, capsys):
     run(str(folder / 'a.txt'), str(folder / 'b.txt'))
     out = capsys.readouterr().out
-    rows = re.findall(r'^(\w[\w ]*?) +(\d+\.\d+) +(\d+\.\d|-)(?: +(\d+\.\d+))?$', out, re.MULTILINE)
+    rows = re.findall(
+        r'^(\w[\w, ]*?) +(\d+\.\d+) +(\d+\.\d|-)(?: +(\d+\.\d+))?$', out, re.MULTILINE
+    )
     assert [row[0] for row in rows] == STAGES * 2
     values = {name: (float(seconds), size) for name, seconds, _, size in rows[: len(STAGES)]}
-    decoded, resized = f'{4 * 128 * 96 * 3 / 1e6:.2f}', f'{4 * 64 * 48 * 3 / 1e6:.2f}'
-    assert [values[name][1] for name in STAGES] == [
-        *('', '', decoded, resized, resized, resized, resized, '', resized)
-    ]
+    resized = f'{4 * 64 * 48 * 3 / 1e6:.2f}'
+    assert [values[name][1] for name in STAGES] == ['', '', '', '', *4 * [resized], '', resized]
     stages = [values[name][0] for name in STAGES]
-    assert stages[6] == pytest.approx(max(stages[8] - sum(stages[:6]), 0), abs=0.05)
-    assert all(stages[i] > 0 for i in (0, 2, 3, 8))
-    assert sum(stages[:3]) == pytest.approx(stages[7], abs=0.05)
-    told = re.search(r'after 1 and 3 clips: worker (\d+), (\d+); main process (\d+), (\d+)', out)
-    assert all(10 < int(size) < 100_000 for size in told.groups())
+    assert stages[7] == pytest.approx(max(stages[9] - sum(stages[:7]), 0), abs=0.05)
+    assert all(stages[i] > 0 for i in (0, 2, 4, 9))
+    assert sum(stages[:3]) == pytest.approx(stages[8], abs=0.05)
+    for name in ('worker', 'main process'):
+        told = re.search(rf'memory in MB, {name}: (\d+) after 1, (\d+) after 3 clips', out)
+        assert all(10 < int(size) < 100_000 for size in told.groups())
     share = float(re.search(r'has (\d\.\d+) of the speed of decoding', out)[1])
-    assert share == pytest.approx(stages[7] / stages[8], abs=0.02)
+    assert share == pytest.approx(stages[8] / stages[9], abs=0.02)
     assert len(re.findall(r'times the clips/s of .*a\.txt', out)) == 1
 
 
@@ -91,6 +98,18 @@ def test_rates_are_compared_per_clip(run, folder, monkeypatch, capsys):
     assert re.findall(r'(\S+) times the clips/s of .*a\.txt', out) == ['2.00']
     repeated = re.findall(r'2 clips per opened file: (\S+) clips/s/core, (\S+) times', out)
     assert repeated == [('4.0', '2.00'), ('8.0', '2.00')]
+
+
+def test_classes_of_the_list_reach_the_transforms(run, folder, capsys):
+    flip = "dict(type='Flip', flip_label_map={'moving left': 'moving right'}),"
+    config = CONFIG.replace(
+        "dict(type='FormatShape'", f"{flip}\n            dict(type='FormatShape'"
+    )
+    (folder / 'config.py').write_text(config)
+    for names in ('', 'moving left\nmoving right\n'):
+        (folder / 'classes.txt').write_text(names or 'a\nb\n')
+        run(str(folder / 'a.txt'))
+        assert 'whole pipeline' in capsys.readouterr().out
 
 
 def test_a_missing_list_is_one_error(run, folder, capsys):

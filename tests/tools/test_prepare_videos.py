@@ -67,6 +67,26 @@ def test_every_frame_is_kept_with_close_keyframes(tmp_path, odd_names):
     assert key_frames(path) == [0, 8, 16, 24, 32]
 
 
+def test_a_reader_of_every_2nd_frame_decodes_little_more_than_half(tmp_path, monkeypatch):
+    (tmp_path / 'in').mkdir()
+    write_video(tmp_path / 'in/a.mp4', num_frames=64, key_interval=250)
+    assert run(tmp_path / 'in', tmp_path / 'out') == 0
+    reader, decoded = PyAVReader(str(tmp_path / 'out/a.mp4')), []
+    pictures = PyAVReader._pictures
+
+    def counted(self, *args):
+        for frame in pictures(self, *args):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(PyAVReader, '_pictures', counted)
+    for first in (0, 1):
+        decoded.clear()
+        indices = range(first, 64, 2)
+        assert [frame_number(image) for image in reader.get_batch(indices)] == list(indices)
+        assert len(decoded) <= 48
+
+
 def test_rotation_odd_sizes_ten_bits_and_varying_rates(tmp_path):
     folder, out = tmp_path / 'in', tmp_path / 'out'
     folder.mkdir()

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmaction.utils.cli import add_cfg_options, check_files, user_errors
 from mmaction.utils.memory import resident_memory
 
+CONVERSION = 'RGB, crops, resizes'  # put off by the stages that ask for them
 KINETICS = Path(__file__).parents[2] / 'configs/_base_/datasets/kinetics400.py'
 
 
@@ -70,18 +71,37 @@ class StagedPipeline:
     def __init__(self, transforms: list[Any]) -> None:
         self.transforms = transforms
 
+    def bind_classes(self, classes: Sequence[str] | None) -> None:
+        """Hand the names of the dataset's classes to the transforms that ask for them."""
+        for transform in self.transforms:
+            if hasattr(transform, 'bind_classes'):
+                transform.bind_classes(classes)
+
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Run the stages."""
-        seconds, sizes, frames = [], [], None
-        for transform in self.transforms:
+        names, seconds, sizes, frames = [], [], [], None
+
+        def timed(name: str, stage: Callable[[dict[str, Any]], Any]) -> Any:
             start = time.perf_counter()
-            results = transform(results)
+            found = stage(results)
             seconds.append(time.perf_counter() - start)
-            sizes.append(megabytes(results))
+            sizes.append(megabytes(found))
+            names.append(name)
+            return found
+
+        for transform in self.transforms:
+            name = type(transform).__name__
+            if hasattr(results.get('imgs'), 'load') and not transform.takes_deferred:
+                results = timed(CONVERSION, lambda r: {**r, 'imgs': r['imgs'].load()})
+            results = timed(name, transform)
             frames = results.get('frame_inds', frames)
         # Meta data is the one way out of the process in which the clip is read.
         facts = dict(
-            seconds=seconds, sizes=sizes, frame_inds=frames, resident=resident_memory() / 1e6
+            stages=names,
+            seconds=seconds,
+            sizes=sizes,
+            frame_inds=frames,
+            resident=resident_memory() / 1e6,
         )
         results['data_samples'].set_metainfo(facts)
         return results
@@ -105,6 +125,7 @@ def build(
 ) -> Any:
     """The config's training dataset over another list, with timed stages or with repeats."""
     from mmaction.datasets import PackActionInputs
+    from mmaction.datasets.transforms.loading import defer_conversion
     from mmaction.registry import DATASETS, TRANSFORMS
 
     dataset = config.train_dataloader.dataset.to_dict()
@@ -126,6 +147,7 @@ def build(
         stages = [TRANSFORMS.build(transform) for transform in dataset['pipeline']]
         if not isinstance(stages[-1], PackActionInputs):
             raise ValueError(f'the pipeline ends with {stages[-1]}, not with PackActionInputs')
+        defer_conversion(stages)
         dataset['pipeline'] = [StagedPipeline(stages)]
     return DATASETS.build(dataset)
 
@@ -155,13 +177,15 @@ def measure(dataset: Any, count: int) -> float:
     """Print the table of one list and return the clips per second of the whole pipeline."""
     import numpy as np
 
-    stages = [type(transform).__name__ for transform in dataset.pipeline.transforms[0].transforms]
-    seconds, sizes, total, received = np.zeros(len(stages)), np.zeros(len(stages)), 0.0, 0.0
+    stages: list[str] = []
+    seconds = sizes = np.zeros(())
+    total = received = 0.0
     memory = []
     for item, elapsed in arrivals(dataset, count):
         sample = item['data_samples'][0]
-        seconds += np.array(sample.seconds) / count
-        sizes += np.array(sample.sizes) / count
+        stages = sample.stages
+        seconds = seconds + np.array(sample.seconds) / count
+        sizes = sizes + np.array(sample.sizes) / count
         total += elapsed / count
         received += item['inputs'][0].nbytes / 1e6 / count
         memory.append((sample.resident, resident_memory() / 1e6))
@@ -174,12 +198,10 @@ def measure(dataset: Any, count: int) -> float:
     print_row('decoding alone', decoding)
     print_row('whole pipeline', total, received)
     print(f'the whole pipeline has {decoding / total:.2f} of the speed of decoding alone')
-    early = max(count // 10, 1)
-    (worker, main), (last_worker, last_main) = memory[early - 1], memory[-1]
-    print(
-        f'memory in MB after {early} and {count} clips: worker {worker:.0f}, {last_worker:.0f}; '
-        f'main process {main:.0f}, {last_main:.0f}'
-    )
+    points = sorted({max(count // share, 1) for share in (10, 4, 2, 1)})
+    for name, sizes in zip(('worker', 'main process'), zip(*memory, strict=True), strict=True):
+        told = ', '.join(f'{sizes[point - 1]:.0f} after {point}' for point in points)
+        print(f'memory in MB, {name}: {told} clips')
     return 1 / total
 
 

@@ -1,84 +1,109 @@
-"""Frames that are decoded when they are needed, so that the decoder crops and resizes them."""
+"""Decoded frames that are not RGB yet: no more than what crops and resizes leave becomes it."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .pyav_reader import PyAVReader
-from .reader import Indices
+from .upright import FrameBatch, upright_size
 
 __all__ = ['DeferredFrames', 'loaded']
 
+Step = Callable[[np.ndarray], np.ndarray]
+
 
 class DeferredFrames:
-    """Frames (N, H, W, 3) of a video that crops and resizes are still added to.
+    """Frames (N, H, W, 3) of a video to which crops, resizes and flips are still added.
 
-    Crops and resizes become one crop and one resize of the frames as decoded, before they
-    are converted to RGB. Without a resize the pixels are those of the frames themselves.
+    They are carried out on one frame after the other. The pixels are those of doing each with
+    the whole clip, which would go through memory every time. Of a crop that comes first, little
+    more than its box is converted to RGB.
 
     Args:
-        reader: Of the video; closed when the frames have been decoded.
-        indices: Of N frames, in any order.
-        size: (w, h) of the frames.
-        box: What is taken of each frame: (left, top, right, bottom) in its pixels.
+        frames: As decoded (`av.VideoFrame`), at least one.
+        order: Which of them the N frames are; all of them in turn if None.
+        in_decoder: Crops and resizes up to the first other step become one crop and one resize
+            by FFmpeg before the conversion to RGB, with slightly other pixels.
     """
 
     def __init__(
-        self,
-        reader: PyAVReader,
-        indices: Indices,
-        size: tuple[int, int],
-        box: tuple[float, float, float, float] | None = None,
+        self, frames: Sequence[Any], order: np.ndarray | None = None, in_decoder: bool = False
     ) -> None:
-        self._reader = reader
-        self._indices = indices
-        self._size = size
-        self._box = box or (0.0, 0.0, float(size[0]), float(size[1]))
+        self._frames = frames
+        self._order = order
+        self._in_decoder = in_decoder
+        self._size = upright_size(frames[0])
+        # What is taken of each frame, in its pixels, and the size to which FFmpeg brings that.
+        self._box = (0.0, 0.0, float(self._size[0]), float(self._size[1]))
+        self._view_size = self._size
+        self._steps: tuple[Step, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(N, H, W, 3)."""
         width, height = self._size
-        return len(self._indices), height, width, 3
+        return len(self), height, width, 3
 
     def __len__(self) -> int:
-        return len(self._indices)
+        return len(self._frames if self._order is None else self._order)
 
     def crop(self, box: tuple[int, int, int, int]) -> DeferredFrames:
         """The part (left, top, right, bottom) of each frame."""
-        left, top, right, bottom = self._box
-        x_scale, y_scale = (right - left) / self._size[0], (bottom - top) / self._size[1]
-        inner = (
-            left + box[0] * x_scale,
-            top + box[1] * y_scale,
-            left + box[2] * x_scale,
-            top + box[3] * y_scale,
-        )
-        size = box[2] - box[0], box[3] - box[1]
-        return DeferredFrames(self._reader, self._indices, size, inner)
+        left, top, right, bottom = box
+        size = right - left, bottom - top
+        if self._steps:
+            return self.then(lambda image: image[top:bottom, left:right], size)
+        x, y, x_end, y_end = self._box
+        x_scale, y_scale = (x_end - x) / self._size[0], (y_end - y) / self._size[1]
+        inner = x + left * x_scale, y + top * y_scale, x + right * x_scale, y + bottom * y_scale
+        return self._with(_box=inner, _view_size=size, _size=size)
 
-    def resize(self, size: tuple[int, int]) -> DeferredFrames:
-        """The frames in another size (w, h)."""
-        return DeferredFrames(self._reader, self._indices, size, self._box)
+    def resize(self, size: tuple[int, int], resized: Step, by_area: bool) -> DeferredFrames:
+        """The frames in another size.
+
+        Args:
+            size: (w, h).
+            resized: Resizes one frame to it.
+            by_area: Whether FFmpeg may do it instead, by averaging areas.
+        """
+        if size == self._size:
+            return self
+        if self._in_decoder and by_area and not self._steps:
+            return self._with(_view_size=size, _size=size)
+        return self.then(resized, size)
+
+    def then(self, step: Step, size: tuple[int, int]) -> DeferredFrames:
+        """The frames after a step that makes images (H, W, 3) of a size (w, h)."""
+        return self._with(_steps=(*self._steps, step), _size=size)
+
+    def _with(self, **changes: Any) -> DeferredFrames:
+        changed = copy.copy(self)
+        vars(changed).update(changes)
+        return changed
 
     def load(self) -> np.ndarray:
-        """Decode the frames.
-
-        Raises:
-            UnreadableVideoError: One is damaged or missing.
-        """
+        """Convert the frames, and carry out the steps."""
         left, top, right, bottom = (round(side) for side in self._box)
         box = left, top, max(right, left + 1), max(bottom, top + 1)
-        frames = self._reader.get_batch(self._indices, view=(box, self._size))
-        self._reader.close()
-        return frames
+        batch = FrameBatch(
+            len(self._frames), self._frames[0].time_base, self._apply, (box, self._view_size)
+        )
+        for frame in self._frames:
+            batch.add(frame)
+        return batch.array if self._order is None else batch.array[self._order]
+
+    def _apply(self, image: np.ndarray) -> np.ndarray:
+        for step in self._steps:
+            image = step(image)
+        return image
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.load(), dtype)
 
 
 def loaded(imgs: Any) -> Any:
-    """Frames, decoded if they have not been yet."""
+    """Frames, converted if they have not been yet."""
     return imgs.load() if isinstance(imgs, DeferredFrames) else imgs

@@ -130,6 +130,7 @@ class FrameTable:
         # What precedes the first key frame, in the file or in time, cannot be decoded.
         lost = (last_key < 0) | (times < times[is_key.argmax()])
         self.times = np.sort(times[is_shown & ~lost])
+        self._positions = {time: place for place, time in enumerate(self.times.tolist())}
         self.num_frames = len(self.times)
         key_times = np.sort(times[is_key & ~lost])
         self.keys = np.unique(np.searchsorted(self.times, key_times))
@@ -160,8 +161,4 @@ class FrameTable:
 
     def position(self, time: int | None) -> int | None:
         """Index of the frame with a time stamp; None if there is none."""
-        if time is None:
-            return None
-        position = int(np.searchsorted(self.times, time))
-        known = position < len(self.times) and self.times[position] == time
-        return position if known else None
+        return None if time is None else self._positions.get(time)

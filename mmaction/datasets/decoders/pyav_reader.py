@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,16 +13,42 @@ from mmaction.errors import UnreadableVideoError
 from mmaction.utils.ranged_file import RangedFile
 
 from .container import open_container, video_streams
+from .deferred import DeferredFrames
 from .packet_cache import file_identity, has_packets, kept_packets
 from .packet_table import FrameTable, PacketTable
 from .reader import IN_MEMORY, Indices, key_before, read_once, remote_content, unreadable
 from .references import unreferenced_test
-from .upright import FrameBatch, View, display_matrix, upright_filters
+from .upright import FrameBatch
 
 __all__ = ['PyAVReader']
 
 # Containers whose time stamps lead decord to the frames they belong to, and which do not crash it.
 _SEEKABLE = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'flv')
+
+
+class _Frames(Protocol):
+    """What decoded frames are added to; `count` is how many there are."""
+
+    count: int
+
+    def add(self, frame: Any) -> None: ...
+
+
+Batch = TypeVar('Batch', bound=_Frames)
+
+
+class _RawFrames:
+    """Frames as they are decoded."""
+
+    def __init__(self) -> None:
+        self.frames: list[Any] = []
+
+    @property
+    def count(self) -> int:
+        return len(self.frames)
+
+    def add(self, frame: Any) -> None:
+        self.frames.append(frame)
 
 
 class PyAVReader:
@@ -65,8 +91,6 @@ class PyAVReader:
         self._content = remote_content(filename, by_ranges=True) if content is None else content
         self._format = container
         self._max_pixels = max_pixels
-        self._each: Callable[[np.ndarray], np.ndarray] | None = None
-        self._view: View | None = None
         self._container: Any = None
         try:
             with unreadable(filename, *self._errors):
@@ -127,10 +151,7 @@ class PyAVReader:
         return float(self._stream.average_rate or self._stream.guessed_rate or 0)
 
     def get_batch(
-        self,
-        indices: Indices,
-        each: Callable[[np.ndarray], np.ndarray] | None = None,
-        view: View | None = None,
+        self, indices: Indices, each: Callable[[np.ndarray], np.ndarray] | None = None
     ) -> np.ndarray:
         """Frames (N, H, W, 3), uint8 RGB, of N indices in any order.
 
@@ -138,11 +159,27 @@ class PyAVReader:
             indices: The indices.
             each: Applied to each frame (H, W, 3) before the next one is decoded, so that
                 not all of them are in memory at their full size.
-            view: The part of each frame that is returned, and the size to which it is
-                resized: ((left, top, right, bottom), (w, h)).
         """
-        self._each, self._view = each, view
-        return read_once(indices, self._read)
+
+        def read(wanted: np.ndarray) -> np.ndarray:
+            batch = self._read(
+                wanted, lambda: FrameBatch(len(wanted), self._stream.time_base, each)
+            )
+            return batch.array
+
+        return read_once(indices, read)
+
+    def get_deferred(self, indices: Indices, in_decoder: bool = False) -> DeferredFrames:
+        """Frames of N indices in any order, decoded and not converted to RGB yet.
+
+        Args:
+            indices: The indices.
+            in_decoder: See `DeferredFrames`.
+        """
+        wanted, order = np.unique(np.asarray(indices, np.int64).reshape(-1), return_inverse=True)
+        in_turn = len(order) == len(wanted) and bool((np.diff(order) > 0).all())
+        frames = self._read(wanted, _RawFrames).frames
+        return DeferredFrames(frames, None if in_turn else order, in_decoder)
 
     def get_key_frames(self, indices: Indices) -> np.ndarray:
         """The key frames (N, H, W, 3) at or before the indices."""
@@ -187,28 +224,6 @@ class PyAVReader:
         with suppress(UnreadableVideoError):
             return next(frames, None)
         return None
-
-    def size(self) -> tuple[int, int]:
-        """(w, h) of the frames, upright.
-
-        Raises:
-            UnreadableVideoError: The first frame cannot be decoded.
-        """
-        frame = None
-        with suppress(*self._errors):
-            # One key frame is decoded to know how it is turned, which PyAV says of frames only.
-            self._container.seek(0, stream=self._stream)
-            packets = self._container.demux(self._stream)
-            packet = next(packet for packet in packets if packet.is_keyframe)
-            context = self._stream.codec_context
-            frame = next(iter([*packet.decode(), *context.decode(None)]), None)
-            context.flush_buffers()
-        frame = frame or self.first_frame()
-        if frame is None:
-            raise self._missing(0)
-        turns = upright_filters(display_matrix(frame))
-        width, height = int(frame.width), int(frame.height)
-        return (height, width) if any(name == 'transpose' for name, _ in turns) else (width, height)
 
     @property
     def codec(self) -> str:
@@ -260,28 +275,33 @@ class PyAVReader:
         seconds: np.ndarray = (times - times[0]) * float(self._stream.time_base)
         return seconds
 
-    def _read(self, indices: np.ndarray) -> np.ndarray:
+    def _read(self, indices: np.ndarray, start: Callable[[], Batch]) -> Batch:
         try:
             with unreadable(self.filename, *self._errors):
-                frames = self._decode(indices)
+                frames = self._decode(indices, start)
             if frames.count < len(indices):
                 raise self._missing(indices[frames.count])
         except UnreadableVideoError:
             self.close()
             raise
-        return frames.array
+        return frames
 
     def _missing(self, index: int) -> UnreadableVideoError:
         reason = f'frame {index} of {len(self)} is damaged or missing'
         return UnreadableVideoError(self.filename, reason)
 
-    def _decode(self, indices: np.ndarray) -> FrameBatch:
-        """Frames at increasing indices, fewer if one is missing."""
+    def _decode(self, indices: np.ndarray, start: Callable[[], Batch]) -> Batch:
+        """Frames at increasing indices, fewer if one is missing.
+
+        Args:
+            indices: The indices.
+            start: Makes what the frames are added to, once more for a second try.
+        """
         if self._frames.is_timed:
             # Seeking lands at a key frame at or before the time. The frames from there on are told
             # apart by their time stamps: counting from the key frame would be off by those of an
             # open GOP, which come after it in the file and before it in time.
-            frames, in_order = self._batch(len(indices)), True
+            frames, in_order = start(), True
             # What the first of two fields tells, the second may not hold: all are decoded.
             decode = self._decode_all_by_time if self._frames.has_fields else self._decode_by_time
             parts = self._parts(indices)
@@ -294,22 +314,19 @@ class PyAVReader:
                     break
             if in_order and frames.count < len(indices):
                 self._reopen()
-                frames = self._batch(len(indices))
+                frames = start()
                 in_order = self._decode_all_by_time(indices, frames)
             if in_order:
                 return frames
         # Without time stamps to check it by, a seek may land anywhere: count from the first frame.
         self._reopen()
-        return self._decode_by_count(indices)
+        return self._decode_by_count(indices, start())
 
     def _announce(self, parts: list[np.ndarray]) -> None:
         """Have the packets of frames at increasing indices fetched with few requests."""
         if isinstance(self._content, RangedFile):
             spans = [self._frames.span(self.key_frames_before(p[0]), p[-1]) for p in parts]
             self._content.want([span for span in spans if span is not None])
-
-    def _batch(self, count: int) -> FrameBatch:
-        return FrameBatch(count, self._stream.time_base, self._each, self._view)
 
     def _parts(self, indices: np.ndarray) -> list[np.ndarray]:
         """Increasing indices, split where a key frame comes after one and not after the next."""
@@ -319,7 +336,7 @@ class PyAVReader:
         before = self.key_frames_before(indices[1:])
         return np.split(indices, np.flatnonzero(before > indices[:-1]) + 1)
 
-    def _decode_by_time(self, indices: np.ndarray, frames: FrameBatch) -> bool:
+    def _decode_by_time(self, indices: np.ndarray, frames: _Frames) -> bool:
         """Add the frames at increasing indices, found by their time stamps, from here on.
 
         Pictures that are neither wanted nor referred to are left out. A frame that does not
@@ -378,7 +395,7 @@ class PyAVReader:
         test = self._is_unreferenced
         return test is not None and not packet.is_keyframe and test(bytes(packet))
 
-    def _decode_all_by_time(self, indices: np.ndarray, frames: FrameBatch) -> bool:
+    def _decode_all_by_time(self, indices: np.ndarray, frames: _Frames) -> bool:
         """Add the frames at increasing indices after decoding everything from here on.
 
         Of a gap, which may be a lost frame or a wrong time stamp, all frames tell which.
@@ -401,9 +418,8 @@ class PyAVReader:
                     break
         return True
 
-    def _decode_by_count(self, indices: np.ndarray) -> FrameBatch:
-        """Frames at increasing indices, counted from here on, fewer if the file ends before."""
-        frames = self._batch(len(indices))
+    def _decode_by_count(self, indices: np.ndarray, frames: Batch) -> Batch:
+        """Add the frames at increasing indices, counted from here on, until the file ends."""
         with _until_damage():
             for position, frame in enumerate(self._container.decode(self._stream)):
                 if position == indices[frames.count]:

@@ -9,11 +9,21 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ['FrameBatch', 'UprightFrames', 'View', 'display_matrix', 'upright_filters']
+__all__ = [
+    'FrameBatch',
+    'UprightFrames',
+    'View',
+    'display_matrix',
+    'upright_filters',
+    'upright_size',
+]
 
 Filter = tuple[str, str | None]
 View = tuple[tuple[int, int, int, int], tuple[int, int]]
 """A box (left, top, right, bottom) and the size (w, h) to which it is resized."""
+# FFmpeg converts a pixel of these to RGB by its own luma and chroma sample alone, in frames of even
+# width and height, so that a part of a frame that begins at even places gives the same pixels.
+_LOCAL_FORMATS = ('yuv420p', 'yuvj420p')
 
 
 def display_matrix(frame: Any) -> np.ndarray | None:
@@ -59,6 +69,13 @@ def upright_filters(matrix: np.ndarray | None) -> list[Filter]:
     return [('vflip', None)] if theta == 0 and d < 0 else []
 
 
+def upright_size(frame: Any) -> tuple[int, int]:
+    """(w, h) of a decoded frame when it is upright."""
+    turns = upright_filters(display_matrix(frame))
+    width, height = int(frame.width), int(frame.height)
+    return (height, width) if any(name == 'transpose' for name, _ in turns) else (width, height)
+
+
 class UprightFrames:
     """Turn decoded frames upright, to one size and pixel format.
 
@@ -71,6 +88,8 @@ class UprightFrames:
             first frame; None keeps them.
         scale_options: Further options of FFmpeg's `scale`, such as 'flags=bicubic'.
         view: What is cut out of the upright frame before it is converted, and its new size.
+        box: (left, top, right, bottom) of the pixels that will be used. What is returned may be
+            larger; `origin` is where in the frame it begins.
     """
 
     def __init__(
@@ -80,12 +99,15 @@ class UprightFrames:
         resize: Any = None,
         scale_options: str = '',
         view: View | None = None,
+        box: tuple[int, int, int, int] | None = None,
     ) -> None:
         self._time_base = time_base or Fraction(1, 1000)
         self._pix_fmt = pix_fmt
         self._resize = resize
         self._scale_options = f':{scale_options}' if scale_options else ''
         self._view = view
+        self._box = box
+        self.origin = 0, 0
         self._size: tuple[int, int] | None = None
         self._form: tuple[Any, ...] = ()
 
@@ -104,10 +126,9 @@ class UprightFrames:
         import av
 
         if self._size is None:
-            width, height = frame.width, frame.height
-            if any(name == 'transpose' for name, _ in turns):
-                width, height = height, width
-            self._size = self._resize(width, height) if self._resize else (width, height)
+            self._size = upright_size(frame)
+            if self._resize:
+                self._size = self._resize(*self._size)
         self._graph = av.filter.Graph()
         # Clips are read in parallel, frames are not.
         self._graph.threads = 1
@@ -118,10 +139,9 @@ class UprightFrames:
             time_base=self._time_base,
         )
         self._source = last
-        width, height = self._size
         for name, argument in (
             *turns,
-            ('scale', f'{width}:{height}{self._scale_options}'),
+            *self._scale(frame),
             *self._cut(),
             ('format', self._pix_fmt),
             ('buffersink', None),
@@ -131,6 +151,20 @@ class UprightFrames:
             last = step
         self._graph.configure()
         self._sink = last
+
+    def _scale(self, frame: Any) -> list[Filter]:
+        """Filters that bring a frame to the size of all, or cut out what will be used of it."""
+        assert self._size is not None
+        width, height = self._size
+        cut: list[tuple[str, str | None]] = []
+        self.origin = 0, 0
+        is_local = frame.format.name in _LOCAL_FORMATS and not (width % 2 or height % 2)
+        if self._box and is_local and (frame.width, frame.height) == self._size:
+            self.origin = left, top = self._box[0] // 2 * 2, self._box[1] // 2 * 2
+            width = -(-self._box[2] // 2) * 2 - left
+            height = -(-self._box[3] // 2) * 2 - top
+            cut = [('crop', f'{width}:{height}:{left}:{top}')]
+        return [*cut, ('scale', f'{width}:{height}{self._scale_options}')]
 
     def _cut(self) -> list[Filter]:
         if self._view is None:
@@ -168,7 +202,7 @@ class FrameBatch:
             if size_wanted == (right - left, bottom - top):
                 # FFmpeg cuts at whole pixels of chroma only; after the conversion any will do.
                 self._box, view = view[0], None
-        self._upright = UprightFrames(time_base, 'rgb24', view=view)
+        self._upright = UprightFrames(time_base, 'rgb24', view=view, box=self._box)
         self._each = each
         self.array = np.empty((0, 0, 0, 3), np.uint8)
 
@@ -176,8 +210,8 @@ class FrameBatch:
         """Convert and keep the next frame, an `av.VideoFrame`."""
         image = rgb_pixels(self._upright(frame))
         if self._box is not None:
-            left, top, right, bottom = self._box
-            image = image[top:bottom, left:right]
+            (left, top, right, bottom), (x, y) = self._box, self._upright.origin
+            image = image[top - y : bottom - y, left - x : right - x]
         if self._each is not None:
             image = self._each(image)
         if not self.count:

@@ -13,12 +13,17 @@ __all__ = ['BaseTransform']
 class BaseTransform(ABC):
     """One step of a pipeline: takes the `results` dict of a clip and returns it.
 
-    `shown` names the attributes that `repr` prints, in order. Where `takes_deferred` is not
-    set, frames that the decoder may still crop and resize are decoded before the step.
+    `shown` names the attributes that `repr` prints, in order. A class that sets `takes_deferred`
+    beside its own `transform` handles `DeferredFrames`; for others they are loaded before.
     """
 
     shown: tuple[str, ...] = ()
     takes_deferred = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if 'transform' in vars(cls) and 'takes_deferred' not in vars(cls):
+            cls.takes_deferred = False
 
     def __call__(self, results: dict[str, Any]) -> Any:
         """Do the step, as a pipeline calls it."""

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from mmaction.datasets.decoders.deferred import DeferredFrames, loaded
+from mmaction.datasets.decoders.deferred import DeferredFrames
 
 __all__ = [
     'Box',
@@ -93,8 +93,6 @@ def crop_frames(imgs: Any, box: Box) -> Any:
 def resize_frames(imgs: Any, size: tuple[int, int], interpolation: str = 'bilinear') -> Any:
     """Frames resized to `size` (w, h) by OpenCV; frames of that size already are kept.
 
-    `DeferredFrames` are resized by the decoder, if bilinear or area.
-
     Source: OpenCV's `resize`, of which `mmcv.imresize` is a thin cover.
     """
     import cv2
@@ -102,9 +100,11 @@ def resize_frames(imgs: Any, size: tuple[int, int], interpolation: str = 'biline
     width, height = size
     flag = getattr(cv2, INTERPOLATIONS[interpolation])
     if isinstance(imgs, DeferredFrames):
-        if interpolation in ('bilinear', 'area'):
-            return imgs.resize(size)
-        imgs = imgs.load()
+        return imgs.resize(
+            size,
+            lambda image: cv2.resize(image, size, interpolation=flag),
+            by_area=interpolation in ('bilinear', 'area'),
+        )
     if len(imgs) == 0 or imgs[0].shape[:2] == (height, width):
         return imgs
     shapes = [(height, width, *img.shape[2:]) for img in imgs]
@@ -114,17 +114,20 @@ def resize_frames(imgs: Any, size: tuple[int, int], interpolation: str = 'biline
     return out
 
 
-def flip_frames(imgs: Frames, direction: str) -> Frames:
+def flip_frames(imgs: Any, direction: str) -> Any:
     """Frames mirrored left to right ('horizontal') or top to bottom ('vertical'), as a copy.
 
     OpenCV's copy is much faster than any later pass over a view of negative stride.
     """
     import cv2
 
-    imgs = loaded(imgs)
+    code = 1 if direction == 'horizontal' else 0
+    if isinstance(imgs, DeferredFrames):
+        _, height, width, _ = imgs.shape
+        return imgs.then(lambda image: cv2.flip(image, code), (width, height))
     out = _empty_like(imgs, [img.shape for img in imgs])
     for source, target in zip(imgs, out, strict=True):
-        cv2.flip(source, 1 if direction == 'horizontal' else 0, dst=target)
+        cv2.flip(source, code, dst=target)
     return out
 
 

@@ -16,6 +16,7 @@ import os
 import os.path as osp
 import shutil
 import tempfile
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +32,6 @@ from mmaction.datasets.decoders import (
     TorchCodecReader,
     VideoReader,
 )
-from mmaction.datasets.decoders.deferred import DeferredFrames
 from mmaction.datasets.decoders.reader import remote_content, video_path
 from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
@@ -62,6 +62,7 @@ __all__ = [
     'UntrimmedSampleFrames',
     'VideoDecode',
     'VideoInit',
+    'defer_conversion',
 ]
 
 
@@ -145,9 +146,9 @@ class VideoDecode(BaseTransform):
     Args:
         mode: 'accurate' gives the very frames; 'efficient' the key frames at or
             before them, which is faster and may repeat frames.
-        in_decoder: Decode only when a transform other than Resize, a crop or Flip follows. The
-            decoder then crops and resizes (bilinear or area) before it converts to RGB, in
-            one step and a little differently from OpenCV. Random draws stay the same.
+        in_decoder: Crop and resize (bilinear or area) in the decoder before the conversion to RGB,
+            in one step and a little differently from OpenCV, until a transform other than
+            Resize, a crop or Flip follows. Random draws stay the same.
     """
 
     shown: tuple[str, ...] = ('mode',)
@@ -157,6 +158,8 @@ class VideoDecode(BaseTransform):
             raise ValueError(f"mode must be 'accurate' or 'efficient', found {mode!r}")
         self.mode = mode
         self.in_decoder = in_decoder
+        self.is_deferred = in_decoder
+        """Whether `imgs` may be `DeferredFrames`, which `defer_conversion` finds out."""
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Decode the frames chosen in `results`.
@@ -168,18 +171,43 @@ class VideoDecode(BaseTransform):
         frame_inds = results['frame_inds'] = np.asarray(results['frame_inds']).reshape(-1)
         if self.mode == 'efficient' and not isinstance(reader, BlankReader | DecordReader):
             imgs = reader.get_key_frames(frame_inds)
-        elif self.in_decoder and isinstance(reader, PyAVReader):
-            imgs = DeferredFrames(reader, frame_inds, reader.size())
+        elif self.is_deferred and isinstance(reader, PyAVReader):
+            imgs = reader.get_deferred(frame_inds, self.in_decoder)
         else:
             imgs = reader.get_batch(frame_inds)
-        if not isinstance(imgs, DeferredFrames):
-            reader.close()
+        reader.close()
         results['video_reader'] = None
         if isinstance(reader, CheckedReader) and reader.fallback is not None:
             results['decoder_fallback'] = reader.fallback
         results['imgs'] = imgs
         results['original_shape'] = results['img_shape'] = imgs.shape[1:3]
         return results
+
+
+def defer_conversion(steps: Sequence[Any]) -> None:
+    """Let frames be converted to RGB one by one, where only crops, resizes and flips follow.
+
+    Args:
+        steps: A pipeline. Where a transform that is not of this package comes first, which may
+            look into `imgs`, nothing changes.
+    """
+    for place, decoding in enumerate(steps):
+        if isinstance(decoding, VideoDecode):
+            following = (step for step in steps[place + 1 :] if not _takes_deferred(step))
+            decoding.is_deferred = decoding.in_decoder or _loads_deferred(next(following, None))
+
+
+def _takes_deferred(step: object) -> bool:
+    return isinstance(step, BaseTransform) and step.takes_deferred and not _has_own_call(step)
+
+
+def _loads_deferred(step: object) -> bool:
+    return isinstance(step, BaseTransform) and not step.takes_deferred and not _has_own_call(step)
+
+
+def _has_own_call(step: BaseTransform) -> bool:
+    """Whether its `__call__`, which loads frames for steps that need it, was replaced."""
+    return type(step).__call__ is not BaseTransform.__call__
 
 
 @TRANSFORMS.register_module()
@@ -229,9 +257,9 @@ class DecordDecode(VideoDecode):
     Args:
         mode: 'accurate' gives the very frames; 'efficient' the key frames at or
             before them, which is faster and may repeat frames.
-        in_decoder: Decode only when a transform other than Resize, a crop or Flip follows. The
-            decoder then crops and resizes (bilinear or area) before it converts to RGB, in
-            one step and a little differently from OpenCV. Random draws stay the same.
+        in_decoder: Crop and resize (bilinear or area) in the decoder before the conversion to RGB,
+            in one step and a little differently from OpenCV, until a transform other than
+            Resize, a crop or Flip follows. Random draws stay the same.
 
     Source: the transform of this name in mmaction2 1.2.
     """
@@ -263,9 +291,9 @@ class PyAVDecode(VideoDecode):
         multi_thread: Decode with as many threads as FFmpeg likes.
         mode: 'accurate' gives the very frames; 'efficient' the key frames at or
             before them, which is faster and may repeat frames.
-        in_decoder: Decode only when a transform other than Resize, a crop or Flip follows. The
-            decoder then crops and resizes (bilinear or area) before it converts to RGB, in
-            one step and a little differently from OpenCV. Random draws stay the same.
+        in_decoder: Crop and resize (bilinear or area) in the decoder before the conversion to RGB,
+            in one step and a little differently from OpenCV, until a transform other than
+            Resize, a crop or Flip follows. Random draws stay the same.
 
     Source: the transform of this name in mmaction2 1.2.
     """

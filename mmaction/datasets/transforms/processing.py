@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmaction.datasets.decoders.deferred import loaded
 from mmaction.registry import TRANSFORMS
 
 from .base import BaseTransform
@@ -301,6 +302,7 @@ class Flip(BaseTransform):
         elif flip:
             results['imgs'] = flip_frames(results['imgs'], self.direction)
             if flow:
+                results['imgs'] = loaded(results['imgs'])
                 _invert_x(results['imgs'])
         return results
 

@@ -1,12 +1,15 @@
 """Crops and resizes in the decoder: the same draws, nearly the same pixels as by OpenCV."""
 
 import random
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
-from mmaction.datasets.decoders import PyAVReader, pyav_reader
-from mmaction.datasets.decoders.deferred import DeferredFrames
+from mmaction.datasets.decoders import PyAVReader, deferred, upright
+from mmaction.datasets.transforms.base import BaseTransform
+from mmaction.datasets.transforms.loading import defer_conversion
 from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
 from tests.video_factory import write_broken, write_video
@@ -33,9 +36,11 @@ STEPS = {
     ],
     'cubic': [dict(type='Resize', scale=(-1, 64), interpolation='bicubic')],
 }
+PACK = [dict(type='FormatShape', input_format='NCHW')]
 VIDEOS = {
     'upright.mp4': dict(width=214, height=120),
     'turned.mp4': dict(width=214, height=120, rotation=90),
+    'upside_down.mp4': dict(width=214, height=120, rotation=180),
     'odd.mp4': dict(width=213, height=121, pix_fmt='yuv444p'),
 }
 
@@ -76,9 +81,95 @@ def test_same_draws_and_nearly_the_same_pixels(videos, video, name):
             assert distance < 6
 
 
+def exact(path, steps, seed):
+    """Frames, by a dataset's pipeline, which converts them when they are needed."""
+    built = [TRANSFORMS.build(step) for step in (dict(type='DecordDecode'), *steps, *PACK)]
+    defer_conversion(built)
+    assert built[0].is_deferred
+    random.seed(seed)
+    np.random.seed(seed)
+    results = dict(filename=str(path), frame_inds=np.array([3, 3, 11, 8]), num_clips=1, clip_len=4)
+    results = TRANSFORMS.build(dict(type='DecordInit'))(results)
+    for step in built:
+        results = step(results)
+    return results['imgs'], (random.random(), np.random.rand())
+
+
+@pytest.mark.parametrize('video', VIDEOS)
+@pytest.mark.parametrize('name', STEPS)
+def test_pixels_are_those_of_one_step_after_the_other(videos, video, name):
+    for seed in range(6):
+        _, expected, drawn = run(videos[video], STEPS[name], seed)
+        imgs, drawn_again = exact(videos[video], STEPS[name], seed)
+        assert drawn_again == drawn
+        assert np.array_equal(imgs, np.moveaxis(expected, 3, 1))
+
+
+@pytest.mark.parametrize('pix_fmt', ['yuv420p', 'yuvj420p', 'yuv422p', 'yuv444p', 'yuv420p10le'])
+@pytest.mark.parametrize('size', [(214, 120), (213, 121), (340, 256)])
+def test_conversion_of_a_box_gives_the_pixels_of_the_frame(pix_fmt, size):
+    """Of noise, in which each chroma sample counts."""
+    rng = np.random.default_rng(0)
+    frame = av.VideoFrame(*size, pix_fmt)
+    frame.time_base = Fraction(1, 25)
+    for plane in frame.planes:
+        kind, top = (np.uint16, 1024) if pix_fmt.endswith('le') else (np.uint8, 256)
+        count = plane.buffer_size // kind().itemsize
+        plane.update(rng.integers(0, top, count, kind).tobytes())
+    whole = deferred.DeferredFrames([frame]).load()
+    for _ in range(40):
+        left, right = np.sort(rng.choice(size[0] + 1, 2, replace=False)).tolist()
+        top, bottom = np.sort(rng.choice(size[1] + 1, 2, replace=False)).tolist()
+        part = deferred.DeferredFrames([frame]).crop((left, top, right, bottom)).load()
+        assert np.array_equal(part, whole[:, top:bottom, left:right]), (left, top, right, bottom)
+
+
+def test_little_more_than_the_box_is_converted(videos, monkeypatch):
+    sizes = []
+    pixels = upright.rgb_pixels
+
+    def spied(frame):
+        sizes.append((frame.width, frame.height))
+        return pixels(frame)
+
+    monkeypatch.setattr(upright, 'rgb_pixels', spied)
+    frames = PyAVReader(str(videos['upright.mp4'])).get_deferred([3])
+    frames.crop((11, 7, 30, 20)).crop((2, 1, 12, 10)).load()
+    assert sizes == [(12, 10)]  # from x = 13 to 23 and y = 8 to 17
+
+
+def test_transforms_of_others_see_arrays():
+    class Own(BaseTransform):
+        def transform(self, results):
+            return results
+
+    class OwnResize(TRANSFORMS.get('Resize')):
+        def transform(self, results):
+            return super().transform(results)
+
+    class OwnCall(TRANSFORMS.get('Resize')):
+        def __call__(self, results):
+            return super().__call__(results)
+
+    resize, pack = (TRANSFORMS.build(step) for step in (STEPS['test'][0], PACK[0]))
+    for steps, is_deferred in (
+        ([resize, pack], True),
+        ([resize, Own()], True),
+        ([OwnResize(scale=(-1, 64)), pack], True),
+        ([resize, OwnCall(scale=(-1, 64)), pack], False),
+        ([resize, lambda results: results, pack], False),
+        ([resize], False),
+        ([], False),
+    ):
+        decode = TRANSFORMS.build(dict(type='DecordDecode'))
+        defer_conversion([decode, *steps])
+        assert decode.is_deferred is is_deferred
+    assert not OwnResize.takes_deferred
+
+
 def test_full_frames_are_not_converted(videos, monkeypatch):
     sizes = []
-    batch = pyav_reader.FrameBatch
+    batch = deferred.FrameBatch
 
     class Spied(batch):
         def add(self, frame):
@@ -86,28 +177,27 @@ def test_full_frames_are_not_converted(videos, monkeypatch):
             sizes.append((shown.width, shown.height))
             super().add(frame)
 
-    monkeypatch.setattr(pyav_reader, 'FrameBatch', Spied)
+    monkeypatch.setattr(deferred, 'FrameBatch', Spied)
     run(videos['upright.mp4'], STEPS['train'], 0, in_decoder=True)
     assert set(sizes) == {(64, 64)}
 
 
 def test_frames_are_those_asked_for(videos):
-    reader = PyAVReader(str(videos['upright.mp4']))
-    frames = DeferredFrames(reader, [7, 2, 7], reader.size())
-    assert frames.shape == (3, 120, 214, 3)
-    assert len(frames) == 3
-    expected = PyAVReader(str(videos['upright.mp4'])).get_batch([7, 2, 7])
-    assert np.array_equal(frames.load(), expected)
+    path = str(videos['upright.mp4'])
+    for indices in ([7, 2, 7], [2, 7, 9], [9, 2]):
+        frames = PyAVReader(path).get_deferred(indices)
+        assert frames.shape == (len(indices), 120, 214, 3)
+        assert len(frames) == len(indices)
+        assert np.array_equal(np.asarray(frames), PyAVReader(path).get_batch(indices))
 
 
 def test_size_is_that_of_upright_frames(videos):
-    assert PyAVReader(str(videos['turned.mp4'])).size() == (120, 214)
-    assert PyAVReader(str(videos['odd.mp4'])).size() == (213, 121)
+    sizes = [PyAVReader(str(videos[name])).get_deferred([0]).shape[1:3] for name in VIDEOS]
+    assert sizes == [(120, 214), (214, 120), (120, 214), (121, 213)]
 
 
 def test_damaged_files_fail_as_without(tmp_path):
     path = write_broken(tmp_path / 'clip.mp4', 'too few frames')
     reader = PyAVReader(str(path))
-    frames = DeferredFrames(reader, [len(reader) - 1], reader.size()).resize((32, 32))
     with pytest.raises(UnreadableVideoError, match='damaged or missing'):
-        frames.load()
+        reader.get_deferred([len(reader) - 1])
