@@ -54,15 +54,12 @@ class C3D(CNNBackbone):
     ) -> None:
         super().__init__(pretrained, pretrained2d=False, init_cfg=init_cfg)
         self.init_std = init_std
-        layers: dict[str, Any] = dict(
-            conv_cfg=conv_cfg or dict(type='Conv3d'),
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg or dict(type='ReLU'),
-        )
+        layers: dict[str, Any] = dict(conv_cfg=conv_cfg or dict(type='Conv3d'), norm_cfg=norm_cfg)
+        layers['act_cfg'] = act_cfg or dict(type='ReLU')
         wide = 3
         for i, channels in enumerate(STAGES, 1):
             for letter, out in zip('ab', channels, strict=False):
-                self.add_module(f'conv{i}{letter}', ConvModule(wide, out, 3, 1, 1, **layers))
+                self.add_module(f'conv{i}{letter}', ConvModule(wide, out, 3, **layers))
                 wide = out
             kernel = (1, 2, 2) if i == 1 else (2, 2, 2)
             padding = (0, 1, 1) if i == 5 else 0

@@ -60,7 +60,7 @@ class InvertedResidual(nn.Module):
         expand = [ConvModule(in_channels, hidden, 1, act_cfg=act_cfg, **layers)]
         self.conv = nn.Sequential(
             *(expand if expand_ratio != 1 else []),
-            ConvModule(hidden, hidden, 3, stride, 1, groups=hidden, act_cfg=act_cfg, **layers),
+            ConvModule(hidden, hidden, 3, stride, groups=hidden, act_cfg=act_cfg, **layers),
             ConvModule(hidden, out_channels, 1, act_cfg=None, **layers),
         )
 
@@ -82,11 +82,9 @@ class MobileNetV2(CNNBackbone):
         pretrained: As in `CNNBackbone`, in the names of this network.
         widen_factor: Factor of all widths.
         out_indices: Stages whose outputs are given, 0 to 7 (the last convolution).
-        conv_cfg: Config of the convolutions.
         norm_cfg: Config of the norms.
         act_cfg: Config of the activations.
-        with_cp: Trade compute for memory, block by block.
-        kwargs: `frozen_stages`, `norm_eval` and `init_cfg` of `CNNBackbone`.
+        kwargs: Further arguments of `CNNBackbone`.
 
     Raises:
         ValueError: A stage that there is not.
@@ -102,32 +100,28 @@ class MobileNetV2(CNNBackbone):
         pretrained: str | None = None,
         widen_factor: float = 1.0,
         out_indices: Sequence[int] = (7,),
-        conv_cfg: OptConfigType = None,
-        norm_cfg: ConfigType = dict(type='BN2d'),  # noqa: B006 (built, never written to)
+        norm_cfg: OptConfigType = dict(type='BN2d'),  # noqa: B006 (built, never written to)
         act_cfg: ConfigType = dict(type='ReLU6', inplace=True),  # noqa: B006
-        with_cp: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(pretrained, **kwargs)
+        super().__init__(pretrained, norm_cfg=norm_cfg, act_cfg=act_cfg, **kwargs)
         if not set(out_indices) <= set(range(8)) or self.frozen_stages not in range(-1, 9):
             raise ValueError(
                 f'out_indices={tuple(out_indices)} must be within 0 to 7, '
                 f'frozen_stages={self.frozen_stages} within -1 to 8'
             )
         self.out_indices = tuple(out_indices)
-        layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        layers: dict[str, Any] = dict(self.layer_cfgs, act_cfg=act_cfg)
         wide = make_divisible(32 * widen_factor)
-        self.conv1 = ConvModule(3, wide, 3, 2, 1, act_cfg=act_cfg, **layers)
+        self.conv1 = ConvModule(3, wide, 3, 2, **layers)
         for expand_ratio, channels, count, stride in STAGES:
             out = make_divisible(channels * widen_factor)
-            options = dict(layers, expand_ratio=expand_ratio, act_cfg=act_cfg, with_cp=with_cp)
+            options = dict(layers, expand_ratio=expand_ratio, with_cp=self.with_cp)
             blocks = [InvertedResidual(wide, out, stride, **options)]
             blocks += [InvertedResidual(out, out, 1, **options) for _ in range(1, count)]
             wide = out
             self.add_stage(blocks)
-        self.conv2 = ConvModule(
-            wide, int(1280 * max(widen_factor, 1.0)), 1, act_cfg=act_cfg, **layers
-        )
+        self.conv2 = ConvModule(wide, int(1280 * max(widen_factor, 1.0)), 1, **layers)
         self.res_layers.append('conv2')
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -15,6 +15,7 @@ from mmaction.models.common.cnn import CNNBackbone, shortcut
 from mmaction.models.common.layers import (
     ConvModule,
     ResidualBlock,
+    Size,
     build_activation,
     to_clips,
     to_frames,
@@ -22,64 +23,71 @@ from mmaction.models.common.layers import (
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
-__all__ = ['C2D', 'DEPTHS', 'BasicBlock', 'Bottleneck', 'ResNet', 'check_stages', 'per_block']
+__all__ = ['C2D', 'DEPTHS', 'EXPANSION', 'Block', 'ResNet', 'check_stages', 'per_block']
 
 
-class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions."""
+class Block(ResidualBlock):
+    """Two convolutions; or as a bottleneck one to few channels, one among these, one back to many.
 
-    expansion = 1
-
-    def __init__(
-        self,
-        inplanes: int,
-        planes: int,
-        stride: int = 1,
-        dilation: int = 1,
-        downsample: nn.Module | None = None,
-        style: str = 'pytorch',
-        with_cp: bool = False,
-        act_cfg: ConfigType = dict(type='ReLU'),  # noqa: B006 (built, never written to)
-        **layers: Any,
-    ) -> None:
-        super().__init__(with_cp)
-        self.conv1 = ConvModule(
-            inplanes, planes, 3, stride, dilation, dilation, bias=False, act_cfg=act_cfg, **layers
-        )
-        self.conv2 = ConvModule(planes, planes, 3, 1, 1, bias=False, act_cfg=None, **layers)
-        self.relu = build_activation(act_cfg)
-        self.downsample = downsample
-
-
-class Bottleneck(ResidualBlock):
-    """1x1, 3x3 and 1x1 convolutions; `style` says which of the first two has the stride."""
-
-    expansion = 4
+    Args:
+        wide: Channels that come in.
+        planes: Channels that go out; a bottleneck gives four times as many.
+        stride: Stride of the block.
+        dilation: Dilation of its first convolution, in a bottleneck of the second.
+        downsample: The shortcut, where it is not the identity.
+        bottleneck: Whether it is one.
+        kernels: Kernels of the first two convolutions.
+        style: Which convolution of a bottleneck has the stride: 'pytorch': the second;
+            'caffe': the first.
+        mode: 'ir': the second convolution of a bottleneck sees each channel alone
+            (interaction-reduced); 'ip': so it does, after a 1x1x1 one of its own
+            (interaction-preserved). Source: arXiv:1904.02811.
+        act_cfg: Config of the activations.
+        with_cp: Trade compute for memory.
+        layers: `conv_cfg` and `norm_cfg`.
+    """
 
     def __init__(
         self,
-        inplanes: int,
+        wide: int,
         planes: int,
-        stride: int = 1,
-        dilation: int = 1,
+        stride: Size = 1,
+        dilation: Size = 1,
         downsample: nn.Module | None = None,
+        *,
+        bottleneck: bool,
+        kernels: tuple[Size, Size],
         style: str = 'pytorch',
+        mode: str | None = None,
+        act_cfg: ConfigType,
         with_cp: bool = False,
-        act_cfg: ConfigType = dict(type='ReLU'),  # noqa: B006 (built, never written to)
         **layers: Any,
     ) -> None:
         super().__init__(with_cp)
-        stride1, stride2 = (1, stride) if style == 'pytorch' else (stride, 1)
         layers['bias'] = False
-        self.conv1 = ConvModule(inplanes, planes, 1, stride1, act_cfg=act_cfg, **layers)
-        self.conv2 = ConvModule(
-            planes, planes, 3, stride2, dilation, dilation, act_cfg=act_cfg, **layers
-        )
-        self.conv3 = ConvModule(planes, planes * self.expansion, 1, act_cfg=None, **layers)
-        self.relu = build_activation(act_cfg)
+        first, second = kernels
+        if not bottleneck:
+            self.conv1 = ConvModule(
+                wide, planes, first, stride, None, dilation, act_cfg=act_cfg, **layers
+            )
+            self.conv2: nn.Module = ConvModule(planes, planes, second, act_cfg=None, **layers)
+        else:
+            stride1, stride2 = (1, stride) if style == 'pytorch' else (stride, 1)
+            self.conv1 = ConvModule(wide, planes, first, stride1, act_cfg=act_cfg, **layers)
+            groups = planes if mode else 1
+            self.conv2 = ConvModule(
+                planes, planes, second, stride2, None, dilation, groups, act_cfg=act_cfg, **layers
+            )
+            if mode is not None:
+                mix = [ConvModule(planes, planes, 1, act_cfg=None, **layers)]
+                self.conv2 = nn.Sequential(*(mix if mode == 'ip' else []), self.conv2)
+            self.conv3 = ConvModule(planes, planes * EXPANSION, 1, act_cfg=None, **layers)
         self.downsample = downsample
+        self.relu = build_activation(act_cfg)
 
 
+# channels that come out of a bottleneck over those within
+EXPANSION = 4
 # depth: blocks of each stage, which are bottlenecks from 50 on
 DEPTHS = {
     18: (2, 2, 2, 2),
@@ -103,14 +111,10 @@ class ResNet(CNNBackbone):
         out_indices: Stages whose outputs are given.
         strides: Stride of each stage.
         dilations: Dilation of each stage.
-        style: 'pytorch': the 3x3 convolution of a bottleneck has its stride;
-            'caffe': the first 1x1.
-        conv_cfg: Config of the convolutions.
+        style: As in `Block`.
         norm_cfg: Config of the norms.
-        act_cfg: Config of the activations.
         partial_bn: Train only the first BatchNorm.
-        with_cp: Trade compute for memory, block by block.
-        kwargs: `frozen_stages`, `norm_eval` and `init_cfg` of `CNNBackbone`.
+        kwargs: Further arguments of `CNNBackbone`.
 
     Raises:
         ValueError: An unknown depth or style, or stages that do not agree.
@@ -132,30 +136,29 @@ class ResNet(CNNBackbone):
         strides: Sequence[int] = (1, 2, 2, 2),
         dilations: Sequence[int] = (1, 1, 1, 1),
         style: str = 'pytorch',
-        conv_cfg: OptConfigType = None,
-        norm_cfg: ConfigType = dict(type='BN2d'),  # noqa: B006 (built, never written to)
-        act_cfg: ConfigType = dict(type='ReLU', inplace=True),  # noqa: B006
+        norm_cfg: OptConfigType = dict(type='BN2d'),  # noqa: B006 (built, never written to)
         partial_bn: bool = False,
-        with_cp: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(pretrained, torchvision_pretrain, **kwargs)
+        super().__init__(pretrained, torchvision_pretrain, norm_cfg=norm_cfg, **kwargs)
         check_stages(depth, num_stages, out_indices, style, strides, dilations)
         self.depth = depth
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
         self.partial_bn = partial_bn
-        layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
-        self.conv1 = ConvModule(in_channels, 64, 7, 2, 3, bias=False, act_cfg=act_cfg, **layers)
+        layers, act = self.layer_cfgs, self.act_cfg
+        self.conv1 = ConvModule(in_channels, 64, 7, 2, bias=False, act_cfg=act, **layers)
         self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1)
-        block: type[BasicBlock | Bottleneck] = Bottleneck if depth >= 50 else BasicBlock
+        deep = depth >= 50
+        options: dict[str, Any] = dict(layers, bottleneck=deep, kernels=(1, 3) if deep else (3, 3))
+        options.update(style=style, with_cp=self.with_cp, act_cfg=act)
         wide = 64
         for i, count in enumerate(DEPTHS[depth][:num_stages]):
-            planes, out = 64 * 2**i, 64 * 2**i * block.expansion
-            options = dict(layers, style=style, with_cp=with_cp, act_cfg=act_cfg)
+            planes = 64 * 2**i
+            out = planes * (EXPANSION if deep else 1)
             passing = shortcut(wide, out, strides[i], **layers)
-            blocks = [block(wide, planes, strides[i], dilations[i], passing, **options)]
-            blocks += [block(out, planes, 1, dilations[i], **options) for _ in range(1, count)]
+            blocks = [Block(wide, planes, strides[i], dilations[i], passing, **options)]
+            blocks += [Block(out, planes, 1, dilations[i], **options) for _ in range(1, count)]
             self.add_stage(blocks)
             wide = out
         self.feat_dim = wide

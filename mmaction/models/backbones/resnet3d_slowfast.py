@@ -18,6 +18,7 @@ from mmaction.models.common.pretrained import load_pretrained
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
+from .resnet import EXPANSION
 from .resnet3d import ResNet3d
 
 __all__ = ['ResNet3dPathway', 'ResNet3dSlowFast', 'ResNet3dSlowOnly']
@@ -55,7 +56,7 @@ class ResNet3dPathway(ResNet3d):
         base_channels: int = 64,
         **kwargs: Any,
     ) -> None:
-        expansion = 1 if depth < 50 else 4
+        expansion = EXPANSION if depth >= 50 else 1
         # channels of this pathway before each stage
         wide = [base_channels, *(base_channels * 2**i * expansion for i in range(num_stages - 1))]
         flows = [bool(lateral and lateral_activate[i]) for i in range(num_stages)]
@@ -70,15 +71,12 @@ class ResNet3dPathway(ResNet3d):
             **kwargs,
         )
         self.lateral = lateral
-        self.laterals = {
-            i: f'{"conv1" if i == 0 else f"layer{i}"}_lateral'
-            for i, flow in enumerate(flows)
-            if flow
-        }
+        names = ['conv1', *self.res_layers]
+        self.laterals = {i: f'{names[i]}_lateral' for i, flow in enumerate(flows) if flow}
         layers: dict[str, Any] = dict(
-            conv_cfg=kwargs.get('conv_cfg') or dict(type='Conv3d'),
-            norm_cfg=(kwargs.get('norm_cfg') or dict(type='BN3d')) if lateral_norm else None,
-            act_cfg=(kwargs.get('act_cfg') or dict(type='ReLU')) if lateral_norm else None,
+            conv_cfg=self.layer_cfgs['conv_cfg'],
+            norm_cfg=self.layer_cfgs['norm_cfg'] if lateral_norm else None,
+            act_cfg=self.act_cfg if lateral_norm else None,
         )
         for i, name in self.laterals.items():
             lateral_conv = ConvModule(
@@ -117,7 +115,8 @@ class ResNet3dPathway(ResNet3d):
 class ResNet3dSlowOnly(ResNet3dPathway):
     """The slow pathway alone: only the last stages have kernels along time.
 
-    Takes the arguments of `ResNet3dPathway`, with other defaults.
+    Takes the arguments of `ResNet3dPathway`, with other defaults for `conv1_kernel`,
+    `inflate` and `with_pool2`.
 
     Raises:
         ValueError: `lateral`, which it has not.
@@ -125,23 +124,9 @@ class ResNet3dSlowOnly(ResNet3dPathway):
     Source: arXiv:1812.03982.
     """
 
-    def __init__(
-        self,
-        conv1_kernel: int | Sequence[int] = (1, 7, 7),
-        conv1_stride_t: int = 1,
-        pool1_stride_t: int = 1,
-        inflate: int | Sequence[int | Sequence[int]] = (0, 0, 1, 1),
-        with_pool2: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            conv1_kernel=conv1_kernel,
-            conv1_stride_t=conv1_stride_t,
-            pool1_stride_t=pool1_stride_t,
-            inflate=inflate,
-            with_pool2=with_pool2,
-            **kwargs,
-        )
+    def __init__(self, **kwargs: Any) -> None:
+        defaults = dict(conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1), with_pool2=False)
+        super().__init__(**{**defaults, **kwargs})
         if self.lateral:
             raise ValueError('ResNet3dSlowOnly has one pathway: lateral must be False')
 
@@ -216,11 +201,9 @@ class ResNet3dSlowFast(BaseModule):
         x_fast = _every(x, self.resample_rate // self.speed_ratio)
         x_slow = slow.maxpool(slow.conv1(x_slow))
         x_fast = fast.maxpool(fast.conv1(x_fast))
-        for i, (slow_stage, fast_stage) in enumerate(
-            zip(slow.stages(), fast.stages(), strict=True)
-        ):
-            x_slow = slow_stage(slow.fuse(x_slow, x_fast, i))
-            x_fast = fast_stage(x_fast)
+        for i, stages in enumerate(zip(slow.stages(), fast.stages(), strict=True)):
+            x_slow = stages[0](slow.fuse(x_slow, x_fast, i))
+            x_fast = stages[1](x_fast)
         return x_slow, x_fast
 
 

@@ -15,7 +15,7 @@ from mmaction.models.common.layers import ResidualBlock
 from mmaction.registry import MODELS
 from mmaction.utils import OptConfigType
 
-from .resnet import Bottleneck, ResNet
+from .resnet import Block, ResNet
 from .resnet_tsm import split_segments
 
 __all__ = ['TAM', 'TABlock', 'TANet']
@@ -87,7 +87,7 @@ class TAM(nn.Module):
 class TABlock(ResidualBlock):
     """A bottleneck with a TAM after its first convolution."""
 
-    def __init__(self, block: Bottleneck, num_segments: int, tam_cfg: dict[str, Any]) -> None:
+    def __init__(self, block: Block, num_segments: int, tam_cfg: dict[str, Any]) -> None:
         super().__init__(block.with_cp)
         self.block = block
         self.tam = TAM(block.conv1.conv.out_channels, num_segments, **tam_cfg)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmaction.models.common.cnn import CNNBackbone, shortcut
+from mmaction.models.common.cnn import DEFAULTS_3D, CNNBackbone, shortcut
 from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType
@@ -55,16 +55,14 @@ class BlockX3D(ResidualBlock):
     ) -> None:
         super().__init__(with_cp)
         layers['bias'] = False
-        stride = (1, spatial_stride, spatial_stride)
         # before conv1, as in published checkpoints
         self.downsample = downsample
         self.conv1 = ConvModule(inplanes, planes, 1, act_cfg=act_cfg, **layers)
-        self.conv2 = ConvModule(planes, planes, 3, stride, 1, groups=planes, act_cfg=None, **layers)
+        stride = (1, spatial_stride, spatial_stride)
+        self.conv2 = ConvModule(planes, planes, 3, stride, groups=planes, act_cfg=None, **layers)
         self.swish = nn.SiLU()
         self.conv3 = ConvModule(planes, outplanes, 1, act_cfg=None, **layers)
-        self.se_module: nn.Module = nn.Identity()
-        if se_ratio is not None:
-            self.se_module = SEModule(planes, se_ratio)
+        self.se_module = nn.Identity() if se_ratio is None else SEModule(planes, se_ratio)
         self.relu = build_activation(act_cfg)
 
     def branch(self, x: Tensor) -> Tensor:
@@ -88,12 +86,8 @@ class X3D(CNNBackbone):
         se_style: 'half': every second block has a gate; 'all': each.
         se_ratio: Width of the gate's hidden layer over the channels; None: no gates.
         use_swish: No effect; accepted since published configs may have it.
-        conv_cfg: Config of the convolutions.
-        norm_cfg: Config of the norms.
-        act_cfg: Config of the activations, but those within blocks, which are Swish.
-        with_cp: Trade compute for memory, block by block.
-        zero_init_residual: Start each residual block as the identity.
-        kwargs: `frozen_stages`, `norm_eval` and `init_cfg` of `CNNBackbone`.
+        kwargs: Further arguments of `CNNBackbone`, over `DEFAULTS_3D`. `act_cfg` is not that
+            of the second activation in a block, which is Swish.
 
     Raises:
         ValueError: Another `se_style`, or strides that do not go with the stages.
@@ -115,33 +109,20 @@ class X3D(CNNBackbone):
         se_style: str = 'half',
         se_ratio: float | None = 1 / 16,
         use_swish: bool = True,
-        conv_cfg: ConfigType = dict(type='Conv3d'),  # noqa: B006 (built, never written to)
-        norm_cfg: ConfigType = dict(type='BN3d'),  # noqa: B006
-        act_cfg: ConfigType = dict(type='ReLU', inplace=True),  # noqa: B006
-        with_cp: bool = False,
-        zero_init_residual: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(pretrained, False, zero_init_residual=zero_init_residual, **kwargs)
+        super().__init__(pretrained, False, **{**DEFAULTS_3D, **kwargs})
         if se_style not in ('half', 'all') or not 1 <= num_stages == len(spatial_strides) <= 4:
             raise ValueError(
                 f"se_style={se_style!r} must be 'half' or 'all', and spatial_strides="
                 f'{tuple(spatial_strides)} must have num_stages={num_stages} values, 4 at most'
             )
-        layers: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        layers, act = self.layer_cfgs, self.act_cfg
+        plain = dict(bias=False, conv_cfg=layers['conv_cfg'], act_cfg=None)
         base = make_divisible(24 * (gamma_w or 1))
-        self.conv1_s = ConvModule(
-            in_channels,
-            base,
-            (1, 3, 3),
-            (1, 2, 2),
-            (0, 1, 1),
-            bias=False,
-            conv_cfg=conv_cfg,
-            act_cfg=None,
-        )
+        self.conv1_s = ConvModule(in_channels, base, (1, 3, 3), (1, 2, 2), **plain)
         self.conv1_t = ConvModule(
-            base, base, (5, 1, 1), 1, (2, 0, 0), groups=base, bias=False, act_cfg=act_cfg, **layers
+            base, base, (5, 1, 1), groups=base, bias=False, act_cfg=act, **layers
         )
         wide = base
         for i, count in enumerate((1, 2, 5, 3)[:num_stages]):
@@ -150,23 +131,12 @@ class X3D(CNNBackbone):
             for j in range(math.ceil(count * (gamma_d or 1))):
                 passing = None if j else shortcut(wide, out, (1, stride, stride), **layers)
                 gate = se_ratio if se_style == 'all' or j % 2 == 0 else None
-                blocks.append(
-                    BlockX3D(
-                        wide,
-                        int(out * gamma_b),
-                        out,
-                        1 if j else stride,
-                        passing,
-                        gate,
-                        with_cp,
-                        act_cfg,
-                        **layers,
-                    )
-                )
+                sizes = (wide, int(out * gamma_b), out, 1 if j else stride)
+                blocks.append(BlockX3D(*sizes, passing, gate, self.with_cp, act, **layers))
                 wide = out
             self.add_stage(blocks)
         self.feat_dim = int(wide * gamma_b)
-        self.conv5 = ConvModule(wide, self.feat_dim, 1, bias=False, act_cfg=act_cfg, **layers)
+        self.conv5 = ConvModule(wide, self.feat_dim, 1, bias=False, act_cfg=act, **layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T, H', W')."""

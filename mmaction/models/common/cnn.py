@@ -13,9 +13,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmaction.models.common.layers import ConvModule, Size
 from mmaction.models.common.pretrained import load_pretrained
-from mmaction.utils import OptConfigType
+from mmaction.utils import ConfigType, OptConfigType
 
-__all__ = ['CNNBackbone', 'fit_2d', 'shortcut', 'torchvision_names']
+__all__ = ['DEFAULTS_3D', 'CNNBackbone', 'fit_2d', 'shortcut', 'torchvision_names']
+
+# What `CNNBackbone` takes where a network of clips is asked for nothing else
+DEFAULTS_3D: dict[str, Any] = dict(
+    conv_cfg=dict(type='Conv3d'), norm_cfg=dict(type='BN3d'), zero_init_residual=True
+)
 
 # What wraps a layer of the plain ResNet: temporal shift, non-local block, TAM, interlacing.
 _WRAPPERS = re.compile(r'\.(net|net2|block)(?=\.)')
@@ -34,6 +39,10 @@ class CNNBackbone(BaseModule):
         frozen_stages: Stages, from the stem on, that are not trained; -1: none.
         norm_eval: Keep the running statistics of BatchNorm as they are.
         zero_init_residual: Start each residual block as the identity.
+        with_cp: Trade compute for memory, block by block.
+        conv_cfg: Config of the convolutions; None is 2-D.
+        norm_cfg: Config of the norms; None: there are none.
+        act_cfg: Config of the activations.
         init_cfg: Another initialization, as in mmengine.
     """
 
@@ -42,6 +51,8 @@ class CNNBackbone(BaseModule):
     conv_types: tuple[type[nn.Module], ...] = (nn.Conv3d,)
     norm_types: tuple[type[nn.Module], ...] = (_BatchNorm,)
     pad_channels = False
+    # whether `norm_eval` keeps the weights of BatchNorm as they are, too
+    bn_frozen = False
 
     def __init__(
         self,
@@ -50,6 +61,10 @@ class CNNBackbone(BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         zero_init_residual: bool = False,
+        with_cp: bool = False,
+        conv_cfg: OptConfigType = None,
+        norm_cfg: OptConfigType = None,
+        act_cfg: ConfigType = dict(type='ReLU', inplace=True),  # noqa: B006 (built, never written to)
         init_cfg: OptConfigType | list[Any] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -61,6 +76,9 @@ class CNNBackbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.zero_init_residual = zero_init_residual
+        self.with_cp = with_cp
+        self.act_cfg = act_cfg
+        self.layer_cfgs: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
 
     def stages(self) -> list[Any]:
         """The stages, each a sequence of blocks."""
@@ -100,6 +118,8 @@ class CNNBackbone(BaseModule):
             for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
+                    if self.bn_frozen:
+                        module.requires_grad_(False)
         return self
 
     def init_weights(self) -> None:

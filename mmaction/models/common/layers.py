@@ -119,6 +119,12 @@ def build_activation(cfg: ConfigType, inplace: bool = True) -> nn.Module:
     return layer
 
 
+def _same(kernel: Size, dilation: Size) -> Size:
+    if isinstance(kernel, int) and isinstance(dilation, int):
+        return kernel // 2 * dilation
+    return tuple(k // 2 * d for k, d in zip(_triple(kernel), _triple(dilation), strict=True))
+
+
 class ConvModule(nn.Module):
     """Convolution, then norm and activation where configs are given for them.
 
@@ -127,8 +133,8 @@ class ConvModule(nn.Module):
     Args:
         in_channels: Channels that come in.
         out_channels: Channels that go out.
-        kernel_size: As in PyTorch's convolutions, like `stride`, `padding`,
-            `dilation` and `groups`.
+        kernel_size: As in PyTorch's convolutions, like `stride`, `dilation` and `groups`.
+        padding: None: as much as keeps the size, but for the stride.
         bias: Whether the convolution has a bias; 'auto': if no norm follows.
         conv_cfg: Config of the convolution; None is a 2-D one.
         norm_cfg: Config of the norm.
@@ -141,7 +147,7 @@ class ConvModule(nn.Module):
         out_channels: int,
         kernel_size: Size,
         stride: Size = 1,
-        padding: Size = 0,
+        padding: Size | None = None,
         dilation: Size = 1,
         groups: int = 1,
         bias: bool | str = 'auto',
@@ -156,7 +162,7 @@ class ConvModule(nn.Module):
             out_channels,
             kernel_size,
             stride=stride,
-            padding=padding,
+            padding=_same(kernel_size, dilation) if padding is None else padding,
             dilation=dilation,
             groups=groups,
             bias=norm_cfg is None if bias == 'auto' else bias,

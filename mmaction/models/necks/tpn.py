@@ -20,13 +20,12 @@ __all__ = ['TPN', 'AuxHead', 'DownSample', 'LevelFusion', 'SpatialModulation']
 
 _CONV3D = dict(type='Conv3d')
 _BN3D = dict(type='BN3d')
+_FUSED: dict[str, Any] = dict(groups=32, norm_cfg=_BN3D, act_cfg=dict(type='ReLU'))
 
 
-def _norm_conv(
-    wide: int, out: int, kernel: Size = 1, stride: Size = 1, pad: Size = 0
-) -> ConvModule:
+def _norm_conv(wide: int, out: int, kernel: Size = 1, stride: Size = 1) -> ConvModule:
     """3-D convolution, BatchNorm, ReLU."""
-    return ConvModule(wide, out, kernel, stride, pad, bias=False, conv_cfg=_CONV3D, norm_cfg=_BN3D)
+    return ConvModule(wide, out, kernel, stride, bias=False, conv_cfg=_CONV3D, norm_cfg=_BN3D)
 
 
 class DownSample(nn.Module):
@@ -39,30 +38,16 @@ class DownSample(nn.Module):
         kernel_size: Size = (3, 1, 1),
         stride: Size = (1, 1, 1),
         padding: Size = (1, 0, 0),
-        groups: int = 1,
-        bias: bool | str = False,
-        conv_cfg: ConfigType = _CONV3D,
-        norm_cfg: OptConfigType = None,
-        act_cfg: OptConfigType = None,
         downsample_position: str = 'after',
         downsample_scale: Size = (1, 2, 2),
+        **conv: Any,
     ) -> None:
         super().__init__()
         if downsample_position not in ('before', 'after'):
             raise ValueError(f"downsample_position={downsample_position!r}: 'before' or 'after'")
         self.before = downsample_position == 'before'
-        self.conv = ConvModule(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            groups=groups,
-            bias=bias,
-            conv_cfg=conv_cfg,
-            norm_cfg=norm_cfg,
-            act_cfg=act_cfg,
-        )
+        conv = {'bias': False, 'conv_cfg': _CONV3D, 'act_cfg': None, **conv}
+        self.conv = ConvModule(in_channels, out_channels, kernel_size, stride, padding, **conv)
         scale = downsample_scale if isinstance(downsample_scale, int) else tuple(downsample_scale)
         self.pool = nn.MaxPool3d(scale, scale, 0, ceil_mode=True)
 
@@ -84,17 +69,7 @@ class LevelFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.downsamples = nn.ModuleList(
-            DownSample(
-                wide,
-                out,
-                kernel_size=1,
-                padding=0,
-                groups=32,
-                norm_cfg=_BN3D,
-                act_cfg=dict(type='ReLU'),
-                downsample_position='before',
-                downsample_scale=scale,
-            )
+            DownSample(wide, out, 1, 1, 0, 'before', scale, **_FUSED)
             for wide, out, scale in zip(in_channels, mid_channels, downsample_scales, strict=True)
         )
         self.fusion_conv = _norm_conv(sum(mid_channels), out_channels)
@@ -115,9 +90,7 @@ class SpatialModulation(nn.Module):
         for channels in in_channels:
             halvings = (out_channels // channels).bit_length() - 1
             steps = [
-                _norm_conv(
-                    channels * 2**i, channels * 2 ** (i + 1), (1, 3, 3), (1, 2, 2), (0, 1, 1)
-                )
+                _norm_conv(channels * 2**i, channels * 2 ** (i + 1), (1, 3, 3), (1, 2, 2))
                 for i in range(halvings)
             ]
             self.spatial_modulation.append(nn.Sequential(*steps))
@@ -138,7 +111,7 @@ class AuxHead(nn.Module):
         loss_cls: ConfigType = dict(type='CrossEntropyLoss'),  # noqa: B006 (built, never written to)
     ) -> None:
         super().__init__()
-        self.conv = _norm_conv(in_channels, in_channels * 2, (1, 3, 3), (1, 2, 2), (0, 1, 1))
+        self.conv = _norm_conv(in_channels, in_channels * 2, (1, 3, 3), (1, 2, 2))
         self.loss_weight = loss_weight
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(in_channels * 2, out_channels)
