@@ -1,10 +1,9 @@
 """MViTv2: a ViT that pools queries, keys and values, and halves its grid from scale to scale.
 
 Li, Wu, Fan, Mangalam, Xiong, Malik, Feichtenhofer: "MViTv2: Improved Multiscale Vision
-Transformers for Classification and Detection", arXiv:2112.01526. `torchvision.models.video.
-mvit_v2_s` computes the same for clips of 16 x 224 x 224, and only for these; this one takes any
-size, with or without class token, and gives maps of several scales. Parameter names are those
-of mmaction2 1.2.
+Transformers for Classification and Detection", arXiv:2112.01526. Parameter names are those of
+mmaction2 1.2. torchvision's `mvit_v2_s` computes the same, but its blocks are made for one size of
+clips and a class token; these take any size, and give maps of several scales.
 
 Shapes: B clips, (T, H, W) the grid of a block, N tokens (one more with a class token), C channels,
 h heads, d channels of a head.
@@ -12,6 +11,7 @@ h heads, d channels of a head.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.modules.utils import _triple
 
-from mmaction.models.common.pretrained import load_pretrained
+from mmaction.models.common.pretrained import Translation
 from mmaction.models.common.transformer import (
+    VideoTransformer,
     build_layer_norm,
     check_keys,
     drop_path_rates,
@@ -33,14 +33,7 @@ from mmaction.registry import MODELS
 from .dualformer_blocks import DropPath, Mlp
 from .vit_mae import LN, PatchEmbed
 
-__all__ = [
-    'MViT',
-    'MultiScaleAttention',
-    'MultiScaleBlock',
-    'pool_tokens',
-    'relative_positions',
-    'resize_tables',
-]
+__all__ = ['MViT', 'MultiScaleAttention', 'MultiScaleBlock', 'pool_tokens', 'relative_positions']
 
 Size3 = tuple[int, int, int]
 
@@ -50,6 +43,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     'base': dict(embed_dims=96, num_layers=24, num_heads=1, downscale_indices=(2, 5, 21)),
     'large': dict(embed_dims=144, num_layers=48, num_heads=2, downscale_indices=(2, 8, 44)),
 }
+PATCHES = dict(kernel_size=(3, 7, 7), stride=(2, 4, 4), padding=(1, 3, 3))
 FIRST_WEIGHTS = [
     dict(type='TruncNormal', layer=['Conv2d', 'Conv3d'], std=0.02),
     dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.02),
@@ -68,10 +62,9 @@ def pool_tokens(x: Tensor, grid: Size3, pool: nn.Module) -> tuple[Tensor, Size3]
     Returns:
         Pooled tokens and their grid.
     """
-    count = grid[0] * grid[1] * grid[2]
+    count = math.prod(grid)
     classes, patches = x[..., :-count, :], x[..., -count:, :]
-    maps = patches.transpose(-1, -2).reshape(-1, x.shape[-1], *grid)
-    maps = pool(maps)
+    maps = pool(patches.transpose(-1, -2).reshape(-1, x.shape[-1], *grid))
     patches = maps.flatten(2).transpose(1, 2).unflatten(0, x.shape[:-2])
     return torch.cat((classes, patches), -2), tuple(maps.shape[2:])
 
@@ -89,39 +82,18 @@ def relative_positions(table: Tensor, queries: int, keys: int) -> Tensor:
     A table made for another size is interpolated; of fewer keys than queries, or the
     reverse, each stands for several places.
     """
-    distances = 2 * max(queries, keys) - 1
-    table = resize_table(table, distances)
-    device = table.device
-    q = torch.arange(queries, device=device)[:, None] * max(keys / queries, 1.0)
-    k = torch.arange(keys, device=device)[None, :] * max(queries / keys, 1.0)
+    table = resize_table(table, 2 * max(queries, keys) - 1)
+    q = torch.arange(queries, device=table.device)[:, None] * max(keys / queries, 1.0)
+    k = torch.arange(keys, device=table.device) * max(queries / keys, 1.0)
     return table[(q - k + (keys - 1) * max(queries / keys, 1.0)).long()]
 
 
 class MultiScaleAttention(BaseModule):
     """Attention with pooled queries, keys and values and relative positions.
 
-    Args:
-        in_dims: Channels of the input.
-        dims: Channels C of the output.
-        num_heads: Heads h.
-        qkv_bias: Whether queries, keys and values have a bias.
-        norm_cfg: Config of the norms after the pooling.
-        kernel: Kernel of the pooling convolutions.
-        stride_q: Their stride for queries.
-        stride_kv: Their stride for keys and values.
-        grid: Grid that the tables of relative positions are made for; None for
-            attention without them.
-        zero_init: Whether these tables start as zeros.
-        residual_pooling: Whether pooled queries are added to the output.
+    `kernel` and strides are those of the pooling, `grid` is what the tables of relative
+    positions are made for (None: there are none).
     """
-
-    # Set by `add_module`.
-    pool_q: nn.Module
-    pool_k: nn.Module
-    pool_v: nn.Module
-    norm_q: nn.Module
-    norm_k: nn.Module
-    norm_v: nn.Module
 
     def __init__(
         self,
@@ -130,9 +102,9 @@ class MultiScaleAttention(BaseModule):
         num_heads: int,
         qkv_bias: bool,
         norm_cfg: Mapping[str, Any],
-        kernel: Sequence[int],
-        stride_q: Sequence[int],
-        stride_kv: Sequence[int],
+        kernel: Size3,
+        stride_q: Size3,
+        stride_kv: Size3,
         grid: Size3 | None,
         zero_init: bool,
         residual_pooling: bool,
@@ -145,13 +117,10 @@ class MultiScaleAttention(BaseModule):
         self.qkv = nn.Linear(in_dims, dims * 3, bias=qkv_bias)
         self.proj = nn.Linear(dims, dims)
         for name, stride in (('q', stride_q), ('k', stride_kv), ('v', stride_kv)):
-            padding = [size // 2 for size in kernel]
-            pool = nn.Conv3d(
-                d, d, _triple(kernel), _triple(stride), _triple(padding), groups=d, bias=False
-            )
+            padding: Any = tuple(size // 2 for size in kernel)
+            pool = nn.Conv3d(d, d, kernel, stride, padding, groups=d, bias=False)
             self.add_module(f'pool_{name}', pool)
             self.add_module(f'norm_{name}', build_layer_norm(norm_cfg, d))
-        self.rel_pos_embed = grid is not None
         if grid is not None:
             longest = max(grid[1] // stride_q[1], grid[1] // stride_kv[1])
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * longest - 1, d))
@@ -161,9 +130,12 @@ class MultiScaleAttention(BaseModule):
     def init_weights(self) -> None:
         """Draw the tables of relative positions."""
         super().init_weights()
-        if self.rel_pos_embed and not self.zero_init:
-            for table in (self.rel_pos_h, self.rel_pos_w, self.rel_pos_t):
-                nn.init.trunc_normal_(table, std=0.02)
+        for table in () if self.zero_init else self.parameters(recurse=False):
+            nn.init.trunc_normal_(table, std=0.02)
+
+    def _pooled(self, name: str, x: Tensor, grid: Size3) -> tuple[Tensor, Size3]:
+        x, grid = pool_tokens(x, grid, getattr(self, f'pool_{name}'))
+        return getattr(self, f'norm_{name}')(x), grid
 
     def _position_bias(self, q: Tensor, grid: Size3, key_grid: Size3) -> Tensor:
         """(B, h, T H W, d) -> what positions add to the products, (B, h, T H W, keys)."""
@@ -177,14 +149,13 @@ class MultiScaleAttention(BaseModule):
 
     def forward(self, x: Tensor, grid: Size3) -> tuple[Tensor, Size3]:
         """(B, N, in_dims) -> (B, N', C) and the pooled grid."""
-        classes = x.shape[1] - grid[0] * grid[1] * grid[2]
+        classes = x.shape[1] - math.prod(grid)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, q_grid = pool_tokens(q, grid, self.pool_q)  # (B, h, N, d)
-        k, k_grid = pool_tokens(k, grid, self.pool_k)
-        v, _ = pool_tokens(v, grid, self.pool_v)
-        q, k, v = self.norm_q(q), self.norm_k(k), self.norm_v(v)
+        q, q_grid = self._pooled('q', q, grid)  # (B, h, N, d)
+        k, k_grid = self._pooled('k', k, grid)
+        v, _ = self._pooled('v', v, grid)
         bias = None
-        if self.rel_pos_embed:  # a class token has no position
+        if hasattr(self, 'rel_pos_t'):  # a class token has no position
             bias = self._position_bias(q[:, :, classes:], q_grid, k_grid)
             bias = F.pad(bias, (classes, 0, classes, 0))
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
@@ -196,15 +167,8 @@ class MultiScaleAttention(BaseModule):
 class MultiScaleBlock(BaseModule):
     """Attention, which may halve the grid, and feed-forward.
 
-    Args:
-        in_dims: Channels of the input.
-        dims: Channels C of the output.
-        mlp_ratio: Hidden channels of the feed-forward, as a multiple of its input's.
-        drop_path: Rate of stochastic depth.
-        norm_cfg: Config of the norms.
-        stride_q: Stride by which the grid is pooled.
-        dim_mul_in_attention: Whether attention makes C of `in_dims`, or the feed-forward.
-        attention: Further arguments of `MultiScaleAttention`.
+    With `dim_mul_in_attention`, attention makes C channels of `in_dims`, else the feed-forward.
+    `attention` are further arguments of `MultiScaleAttention`.
     """
 
     def __init__(
@@ -214,7 +178,7 @@ class MultiScaleBlock(BaseModule):
         mlp_ratio: float,
         drop_path: float,
         norm_cfg: Mapping[str, Any],
-        stride_q: Sequence[int],
+        stride_q: Size3,
         dim_mul_in_attention: bool,
         **attention: Any,
     ) -> None:
@@ -231,10 +195,8 @@ class MultiScaleBlock(BaseModule):
         self.proj = nn.Linear(in_dims, dims) if in_dims != dims else None
         self.pool_skip: nn.Module | None = None
         if max(stride_q) > 1:
-            kernel = [s + 1 if s > 1 else s for s in stride_q]
-            self.pool_skip = nn.MaxPool3d(
-                _triple(kernel), _triple(stride_q), _triple([size // 2 for size in kernel])
-            )
+            kernel = tuple(s + 1 if s > 1 else s for s in stride_q)
+            self.pool_skip = nn.MaxPool3d(kernel, stride_q, tuple(size // 2 for size in kernel))
 
     def forward(self, inputs: tuple[Tensor, Size3]) -> tuple[Tensor, Size3]:
         """Tokens (B, N, in_dims) and their grid -> (B, N', C) and theirs."""
@@ -253,7 +215,7 @@ class MultiScaleBlock(BaseModule):
 
 
 @MODELS.register_module()
-class MViT(BaseModule):
+class MViT(VideoTransformer):
     """Multiscale ViT of version 2.
 
     Args:
@@ -262,11 +224,8 @@ class MViT(BaseModule):
             `dim_mul_indices`, other blocks that double heads and channels).
         spatial_size: Height and width that tables of positions are made for.
         temporal_size: Frames that they are made for.
-        in_channels: Channels of a clip.
-        pretrained: Checkpoint that `init_weights` loads.
         pretrained_type: 'maskfeat' interpolates its tables of relative positions.
         out_scales: Scales whose maps are given; negative ones count from the last.
-        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
         use_abs_pos_embed: Whether positions are coded absolutely too.
         interpolate_mode: How these codes are interpolated for other sizes.
         pool_kernel: Kernel of the pooling convolutions.
@@ -281,12 +240,8 @@ class MViT(BaseModule):
         with_cls_token: Whether a class token runs along.
         output_cls_token: Whether it is given with each map.
         rel_pos_zero_init: Whether tables of relative positions start as zeros.
-        mlp_ratio: Hidden channels of the feed-forward, as a multiple of its input's.
-        qkv_bias: Whether queries, keys and values have a bias.
-        norm_cfg: Config of the norms.
         patch_cfg: `kernel_size`, `stride` and `padding` of the patch embedding.
-        with_cp: Compute blocks again in the backward pass to save memory.
-        init_cfg: Initialization, as in mmengine.
+        kwargs: Further arguments of `VideoTransformer`, which has the meaning of the others.
 
     Raises:
         ValueError: Unknown `arch` or scale, or an output token without a token.
@@ -301,7 +256,6 @@ class MViT(BaseModule):
         spatial_size: int = 224,
         temporal_size: int = 16,
         in_channels: int = 3,
-        pretrained: str | None = None,
         pretrained_type: str | None = None,
         out_scales: int | Sequence[int] = -1,
         drop_path_rate: float = 0.0,
@@ -320,60 +274,42 @@ class MViT(BaseModule):
         mlp_ratio: float = 4.0,
         qkv_bias: bool = True,
         norm_cfg: Mapping[str, Any] = LN,
-        patch_cfg: Mapping[str, Any] = dict(
-            kernel_size=(3, 7, 7), stride=(2, 4, 4), padding=(1, 3, 3)
-        ),
-        with_cp: bool = False,
-        init_cfg: Any = FIRST_WEIGHTS,
+        patch_cfg: Mapping[str, Any] = PATCHES,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(**{'init_cfg': FIRST_WEIGHTS, **kwargs})
         settings = check_keys(arch, ARCHITECTURES)
         halving = tuple(settings['downscale_indices'])
         widening = tuple(settings.get('dim_mul_indices', halving))
         depth, dims, heads = (settings[k] for k in ('num_layers', 'embed_dims', 'num_heads'))
         scales = len(halving) + 1
-        wanted = [out_scales] if isinstance(out_scales, int) else list(out_scales)
+        wanted = {out_scales} if isinstance(out_scales, int) else set(out_scales)
         if not all(-scales <= scale < scales for scale in wanted):
-            raise ValueError(f'out_scales={wanted}: arch has the scales 0 to {scales - 1}')
+            raise ValueError(f'out_scales={out_scales}: arch has the scales 0 to {scales - 1}')
         if output_cls_token and not with_cls_token:
             raise ValueError('output_cls_token needs with_cls_token; set it to False as well')
         if pretrained_type not in (None, 'maskfeat'):
             raise ValueError(f"pretrained_type={pretrained_type!r} is neither None nor 'maskfeat'")
-        self.pretrained = pretrained
         self.pretrained_type = pretrained_type
         self.interpolate_mode = interpolate_mode
         self.with_cls_token = with_cls_token
         self.output_cls_token = output_cls_token
-        self.with_cp = with_cp
-        patch = {key: _triple(patch_cfg[key]) for key in ('kernel_size', 'stride', 'padding')}
-        self.patch_embed = PatchEmbed(
-            in_channels,
-            dims,
-            patch['kernel_size'],
-            stride=patch['stride'],
-            padding=patch['padding'],
-        )
-        sizes = zip((temporal_size, spatial_size, spatial_size), *patch.values(), strict=True)
-        grid = tuple((n + 2 * pad - kernel) // step + 1 for n, kernel, step, pad in sizes)
-        self.grid: Size3 = grid
+        kernel, stride, padding = (patch_cfg[k] for k in ('kernel_size', 'stride', 'padding'))
+        self.patch_embed = PatchEmbed(in_channels, dims, kernel, stride=stride, padding=padding)
+        grid = self.grid = self._patches((temporal_size, spatial_size, spatial_size))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
-        self.use_abs_pos_embed = use_abs_pos_embed
         if use_abs_pos_embed:
-            positions = grid[0] * grid[1] * grid[2] + 1
-            self.pos_embed = nn.Parameter(torch.zeros(1, positions, dims))
+            self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(grid) + 1, dims))
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        # Which scale ends with which block
-        ends = {last - 1: scale for scale, last in enumerate((*halving, depth))}
-        self.out_blocks = {
-            block: scale for block, scale in ends.items() if scale in {s % scales for s in wanted}
-        }
+        ends = enumerate((*halving, depth))  # which scale ends before which block
+        self.out_blocks = {block - 1: i for i, block in ends if {i, i - scales} & wanted}
         self.blocks = nn.ModuleList()
-        stride_kv = list(adaptive_kv_stride)
+        stride_kv = tuple(adaptive_kv_stride)
         for i, rate in enumerate(drop_path_rates(drop_path_rate, depth)):
             if i in halving or i in widening:
                 heads *= head_mul
             if i in halving:
-                stride_kv = [max(stride // 2, 1) for stride in stride_kv]
+                stride_kv = tuple(max(stride // 2, 1) for stride in stride_kv)
             stride_q = (1, 2, 2) if i in halving else (1, 1, 1)
             grows = (i if dim_mul_in_attention else i + 1) in widening
             out_dims = dims * dim_mul if grows else dims
@@ -388,23 +324,27 @@ class MViT(BaseModule):
                 num_heads=heads,
                 qkv_bias=qkv_bias,
                 kernel=tuple(pool_kernel),
-                stride_kv=tuple(stride_kv),
+                stride_kv=stride_kv,
                 grid=grid if rel_pos_embed else None,
                 zero_init=rel_pos_zero_init,
                 residual_pooling=residual_pooling,
             )
             self.blocks.append(block)
-            grid = tuple(n // stride for n, stride in zip(grid, stride_q, strict=True))
+            grid = (grid[0], grid[1] // stride_q[1], grid[2] // stride_q[2])
             dims = out_dims
             if i in self.out_blocks:
                 self.add_module(f'norm{self.out_blocks[i]}', build_layer_norm(norm_cfg, dims))
 
-    def init_weights(self) -> None:
-        """Draw the weights, and load `pretrained`."""
-        super().init_weights()
-        if self.pretrained:
-            maskfeat = self.pretrained_type == 'maskfeat'
-            load_pretrained(self, self.pretrained, resize_tables if maskfeat else None)
+    def translation(self) -> Translation | None:
+        """Interpolation of relative positions."""
+        return resize_tables if self.pretrained_type == 'maskfeat' else None
+
+    def _patches(self, clip_shape: Size3) -> Size3:
+        """The grid of clips (T', H', W')."""
+        conv: Any = self.patch_embed.projection
+        axes = zip(clip_shape, conv.kernel_size, conv.stride, conv.padding, strict=True)
+        t, h, w = ((size + 2 * pad - kernel) // step + 1 for size, kernel, step, pad in axes)
+        return t, h, w
 
     def _positions(self, grid: Size3) -> Tensor:
         """Absolute position codes (1, 1 + N, C) of a grid."""
@@ -416,9 +356,7 @@ class MViT(BaseModule):
 
     def token_map(self, tokens: Tensor, clip_shape: Size3) -> Tensor:
         """Tokens of a block (B, N, C), of clips (T', H', W') -> map (B, C, T, H, W)."""
-        conv: Any = self.patch_embed.projection
-        steps = zip(clip_shape, conv.kernel_size, conv.stride, conv.padding, strict=True)
-        t, h, w = ((n + 2 * pad - kernel) // step + 1 for n, kernel, step, pad in steps)
+        t, h, w = self._patches(clip_shape)
         while t * h * w > tokens.shape[1]:
             h, w = -(-h // 2), -(-w // 2)
         y: Tensor = tokens[:, -t * h * w :].transpose(1, 2).unflatten(2, (t, h, w))
@@ -435,7 +373,7 @@ class MViT(BaseModule):
         grid = tuple(maps.shape[2:])
         x = maps.flatten(2).transpose(1, 2)
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), 1)  # (B, 1 + N, C)
-        if self.use_abs_pos_embed:
+        if hasattr(self, 'pos_embed'):
             x = x + self._positions(grid)
         if not self.with_cls_token:
             x = x[:, 1:]
@@ -445,18 +383,16 @@ class MViT(BaseModule):
             if i in self.out_blocks:
                 # As published: what runs on from an inner scale is normed too.
                 x = getattr(self, f'norm{self.out_blocks[i]}')(x)
-                first = int(self.with_cls_token)
-                out = x[:, first:].transpose(1, 2).unflatten(2, grid)
+                out = x[:, int(self.with_cls_token) :].transpose(1, 2).unflatten(2, grid)
                 outs.append([out, x[:, 0]] if self.output_cls_token else out)
         return tuple(outs)
 
 
 def resize_tables(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Weights with their tables of relative positions at the lengths of `model`."""
-    own = model.state_dict()
-    return {
-        name: resize_table(value, len(own[name]))
-        if 'attn.rel_pos' in name and name in own
-        else value
-        for name, value in state.items()
+    tables = {
+        name: resize_table(state[name], len(table))
+        for name, table in model.state_dict().items()
+        if 'attn.rel_pos' in name and name in state
     }
+    return {**state, **tables}

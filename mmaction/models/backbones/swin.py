@@ -16,14 +16,13 @@ from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torchvision.models.video.swin_transformer import PatchEmbed3d, ShiftedWindowAttention3d
 
-from mmaction.models.common.pretrained import load_pretrained
+from mmaction.models.common.pretrained import Translation
 from mmaction.models.common.transformer import (
-    TRUNCATED_NORMAL,
+    VideoTransformer,
     build_layer_norm,
     check_keys,
     drop_path_rates,
@@ -55,13 +54,8 @@ class Block(SwinTransformerBlock):
 class Stage(nn.Module):
     """Blocks of one resolution, whose windows are shifted in every second one.
 
-    Args:
-        dims: Channels C.
-        rates: Stochastic depth of each block.
-        window_size: Window (time, height, width).
-        downsample: Whether patches are merged after the blocks.
-        norm_layer: Makes a norm of so many channels.
-        kwargs: Further arguments of `Block`.
+    `rates` are the blocks' stochastic depths, `kwargs` their further arguments; with
+    `downsample`, patches are merged after them.
     """
 
     def __init__(
@@ -89,31 +83,23 @@ class Stage(nn.Module):
 
 
 @MODELS.register_module()
-class SwinTransformer3D(BaseModule):
+class SwinTransformer3D(VideoTransformer):
     """Backbone with attention in shifted windows.
 
     Args:
         arch: 'tiny', 'small', 'base', 'large' (or the first letter), or a dict of
             `embed_dims`, `depths` and `num_heads`.
-        pretrained: Checkpoint that `init_weights` loads.
+        pretrained: As in `VideoTransformer`.
         pretrained2d: Whether it is of an image Swin, which is then inflated.
         patch_size: Patch (time, height, width), or one size for all.
-        in_channels: Channels of a clip.
         window_size: Window (time, height, width).
-        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
-        qkv_bias: Whether queries, keys and values have a bias.
-        qk_scale: Only None, which is 1 / sqrt(d).
-        drop_rate: Dropout after the patch embedding and within the blocks.
-        attn_drop_rate: Dropout of the attention weights.
-        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
-        norm_cfg: Config of the norms.
+        qk_scale: Only None.
         patch_norm: Whether patches are normed.
         frozen_stages: 0 freezes the patch embedding, n > 0 also the first n stages;
             -1 freezes nothing.
-        with_cp: Compute blocks again in the backward pass to save memory.
         out_indices: Stages whose maps are given, each after a norm.
         out_after_downsample: Give them after the patches are merged.
-        init_cfg: Initialization, as in mmengine.
+        kwargs: Further arguments of `VideoTransformer`, which has the meaning of the others.
 
     Raises:
         ValueError: Unknown `arch`, an index outside its stages, or a `qk_scale`.
@@ -136,12 +122,11 @@ class SwinTransformer3D(BaseModule):
         norm_cfg: Mapping[str, Any] = dict(type='LN'),
         patch_norm: bool = True,
         frozen_stages: int = -1,
-        with_cp: bool = False,
         out_indices: Sequence[int] = (3,),
         out_after_downsample: bool = False,
-        init_cfg: Any = TRUNCATED_NORMAL,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(pretrained, **kwargs)
         settings = check_keys(arch, ARCHITECTURES)
         dims, depths, heads = (settings[k] for k in ('embed_dims', 'depths', 'num_heads'))
         if qk_scale is not None:
@@ -151,10 +136,8 @@ class SwinTransformer3D(BaseModule):
                 f'arch has {len(depths)} depths and {len(heads)} num_heads: they must be as many, '
                 f'and out_indices={tuple(out_indices)} from 0 to {len(depths) - 1}'
             )
-        self.pretrained = pretrained
         self.pretrained2d = pretrained2d
         self.frozen_stages = frozen_stages
-        self.with_cp = with_cp
         self.out_indices = tuple(out_indices)
         self.out_after_downsample = out_after_downsample
         patch = [patch_size] * 3 if isinstance(patch_size, int) else list(patch_size)
@@ -199,12 +182,9 @@ class SwinTransformer3D(BaseModule):
             module.eval()
         return self
 
-    def init_weights(self) -> None:
-        """Draw the weights, or load `pretrained`."""
-        if not self.pretrained:
-            super().init_weights()
-        else:
-            load_pretrained(self, self.pretrained, inflate if self.pretrained2d else None)
+    def translation(self) -> Translation | None:
+        """Inflation of an image Swin."""
+        return inflate if self.pretrained2d else None
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Clips (B, c, T, H, W) -> map (B, C, T', H', W') of each stage of `out_indices`."""

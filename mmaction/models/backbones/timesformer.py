@@ -17,8 +17,14 @@ from einops import rearrange
 from mmengine.model import kaiming_init
 from torch import Tensor, nn
 
-from mmaction.models.common.pretrained import load_pretrained
-from mmaction.models.common.transformer import FFN, build_layer_norm, drop_path_rates, run_blocks
+from mmaction.models.common.pretrained import Translation
+from mmaction.models.common.transformer import (
+    FFN,
+    VideoTransformer,
+    build_layer_norm,
+    drop_path_rates,
+    run_blocks,
+)
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
@@ -54,11 +60,15 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention among all tokens, with stochastic depth; without a shortcut."""
+    """Attention among all tokens, with stochastic depth; without a shortcut.
 
-    def __init__(self, dims: int, num_heads: int, drop_path: float, normed: bool = False) -> None:
+    Subclasses, which know the number of frames, have a norm before it.
+    """
+
+    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int = 0) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dims, eps=1e-6) if normed else nn.Identity()
+        self.frames = frames
+        self.norm = nn.LayerNorm(dims, eps=1e-6) if frames else nn.Identity()
         self.attn = nn.MultiheadAttention(dims, num_heads, batch_first=True)
         self.dropout_layer = DropPath(drop_path)
 
@@ -73,8 +83,7 @@ class TimeAttention(Attention):
     """Attention of each place with itself at other times; the class token passes by."""
 
     def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
-        super().__init__(dims, num_heads, drop_path, normed=True)
-        self.frames = frames
+        super().__init__(dims, num_heads, drop_path, frames)
         # Zero at first: a ViT's weights then give what they give frames one by one.
         self.temporal_fc = nn.Linear(dims, dims)
         nn.init.zeros_(self.temporal_fc.weight)
@@ -90,10 +99,6 @@ class TimeAttention(Attention):
 
 class SpaceAttention(Attention):
     """Attention within each frame and the class token, whose results of all frames are averaged."""
-
-    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
-        super().__init__(dims, num_heads, drop_path, normed=True)
-        self.frames = frames
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1 + P T, C) -> the same, shortcut added."""
@@ -153,7 +158,7 @@ class JointBlock(nn.Module):
 
 
 @MODELS.register_module()
-class TimeSformer(nn.Module):
+class TimeSformer(VideoTransformer):
     """ViT over the patches of frames.
 
     Args:
@@ -171,7 +176,7 @@ class TimeSformer(nn.Module):
         attention_type: 'divided_space_time', 'joint_space_time' or 'space_only'
             (frames one by one, their class tokens averaged).
         norm_cfg: Config of the last norm.
-        with_cp: Compute blocks again in the backward pass to save memory.
+        kwargs: Further arguments of `VideoTransformer`.
 
     Raises:
         ValueError: Unknown `attention_type`, custom `transformer_layers`, or patches
@@ -195,9 +200,9 @@ class TimeSformer(nn.Module):
         transformer_layers: None = None,
         attention_type: str = 'divided_space_time',
         norm_cfg: dict[str, Any] = LN,
-        with_cp: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(pretrained, **{'init_cfg': None, **kwargs})
         if attention_type not in ATTENTION_TYPES:
             raise ValueError(f'attention_type={attention_type!r} is none of {ATTENTION_TYPES}')
         if transformer_layers is not None:
@@ -206,9 +211,7 @@ class TimeSformer(nn.Module):
             raise ValueError(f'img_size={img_size} is no multiple of patch_size={patch_size}')
         self.num_frames = num_frames
         self.img_size = img_size
-        self.pretrained = pretrained
         self.attention_type = attention_type
-        self.with_cp = with_cp
         self.patch_embed = PatchEmbed(patch_size, in_channels, embed_dims)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
         positions = (img_size // patch_size) ** 2 + 1
@@ -218,22 +221,23 @@ class TimeSformer(nn.Module):
             self.time_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
             self.drop_after_time = nn.Dropout(dropout_ratio)
         self.norm = build_layer_norm(norm_cfg, embed_dims)
-        rates = drop_path_rates(0.1, num_transformer_layers)
         blocks = (
             DividedBlock(embed_dims, num_heads, rate, num_frames)
             if attention_type == 'divided_space_time'
             else JointBlock(embed_dims, num_heads, rate)
-            for rate in rates
+            for rate in drop_path_rates(0.1, num_transformer_layers)
         )
         self.transformer_layers = nn.ModuleDict(dict(layers=nn.ModuleList(blocks)))
+
+    def translation(self) -> Translation | None:
+        """An attention over time from that over space."""
+        return divide_attention if self.attention_type == 'divided_space_time' else None
 
     def init_weights(self) -> None:
         """Draw the position codes and the class token, and load `pretrained`."""
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
-        if self.pretrained:
-            divided = self.attention_type == 'divided_space_time'
-            load_pretrained(self, self.pretrained, divide_attention if divided else None)
+        super().init_weights()
 
     def token_map(self, tokens: Tensor, _clip_shape: tuple[int, int, int]) -> Tensor:
         """Tokens of a block -> map (B, C, T, H, W) of the patches."""

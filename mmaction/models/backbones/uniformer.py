@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmaction.models.common.pretrained import inflate_center, load_pretrained
+from mmaction.models.common.pretrained import Translation, inflate_center
 from mmaction.models.common.transformer import (
-    TRUNCATED_NORMAL,
     Attention,
+    VideoTransformer,
     drop_path_rates,
     run_blocks,
 )
@@ -102,7 +101,7 @@ class GlobalBlock(nn.Module):
 
 
 @MODELS.register_module()
-class UniFormer(BaseModule):
+class UniFormer(VideoTransformer):
     """Four stages: two of convolutions, two of attention.
 
     Args:
@@ -111,18 +110,13 @@ class UniFormer(BaseModule):
         in_chans: Channels of a clip.
         embed_dim: Channels of each stage.
         head_dim: Channels of a head.
-        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
-        qkv_bias: Whether queries, keys and values have a bias.
-        qk_scale: Factor of the products of queries and keys; 1 / sqrt(d) if None.
-        drop_rate: Dropout after the first patch embedding and within the blocks.
-        attn_drop_rate: Dropout of the attention weights.
-        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
         pretrained2d: Whether `pretrained` is of an image UniFormer, then inflated.
-        pretrained: Checkpoint that `init_weights` loads, or 'uniformer_small_in1k' or
-            'uniformer_base_in1k'.
-        with_cp: Compute blocks of attention again in the backward pass to save memory.
-        init_cfg: Initialization, as in mmengine.
+        kwargs: Arguments of `VideoTransformer`, which has the meaning of the others.
+            `pretrained` may be 'uniformer_small_in1k' or 'uniformer_base_in1k'; `with_cp` is
+            for the blocks of attention.
     """
+
+    published = WEIGHTS
 
     def __init__(
         self,
@@ -138,14 +132,10 @@ class UniFormer(BaseModule):
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         pretrained2d: bool = True,
-        pretrained: str | None = None,
-        with_cp: bool = False,
-        init_cfg: Any = TRUNCATED_NORMAL,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.pretrained = pretrained
+        super().__init__(**kwargs)
         self.pretrained2d = pretrained2d
-        self.with_cp = with_cp
         before = (in_chans, *embed_dim[:-1])
         for i, (source, dims) in enumerate(zip(before, embed_dim, strict=True)):
             embed = PatchEmbed(source, dims, patch=2 if i else 4, halve_time=not i)
@@ -166,13 +156,9 @@ class UniFormer(BaseModule):
             self.add_module(f'blocks{i + 1}', nn.ModuleList(stage))
         self.norm = nn.BatchNorm3d(embed_dim[-1])
 
-    def init_weights(self) -> None:
-        """Draw the weights, or load `pretrained`."""
-        if not self.pretrained:
-            super().init_weights()
-        else:
-            source = WEIGHTS.get(self.pretrained, self.pretrained)
-            load_pretrained(self, source, inflate_center if self.pretrained2d else None)
+    def translation(self) -> Translation | None:
+        """Inflation of an image UniFormer."""
+        return inflate_center if self.pretrained2d else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, c, T, H, W) -> map (B, C, T / 2, H / 32, W / 32)."""

@@ -17,25 +17,16 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from mmengine.model import BaseModule
+from mmengine.model import constant_init
 from torch import Tensor, nn
 
-from mmaction.models.common.pretrained import inflate_center, load_pretrained
-from mmaction.models.common.transformer import TRUNCATED_NORMAL, drop_path_rates, run_blocks
+from mmaction.models.common.pretrained import Translation, inflate_center
+from mmaction.models.common.transformer import VideoTransformer, drop_path_rates, run_blocks
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
 
-__all__ = [
-    'GlobalBlock',
-    'LocalBlock',
-    'LocalMHRA',
-    'QuickGELU',
-    'Transformer',
-    'UniFormerV2',
-    'feed_forward',
-    'patch_map',
-]
+__all__ = ['GlobalBlock', 'LocalBlock', 'QuickGELU', 'Transformer', 'UniFormerV2']
 
 _ADDRESS = 'https://download.openmmlab.com/mmaction/v1.0/recognition/uniformerv2/clipVisualEncoder/'
 WEIGHTS = {
@@ -71,39 +62,25 @@ def feed_forward(dims: int, hidden: int, dropout: float | None = None) -> nn.Seq
     return nn.Sequential(OrderedDict(layers))
 
 
-class LocalMHRA(nn.Module):
+def local_mhra(dims: int, reduction: float) -> nn.Sequential:
     """Affinity of neighbors in time, as a depthwise convolution of fewer channels."""
-
-    def __init__(self, dims: int, reduction: float) -> None:
-        super().__init__()
-        inner = int(dims // reduction)
-        self.pos_embed = nn.Sequential(
-            nn.BatchNorm3d(dims),
-            nn.Conv3d(dims, inner, 1),
-            nn.Conv3d(inner, inner, (3, 1, 1), padding=(1, 0, 0), groups=inner),
-            nn.Conv3d(inner, dims, 1),
-        )
-        # Zero at first: CLIP's weights then give what they give frames one by one.
-        last: Any = self.pos_embed[3]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T, H, W) -> the same."""
-        y: Tensor = self.pos_embed(x)
-        return y
+    inner = int(dims // reduction)
+    layers = nn.Sequential(
+        nn.BatchNorm3d(dims),
+        nn.Conv3d(dims, inner, 1),
+        nn.Conv3d(inner, inner, (3, 1, 1), padding=(1, 0, 0), groups=inner),
+        nn.Conv3d(inner, dims, 1),
+    )
+    # Zero at first: CLIP's weights then give what they give frames one by one.
+    constant_init(layers[3], 0)
+    return nn.Sequential(OrderedDict(pos_embed=layers))
 
 
 class LocalBlock(nn.Module):
-    """CLIP's block on each frame, with affinity in time before attention, or around it.
+    """CLIP's block on each of T `frames`, with affinity in time before attention, or around it.
 
-    Args:
-        dims: Channels C.
-        num_heads: Heads of the attention.
-        frames: Frames T.
-        drop_path: Rate of stochastic depth.
-        reduction: Divides the channels of the affinity in time.
-        local: How many times there is affinity in time: 0, 1 or 2.
+    `local` says how many times there is this affinity (0, 1 or 2), `reduction` divides its
+    channels.
     """
 
     def __init__(
@@ -112,14 +89,14 @@ class LocalBlock(nn.Module):
         super().__init__()
         self.frames = frames
         self.drop_path = DropPath(drop_path)
-        self.lmhra1 = LocalMHRA(dims, reduction) if local > 0 else None
-        self.lmhra2 = LocalMHRA(dims, reduction) if local > 1 else None
+        self.lmhra1 = local_mhra(dims, reduction) if local > 0 else None
+        self.lmhra2 = local_mhra(dims, reduction) if local > 1 else None
         self.attn = nn.MultiheadAttention(dims, num_heads)
         self.ln_1 = nn.LayerNorm(dims)
         self.mlp = feed_forward(dims, 4 * dims)
         self.ln_2 = nn.LayerNorm(dims)
 
-    def _in_time(self, x: Tensor, affinity: LocalMHRA | None) -> Tensor:
+    def _in_time(self, x: Tensor, affinity: nn.Module | None) -> Tensor:
         if affinity is None:
             return x
         maps = patch_map(x, self.frames)
@@ -137,15 +114,7 @@ class LocalBlock(nn.Module):
 
 
 class GlobalBlock(nn.Module):
-    """Cross-attention of one token of the clip with all tokens of all frames, and feed-forward.
-
-    Args:
-        dims: Channels C.
-        num_heads: Heads of the attention.
-        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
-        dropout: Dropout within the feed-forward.
-        drop_path: Rate of stochastic depth.
-    """
+    """Cross-attention of one token of the clip with all tokens of all frames, and feed-forward."""
 
     def __init__(
         self, dims: int, num_heads: int, mlp_ratio: float, dropout: float, drop_path: float
@@ -157,10 +126,8 @@ class GlobalBlock(nn.Module):
         self.mlp = feed_forward(dims, round(mlp_ratio * dims), dropout)
         self.ln_2 = nn.LayerNorm(dims)
         self.ln_3 = nn.LayerNorm(dims)
-        last: Any
         for last in (self.attn.out_proj, self.mlp.c_proj):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            constant_init(last, 0)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         """(1, B, C) and (L T, B, C) -> (1, B, C)."""
@@ -171,17 +138,10 @@ class GlobalBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The local blocks, and the global ones that gather after some of them.
+    """The local blocks, and the global ones that gather after those of `return_list`.
 
-    Args:
-        frames: Frames T.
-        local_blocks: The blocks of the image ViT.
-        return_list: After which of them a global block gathers.
-        dims: Channels C.
-        num_heads: Heads of the global blocks.
-        mlp_ratio: Hidden channels of their feed-forward, as a multiple of C.
-        dropouts: Dropout within each one's feed-forward.
-        drop_path_rate: Stochastic depth of the last of them.
+    `dims` and what follows are those of the global blocks, `dropouts` within each one's
+    feed-forward.
     """
 
     def __init__(
@@ -200,11 +160,11 @@ class Transformer(nn.Module):
         self.return_list = list(return_list)
         self.resblocks = nn.ModuleList(local_blocks)
         self.temporal_cls_token = nn.Parameter(torch.zeros(1, 1, dims))
-        encodings = [nn.Conv3d(dims, dims, 3, padding=1, groups=dims) for _ in return_list]
-        for conv in encodings:
-            assert conv.bias is not None
-            nn.init.zeros_(conv.bias)
-        self.dpe = nn.ModuleList(encodings)
+        self.dpe = nn.ModuleList(
+            nn.Conv3d(dims, dims, 3, padding=1, groups=dims) for _ in return_list
+        )
+        for conv in self.dpe:
+            nn.init.zeros_(conv.get_parameter('bias'))
         rates = drop_path_rates(drop_path_rate, len(self.return_list))
         self.dec = nn.ModuleList(
             GlobalBlock(dims, num_heads, mlp_ratio, dropout, rate)
@@ -232,7 +192,7 @@ class Transformer(nn.Module):
 
 
 @MODELS.register_module()
-class UniFormerV2(BaseModule):
+class UniFormerV2(VideoTransformer):
     """CLIP's image ViT and global blocks over its frames.
 
     Args:
@@ -256,16 +216,15 @@ class UniFormerV2(BaseModule):
         drop_path_rate: Stochastic depth of the last of them.
         mlp_dropout: Dropout within each one's feed-forward.
         clip_pretrained: Whether `pretrained` is of CLIP.
-        pretrained: Checkpoint that `init_weights` loads, or of CLIP 'ViT-B/16',
-            'ViT-L/14' or 'ViT-L/14_336'. Without one, weights are drawn.
-        with_cp: Compute blocks again in the backward pass to save memory.
-        init_cfg: Initialization, as in mmengine.
+        kwargs: Arguments of `VideoTransformer`. `pretrained` may be 'ViT-B/16', 'ViT-L/14' or
+            'ViT-L/14_336' of CLIP.
 
     Raises:
         ValueError: Numbers of global blocks that contradict each other.
     """
 
     cam_layer = 'transformer/resblocks/-1'
+    published = WEIGHTS
 
     def __init__(
         self,
@@ -289,20 +248,16 @@ class UniFormerV2(BaseModule):
         drop_path_rate: float = 0.0,
         mlp_dropout: Sequence[float] = (0.5, 0.5, 0.5, 0.5),
         clip_pretrained: bool = True,
-        pretrained: str | None = None,
-        with_cp: bool = False,
-        init_cfg: Any = TRUNCATED_NORMAL,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(**kwargs)
         if not len(return_list) == n_layers <= len(mlp_dropout):
             raise ValueError(
                 f'n_layers={n_layers} global blocks need as many entries in '
                 f'return_list={list(return_list)} and in mlp_dropout={list(mlp_dropout)}'
             )
-        self.pretrained = pretrained
         self.clip_pretrained = clip_pretrained
         self.input_resolution = input_resolution
-        self.with_cp = with_cp
         kernel, stride, padding = 1, 1, 0
         if temporal_downsample:
             kernel, stride, padding = kernel_size, 2, (kernel_size - 1) // 2
@@ -324,13 +279,9 @@ class UniFormerV2(BaseModule):
             t_size, blocks, return_list, n_dim, n_head, mlp_factor, mlp_dropout, drop_path_rate
         )
 
-    def init_weights(self) -> None:
-        """Draw the weights, or load `pretrained`."""
-        if not self.pretrained:
-            super().init_weights()
-        else:
-            source = WEIGHTS.get(self.pretrained, self.pretrained)
-            load_pretrained(self, source, inflate_center if self.clip_pretrained else None)
+    def translation(self) -> Translation | None:
+        """Inflation of CLIP's image ViT."""
+        return inflate_center if self.clip_pretrained else None
 
     def token_map(self, tokens: Tensor, _clip_shape: tuple[int, int, int]) -> Tensor:
         """Tokens of a local block (L, B T, C) -> map (B, C, T, H, W) of the patches."""

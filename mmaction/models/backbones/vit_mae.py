@@ -9,18 +9,17 @@ Shapes: B clips, (T, H, W) the token grid, N = T H W tokens, C channels.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmaction.models.common.pretrained import load_pretrained
 from mmaction.models.common.transformer import (
     FFN,
-    TRUNCATED_NORMAL,
     Attention,
+    VideoTransformer,
     build_layer_norm,
     drop_path_rates,
     run_blocks,
@@ -61,16 +60,8 @@ class PatchEmbed(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each after a norm and around a shortcut.
 
-    Args:
-        dims: Channels C.
-        num_heads: Heads of the attention.
-        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
-        norm_cfg: Config of the norms.
-        drop_path: Rate of stochastic depth.
-        init_values: What the two branches are multiplied with at first (LayerScale);
-            0 for no factor.
-        attention: Further arguments of `Attention`; `proj_drop` counts for the
-            feed-forward as well.
+    Each is multiplied with factors that are `init_values` at first (LayerScale), unless that is 0.
+    `proj_drop` is the dropout of both, `attention` what else `Attention` takes.
     """
 
     def __init__(
@@ -79,16 +70,17 @@ class Block(nn.Module):
         num_heads: int,
         mlp_ratio: float,
         norm_cfg: dict[str, Any],
-        drop_path: float = 0.0,
-        init_values: float = 0.0,
+        drop_path: float,
+        init_values: float,
+        proj_drop: float,
         **attention: Any,
     ) -> None:
         super().__init__()
         self.norm1 = build_layer_norm(norm_cfg, dims)
-        self.attn = Attention(dims, num_heads, key_bias=False, **attention)
+        self.attn = Attention(dims, num_heads, key_bias=False, proj_drop=proj_drop, **attention)
         self.drop_path = DropPath(drop_path)
         self.norm2 = build_layer_norm(norm_cfg, dims)
-        self.mlp = FFN(dims, int(dims * mlp_ratio), attention.get('proj_drop', 0.0))
+        self.mlp = FFN(dims, int(dims * mlp_ratio), proj_drop)
         self.gamma_1: nn.Parameter | float
         self.gamma_2: nn.Parameter | float
         if init_values > 0:
@@ -105,33 +97,23 @@ class Block(nn.Module):
 
 
 @MODELS.register_module()
-class VisionTransformer(BaseModule):
+class VisionTransformer(VideoTransformer):
     """The encoder of VideoMAE, as it is fine-tuned.
 
     Args:
         img_size: Height and width that the position codes are made for; they are
             interpolated for other sizes.
         patch_size: Height and width of a patch.
-        in_channels: Channels of a clip.
         embed_dims: Channels C.
         depth: Number of blocks.
         num_heads: Heads of each attention.
-        mlp_ratio: Hidden channels of the feed-forward, as a multiple of C.
-        qkv_bias: Whether queries and values have a bias.
-        qk_scale: Factor of the products of queries and keys; 1 / sqrt(d) if None.
-        drop_rate: Dropout after the position codes and within the blocks.
-        attn_drop_rate: Dropout of the attention weights.
-        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
-        norm_cfg: Config of the norms.
         init_values: First factor of each branch; 0 for none.
         use_learnable_pos_emb: Whether position codes are learned; else they are sinusoids.
         num_frames: Frames of a clip.
         tubelet_size: Frames of a patch.
         use_mean_pooling: Give the mean of the tokens, then normed; else the first token.
-        pretrained: Checkpoint that `init_weights` loads.
         return_feat_map: Give the map of all tokens instead.
-        with_cp: Compute blocks again in the backward pass to save memory.
-        init_cfg: Initialization, as in mmengine.
+        kwargs: Arguments of `VideoTransformer`, which has the meaning of the others.
     """
 
     cam_layer = 'blocks/-1'
@@ -156,16 +138,13 @@ class VisionTransformer(BaseModule):
         num_frames: int = 16,
         tubelet_size: int = 2,
         use_mean_pooling: bool = True,
-        pretrained: str | None = None,
         return_feat_map: bool = False,
-        with_cp: bool = False,
-        init_cfg: Any = TRUNCATED_NORMAL,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
-        self.pretrained = pretrained
+        super().__init__(**kwargs)
         self.patch_embed = PatchEmbed(in_channels, embed_dims, (tubelet_size,) + (patch_size,) * 2)
         self.grid = (num_frames // tubelet_size,) + (img_size // patch_size,) * 2
-        positions = self.grid[0] * self.grid[1] * self.grid[2]
+        positions = math.prod(self.grid)
         if use_learnable_pos_emb:
             self.pos_embed = nn.Parameter(torch.zeros(1, positions, embed_dims))
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -180,10 +159,10 @@ class VisionTransformer(BaseModule):
                 norm_cfg,
                 rate,
                 init_values,
+                drop_rate,
                 qkv_bias=qkv_bias,
                 qk_scale=qk_scale,
                 attn_drop=attn_drop_rate,
-                proj_drop=drop_rate,
             )
             for rate in drop_path_rates(drop_path_rate, depth)
         )
@@ -191,13 +170,6 @@ class VisionTransformer(BaseModule):
         self.norm = nn.Identity() if use_mean_pooling else norm
         self.fc_norm = norm if use_mean_pooling else None
         self.return_feat_map = return_feat_map
-        self.with_cp = with_cp
-
-    def init_weights(self) -> None:
-        """Draw the weights, or load `pretrained`."""
-        super().init_weights()
-        if self.pretrained:
-            load_pretrained(self, self.pretrained)
 
     def _positions(self, grid: tuple[int, int, int]) -> Tensor:
         """Position codes (1, N, C) of a grid; bicubic where it is not that of `img_size`."""

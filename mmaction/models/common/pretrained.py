@@ -11,7 +11,7 @@ from mmaction.errors import CheckpointError
 from mmaction.models.backbones.dualformer_weights import bare_state_dict
 from mmaction.utils.checkpoint_reading import read_checkpoint
 
-__all__ = ['inflate_center', 'load_pretrained']
+__all__ = ['Translation', 'inflate_center', 'load_pretrained']
 
 Translation = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 

@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from .layers import build_norm_layer
+from .pretrained import Translation, load_pretrained
 
 __all__ = [
     'FFN',
     'Attention',
+    'VideoTransformer',
     'build_layer_norm',
     'check_keys',
     'drop_path_rates',
@@ -30,6 +33,55 @@ TRUNCATED_NORMAL = [
     dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
     dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
 ]
+
+
+class VideoTransformer(BaseModule):
+    """Base of the video transformers.
+
+    Args:
+        pretrained: Checkpoint that `init_weights` loads, or a name of `published`.
+        with_cp: Compute blocks again in the backward pass to save memory.
+        init_cfg: Initialization, as in mmengine.
+
+    What subclasses take under the same names means the same:
+        in_channels: Channels of a clip.
+        mlp_ratio: Hidden channels of the feed-forward, as a multiple of its input's.
+        qkv_bias: Whether queries, keys and values have a bias.
+        qk_scale: Factor of the products of queries and keys; 1 / sqrt(d) if None.
+        drop_rate: Dropout before the blocks and within them.
+        attn_drop_rate: Dropout of the attention weights.
+        drop_path_rate: Stochastic depth of the last block; it grows evenly from 0.
+        norm_cfg: Config of the norms.
+    """
+
+    # Addresses of checkpoints
+    published: Mapping[str, str] = {}
+
+    def __init__(
+        self,
+        pretrained: str | None = None,
+        with_cp: bool = False,
+        init_cfg: Any = TRUNCATED_NORMAL,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.pretrained = pretrained
+        self.with_cp = with_cp
+
+    def translation(self) -> Translation | None:
+        """What brings the weights of `pretrained` to the names and shapes of this network."""
+        return None
+
+    def init_weights(self) -> None:
+        """Draw the weights, or load `pretrained`.
+
+        Raises:
+            CheckpointError: It cannot be read or fetched, or is of another network.
+        """
+        if self.pretrained:
+            source = self.published.get(self.pretrained, self.pretrained)
+            load_pretrained(self, source, self.translation())
+        else:
+            super().init_weights()
 
 
 def check_keys(arch: str | Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -61,15 +113,9 @@ def drop_path_rates(rate: float, depth: int) -> list[float]:
 class Attention(nn.Module):
     """Self-attention of all tokens with one another.
 
-    Args:
-        dims: Channels C.
-        num_heads: Heads h.
-        qkv_bias: Whether queries, keys and values have a bias.
-        key_bias: Whether keys have one too. Without it (which changes no attention
-            weight) the biases are parameters `q_bias` and `v_bias`, as in BEiT.
-        qk_scale: Factor of the products; 1 / sqrt(d) if None.
-        attn_drop: Dropout of the attention weights.
-        proj_drop: Dropout of the output.
+    Without `key_bias` (which changes no attention weight) the biases of queries and values
+    are parameters `q_bias` and `v_bias`, as in BEiT. `qk_scale` is the factor of the products
+    of queries and keys, 1 / sqrt(d) if None.
     """
 
     def __init__(
@@ -107,20 +153,13 @@ class Attention(nn.Module):
         q, k, v = self.qkv_of(x)
         drop = self.attn_drop if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, scale=self.scale)
-        y: Tensor = self.proj_drop(
-            self.proj(x.transpose(1, 2).flatten(2))
-        )  # (B, h, N, d) -> (B, N, C)
+        x = x.transpose(1, 2).flatten(2)  # (B, h, N, d) -> (B, N, C)
+        y: Tensor = self.proj_drop(self.proj(x))
         return y
 
 
 class FFN(nn.Module):
-    """Two linear layers with a GELU between, under the names of mmcv's module.
-
-    Args:
-        dims: Channels C.
-        hidden: Channels between the layers.
-        drop: Dropout after each layer.
-    """
+    """Two linear layers with a GELU between and dropout after each; mmcv's names."""
 
     def __init__(self, dims: int, hidden: int, drop: float = 0.0) -> None:
         super().__init__()
