@@ -20,22 +20,20 @@ class MViTHead(TimeSformerHead):
     Args:
         num_classes: Number of classes K.
         in_channels: Channels C of the last scale.
-        dropout_ratio: Dropout before the classifier.
         init_scale: Factor of the classifier's first weights and bias.
         with_cls_token: Whether the backbone gives class tokens.
-        kwargs: Further arguments of `TimeSformerHead`.
+        kwargs: Further arguments of `TimeSformerHead`; `dropout_ratio` is 0.5 here.
     """
 
     def __init__(
         self,
         num_classes: int,
         in_channels: int,
-        dropout_ratio: float = 0.5,
         init_scale: float = 1.0,
         with_cls_token: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
+        super().__init__(num_classes, in_channels, **{'dropout_ratio': 0.5, **kwargs})
         self.init_scale = init_scale
         self.with_cls_token = with_cls_token
 

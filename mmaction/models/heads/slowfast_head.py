@@ -18,11 +18,8 @@ __all__ = ['SlowFastHead']
 class SlowFastHead(I3DHead):
     """`I3DHead` on the pooled maps of both pathways, the fast one's channels first.
 
-    Args:
-        num_classes: Number of classes.
-        in_channels: Channels of both pathways together.
-        dropout_ratio: Dropout before the classifier.
-        kwargs: Further arguments of `I3DHead`.
+    Takes the arguments of `I3DHead`; `in_channels` are those of both pathways together,
+    `dropout_ratio` is 0.8.
 
     Raises:
         ValueError: A `spatial_type` other than 'avg'.
@@ -30,10 +27,8 @@ class SlowFastHead(I3DHead):
     Source: arXiv:1812.03982.
     """
 
-    def __init__(
-        self, num_classes: int, in_channels: int, dropout_ratio: float = 0.8, **kwargs: Any
-    ) -> None:
-        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
+    def __init__(self, num_classes: int, in_channels: int, **kwargs: Any) -> None:
+        super().__init__(num_classes, in_channels, **{'dropout_ratio': 0.8, **kwargs})
         if self.avg_pool is None:
             raise ValueError("SlowFastHead joins pooled maps: spatial_type must be 'avg'")
 

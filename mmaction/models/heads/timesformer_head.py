@@ -17,13 +17,11 @@ __all__ = ['TimeSformerHead']
 class TimeSformerHead(ClassifierHead):
     """Dropout and one linear layer.
 
-    Takes the arguments of `ClassifierHead`.
+    Takes the arguments of `ClassifierHead`; `init_std` is 0.02.
     """
 
-    def __init__(
-        self, num_classes: int, in_channels: int, init_std: float = 0.02, **kwargs: Any
-    ) -> None:
-        super().__init__(num_classes, in_channels, init_std=init_std, **kwargs)
+    def __init__(self, num_classes: int, in_channels: int, **kwargs: Any) -> None:
+        super().__init__(num_classes, in_channels, **{'init_std': 0.02, **kwargs})
 
     def init_weights(self) -> None:
         """Truncated normal weights, zero bias."""

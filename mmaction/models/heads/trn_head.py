@@ -81,9 +81,7 @@ class TRNHead(TSNHead):
         num_segments: Segments T of a crop.
         relation_type: 'TRN' (all frames) or 'TRNMultiScale'.
         hidden_dim: Channels D of a frame in the relations.
-        dropout_ratio: Dropout before the linear layer.
-        init_std: Standard deviation of its first weights.
-        kwargs: Further arguments of `TSNHead`.
+        kwargs: Further arguments of `TSNHead`; `dropout_ratio` is 0.8, `init_std` 0.001 here.
 
     Raises:
         ValueError: Another `relation_type`.
@@ -98,15 +96,12 @@ class TRNHead(TSNHead):
         num_segments: int = 8,
         relation_type: str = 'TRNMultiScale',
         hidden_dim: int = 256,
-        dropout_ratio: float = 0.8,
-        init_std: float = 0.001,
         **kwargs: Any,
     ) -> None:
         if relation_type not in _RELATIONS:
             raise ValueError(f'relation_type={relation_type!r} is none of {tuple(_RELATIONS)}')
-        super().__init__(
-            num_classes, in_channels, dropout_ratio=dropout_ratio, init_std=init_std, **kwargs
-        )
+        defaults = dict(dropout_ratio=0.8, init_std=0.001)
+        super().__init__(num_classes, in_channels, **{**defaults, **kwargs})
         self.num_segments = num_segments
         self.consensus = _RELATIONS[relation_type](hidden_dim, num_segments, num_classes)
         self.fc_cls = nn.Linear(in_channels, hidden_dim)

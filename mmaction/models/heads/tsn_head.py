@@ -37,7 +37,6 @@ class TSNHead(ClassifierHead):
     Args:
         num_classes: Number of classes K.
         in_channels: Channels C of the feature maps.
-        loss_cls: Config of the loss.
         spatial_type: 'avg' pools the map; with anything else it comes pooled.
         consensus: Config of what brings the frames together.
         dropout_ratio: Dropout before the classifier.
@@ -50,13 +49,12 @@ class TSNHead(ClassifierHead):
         self,
         num_classes: int,
         in_channels: int,
-        loss_cls: ConfigType = dict(type='CrossEntropyLoss'),  # noqa: B006 (built, never written to)
         spatial_type: str | None = 'avg',
-        consensus: ConfigType = dict(type='AvgConsensus', dim=1),  # noqa: B006
+        consensus: ConfigType = dict(type='AvgConsensus', dim=1),  # noqa: B006 (built, never written to)
         dropout_ratio: float = 0.4,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, in_channels, loss_cls, dropout_ratio, **kwargs)
+        super().__init__(num_classes, in_channels, dropout_ratio=dropout_ratio, **kwargs)
         self.spatial_type = spatial_type
         self.consensus = MODELS.build(consensus)
         self.avg_pool = nn.AdaptiveAvgPool2d(1) if spatial_type == 'avg' else None
@@ -80,11 +78,9 @@ class TSMHead(TSNHead):
         in_channels: Channels C of the feature maps.
         num_segments: Segments of a crop, as in the backbone; the recognizer's
             number, which counts all crops, is not used.
-        dropout_ratio: Dropout before the classifier.
-        init_std: Standard deviation of the classifier's first weights.
         is_shift: Whether the backbone shifts.
         temporal_pool: Whether it halves the segments (if it shifts).
-        kwargs: Further arguments of `TSNHead`.
+        kwargs: Further arguments of `TSNHead`; `dropout_ratio` is 0.8, `init_std` 0.001 here.
 
     Source: arXiv:1811.08383.
     """
@@ -94,15 +90,12 @@ class TSMHead(TSNHead):
         num_classes: int,
         in_channels: int,
         num_segments: int = 8,
-        dropout_ratio: float = 0.8,
-        init_std: float = 0.001,
         is_shift: bool = True,
         temporal_pool: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            num_classes, in_channels, dropout_ratio=dropout_ratio, init_std=init_std, **kwargs
-        )
+        defaults = dict(dropout_ratio=0.8, init_std=0.001)
+        super().__init__(num_classes, in_channels, **{**defaults, **kwargs})
         self.num_segments = num_segments // 2 if is_shift and temporal_pool else num_segments
 
     def forward(self, x: Tensor, num_segs: int | None = None, **kwargs: Any) -> Tensor:
