@@ -8,11 +8,13 @@ Both were recorded from mmaction2 1.2 itself.
     python -m tests.zoo [--scores] [FAMILY ...]
 
 prints the table of families in docs/model_zoo.md; --scores adds the largest error (minutes).
+Lines are those of the modules whose classes a family's networks are made of, shared ones included.
 """
 
 import argparse
 import contextlib
 import gzip
+import inspect
 import json
 from functools import cache
 from pathlib import Path
@@ -123,24 +125,34 @@ def check_scores(name):
     return check_probe(scores, entry['probe'], 2e-3 * largest) / largest
 
 
+def sources(model):
+    """Files of backbones, heads, necks and common parts whose classes a model is made of."""
+    classes = {cls for module in model.modules() for cls in type(module).__mro__}
+    parts = tuple(f'mmaction.models.{part}.' for part in ('backbones', 'heads', 'necks', 'common'))
+    return {inspect.getfile(cls) for cls in classes if cls.__module__.startswith(parts)}
+
+
 def row(family, scores=False):
     """What is built of a family's configs, and how far its scores are from mmaction2's.
 
     Returns:
         The cells of the table: family, its configs, those that build, those whose names and
-        shapes are recorded and agree, probes, and the largest error of these (None without
-        `scores`).
+        shapes are recorded and agree, probes, with `scores` the largest error of these, and
+        the lines of its sources.
     """
     names = [name for name in configs() if name.split('/')[0] == family]
-    built = []
+    built, files = [], set()
     for name in names:
         with torch.device('meta'), contextlib.suppress(KeyError, ValueError):
-            MODELS.build(Config(dict(model=configs()[name]['model'])).model)
+            files |= sources(MODELS.build(Config(dict(model=configs()[name]['model'])).model))
             built.append(name)
     agree = [name for name in built if name in zoo() and check_names(zoo()[name]['first'])]
     probed = names_of(family, probed=True, distinct=True)
-    errors = [check_scores(name) for name in probed] if scores else []
-    return family, len(names), len(built), len(agree), len(probed), max(errors, default=None)
+    cells = [family, len(names), len(built), len(agree), len(probed)]
+    if scores:
+        error = max(map(check_scores, probed), default=None)
+        cells.append('' if error is None else f'{error:.1e}')
+    return [*cells, sum(len(Path(file).read_text().splitlines()) for file in files)]
 
 
 def main():
@@ -151,14 +163,12 @@ def main():
     parser.add_argument('--scores', action='store_true', help='compute all probes')
     args = parser.parse_args()
     init_default_scope('mmaction')
-    columns = ['family', 'configs', 'build', 'names agree', 'outputs compared', 'largest error']
-    columns = columns if args.scores else columns[:-1]
+    columns = ['family', 'configs', 'build', 'names agree', 'outputs compared']
+    columns += ['largest error', 'lines'] if args.scores else ['lines']
     print('|', ' | '.join(columns), '|')
     print('|' + '---|' * len(columns))
     for family in args.families or families:
-        *cells, error = row(family, args.scores)
-        cells += [f'{error:.1e}' if error is not None else ''] if args.scores else []
-        print('|', ' | '.join(map(str, cells)), '|', flush=True)
+        print('|', ' | '.join(map(str, row(family, args.scores))), '|', flush=True)
 
 
 if __name__ == '__main__':
