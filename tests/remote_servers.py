@@ -69,6 +69,48 @@ def gcs_server():
         server.stop()
 
 
+class CountingProxy:
+    """Passes connections on to a server, and counts the bytes that come back.
+
+    Args:
+        url: Of the server: `http://HOST:PORT`.
+    """
+
+    def __init__(self, url: str) -> None:
+        host, _, port = url.removeprefix('http://').partition(':')
+        self.received = 0
+        self._server = host, int(port)
+        self._listener = socket.create_server(('127.0.0.1', 0))
+        self.url = f'http://127.0.0.1:{self._listener.getsockname()[1]}'
+
+    def __enter__(self) -> CountingProxy:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._listener.close()
+
+    def taken(self) -> int:
+        """Bytes since the last call."""
+        received, self.received = self.received, 0
+        return received
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._server)
+                for pair in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, counts: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                self.received += len(data) if counts else 0
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
 class FaultyServer:
     """An HTTP server of a folder, which plants faults.
 

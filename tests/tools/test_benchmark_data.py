@@ -148,11 +148,11 @@ def test_opponents_take_turns_in_cpu_time(run, folder, capsys, monkeypatch):
 
     monkeypatch.setattr(plain_reading, 'plain_reading', spied)
     monkeypatch.setattr(DecordDecode, 'transform', spied_decode)
-    run(str(folder / 'a.txt'), '--against', 'decord', 'in_decoder', '--interval', '3')
+    run(str(folder / 'a.txt'), '--against', 'decord', 'in_decoder', 'decoding', '--interval', '3')
     out = capsys.readouterr().out
     assert 'a.txt: 3 clips of every 3 frames, CPU time of one thread, ' in out
     rows = re.findall(r'^(\w+) +([\d.]+) ms/clip, ([\d.]+) times the CPU', out, re.M)
-    assert [name for name, *_ in rows] == ['pipeline', 'decord', 'in_decoder']
+    assert [name for name, *_ in rows] == ['pipeline', 'decord', 'in_decoder', 'decoding']
     times = [float(milliseconds) for _, milliseconds, _ in rows]
     for (_, _, ratio), milliseconds in zip(rows, times, strict=True):
         assert float(ratio) == pytest.approx(milliseconds / times[0], rel=0.1)

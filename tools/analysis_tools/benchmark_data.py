@@ -48,9 +48,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--against',
         nargs='+',
-        choices=['decord', 'torchcodec', 'in_decoder'],
+        choices=['decord', 'torchcodec', 'in_decoder', 'decoding'],
         help='compare the CPU time of a clip with that of a few plain lines with this decoder '
-        'and OpenCV, or with DecordDecode(in_decoder=True)',
+        'and OpenCV, with DecordDecode(in_decoder=True), or with decoding the pictures needed '
+        'of an open file and nothing else',
     )
     parser.add_argument('--interval', type=int, help="frame interval, instead of the config's")
     add_cfg_options(parser)
@@ -227,6 +228,7 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
     from plain_reading import plain_reading
 
     from mmaction.datasets import SampleKey
+    from mmaction.datasets.decoders import PyAVReader
 
     torch.set_num_threads(1)
     ours = build(config, file, args.data_prefix, interval=args.interval)
@@ -235,8 +237,10 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
     names = ['pipeline', *args.against]
     spent: dict[str, list[float]] = {name: [] for name in names}
 
-    def read(name: str, key: SampleKey, frames: list[int]) -> None:
-        if name in ('pipeline', 'in_decoder'):
+    def read(name: str, key: SampleKey, frames: list[int], opened: PyAVReader) -> None:
+        if name == 'decoding':
+            opened.get_deferred(frames)
+        elif name in ('pipeline', 'in_decoder'):
             (ours if name == 'pipeline' else fused)[key]
         else:
             plain_reading(name, ours.get_data_info(int(key))['filename'], frames)
@@ -247,10 +251,12 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
         frames = ours[key]['data_samples'].frame_inds.tolist()
         for name in random.sample(names, len(names)):
             random.seed(turn)
+            opened = PyAVReader(ours.get_data_info(int(key))['filename'])
             start = time.process_time()
-            read(name, key, frames)
+            read(name, key, frames, opened)
             if turn >= 0:  # the first turn imports and warms up
                 spent[name].append(time.process_time() - start)
+            opened.close()
     print(
         f'{file}: {args.clips} clips of every {sampling.frame_interval} frames, CPU time of one '
         f'thread, {processor_name()}'

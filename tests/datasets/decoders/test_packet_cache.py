@@ -11,7 +11,8 @@ import pytest
 
 from mmaction.datasets.decoders import PyAVReader, packet_cache
 from mmaction.datasets.decoders.packet_table import PacketTable
-from tests.remote_servers import FaultyServer
+from mmaction.utils import remote
+from tests.remote_servers import BUCKET, CountingProxy, FaultyServer, s3_server
 from tests.video_factory import frame_number, write_video
 
 REAL_READ = PacketTable.read
@@ -219,6 +220,46 @@ def test_of_a_remote_file_with_a_table_only_the_clip_is_fetched(web, folder, rea
     assert requests <= 4
     found, _ = opened(url, (599, 0, 300))
     np.testing.assert_array_equal(found, opened(path, (599, 0, 300))[0])
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """The proxy through which a bucket is read, whose bytes it counts."""
+    pytest.importorskip('s3fs')
+    pytest.importorskip('moto')
+    with s3_server() as environment, CountingProxy(environment['AWS_ENDPOINT_URL']) as proxy:
+        for name, value in (environment | dict(AWS_ENDPOINT_URL=proxy.url)).items():
+            monkeypatch.setenv(name, value)
+        yield proxy
+
+
+def test_of_a_file_on_s3_with_a_table_only_the_clip_is_fetched(tmp_path, s3, folder, reads):
+    path = write_video(tmp_path / 'a.mp4', num_frames=600, b_frames=2, options=dict(qp='3'))
+    url, size = f's3://{BUCKET}/a.mp4', path.stat().st_size
+    indices = range(300, 330, 2)
+    expected, facts = opened(path, indices)
+    with remote.uploaded(url) as part:
+        shutil.copy(path, part)
+    s3.taken()
+    found = opened(url, indices)
+    assert size <= s3.taken() < size + 10_000  # the headers of answers
+    again = opened(url, indices)
+    assert s3.taken() < size / 3
+    for frames, told in (found, again):
+        np.testing.assert_array_equal(frames, expected)
+        assert told == facts
+    assert len(reads) == 2  # of the path, of the address
+    found, _ = opened(url, (599, 0, 300))
+    np.testing.assert_array_equal(found, opened(path, (599, 0, 300))[0])
+
+
+def test_a_file_on_s3_that_has_changed_is_read_anew(tmp_path, s3, folder, reads):
+    url = f's3://{BUCKET}/b.mp4'
+    for count in (40, 50):
+        with remote.uploaded(url) as part:
+            shutil.copy(write_video(tmp_path / f'{count}.mp4', num_frames=count), part)
+        assert opened(url)[1][0] == count
+    assert len(reads) == 2
 
 
 def test_a_remote_file_that_has_changed_is_read_anew(web, folder, reads):
