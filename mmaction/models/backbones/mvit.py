@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmaction.models.common.pretrained import Translation
@@ -88,7 +87,7 @@ def relative_positions(table: Tensor, queries: int, keys: int) -> Tensor:
     return table[(q - k + (keys - 1) * max(queries / keys, 1.0)).long()]
 
 
-class MultiScaleAttention(BaseModule):
+class MultiScaleAttention(nn.Module):
     """Attention with pooled queries, keys and values and relative positions.
 
     `kernel` and strides are those of the pooling, `grid` is what the tables of relative
@@ -112,7 +111,6 @@ class MultiScaleAttention(BaseModule):
         super().__init__()
         self.num_heads = num_heads
         self.residual_pooling = residual_pooling
-        self.zero_init = zero_init
         d = dims // num_heads
         self.qkv = nn.Linear(in_dims, dims * 3, bias=qkv_bias)
         self.proj = nn.Linear(dims, dims)
@@ -126,12 +124,8 @@ class MultiScaleAttention(BaseModule):
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * longest - 1, d))
             self.rel_pos_w = nn.Parameter(torch.zeros(2 * longest - 1, d))
             self.rel_pos_t = nn.Parameter(torch.zeros(2 * grid[0] - 1, d))
-
-    def init_weights(self) -> None:
-        """Draw the tables of relative positions."""
-        super().init_weights()
-        for table in () if self.zero_init else self.parameters(recurse=False):
-            nn.init.trunc_normal_(table, std=0.02)
+            for table in () if zero_init else (self.rel_pos_h, self.rel_pos_w, self.rel_pos_t):
+                nn.init.trunc_normal_(table, std=0.02)
 
     def _pooled(self, name: str, x: Tensor, grid: Size3) -> tuple[Tensor, Size3]:
         x, grid = pool_tokens(x, grid, getattr(self, f'pool_{name}'))
@@ -164,7 +158,7 @@ class MultiScaleAttention(BaseModule):
         return self.proj(x.transpose(1, 2).flatten(2)), q_grid
 
 
-class MultiScaleBlock(BaseModule):
+class MultiScaleBlock(nn.Module):
     """Attention, which may halve the grid, and feed-forward.
 
     With `dim_mul_in_attention`, attention makes C channels of `in_dims`, else the feed-forward.

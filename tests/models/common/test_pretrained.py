@@ -4,12 +4,29 @@ import pytest
 import torch
 
 from mmaction.errors import CheckpointError
-from mmaction.models.backbones import swin
-from mmaction.models.backbones.mvit import resize_tables
+from mmaction.models.backbones import swin, uniformer, uniformerv2
+from mmaction.models.backbones.mvit import resize_table, resize_tables
 from mmaction.models.backbones.timesformer import divide_attention
 from mmaction.models.common.pretrained import inflate_center, load_pretrained
 from mmaction.registry import MODELS
 
+MVIT = dict(type='MViT', arch=dict(embed_dims=4, num_layers=2, num_heads=1, downscale_indices=[1]))
+UNIFORMER = dict(type='UniFormer', depth=[1, 1, 1, 1], embed_dim=[4, 4, 4, 4], head_dim=4)
+UNIFORMERV2 = dict(
+    type='UniFormerV2',
+    input_resolution=16,
+    patch_size=8,
+    width=8,
+    layers=1,
+    heads=1,
+    t_size=4,
+    temporal_downsample=True,
+    return_list=[0],
+    n_layers=1,
+    n_dim=8,
+    n_head=1,
+    mlp_dropout=[0.0],
+)
 SWIN = dict(
     type='SwinTransformer3D',
     arch=dict(embed_dims=4, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1]),
@@ -108,8 +125,7 @@ def test_image_kernels_go_to_the_middle_frame():
 
 
 def test_tables_of_relative_positions_are_resized():
-    arch = dict(embed_dims=4, num_layers=2, num_heads=1, downscale_indices=[1])
-    model = MODELS.build(dict(type='MViT', arch=arch, spatial_size=32, temporal_size=8))
+    model = MODELS.build(dict(**MVIT, spatial_size=32, temporal_size=8))
     key = 'blocks.0.attn.rel_pos_h'
     length = len(model.state_dict()[key])
     ramp = torch.arange(2.0 * length)[:, None].expand(-1, 4)
@@ -117,6 +133,41 @@ def test_tables_of_relative_positions_are_resized():
     assert resized[key].shape == (length, 4)
     assert (resized[key].diff(dim=0) > 0).all()
     assert resized['other'] is ramp
+
+
+def test_tables_of_maskfeat_are_resized(tmp_path):
+    smaller = MODELS.build(dict(**MVIT, spatial_size=32, temporal_size=8))
+    smaller.init_weights()
+    torch.save(dict(state_dict=smaller.state_dict()), tmp_path / 'maskfeat.pth')
+    options = dict(pretrained=str(tmp_path / 'maskfeat.pth'), pretrained_type='maskfeat')
+    model = MODELS.build(dict(**MVIT, spatial_size=64, temporal_size=8, **options))
+    model.init_weights()
+    given, own = (each.state_dict()['blocks.0.attn.rel_pos_h'] for each in (smaller, model))
+    assert len(own) > len(given)
+    assert given.any()
+    assert torch.equal(own, resize_table(given, len(own)))
+
+
+@pytest.mark.parametrize(
+    ('module', 'cfg', 'name', 'key'),
+    [
+        (uniformer, UNIFORMER, 'uniformer_small_in1k', 'patch_embed1.proj.weight'),
+        (uniformerv2, UNIFORMERV2, 'ViT-B/16', 'conv1.weight'),
+    ],
+    ids=['uniformer', 'uniformerv2'],
+)
+def test_published_image_weights_are_found_and_inflated(
+    module, cfg, name, key, tmp_path, monkeypatch
+):
+    state = {k: v.mean(2) if v.ndim == 5 else v for k, v in MODELS.build(cfg).state_dict().items()}
+    torch.save(state, tmp_path / 'image.pth')
+    monkeypatch.setitem(module.WEIGHTS, name, str(tmp_path / 'image.pth'))
+    model = MODELS.build(dict(**cfg, pretrained=name))
+    model.init_weights()
+    assert torch.equal(model.state_dict()[key][:, :, 1], state[key])
+    assert not model.state_dict()[key][:, :, ::2].any()
+    norm = 'norm.weight' if module is uniformer else 'transformer.norm.weight'
+    assert torch.equal(model.state_dict()[norm], state[norm])
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path):
