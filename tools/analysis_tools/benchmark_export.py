@@ -4,7 +4,8 @@
         [--list LIST] [--threads 2]
 
 The recognizer (eager, fp32) and the files take turns on the same clip, batch 1. With a list, its
-clips are classified, too: cosine of the scores to those of the recognizer, and top-1 accuracy. An
+clips are classified, too: cosine of the scores to those of the recognizer, and top-1 accuracy. It
+should not be the list that an int8 file was calibrated on. An
 .onnx is run by ONNX Runtime; an .xml by OpenVINO, as it does by itself on this processor and with
 fp32 instead of bf16.
 """
@@ -78,7 +79,9 @@ def compare(args: argparse.Namespace) -> None:
     from mmaction.apis.export import as_batch, decoded_views
     from mmaction.apis.inference import init_recognizer
     from mmaction.config.load import load_config
+    from mmaction.utils.memory import keep_freed_memory
 
+    keep_freed_memory()  # as in testing, or eager is slower than it is there
     torch.set_num_threads(args.threads)
     checkpoint = None if args.checkpoint == '-' else args.checkpoint
     recognizer = init_recognizer(load_config(args.config, args.cfg_options), checkpoint, 'cpu')
