@@ -4,11 +4,14 @@ import json
 from statistics import median
 
 import pytest
+import torch
 
 from tests.video_factory import write_video
 from tools.analysis_tools import (
     benchmark,
+    benchmark_export,
     benchmark_memory,
+    benchmark_operators,
     benchmark_scaling,
     benchmark_testing,
 )
@@ -51,6 +54,27 @@ def test_flops_of_a_step_equal_get_flops():
     _, flops = count(subject.backbone, (8, 40, 40))
     assert subject.count() == 2 * 3 * 2 * flops.total()
     assert benchmark.Subject('torchvision.mc3_18', args).count() > 2 * subject.count()
+
+
+def test_operations_of_products_and_attention_equal_get_flops(capsys):
+    from tools.analysis_tools.get_flops import count
+
+    subject = benchmark.Subject(
+        'dualformer_pico_motion_digits', benchmark.parse_args([PICO, '--shape', '8', '40', '40'])
+    )
+    with benchmark_operators.OperatorTimes() as times:
+        subject.step()
+    counted = sum(
+        benchmark_operators.operations(name, shapes) * len(calls)
+        for (name, shapes), calls in times.found.items()
+    )
+    _, flops = count(subject.backbone, (8, 40, 40))
+    operators = flops.by_operator()
+    assert counted == 2 * (operators['linear'] + operators['attention'])
+    benchmark_operators.main([PICO, '--steps', '1', '--shape', '8', '40', '40'])
+    printed = capsys.readouterr().out
+    assert 'aten.addmm' in printed
+    assert 'of peak' in printed
 
 
 def test_an_unknown_argument_of_the_backbone_is_named(capsys):
@@ -102,3 +126,9 @@ def test_testing_modes(tmp_path, capsys):
         '2 videos, 1 workers',
     ]
     assert all(float(way.split()[-4]) > 0 for way in ways)
+
+
+def test_top1_of_exports():
+    # As a dataset gives them: one tensor of one class for each clip.
+    labels = [torch.tensor([c]) for c in (0, 1, 2, 2)]
+    assert benchmark_export.top1(torch.eye(3)[[0, 1, 2, 1]].numpy(), labels) == 0.75

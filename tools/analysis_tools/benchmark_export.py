@@ -69,6 +69,11 @@ def run_onnx(file: str, threads: int) -> Callable[[Any], Any]:
     return lambda clips: torch.from_numpy(session.run(None, {'clips': clips.numpy()})[0])
 
 
+def top1(scores: Any, labels: list[Any]) -> float:
+    """Share of scores (N, K) whose largest is that of the label, a tensor of one class."""
+    return float((scores.argmax(1) == [int(label) for label in labels]).mean())
+
+
 def compare(args: argparse.Namespace) -> None:
     """Print a table."""
     import numpy as np
@@ -111,8 +116,8 @@ def compare(args: argparse.Namespace) -> None:
         if labels:
             a, b = np.array(scores[name]), np.array(scores['eager'])
             cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-            top1 = float((a.argmax(1) == np.array(labels)).mean())
-            line += f'  cosine {cosine.mean():.4f} (least {cosine.min():.4f})  top-1 {top1:.4f}'
+            line += f'  cosine {cosine.mean():.4f} (least {cosine.min():.4f})'
+            line += f'  top-1 {top1(a, labels):.4f}'
         print(line)
 
 
