@@ -179,7 +179,7 @@ def measure(dataset: Any, count: int) -> float:
     import numpy as np
 
     stages: list[str] = []
-    seconds = sizes = np.zeros(())
+    seconds = sizes = np.zeros(1)
     total = received = 0.0
     memory = []
     for item, elapsed in arrivals(dataset, count):
@@ -200,8 +200,8 @@ def measure(dataset: Any, count: int) -> float:
     print_row('whole pipeline', total, received)
     print(f'the whole pipeline has {decoding / total:.2f} of the speed of decoding alone')
     points = sorted({max(count // share, 1) for share in (10, 4, 2, 1)})
-    for name, sizes in zip(('worker', 'main process'), zip(*memory, strict=True), strict=True):
-        told = ', '.join(f'{sizes[point - 1]:.0f} after {point}' for point in points)
+    for name, held in zip(('worker', 'main process'), zip(*memory, strict=True), strict=True):
+        told = ', '.join(f'{held[point - 1]:.0f} after {point}' for point in points)
         print(f'memory in MB, {name}: {told} clips')
     return 1 / total
 

@@ -27,9 +27,10 @@ _SEEKABLE = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'flv')
 
 
 class _Frames(Protocol):
-    """What decoded frames are added to; `count` is how many there are."""
+    """What decoded frames are added to."""
 
-    count: int
+    @property
+    def count(self) -> int: ...
 
     def add(self, frame: Any) -> None: ...
 
