@@ -37,14 +37,12 @@ __all__ = [
     'frozen_batch_statistics',
 ]
 
-# The fast operations of each device. Without them, as where these files are copied into mmaction2,
-# PyTorch's own operators give the same.
+# The operations of GPUs. Without them, as where these files are copied into mmaction2, PyTorch's
+# own operators give the same.
 add_position: Callable[..., Tensor] | None
 attention: Callable[..., Tensor] = F.scaled_dot_product_attention
-Linear: type[nn.Linear] = nn.Linear
 try:
     from mmaction.models.utils.attention_ops import attention
-    from mmaction.models.utils.linear_ops import Linear
     from mmaction.models.utils.position_ops import add_position
 except ImportError:
     add_position = None
@@ -101,8 +99,8 @@ class LocalWindowAttention(Attention):
     def __init__(self, stage: StageSettings) -> None:
         super().__init__(stage)
         self.window = stage.geometry.window
-        self.qkv = Linear(stage.dim, stage.dim * 3, bias=stage.qkv_bias)
-        self.proj = Linear(stage.dim, stage.dim)
+        self.qkv = nn.Linear(stage.dim, stage.dim * 3, bias=stage.qkv_bias)
+        self.proj = nn.Linear(stage.dim, stage.dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, C) -> the same."""
@@ -125,9 +123,9 @@ class GlobalPyramidAttention(Attention):
     def __init__(self, stage: StageSettings) -> None:
         super().__init__(stage)
         dim, fine, coarse = stage.dim, stage.geometry.fine, stage.geometry.coarse
-        self.q = Linear(dim, dim, bias=stage.qkv_bias)
-        self.kv = Linear(dim, dim * 2, bias=stage.qkv_bias)
-        self.proj = Linear(dim, dim)
+        self.q = nn.Linear(dim, dim, bias=stage.qkv_bias)
+        self.kv = nn.Linear(dim, dim * 2, bias=stage.qkv_bias)
+        self.proj = nn.Linear(dim, dim)
         self.sr = DepthwisePool(dim, fine) if fine else None
         self.norm = nn.LayerNorm(dim) if fine else None
         self.lr = (
@@ -171,9 +169,9 @@ class Mlp(nn.Module):
         self, dim: int, hidden: int, drop: float = 0.0, out_dim: int | None = None
     ) -> None:
         super().__init__()
-        self.fc1 = Linear(dim, hidden)
+        self.fc1 = nn.Linear(dim, hidden)
         self.act = nn.GELU()
-        self.fc2 = Linear(hidden, dim if out_dim is None else out_dim)
+        self.fc2 = nn.Linear(hidden, dim if out_dim is None else out_dim)
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
