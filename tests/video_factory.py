@@ -325,3 +325,17 @@ def join_streams(path: Path, sources: Sequence[Path], default: int | None = None
         for video, copy in zip(videos, copies, strict=True):
             _mux([packet for packet in video.demux(video=0) if packet.size], copy, 0)
     return path
+
+
+def decoded_pictures(monkeypatch: Any, reader: type[Any]) -> list[int]:
+    """Time stamps of all pictures that this class of readers decodes from now on, wanted or not."""
+    decoded: list[int] = []
+    pictures = reader._pictures
+
+    def counted(self: Any, *args: Any) -> Any:
+        for frame in pictures(self, *args):
+            decoded.append(frame.pts)
+            yield frame
+
+    monkeypatch.setattr(reader, '_pictures', counted)
+    return decoded

@@ -18,6 +18,7 @@ from mmaction.datasets.decoders import PyAVReader
 from mmaction.utils.io import partial_path
 from tests.video_factory import (
     cut_video,
+    decoded_pictures,
     frame_number,
     join_streams,
     set_display_matrix,
@@ -71,15 +72,8 @@ def test_a_reader_of_every_2nd_frame_decodes_little_more_than_half(tmp_path, mon
     (tmp_path / 'in').mkdir()
     write_video(tmp_path / 'in/a.mp4', num_frames=64, key_interval=250)
     assert run(tmp_path / 'in', tmp_path / 'out') == 0
-    reader, decoded = PyAVReader(str(tmp_path / 'out/a.mp4')), []
-    pictures = PyAVReader._pictures
-
-    def counted(self, *args):
-        for frame in pictures(self, *args):
-            decoded.append(frame.pts)
-            yield frame
-
-    monkeypatch.setattr(PyAVReader, '_pictures', counted)
+    reader = PyAVReader(str(tmp_path / 'out/a.mp4'))
+    decoded = decoded_pictures(monkeypatch, PyAVReader)
     for first in (0, 1):
         decoded.clear()
         indices = range(first, 64, 2)

@@ -8,7 +8,7 @@ from mmaction.datasets.decoders import PyAVReader, pyav_reader
 from mmaction.datasets.decoders.references import unreferenced_test
 from mmaction.datasets.decoders.upright import UprightFrames
 from mmaction.errors import UnreadableVideoError
-from tests.video_factory import cut_video, write_video
+from tests.video_factory import cut_video, decoded_pictures, write_video
 
 FRAMES = 48
 H264 = 'keyint=20:min-keyint=4:scenecut=0:bframes=3:b-adapt=0'
@@ -167,15 +167,7 @@ def test_b_vop_beside_another_picture_stays():
 
 def test_key_frames_between_clips_are_jumped_to(files, monkeypatch):
     path, expected = files('hevc_p.mp4')
-    decoded = []
-    pictures = PyAVReader._pictures
-
-    def counted(self, *args):
-        for frame in pictures(self, *args):
-            decoded.append(frame.pts)
-            yield frame
-
-    monkeypatch.setattr(PyAVReader, '_pictures', counted)
+    decoded = decoded_pictures(monkeypatch, PyAVReader)
     indices = [1, 21, 41]
     assert np.array_equal(PyAVReader(path).get_batch(indices), expected[indices])
     assert len(decoded) == 6
