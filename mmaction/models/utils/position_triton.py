@@ -20,6 +20,7 @@ from torch import Tensor
 __all__ = ['add_position']
 
 _TOKENS, _CHANNELS = 32, 64  # of a program
+_PROGRAMS = 4096  # for the gradient of the kernel, as many as a large GPU takes at once
 
 
 @triton.jit
@@ -45,29 +46,29 @@ def _forward_kernel(x_ptr, taps_ptr, bias_ptr, y_ptr, T, H, W, C, P: tl.constexp
 
 
 @triton.jit
-def _weight_kernel(x_ptr, grad_ptr, sums_ptr, T, H, W, C, tokens, P: tl.constexpr, K: tl.constexpr):  # type: ignore[no-untyped-def]
-    # Rows 0 to 26 of a program's sums are the kernel's gradient, row 27 the bias's.
-    row = tl.arange(0, 32)
+def _weight_kernel(x_ptr, grad_ptr, sums_ptr, T, H, W, C, lines, share, K: tl.constexpr):  # type: ignore[no-untyped-def]
+    # A row of sums for each of the 27 taps, and row 27 for the bias: nothing is summed over
+    # threads. A program takes `share` lines of W tokens, which spares divisions token by token.
+    tap = tl.arange(0, 32)
+    dt, dh, dw = tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1
     channel = tl.program_id(1) * K + tl.arange(0, K)
     in_row = channel < C
+    place = ((dt * H + dh) * W + dw)[:, None] * C + channel[None, :]
+    one = (tap == 27)[:, None].to(x_ptr.dtype.element_ty)
     sums = tl.zeros((32, K), tl.float32)
-    for block in range(tl.program_id(0), tl.cdiv(tokens, P), tl.num_programs(0)):
-        token = (block * P + tl.arange(0, P)).to(tl.int64)
-        t, h, w = token // (H * W) % T, token // W % H, token % W
-        in_clips = token < tokens
-        at = token[:, None] * C + channel[None, :]
-        grad = tl.load(grad_ptr + at, in_clips[:, None] & in_row[None, :], 0.0).to(tl.float32)
-        sums += tl.where(row[:, None] == 27, tl.sum(grad, 0)[None, :], 0.0)
-        for tap in tl.static_range(27):
-            dt, dh, dw = tap // 9 - 1, tap // 3 % 3 - 1, tap % 3 - 1
-            inside = (t + dt >= 0) & (t + dt < T) & (h + dh >= 0) & (h + dh < H)
-            inside = inside & (w + dw >= 0) & (w + dw < W) & in_clips
-            shift = (dt * H + dh) * W + dw
-            x = tl.load(x_ptr + at + shift * C, inside[:, None] & in_row[None, :], 0.0)
-            product = tl.sum(x.to(tl.float32) * grad, 0)
-            sums += tl.where(row[:, None] == tap, product[None, :], 0.0)
-    place = (tl.program_id(0) * 32 + row)[:, None] * C + channel[None, :]
-    tl.store(sums_ptr + place, sums, in_row[None, :])
+    for i in range(share):
+        line = tl.program_id(0) * share + i
+        t, h = line // H % T, line % H
+        near = (t + dt >= 0) & (t + dt < T) & (h + dh >= 0) & (h + dh < H) & (tap < 27)
+        near = near & (line < lines)
+        for w in range(W):
+            at = (line.to(tl.int64) * W + w) * C
+            inside = near & (w + dw >= 0) & (w + dw < W)
+            grad = tl.load(grad_ptr + at + channel, in_row & (line < lines), 0.0)
+            x = tl.load(x_ptr + at + place, inside[:, None] & in_row[None, :], one)
+            sums += x.to(tl.float32) * grad.to(tl.float32)[None, :]
+    row = tl.program_id(0) * 32 + tap
+    tl.store(sums_ptr + row[:, None] * C + channel[None, :], sums, in_row[None, :])
 
 
 def _convolve(x: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
@@ -97,14 +98,18 @@ def add_position_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tens
     B, T, H, W, C = x.shape
     flipped = weight.flip(2, 3, 4).flatten(1).t().contiguous()
     grad_x = _convolve(grad, flipped, torch.zeros_like(weight[:, 0, 0, 0, 0]))
-    tokens = B * T * H * W
-    programs = min(triton.cdiv(tokens, _TOKENS), 256)
+    lines, blocks = B * T * H, triton.cdiv(C, _CHANNELS)
+    programs = max(1, min(lines, _PROGRAMS // blocks))
     sums = torch.empty(programs, 32, C, dtype=torch.float32, device=x.device)
-    grid = (programs, triton.cdiv(C, _CHANNELS))
-    _weight_kernel[grid](x, grad, sums, T, H, W, C, tokens, _TOKENS, _CHANNELS)
+    share = triton.cdiv(lines, programs)
+    _weight_kernel[programs, blocks](
+        x, grad, sums, T, H, W, C, lines, share, _CHANNELS, num_warps=1
+    )
     kernel, bias = sums.sum(0)[:28].split((27, 1))
-    # Copies: outputs of a custom op must not share memory.
-    grad_weight = kernel.t().to(weight.dtype, copy=True).reshape(weight.shape)
+    # Copies: outputs of a custom op must not share memory. In rows: torch.compile counts on the
+    # strides that the fake function below gives.
+    grad_weight = kernel.to(weight.dtype).t().clone(memory_format=torch.contiguous_format)
+    grad_weight = grad_weight.view(weight.shape)
     return grad_x, grad_weight, bias[0].to(weight.dtype, copy=True)
 
 
