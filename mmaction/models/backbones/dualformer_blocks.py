@@ -190,16 +190,35 @@ class DropPath(nn.Module):
         drop_prob: Share of the samples that go without; the others are scaled up for it.
     """
 
+    keep: Tensor
+
     def __init__(self, drop_prob: float = 0.0) -> None:
         super().__init__()
+        self.register_buffer('keep', torch.empty(()), persistent=False)
         self.drop_prob = drop_prob
+
+    @property
+    def drop_prob(self) -> float:
+        """Share of the samples that go without."""
+        return self._drop_prob
+
+    @drop_prob.setter
+    def drop_prob(self, value: float) -> None:
+        self._drop_prob = value
+        self._drops = value > 0
+        self.keep.fill_(1 - value)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, ...) -> the same."""
-        if self.drop_prob == 0 or not self.training:
+        if not (self._drops and self.training):
             return x
-        keep = 1 - self.drop_prob
-        mask = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        shape = (len(x),) + (1,) * (x.ndim - 1)
+        if torch.compiler.is_compiling():
+            # From a tensor: a number would be a constant, and each block a graph of its own.
+            mask = torch.rand(shape, device=x.device) < self.keep
+            return x * (mask / self.keep.clamp(min=1e-6)).to(x.dtype)
+        keep = 1 - self._drop_prob
+        mask = x.new_empty(shape).bernoulli_(keep)
         return x * mask.div_(keep) if keep else x * mask
 
 
