@@ -16,8 +16,13 @@ from .gpu import gpu_name
 
 __all__ = ['attention', 'choose_backends']
 
-MEASURED: dict[str, str] = {}
-"""Fastest `SDPBackend` by `device name/dtype/number of keys`; empty until a GPU was measured."""
+MEASURED: dict[str, str] = {
+    'NVIDIA H200/bfloat16/392': 'CUDNN_ATTENTION',
+    'NVIDIA H200/bfloat16/456': 'CUDNN_ATTENTION',
+    'NVIDIA H200/bfloat16/784': 'FLASH_ATTENTION',
+}
+"""Fastest `SDPBackend` by `device name/dtype/number of keys`, forward and
+backward together."""
 
 SOUND_CUDNN = 91501
 """cuDNN before 9.15.1 reads beyond its inputs and gives NaN gradients where a length is no multiple
