@@ -16,8 +16,8 @@ __all__ = ['device_settings', 'fused_by_default', 'settings_text']
 def device_settings(device: str, environment: Mapping[str, Any], *, exact: bool) -> Iterator[None]:
     """Fast products and convolutions within a block; nothing is changed on a CPU.
 
-    fp32 products run in TF32, and cuDNN measures which algorithm is fastest for each shape,
-    unless the config says otherwise.
+    fp32 products and convolutions run in TF32, and cuDNN measures which algorithm is fastest for
+    each shape, unless the config says otherwise.
 
     Args:
         device: 'cpu' or a GPU.
@@ -27,14 +27,16 @@ def device_settings(device: str, environment: Mapping[str, Any], *, exact: bool)
     if not str(device).startswith('cuda'):
         yield
         return
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.allow_tf32
     torch.set_float32_matmul_precision('high' if _tf32(environment) else 'highest')
-    torch.backends.cudnn.benchmark = _benchmark(environment) and not exact
+    cudnn.benchmark = _benchmark(environment) and not exact
+    cudnn.allow_tf32 = _tf32(environment)
     try:
         yield
     finally:
         torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+        cudnn.benchmark, cudnn.allow_tf32 = before[1:]
 
 
 def _tf32(environment: Mapping[str, Any]) -> bool:

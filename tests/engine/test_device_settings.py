@@ -6,29 +6,34 @@ from mmaction.engine.device_settings import device_settings, fused_by_default, s
 
 
 def now():
-    return torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    cudnn = torch.backends.cudnn
+    return torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.allow_tf32
+
+
+def put(precision, benchmark, tf32):
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 @pytest.fixture(autouse=True)
 def _as_before():
     before = now()
     yield
-    torch.set_float32_matmul_precision(before[0])
-    torch.backends.cudnn.benchmark = before[1]
+    put(*before)
 
 
 @pytest.mark.parametrize(
     ('environment', 'exact', 'expected'),
     [
-        ({}, False, ('high', True)),
-        ({}, True, ('high', False)),
-        (dict(tf32=False, cudnn_benchmark=False), False, ('highest', False)),
+        ({}, False, ('high', True, True)),
+        ({}, True, ('high', False, True)),
+        (dict(tf32=False, cudnn_benchmark=False), False, ('highest', False, False)),
     ],
 )
 def test_settings_hold_within_a_run_and_are_taken_back(environment, exact, expected):
-    for before in (('highest', False), ('high', True)):
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.benchmark = before[1]
+    for before in (('highest', False, True), ('high', True, False)):
+        put(*before)
         settings = device_settings('cuda', environment, exact=exact)
         settings.__enter__()
         assert now() == expected
