@@ -16,6 +16,7 @@ from mmaction.errors import ConfigError
 __all__ = [
     'Compilation',
     'compile_backbone',
+    'compile_blocks',
     'compile_options',
     'compiler_settings',
     'repeated_blocks',
@@ -90,10 +91,16 @@ def compile_backbone(
     networks: list[Any] = [model, getattr(model, 'teacher', None)]
     for network in networks:
         if network is not None:
-            backbone = network.backbone
-            for block in repeated_blocks(backbone) or [backbone]:
-                _compile(block, {'dynamic': False, **options}, compilation)
+            compile_blocks(network.backbone, options, compilation)
     return compilation
+
+
+def compile_blocks(
+    backbone: nn.Module, options: Mapping[str, Any], compilation: Compilation
+) -> None:
+    """Compile one backbone, as `compile_backbone` does."""
+    for block in repeated_blocks(backbone) or [backbone]:
+        _compile(block, {'dynamic': False, **options}, compilation)
 
 
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:

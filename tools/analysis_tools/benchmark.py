@@ -22,7 +22,7 @@ import sys
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--mode', choices=('train', 'infer'), default='infer', help='default: infer')
     add('--batch', type=int, default=1, help='clips at once (default: 1)')
     add('--precision', choices=PRECISIONS, default='fp32', help='default: fp32')
-    add('--compile', action='store_true', help='compile all with torch.compile')
+    add('--compile', action='store_true', help='compile all, block by block as in a run')
     add(
         '--against',
         default='',
@@ -100,7 +100,9 @@ class Subject:
         if '.py:' in name:
             self.call = other_version(name, self.backbone)
         elif args.compile and name != 'eager':
-            self.backbone.compile()
+            from mmaction.engine.compile import Compilation, compile_blocks
+
+            compile_blocks(self.backbone, {}, Compilation(stop))
 
     def count(self) -> int:
         """Operations of one step: two per multiply-add, backward twice as many as forward."""
@@ -123,6 +125,11 @@ class Subject:
             loss = self.call(self.clips).float().mean()
         loss.backward()
         self.backbone.zero_grad(set_to_none=True)
+
+
+def stop(line: str) -> None:
+    """End where a run would go on without compiling."""
+    raise ValueError(line)
 
 
 def device_of(args: argparse.Namespace) -> str:
@@ -366,19 +373,13 @@ def ask_memory(name: str, arguments: list[str]) -> int | None:
         return None
 
 
-@contextlib.contextmanager
-def frozen_for_inference(args: argparse.Namespace) -> Iterator[None]:
-    """As tools/test.py compiles on a CPU: weights are constants, packed for the machine."""
-    import torch
+def compiler(args: argparse.Namespace) -> contextlib.AbstractContextManager[None]:
+    """The compiler's settings of a run."""
+    if not args.compile:
+        return contextlib.nullcontext()
+    from mmaction.engine.compile import compiler_settings
 
-    on_cpu = args.compile and args.mode == 'infer' and not torch.cuda.is_available()
-    if not on_cpu:
-        yield
-        return
-    from torch._inductor import config as inductor
-
-    with inductor.patch(freezing=True):
-        yield
+    return compiler_settings(for_inference=args.mode == 'infer')
 
 
 def processor(device: Any) -> str:
@@ -410,7 +411,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not (torch.cuda.is_available() or args.memory_of):
         keep_freed_memory()
     own = Path(args.config).stem
-    with user_errors(setup=True), frozen_for_inference(args):
+    with user_errors(setup=True), compiler(args):
         if args.memory_of:
             print(json.dumps(memory_of(Subject(args.memory_of, args))))
             return
