@@ -41,6 +41,7 @@ LIMITS = {
     'tests': 240,
     'quickstart': 240,
     'compiled': 300,
+    'compiled profile': 120,
 }
 """Seconds that each part of gpu_parts.py may take; cheapest first."""
 
