@@ -100,6 +100,18 @@ def device(request):
 
 
 @pytest.fixture(autouse=True)
+def _exact_convolutions(request):
+    """What runs on a GPU is compared in fp32; PyTorch's convolutions take TF32 by themselves."""
+    if request.node.get_closest_marker('cuda') is None:
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture(autouse=True)
 def _random_state():
     """Each test starts from the same random state and leaves none behind."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-context = multiprocessing.get_context('forkserver')
+# A server that has asked for GPUs cannot fork a process that uses one.
+context: Any = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'forkserver')
 _packages = ('datasets', 'engine', 'evaluation', 'models', 'visualization')
 context.set_forkserver_preload(
     [

@@ -95,10 +95,12 @@ def test_activation_checkpointing_is_exact_and_saves_memory(device, model, use_c
     kept = {}
     for name, net in (('plain', model), ('lean', lean)):
         sizes = {}
-        hooks = torch.autograd.graph.saved_tensors_hooks(
-            lambda t, sizes=sizes: sizes.setdefault(t.data_ptr(), t.nbytes) and t, lambda t: t
-        )
-        with hooks:
+
+        def pack(tensor, sizes=sizes):
+            sizes.setdefault(tensor.data_ptr(), tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = net(clips).square().mean()
         kept[name] = sum(sizes.values())
         loss.backward()
@@ -114,16 +116,18 @@ def test_activation_checkpointing_is_exact_and_saves_memory(device, model, use_c
     'use_checkpoint',
     ['selective', *(pytest.param(x, marks=pytest.mark.slow) for x in (False, True))],
 )
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
 def test_compiles_without_graph_breaks(device, use_checkpoint):
+    # Not under a default device, with which PyTorch 2.11 cannot trace `unflatten`.
     torch.compiler.reset()
     # Windows, pyramid, and the step to another stage: each block takes seconds to trace.
     arch = {name: (value[0], value[2]) for name, value in SMALL['arch'].items()}
     arch.update(depths=(2, 1))
     model = DualFormer(arch, video_size=(8, 64, 64), use_checkpoint=use_checkpoint)
-    randomized(model)
+    randomized(model).to(device)
     eager = copy.deepcopy(model)
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    clips = torch.randn(1, 3, 7, 50, 45)
+    clips = torch.randn(1, 3, 7, 50, 45, device=device)
     for net in (eager, compiled):
         net(clips).square().mean().backward()
     assert torch.allclose(compiled(clips), eager(clips), atol=1e-5)
