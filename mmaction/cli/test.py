@@ -51,7 +51,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     add(
         '--compile',
         action=argparse.BooleanOptionalAction,
-        help='compile the backbone with torch.compile (default: on a GPU): worth its minute for '
+        help='compile the backbone with torch.compile (default: on a GPU): worth its minutes for '
         'many videos',
     )
     add(

@@ -76,7 +76,7 @@ def test_compiled_run_has_the_same_losses(tmp_path, processes, use_checkpoint):
     output = train_both(tmp_path, processes, dict(backend='aot_eager'), False, use_checkpoint)
     # The order of sums, 1e-7 a step, which AdamW's division by small second moments enlarges.
     compare(tmp_path / 'plain', tmp_path / 'compiled', 1e-5, 1e-3)
-    assert 'torch.compile: the first step takes up to a minute' in output
+    assert 'torch.compile: the first step can take minutes' in output
     assert 'torch.compile: the first step took ' in output
     # The toy schedule is made for four epochs, of which two run.
     warnings = [line for line in output.splitlines() if 'WARNING' in line]

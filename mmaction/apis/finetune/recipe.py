@@ -321,5 +321,6 @@ def config_text(
     lines += [
         f'train_cfg = dict(max_epochs={recipe.epochs}, val_begin={steps}, val_interval={steps})',
         f'default_hooks = dict(checkpoint=dict(interval={steps}, max_keep_ckpts=2))',
+        'compile = False  # it takes minutes, which pay in runs of hours',
     ]
     return '\n'.join(lines) + '\n'

@@ -206,6 +206,7 @@ class ActionRunner(CheckpointingRunner):
         if target == 'train_step':
             self.register_hook(CompileTimeHook())
         self.logger.info(
-            'torch.compile: the first step takes up to a minute, while code is made for this '
-            'model; a later run on this machine finds much of it in the cache'
+            'torch.compile: the first step can take minutes, while code is made for this '
+            'model; a later run on this machine finds much of it in the cache; --no-compile '
+            'leaves it out'
         )

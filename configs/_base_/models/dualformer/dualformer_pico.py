@@ -1,6 +1,9 @@
 # A DualFormer of two narrow stages for small clips (8 x 40 x 40).
 _base_ = 'dualformer_tiny.py'
 
+# Compiling takes longer than such a network trains.
+compile = False
+
 model = dict(
     backbone=dict(
         arch=dict(
