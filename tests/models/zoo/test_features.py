@@ -18,6 +18,7 @@ from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.apis.web.explain import Explainer
 from mmaction.datasets.video_source import VideoSource
 from mmaction.engine.compile import compile_backbone, compiler_settings
+from mmaction.models.backbones.dualformer_blocks import DropPath
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.visualization import GradCAM
@@ -113,12 +114,20 @@ def test_checkpointing_changes_no_gradient_and_keeps_fewer_activations(family):
     assert sizes[1] < sizes[0]
 
 
+def without_drop_path(backbone):
+    """Compiled, it draws others."""
+    for module in backbone.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+    return backbone
+
+
 @pytest.mark.parametrize('family', families(quick=('tsm', 'videomae')))
 def test_compiled_networks_give_the_same(family):
     """As `compile=dict(backend='aot_eager')` of a config does it."""
-    expected = run(network(family), family)
+    expected = run(without_drop_path(network(family)), family)
     model = MODELS.build(dict(type='Recognizer3D', backbone=config(family)['model']['backbone']))
-    model.backbone = network(family)
+    model.backbone = without_drop_path(network(family))
     names = list(model.state_dict())
     failures = []
     torch.compiler.reset()  # blocks of other families are of the same classes
