@@ -115,7 +115,10 @@ class SaveBuffers(Hook):
 
     def after_train_iter(self, runner, **kwargs):
         if runner.iter + 2 == runner.max_iters:
-            buffers = dict(runner.bare_model.backbone.named_buffers())
+            backbone = runner.bare_model.backbone
+            parameters = dict(backbone.named_parameters())
+            state = backbone.state_dict()
+            buffers = {name: value for name, value in state.items() if name not in parameters}
             torch.save(buffers, Path(runner.work_dir, f'buffers_{runner.rank}.pth'))
 
 
