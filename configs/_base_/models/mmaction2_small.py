@@ -124,9 +124,9 @@ if family == 'c3d':
     )
 
 # Networks of frames learn nothing here in 8 epochs at 3e-3, and C3D nothing in 3 at 1e-3, which is
-# much beside the first weights of its linear layers (0.005). The epochs are as few as show on one
-# core what a family learns.
+# much beside the first weights of its linear layers (0.005); nor TANet in 8. The epochs are as few
+# as show on one core what a family learns.
 lr = 1e-3 if by_frame or family in ('c2d', *transformers) else 3e-3
-lr = 1e-4 if family == 'c3d' else lr
+lr = 1e-4 if family in ('c3d', 'tanet') else lr
 epochs = dict(tsn=4, c2d=4, c3d=6, tsm=6, tin=6, uniformerv2=12)
 epochs = epochs.get(family, 8 if family in cnns else 20)
