@@ -129,4 +129,11 @@ def test_config_is_short_and_loads(tmp_path, splits):
     assert cfg.model.backbone.frozen_stages == 2
     assert cfg.optim_wrapper.optimizer.lr == 5e-4
     assert cfg.train_cfg.max_epochs == 40
+    assert '\ncompile = False' in text  # of the config itself: the base may be another
     assert (cfg.val_dataloader is None) == ('val' not in splits)
+
+
+def test_pico_is_not_compiled():
+    """Which would take longer than its training."""
+    pico = load_config('dualformer_pico_motion_digits')
+    assert pico.compile is False

@@ -84,7 +84,6 @@ def test_compiled_drop_path_is_one_graph_for_all_rates():
         assert torch.equal(y[:, 0], y[:, 1])
         if kept:
             torch.testing.assert_close(y.max().item(), 1 / (1 - rate))
-        assert layer.eval()(x) is x
     assert counters['stats']['unique_graphs'] == 1
 
 
