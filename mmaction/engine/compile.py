@@ -96,11 +96,13 @@ def compile_backbone(
 
 
 def compile_blocks(
-    backbone: nn.Module, options: Mapping[str, Any], compilation: Compilation
+    backbone: nn.Module, options: Mapping[str, Any], compilation: Compilation | None = None
 ) -> None:
-    """Compile one backbone, as `compile_backbone` does."""
+    """Compile one backbone, as `compile_backbone` does; without a compilation, failing raises."""
     for block in repeated_blocks(backbone) or [backbone]:
-        _compile(block, {'dynamic': False, **options}, compilation)
+        block.compile(**{'dynamic': False, **options})
+        if compilation is not None:
+            _fall_back(block, compilation)
 
 
 def repeated_blocks(network: nn.Module) -> list[nn.Module]:
@@ -130,11 +132,10 @@ def repeated_blocks(network: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _compile(module: nn.Module, arguments: dict[str, Any], compilation: Compilation) -> None:
+def _fall_back(module: nn.Module, compilation: Compilation) -> None:
     from torch._dynamo.exc import TorchDynamoException
 
     holder: Any = module
-    module.compile(**arguments)
     compiled, eager = holder._compiled_call_impl, holder._call_impl
 
     def call(*args: Any, **kwargs: Any) -> Any:

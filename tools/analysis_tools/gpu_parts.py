@@ -374,7 +374,7 @@ def _profile(small: bool, compiled: bool) -> list[Row]:
     from torch.profiler import profile as record
 
     from mmaction.config.load import load_config
-    from mmaction.engine.compile import Compilation, compile_blocks
+    from mmaction.engine.compile import compile_blocks, compiler_settings
     from mmaction.registry import MODELS
 
     init_default_scope('mmaction')
@@ -382,7 +382,7 @@ def _profile(small: bool, compiled: bool) -> list[Row]:
     config.update(pretrained=None)
     backbone = MODELS.build(config).to(DEVICE)
     if compiled:
-        compile_blocks(backbone, {}, Compilation(print))
+        compile_blocks(backbone, {})
     size = config.get('video_size', (32, 224, 224))
     clips = torch.randn(1 if small else 32, 3, *size, device=DEVICE)
 
@@ -391,12 +391,14 @@ def _profile(small: bool, compiled: bool) -> list[Row]:
             loss = backbone(clips).float().square().mean()
         loss.backward()
 
-    for _ in range(2):
-        step()
     on_gpu = DEVICE == 'cuda'
-    with record(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as found:
-        step()
-        _wait()
+    activities = [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
+    with compiler_settings(for_inference=False):
+        for _ in range(2):
+            step()
+        with record(activities=activities) as found:
+            step()
+            _wait()
     events = [
         (e.key, e.self_device_time_total if on_gpu else e.self_cpu_time_total, e.count)
         for e in found.key_averages()
