@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from mmaction.registry import TRANSFORMS
 from mmaction.utils.suggest import did_you_mean
@@ -58,7 +55,7 @@ class TorchVisionWrapper(BaseTransform):
         """Apply the op to all frames of `results` at once."""
         imgs = results['imgs']
         clip = torch.from_numpy(np.ascontiguousarray(imgs)).permute(0, 3, 1, 2)
-        out = self.trans(clip)
+        out = self.apply(clip)
         if not isinstance(out, torch.Tensor) or out.ndim != 4 or len(out) != len(imgs):
             got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
             raise TypeError(
@@ -70,24 +67,28 @@ class TorchVisionWrapper(BaseTransform):
         results['img_shape'] = tuple(frames.shape[1:3])
         return results
 
+    def apply(self, clip: torch.Tensor) -> Any:
+        """Apply the op to frames (T, C, H, W)."""
+        return self.trans(clip)
 
-class _ShortSideScale(nn.Module):
-    """Scale float frames (T, C, H, W) so that their shorter side gets a size, drawn or fixed."""
+
+def _short_side_scale(size: int, interpolation: str = 'bilinear') -> Callable[..., torch.Tensor]:
+    from torchvision import transforms
+
+    mode = transforms.InterpolationMode(interpolation)
+    return transforms.Resize(size, mode, antialias=False)
+
+
+class _RandomShortSideScale:
+    """Scale frames (T, C, H, W) so that their shorter side gets a size that is drawn."""
 
     def __init__(self, min_size: int, max_size: int, interpolation: str = 'bilinear') -> None:
-        super().__init__()
-        self.sizes = min_size, max_size
-        self.interpolation = interpolation
+        self.scales = [
+            _short_side_scale(size, interpolation) for size in range(min_size, max_size + 1)
+        ]
 
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        size = int(torch.randint(self.sizes[0], self.sizes[1] + 1, ()))
-        shorter = min(frames.shape[-2:])
-        scaled = [math.floor(side * size / shorter) for side in frames.shape[-2:]]
-        return F.interpolate(frames, scaled, mode=self.interpolation, align_corners=False)
-
-
-def _short_side_scale(size: int, interpolation: str = 'bilinear') -> nn.Module:
-    return _ShortSideScale(size, size, interpolation)
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.scales[int(torch.randint(len(self.scales), ()))](frames)
 
 
 def _random_resized_crop(
@@ -96,7 +97,7 @@ def _random_resized_crop(
     scale: tuple[float, float],
     aspect_ratio: tuple[float, float],
     interpolation: str = 'bilinear',
-) -> nn.Module:
+) -> Callable[..., torch.Tensor]:
     from torchvision import transforms
 
     size = (target_height, target_width)
@@ -105,7 +106,7 @@ def _random_resized_crop(
 
 
 @TRANSFORMS.register_module()
-class PytorchVideoWrapper(BaseTransform):
+class PytorchVideoWrapper(TorchVisionWrapper):
     """A transform of pytorchvideo, whose package no longer works, by torchvision's operations.
 
     What is drawn holds for all frames. `RandAugment` and `AugMix` work on uint8, the others
@@ -123,13 +124,12 @@ class PytorchVideoWrapper(BaseTransform):
     Source: the transform of this name in mmaction2 1.2; pytorchvideo 0.1.5.
     """
 
-    shown = ('op',)
     operations: dict[str, Callable[..., Any]] = dict(
         RandAugment=RandAugment,
         AugMix=AugMix,
         RandomResizedCrop=_random_resized_crop,
         ShortSideScale=_short_side_scale,
-        RandomShortSideScale=_ShortSideScale,
+        RandomShortSideScale=_RandomShortSideScale,
     )
 
     def __init__(self, op: str, **kwargs: Any) -> None:
@@ -138,15 +138,8 @@ class PytorchVideoWrapper(BaseTransform):
         self.op = op
         self.trans = self.operations[op](**kwargs)
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Apply the op to all frames of `results` at once."""
-        imgs = results['imgs']
-        clip = torch.from_numpy(np.ascontiguousarray(imgs)).permute(0, 3, 1, 2)
+    def apply(self, clip: torch.Tensor) -> torch.Tensor:
+        """Apply the op to frames (T, C, H, W)."""
         if self.op in ('RandAugment', 'AugMix'):
-            clip = self.trans(clip)
-        else:
-            clip = (self.trans(clip.float() / 255) * 255).clamp(0, 255).to(torch.uint8)
-        frames = clip.permute(0, 2, 3, 1).numpy()
-        results['imgs'] = list(frames) if isinstance(imgs, list) else frames
-        results['img_shape'] = tuple(frames.shape[1:3])
-        return results
+            return self.trans(clip)
+        return self.trans(clip.float() / 255) * 255
