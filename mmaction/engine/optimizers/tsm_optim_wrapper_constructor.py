@@ -38,17 +38,13 @@ class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     ) -> None:
         """Add the groups of a model."""
         first: list[Any] = []
-        weights: list[Any] = []
-        biases: list[Any] = []
+        others: list[Any] = []
         norms: list[Any] = []
         for layer in module.modules():
-            if isinstance(layer, (_ConvNd, nn.Linear)):
-                convolution = isinstance(layer, _ConvNd)
-                if convolution and not first:
-                    first = [[layer.weight], [layer.bias]]
-                else:
-                    weights.append(layer.weight)
-                    biases.append(layer.bias)
+            if isinstance(layer, _ConvNd) and not first:
+                first.append(layer)
+            elif isinstance(layer, (_ConvNd, nn.Linear)):
+                others.append(layer)
             elif isinstance(layer, (_BatchNorm, nn.GroupNorm)):
                 norms += layer.parameters(recurse=False)
             elif next(layer.parameters(recurse=False), None) is not None:
@@ -56,18 +52,15 @@ class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                     f'TSMOptimWrapperConstructor has no rule for a {type(layer).__name__}: it '
                     'takes models of convolutions, linear layers and norms'
                 )
-        last = [weights.pop()], [biases.pop()]
-        classifier = 5 if self.paramwise_cfg.get('fc_lr5') else 1
-        if classifier == 1:
-            weights, biases, last = weights + last[0], biases + last[1], ([], [])
+        last = [others.pop()] if self.paramwise_cfg.get('fc_lr5') else []
         for members, rate, decays in (
-            (first[0] if first else [], 1, True),
-            (first[1] if first else [], 2, False),
-            (weights, 1, True),
-            (biases, 2, False),
+            ([layer.weight for layer in first], 1, True),
+            ([layer.bias for layer in first], 2, False),
+            ([layer.weight for layer in others], 1, True),
+            ([layer.bias for layer in others], 2, False),
             (norms, 1, False),
-            (last[0], 5, True),
-            (last[1], 10, False),
+            ([layer.weight for layer in last], 5, True),
+            ([layer.bias for layer in last], 10, False),
         ):
             learning = [p for p in members if p is not None and p.requires_grad]
             decay = self.base_wd if decays else 0
