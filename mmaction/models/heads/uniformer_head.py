@@ -42,16 +42,14 @@ class UniFormerHead(TimeSformerHead):
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, in_channels, init_cfg=init_cfg, **kwargs)
-        if self._pretrained and channel_map is None:
+        pretrained = isinstance(init_cfg, dict) and init_cfg['type'] == 'Pretrained'
+        if pretrained and channel_map is None:
             raise ValueError(
                 'UniFormerHead: init_cfg of type Pretrained needs channel_map, a JSON file with '
                 f'the pretrained class of each of the {num_classes} classes'
             )
-        self.channel_map = channel_map
-
-    @property
-    def _pretrained(self) -> bool:
-        return isinstance(self.init_cfg, dict) and self.init_cfg['type'] == 'Pretrained'
+        self.channel_map = Path(channel_map or '')
+        self.pretrained = init_cfg['checkpoint'] if init_cfg and pretrained else None
 
     def init_weights(self) -> None:
         """Draw the classifier, or take its classes from the pretrained one.
@@ -60,24 +58,22 @@ class UniFormerHead(TimeSformerHead):
             FileNotFoundError: There is no such `channel_map`.
             ValueError: It does not name one pretrained class for each class.
         """
-        if not self._pretrained:
+        if self.pretrained is None:
             super().init_weights()
             return
-        assert isinstance(self.init_cfg, dict)
-        assert self.channel_map is not None
-        source = self.init_cfg['checkpoint']
-        if not Path(self.channel_map).is_file():
+        if not self.channel_map.is_file():
             raise FileNotFoundError(
                 f'there is no channel_map {self.channel_map}: mmaction2 keeps those of '
                 'Kinetics-710 in configs/recognition/uniformerv2/k710_channel_map of its repository'
             )
-        chosen = json.loads(Path(self.channel_map).read_text())
-        state = _load_checkpoint_with_prefix('cls_head.', source, map_location='cpu')
+        chosen = json.loads(self.channel_map.read_text())
+        state = _load_checkpoint_with_prefix('cls_head.', self.pretrained, map_location='cpu')
         weight = state['fc_cls.weight']
         if len(chosen) != self.num_classes or not all(0 <= i < len(weight) for i in chosen):
             raise ValueError(
                 f'{self.channel_map} lists {len(chosen)} classes; it must list {self.num_classes}, '
-                f'each from 0 to {len(weight) - 1}, the classes of {source}'
+                f'each from 0 to {len(weight) - 1}, the classes of {self.pretrained}'
             )
         self.load_state_dict({name: value[chosen] for name, value in state.items()})
-        print_log(f'Took {len(chosen)} of {len(weight)} classes from {source}', logger='current')
+        taken = f'Took {len(chosen)} of {len(weight)} classes from {self.pretrained}'
+        print_log(taken, logger='current')
