@@ -12,6 +12,7 @@ h heads, d channels of a head.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmaction.models.common.pretrained import Translation
 from mmaction.models.common.transformer import (
-    VideoTransformer,
+    LN,
+    PatchTransformer,
+    Size3,
     build_layer_norm,
     check_keys,
     drop_path_rates,
@@ -30,11 +32,8 @@ from mmaction.models.common.transformer import (
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath, Mlp
-from .vit_mae import LN, PatchEmbed
 
 __all__ = ['MViT', 'MultiScaleAttention', 'MultiScaleBlock', 'pool_tokens', 'relative_positions']
-
-Size3 = tuple[int, int, int]
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'tiny': dict(embed_dims=96, num_layers=10, num_heads=1, downscale_indices=(1, 3, 8)),
@@ -169,8 +168,8 @@ class MultiScaleBlock(nn.Module):
         self,
         in_dims: int,
         dims: int,
-        mlp_ratio: float,
         drop_path: float,
+        mlp_ratio: float,
         norm_cfg: Mapping[str, Any],
         stride_q: Size3,
         dim_mul_in_attention: bool,
@@ -187,10 +186,9 @@ class MultiScaleBlock(nn.Module):
         self.norm2 = build_layer_norm(norm_cfg, inner)
         self.mlp = Mlp(inner, int(inner * mlp_ratio), out_dim=dims)
         self.proj = nn.Linear(in_dims, dims) if in_dims != dims else None
-        self.pool_skip: nn.Module | None = None
-        if max(stride_q) > 1:
-            kernel = tuple(s + 1 if s > 1 else s for s in stride_q)
-            self.pool_skip = nn.MaxPool3d(kernel, stride_q, tuple(size // 2 for size in kernel))
+        kernel = tuple(s + 1 if s > 1 else s for s in stride_q)
+        pool = nn.MaxPool3d(kernel, stride_q, tuple(size // 2 for size in kernel))
+        self.pool_skip = pool if max(stride_q) > 1 else None
 
     def forward(self, inputs: tuple[Tensor, Size3]) -> tuple[Tensor, Size3]:
         """Tokens (B, N, in_dims) and their grid -> (B, N', C) and theirs."""
@@ -209,7 +207,7 @@ class MultiScaleBlock(nn.Module):
 
 
 @MODELS.register_module()
-class MViT(VideoTransformer):
+class MViT(PatchTransformer):
     """Multiscale ViT of version 2.
 
     Args:
@@ -284,61 +282,44 @@ class MViT(VideoTransformer):
             raise ValueError('output_cls_token needs with_cls_token; set it to False as well')
         if pretrained_type not in (None, 'maskfeat'):
             raise ValueError(f"pretrained_type={pretrained_type!r} is neither None nor 'maskfeat'")
-        self.pretrained_type = pretrained_type
+        self.translation = resize_tables if pretrained_type else None
         self.interpolate_mode = interpolate_mode
         self.with_cls_token = with_cls_token
         self.output_cls_token = output_cls_token
-        kernel, stride, padding = (patch_cfg[k] for k in ('kernel_size', 'stride', 'padding'))
-        self.patch_embed = PatchEmbed(in_channels, dims, kernel, stride=stride, padding=padding)
-        grid = self.grid = self._patches((temporal_size, spatial_size, spatial_size))
+        projection = nn.Conv3d(in_channels, dims, **patch_cfg)
+        self.patch_embed = nn.Sequential(OrderedDict(projection=projection))
+        grid = self.grid = self.patch_grid((temporal_size, spatial_size, spatial_size))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
         if use_abs_pos_embed:
             self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(grid) + 1, dims))
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
         ends = enumerate((*halving, depth))  # which scale ends before which block
         self.out_blocks = {block - 1: i for i, block in ends if {i, i - scales} & wanted}
+        shared: dict[str, Any] = dict(
+            mlp_ratio=mlp_ratio,
+            norm_cfg=norm_cfg,
+            dim_mul_in_attention=dim_mul_in_attention,
+            qkv_bias=qkv_bias,
+            kernel=tuple(pool_kernel),
+            zero_init=rel_pos_zero_init,
+            residual_pooling=residual_pooling,
+        )
         self.blocks = nn.ModuleList()
         stride_kv = tuple(adaptive_kv_stride)
         for i, rate in enumerate(drop_path_rates(drop_path_rate, depth)):
-            if i in halving or i in widening:
+            if i in {*halving, *widening}:
                 heads *= head_mul
             if i in halving:
                 stride_kv = tuple(max(stride // 2, 1) for stride in stride_kv)
             stride_q = (1, 2, 2) if i in halving else (1, 1, 1)
             grows = (i if dim_mul_in_attention else i + 1) in widening
-            out_dims = dims * dim_mul if grows else dims
-            block = MultiScaleBlock(
-                dims,
-                out_dims,
-                mlp_ratio,
-                rate,
-                norm_cfg,
-                stride_q,
-                dim_mul_in_attention,
-                num_heads=heads,
-                qkv_bias=qkv_bias,
-                kernel=tuple(pool_kernel),
-                stride_kv=stride_kv,
-                grid=grid if rel_pos_embed else None,
-                zero_init=rel_pos_zero_init,
-                residual_pooling=residual_pooling,
-            )
-            self.blocks.append(block)
+            before, dims = dims, dims * dim_mul if grows else dims
+            sizes: dict[str, Any] = dict(num_heads=heads, stride_q=stride_q, stride_kv=stride_kv)
+            sizes['grid'] = grid if rel_pos_embed else None
+            self.blocks.append(MultiScaleBlock(before, dims, rate, **sizes, **shared))
             grid = (grid[0], grid[1] // stride_q[1], grid[2] // stride_q[2])
-            dims = out_dims
             if i in self.out_blocks:
                 self.add_module(f'norm{self.out_blocks[i]}', build_layer_norm(norm_cfg, dims))
-
-    def translation(self) -> Translation | None:
-        """Interpolation of relative positions."""
-        return resize_tables if self.pretrained_type == 'maskfeat' else None
-
-    def _patches(self, clip_shape: Size3) -> Size3:
-        """The grid of clips (T', H', W')."""
-        conv: Any = self.patch_embed.projection
-        axes = zip(clip_shape, conv.kernel_size, conv.stride, conv.padding, strict=True)
-        t, h, w = ((size + 2 * pad - kernel) // step + 1 for size, kernel, step, pad in axes)
-        return t, h, w
 
     def _positions(self, grid: Size3) -> Tensor:
         """Absolute position codes (1, 1 + N, C) of a grid."""
@@ -348,14 +329,6 @@ class MViT(VideoTransformer):
         codes = F.interpolate(codes, size=grid, mode=self.interpolate_mode, align_corners=False)
         return torch.cat((self.pos_embed[:, :1], codes.flatten(2).transpose(1, 2)), 1)
 
-    def token_map(self, tokens: Tensor, clip_shape: Size3) -> Tensor:
-        """Tokens of a block (B, N, C), of clips (T', H', W') -> map (B, C, T, H, W)."""
-        t, h, w = self._patches(clip_shape)
-        while t * h * w > tokens.shape[1]:
-            h, w = -(-h // 2), -(-w // 2)
-        y: Tensor = tokens[:, -t * h * w :].transpose(1, 2).unflatten(2, (t, h, w))
-        return y
-
     def forward(self, x: Tensor) -> tuple[Tensor | list[Tensor], ...]:
         """Maps of clips (B, c, T', H', W').
 
@@ -363,9 +336,7 @@ class MViT(VideoTransformer):
             Of each scale of `out_scales`, the map (B, C, T, H, W), or with
             `output_cls_token` a list of it and the class token (B, C).
         """
-        maps = self.patch_embed(x)
-        grid = tuple(maps.shape[2:])
-        x = maps.flatten(2).transpose(1, 2)
+        x, grid = self.embed_patches(x)
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), 1)  # (B, 1 + N, C)
         if hasattr(self, 'pos_embed'):
             x = x + self._positions(grid)
@@ -384,9 +355,8 @@ class MViT(VideoTransformer):
 
 def resize_tables(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Weights with their tables of relative positions at the lengths of `model`."""
-    tables = {
+    return state | {
         name: resize_table(state[name], len(table))
         for name, table in model.state_dict().items()
         if 'attn.rel_pos' in name and name in state
     }
-    return {**state, **tables}

@@ -11,7 +11,7 @@ Shapes: B clips, (T, H, W) the token grid of a stage, C channels. Tokens are cha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torchvision.models.video.swin_transformer import PatchEmbed3d, ShiftedWindowAttention3d
 
-from mmaction.models.common.pretrained import Translation
 from mmaction.models.common.transformer import (
     VideoTransformer,
     build_layer_norm,
@@ -32,7 +31,7 @@ from mmaction.registry import MODELS
 
 from .dualformer_blocks import Mlp
 
-__all__ = ['Block', 'Stage', 'SwinTransformer3D', 'inflate']
+__all__ = ['Block', 'SwinTransformer3D', 'inflate']
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
@@ -49,37 +48,6 @@ class Block(SwinTransformerBlock):
     def __init__(self, dims: int, mlp_ratio: float, dropout: float, **kwargs: Any) -> None:
         super().__init__(dims, mlp_ratio=mlp_ratio, dropout=dropout, **kwargs)
         self.add_module('mlp', Mlp(dims, int(dims * mlp_ratio), dropout))
-
-
-class Stage(nn.Module):
-    """Blocks of one resolution, whose windows are shifted in every second one.
-
-    `rates` are the blocks' stochastic depths, `kwargs` their further arguments; with
-    `downsample`, patches are merged after them.
-    """
-
-    def __init__(
-        self,
-        dims: int,
-        rates: Iterable[float],
-        window_size: Sequence[int],
-        downsample: bool,
-        norm_layer: Any,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            Block(
-                dims,
-                window_size=list(window_size),
-                shift_size=[size // 2 if i % 2 else 0 for size in window_size],
-                stochastic_depth_prob=rate,
-                norm_layer=norm_layer,
-                **kwargs,
-            )
-            for i, rate in enumerate(rates)
-        )
-        self.downsample = PatchMerging(dims, norm_layer) if downsample else None
 
 
 @MODELS.register_module()
@@ -136,7 +104,7 @@ class SwinTransformer3D(VideoTransformer):
                 f'arch has {len(depths)} depths and {len(heads)} num_heads: they must be as many, '
                 f'and out_indices={tuple(out_indices)} from 0 to {len(depths) - 1}'
             )
-        self.pretrained2d = pretrained2d
+        self.translation = inflate if pretrained2d else None
         self.frozen_stages = frozen_stages
         self.out_indices = tuple(out_indices)
         self.out_after_downsample = out_after_downsample
@@ -148,21 +116,25 @@ class SwinTransformer3D(VideoTransformer):
         self.pos_drop = nn.Dropout(drop_rate)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         last = len(depths) - 1
-        self.layers = nn.ModuleList(
-            Stage(
-                dims << i,
-                [next(rates) for _ in range(depth)],
-                window_size,
-                downsample=i < last,
-                norm_layer=norm_layer,
-                num_heads=heads[i],
-                mlp_ratio=mlp_ratio,
-                dropout=drop_rate,
-                attention_dropout=attn_drop_rate,
-                attn_layer=partial(ShiftedWindowAttention3d, qkv_bias=qkv_bias),
+        self.layers = nn.ModuleList()
+        for i, depth in enumerate(depths):
+            blocks = nn.ModuleList(
+                Block(
+                    dims << i,
+                    mlp_ratio=mlp_ratio,
+                    num_heads=heads[i],
+                    window_size=list(window_size),
+                    shift_size=[size // 2 if j % 2 else 0 for size in window_size],
+                    dropout=drop_rate,
+                    attention_dropout=attn_drop_rate,
+                    stochastic_depth_prob=next(rates),
+                    norm_layer=norm_layer,
+                    attn_layer=partial(ShiftedWindowAttention3d, qkv_bias=qkv_bias),
+                )
+                for j in range(depth)
             )
-            for i, depth in enumerate(depths)
-        )
+            merge = PatchMerging(dims << i, norm_layer) if i < last else nn.Identity()
+            self.layers.append(nn.ModuleDict(dict(blocks=blocks, downsample=merge)))
         for i in self.out_indices:
             merged = out_after_downsample and i < last
             self.add_module(f'norm{i}', norm_layer(dims << (i + merged)))
@@ -172,8 +144,7 @@ class SwinTransformer3D(VideoTransformer):
     def _frozen_parts(self) -> list[nn.Module]:
         """The modules that `frozen_stages` keeps as they are."""
         n = self.frozen_stages
-        parts = [self.patch_embed, self.pos_drop, *self.layers[: max(n, 0)]]
-        return parts[: n + 2] if n > 0 else parts[: n + 1]
+        return [self.patch_embed, self.pos_drop, *self.layers][: max(n + 1, 0) + (n > 0)]
 
     def train(self, mode: bool = True) -> SwinTransformer3D:
         """Switch to training or evaluation; frozen stages stay in evaluation."""
@@ -182,10 +153,6 @@ class SwinTransformer3D(VideoTransformer):
             module.eval()
         return self
 
-    def translation(self) -> Translation | None:
-        """Inflation of an image Swin."""
-        return inflate if self.pretrained2d else None
-
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Clips (B, c, T, H, W) -> map (B, C, T', H', W') of each stage of `out_indices`."""
         x = self.pos_drop(self.patch_embed(x))  # (B, T, H, W, C)
@@ -193,7 +160,7 @@ class SwinTransformer3D(VideoTransformer):
         stage: Any
         for i, stage in enumerate(self.layers):
             x = run_blocks(stage.blocks, x, self.with_cp)
-            merged = x if stage.downsample is None else stage.downsample(x)
+            merged = stage.downsample(x)
             if i in self.out_indices:
                 chosen = merged if self.out_after_downsample else x
                 maps.append(getattr(self, f'norm{i}')(chosen).permute(0, 4, 1, 2, 3))

@@ -10,32 +10,32 @@ class token, then the patches, of which those of one place follow each other in 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
-from mmengine.model import kaiming_init
+from mmengine.model import constant_init, kaiming_init
 from torch import Tensor, nn
 
-from mmaction.models.common.pretrained import Translation
+from mmaction.models.common.layers import to_frames
 from mmaction.models.common.transformer import (
-    FFN,
+    LN,
     VideoTransformer,
     build_layer_norm,
     drop_path_rates,
+    feed_forward,
     run_blocks,
 )
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
-from .vit_mae import LN
 
 __all__ = [
     'Attention',
-    'DividedBlock',
-    'JointBlock',
-    'NormedFFN',
-    'PatchEmbed',
+    'Block',
+    'FeedForward',
     'SpaceAttention',
     'TimeAttention',
     'TimeSformer',
@@ -45,27 +45,13 @@ __all__ = [
 ATTENTION_TYPES = ('divided_space_time', 'space_only', 'joint_space_time')
 
 
-class PatchEmbed(nn.Module):
-    """Patches of each frame as tokens."""
-
-    def __init__(self, patch_size: int, in_channels: int, dims: int) -> None:
-        super().__init__()
-        self.projection = nn.Conv2d(in_channels, dims, patch_size, patch_size)
-        kaiming_init(self.projection, mode='fan_in', nonlinearity='linear')
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c, T, H, W) -> (B T, P, C)."""
-        y: Tensor = self.projection(x.transpose(1, 2).flatten(0, 1)).flatten(2).transpose(1, 2)
-        return y
-
-
 class Attention(nn.Module):
-    """Attention among all tokens, with stochastic depth; without a shortcut.
+    """Attention among all tokens; subclasses know the number of frames, and have a norm before it.
 
-    Subclasses, which know the number of frames, have a norm before it.
+    What this gives, like all parts of a block, is added to its input.
     """
 
-    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int = 0) -> None:
+    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
         super().__init__()
         self.frames = frames
         self.norm = nn.LayerNorm(dims, eps=1e-6) if frames else nn.Identity()
@@ -86,75 +72,63 @@ class TimeAttention(Attention):
         super().__init__(dims, num_heads, drop_path, frames)
         # Zero at first: a ViT's weights then give what they give frames one by one.
         self.temporal_fc = nn.Linear(dims, dims)
-        nn.init.zeros_(self.temporal_fc.weight)
-        nn.init.zeros_(self.temporal_fc.bias)
+        constant_init(self.temporal_fc, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1 + P T, C) -> the same, shortcut added."""
-        patches = x[:, 1:]
-        places = patches.unflatten(1, (-1, self.frames)).flatten(0, 1)  # (B P, T, C)
+        """(B, 1 + P T, C) -> the same, zero for the class token."""
+        places = x[:, 1:].unflatten(1, (-1, self.frames)).flatten(0, 1)  # (B P, T, C)
         changes = self.temporal_fc(super().forward(places))
-        return torch.cat((x[:, :1], patches + changes.reshape(patches.shape)), 1)
+        return F.pad(changes.reshape(x[:, 1:].shape), (0, 0, 1, 0))
 
 
 class SpaceAttention(Attention):
     """Attention within each frame and the class token, whose results of all frames are averaged."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1 + P T, C) -> the same, shortcut added."""
+        """(B, 1 + P T, C) -> the same."""
         frames = rearrange(x[:, 1:], 'b (p t) c -> (b t) p c', t=self.frames)
         classes = x[:, :1].repeat_interleave(self.frames, 0)  # (B T, 1, C)
         frames = super().forward(torch.cat((classes, frames), 1))
         patches = rearrange(frames[:, 1:], '(b t) p c -> b (p t) c', t=self.frames)
         classes = frames[:, 0].unflatten(0, (-1, self.frames)).mean(1, keepdim=True)
-        return x + torch.cat((classes, patches), 1)
+        return torch.cat((classes, patches), 1)
 
 
-class NormedFFN(FFN):
-    """Norm and feed-forward, the norm named as one of its parts."""
+class FeedForward(nn.Module):
+    """Feed-forward with stochastic depth and, in divided blocks, a norm before it."""
 
-    def __init__(self, dims: int, drop_path: float) -> None:
-        super().__init__(dims, 4 * dims)
-        self.dropout_layer = DropPath(drop_path)
-        self.norm = nn.LayerNorm(dims, eps=1e-6)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> the same, shortcut added."""
-        y: Tensor = x + self.dropout_layer(super().forward(self.norm(x)))
-        return y
-
-
-class DividedBlock(nn.Module):
-    """Attention over time, then over space, then feed-forward; each has its norm."""
-
-    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
+    def __init__(self, dims: int, drop_path: float, normed: bool) -> None:
         super().__init__()
-        kinds = (TimeAttention, SpaceAttention)
-        self.attentions = nn.ModuleList(k(dims, num_heads, drop_path, frames) for k in kinds)
-        self.ffns = nn.ModuleList([NormedFFN(dims, drop_path)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 1 + P T, C) -> the same."""
-        for part in (*self.attentions, *self.ffns):
-            x = part(x)
-        return x
-
-
-class JointBlock(nn.Module):
-    """One attention over all tokens and feed-forward, with the norms in a list of their own."""
-
-    def __init__(self, dims: int, num_heads: int, drop_path: float) -> None:
-        super().__init__()
-        self.attentions = nn.ModuleList([Attention(dims, num_heads, drop_path)])
-        self.ffns = nn.ModuleList([FFN(dims, 4 * dims)])
-        self.norms = nn.ModuleList(nn.LayerNorm(dims, eps=1e-6) for _ in range(2))
+        self.layers = feed_forward(dims, 4 * dims)
         self.dropout_layer = DropPath(drop_path)
+        self.norm = nn.LayerNorm(dims, eps=1e-6) if normed else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
-        x = x + self.attentions[0](self.norms[0](x))
-        y: Tensor = x + self.dropout_layer(self.ffns[0](self.norms[1](x)))
+        y: Tensor = self.dropout_layer(self.layers(self.norm(x)))
         return y
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each after a norm and around a shortcut.
+
+    Of `frames`, attention is over time, then over space, and the norms are within these parts;
+    with 0 frames it is one over all tokens, and the norms are in a list of their own.
+    """
+
+    def __init__(self, dims: int, num_heads: int, drop_path: float, frames: int) -> None:
+        super().__init__()
+        kinds = (TimeAttention, SpaceAttention) if frames else (Attention,)
+        self.attentions = nn.ModuleList(k(dims, num_heads, drop_path, frames) for k in kinds)
+        self.ffns = nn.ModuleList([FeedForward(dims, drop_path, normed=frames > 0)])
+        norms = () if frames else (nn.LayerNorm(dims, eps=1e-6) for _ in range(2))
+        self.norms = nn.ModuleList(norms)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        for i, part in enumerate((*self.attentions, *self.ffns)):
+            x = x + part(self.norms[i](x) if self.norms else x)
+        return x
 
 
 @MODELS.register_module()
@@ -212,7 +186,11 @@ class TimeSformer(VideoTransformer):
         self.num_frames = num_frames
         self.img_size = img_size
         self.attention_type = attention_type
-        self.patch_embed = PatchEmbed(patch_size, in_channels, embed_dims)
+        divided = attention_type == 'divided_space_time'
+        self.translation = divide_attention if divided else None
+        projection = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
+        kaiming_init(projection, mode='fan_in', nonlinearity='linear')
+        self.patch_embed = nn.Sequential(OrderedDict(projection=projection))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
         positions = (img_size // patch_size) ** 2 + 1
         self.pos_embed = nn.Parameter(torch.zeros(1, positions, embed_dims))
@@ -221,17 +199,11 @@ class TimeSformer(VideoTransformer):
             self.time_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
             self.drop_after_time = nn.Dropout(dropout_ratio)
         self.norm = build_layer_norm(norm_cfg, embed_dims)
-        blocks = (
-            DividedBlock(embed_dims, num_heads, rate, num_frames)
-            if attention_type == 'divided_space_time'
-            else JointBlock(embed_dims, num_heads, rate)
+        blocks = nn.ModuleList(
+            Block(embed_dims, num_heads, rate, num_frames if divided else 0)
             for rate in drop_path_rates(0.1, num_transformer_layers)
         )
-        self.transformer_layers = nn.ModuleDict(dict(layers=nn.ModuleList(blocks)))
-
-    def translation(self) -> Translation | None:
-        """An attention over time from that over space."""
-        return divide_attention if self.attention_type == 'divided_space_time' else None
+        self.transformer_layers = nn.ModuleDict(dict(layers=blocks))
 
     def init_weights(self) -> None:
         """Draw the position codes and the class token, and load `pretrained`."""
@@ -258,15 +230,14 @@ class TimeSformer(VideoTransformer):
                 f'takes clips of these sizes, not {tuple(x.shape[2:])} (T, H, W)'
             )
         T = self.num_frames
-        x = self.patch_embed(x)
+        x = self.patch_embed(to_frames(x)).flatten(2).transpose(1, 2)  # (B T, P, C)
         x = torch.cat((self.cls_token.expand(x.shape[0], -1, -1), x), 1)
         x = self.drop_after_pos(x + self.pos_embed)  # (B T, 1 + P, C)
         if self.attention_type != 'space_only':
-            classes = x[::T, :1]  # before the first block, frames differ in their patches alone
-            places = x.shape[1] - 1
-            x = rearrange(x[:, 1:], '(b t) p c -> (b p) t c', t=T)
-            x = self.drop_after_time(x + self.time_embed)
-            x = torch.cat((classes, rearrange(x, '(b p) t c -> b (p t) c', p=places)), 1)
+            patches = rearrange(x[:, 1:], '(b t) p c -> b p t c', t=T)
+            patches = self.drop_after_time(patches + self.time_embed).flatten(1, 2)
+            # Before the first block, frames differ in their patches alone.
+            x = torch.cat((x[::T, :1], patches), 1)
         x = run_blocks(self.transformer_layers['layers'].children(), x, self.with_cp)
         if self.attention_type == 'space_only':
             x = x.unflatten(0, (-1, T)).mean(1)
@@ -283,9 +254,8 @@ def divide_attention(state: dict[str, Tensor], _model: nn.Module) -> dict[str, T
         name.replace('norms.0', 'attentions.0.norm').replace('norms.1', 'ffns.0.norm'): value
         for name, value in state.items()
     }
-    copies = {
+    return renamed | {
         name.replace('attentions.0', 'attentions.1'): value
         for name, value in renamed.items()
         if 'attentions.0' in name
     }
-    return {**renamed, **copies}

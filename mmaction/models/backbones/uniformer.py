@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from mmaction.models.common.pretrained import Translation, inflate_center
+from mmaction.models.common.pretrained import inflate_center
 from mmaction.models.common.transformer import (
     Attention,
     VideoTransformer,
@@ -39,9 +40,9 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_dims: int, dims: int, patch: int, halve_time: bool) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dims)
-        kernel, stride, padding = (3, 2, 1) if halve_time else (1, 1, 0)
+        kernel, stride = (3, 2) if halve_time else (1, 1)
         self.proj = nn.Conv3d(
-            in_dims, dims, (kernel, patch, patch), (stride, patch, patch), (padding, 0, 0)
+            in_dims, dims, (kernel, patch, patch), (stride, patch, patch), (kernel // 2, 0, 0)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,8 +72,7 @@ class LocalBlock(nn.Module):
         """(B, C, T, H, W) -> the same."""
         x = x + self.pos_embed(x)
         x = x + self.drop_path(self.conv2(self.attn(self.conv1(self.norm1(x)))))
-        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
-        return y
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class GlobalBlock(nn.Module):
@@ -96,8 +96,7 @@ class GlobalBlock(nn.Module):
         x = x.flatten(2).transpose(1, 2)  # (B, C, T, H, W) -> (B, N, C)
         x = x + self.drop_path(self.attn(self.norm1(x)))
         x = x + self.drop_path(self.mlp(self.norm2(x)))
-        y: Tensor = x.transpose(1, 2).unflatten(2, grid)
-        return y
+        return torch.unflatten(x.transpose(1, 2), 2, grid)
 
 
 @MODELS.register_module()
@@ -135,7 +134,7 @@ class UniFormer(VideoTransformer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.pretrained2d = pretrained2d
+        self.translation = inflate_center if pretrained2d else None
         before = (in_chans, *embed_dim[:-1])
         for i, (source, dims) in enumerate(zip(before, embed_dim, strict=True)):
             embed = PatchEmbed(source, dims, patch=2 if i else 4, halve_time=not i)
@@ -155,10 +154,6 @@ class UniFormer(VideoTransformer):
             ]
             self.add_module(f'blocks{i + 1}', nn.ModuleList(stage))
         self.norm = nn.BatchNorm3d(embed_dim[-1])
-
-    def translation(self) -> Translation | None:
-        """Inflation of an image UniFormer."""
-        return inflate_center if self.pretrained2d else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, c, T, H, W) -> map (B, C, T / 2, H / 32, W / 32)."""

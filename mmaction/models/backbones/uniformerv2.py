@@ -20,7 +20,7 @@ from einops import rearrange
 from mmengine.model import constant_init
 from torch import Tensor, nn
 
-from mmaction.models.common.pretrained import Translation, inflate_center
+from mmaction.models.common.pretrained import inflate_center
 from mmaction.models.common.transformer import VideoTransformer, drop_path_rates, run_blocks
 from mmaction.registry import MODELS
 
@@ -50,15 +50,10 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-def feed_forward(dims: int, hidden: int, dropout: float | None = None) -> nn.Sequential:
+def feed_forward(dims: int, hidden: int, dropout: float = 0.0) -> nn.Sequential:
     """Two linear layers, under CLIP's names."""
-    layers: list[tuple[str, nn.Module]] = [
-        ('c_fc', nn.Linear(dims, hidden)),
-        ('gelu', QuickGELU()),
-        ('c_proj', nn.Linear(hidden, dims)),
-    ]
-    if dropout is not None:
-        layers.insert(2, ('dropout', nn.Dropout(dropout)))
+    first, last = nn.Linear(dims, hidden), nn.Linear(hidden, dims)
+    layers = dict(c_fc=first, gelu=QuickGELU(), dropout=nn.Dropout(dropout), c_proj=last)
     return nn.Sequential(OrderedDict(layers))
 
 
@@ -109,8 +104,7 @@ class LocalBlock(nn.Module):
         normed = self.ln_1(x)
         x = x + self.drop_path(self.attn(normed, normed, normed, need_weights=False)[0])
         x = self._in_time(x, self.lmhra2)
-        y: Tensor = x + self.drop_path(self.mlp(self.ln_2(x)))
-        return y
+        return x + self.drop_path(self.mlp(self.ln_2(x)))
 
 
 class GlobalBlock(nn.Module):
@@ -133,8 +127,7 @@ class GlobalBlock(nn.Module):
         """(1, B, C) and (L T, B, C) -> (1, B, C)."""
         keys = self.ln_3(tokens)
         x = x + self.drop_path(self.attn(self.ln_1(x), keys, keys, need_weights=False)[0])
-        y: Tensor = x + self.drop_path(self.mlp(self.ln_2(x)))
-        return y
+        return x + self.drop_path(self.mlp(self.ln_2(x)))
 
 
 class Transformer(nn.Module):
@@ -256,16 +249,12 @@ class UniFormerV2(VideoTransformer):
                 f'n_layers={n_layers} global blocks need as many entries in '
                 f'return_list={list(return_list)} and in mlp_dropout={list(mlp_dropout)}'
             )
-        self.clip_pretrained = clip_pretrained
+        self.translation = inflate_center if clip_pretrained else None
         self.input_resolution = input_resolution
-        kernel, stride, padding = 1, 1, 0
-        if temporal_downsample:
-            kernel, stride, padding = kernel_size, 2, (kernel_size - 1) // 2
-            t_size //= 2
-        patch = (patch_size, patch_size)
-        self.conv1 = nn.Conv3d(
-            3, width, (kernel, *patch), (stride, *patch), (padding, 0, 0), bias=False
-        )
+        kernel, stride = (kernel_size, 2) if temporal_downsample else (1, 1)
+        t_size //= stride
+        patch, padding = (patch_size, patch_size), ((kernel - 1) // 2, 0, 0)
+        self.conv1 = nn.Conv3d(3, width, (kernel, *patch), (stride, *patch), padding, bias=False)
         positions = (input_resolution // patch_size) ** 2 + 1
         self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
         self.positional_embedding = nn.Parameter(torch.randn(positions, width) * width**-0.5)
@@ -278,10 +267,6 @@ class UniFormerV2(VideoTransformer):
         self.transformer = Transformer(
             t_size, blocks, return_list, n_dim, n_head, mlp_factor, mlp_dropout, drop_path_rate
         )
-
-    def translation(self) -> Translation | None:
-        """Inflation of CLIP's image ViT."""
-        return inflate_center if self.clip_pretrained else None
 
     def token_map(self, tokens: Tensor, _clip_shape: tuple[int, int, int]) -> Tensor:
         """Tokens of a local block (L, B T, C) -> map (B, C, T, H, W) of the patches."""

@@ -10,6 +10,7 @@ Shapes: B clips, (T, H, W) the token grid, N = T H W tokens, C channels.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -17,20 +18,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmaction.models.common.transformer import (
-    FFN,
+    LN,
     Attention,
-    VideoTransformer,
+    PatchTransformer,
+    Size3,
     build_layer_norm,
     drop_path_rates,
+    feed_forward,
     run_blocks,
 )
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
 
-__all__ = ['LN', 'Block', 'PatchEmbed', 'VisionTransformer', 'sinusoids']
-
-LN = dict(type='LN', eps=1e-6)
+__all__ = ['Block', 'VisionTransformer', 'sinusoids']
 
 
 def sinusoids(positions: int, dims: int) -> Tensor:
@@ -44,60 +45,45 @@ def sinusoids(positions: int, dims: int) -> Tensor:
     return torch.where(channels % 2 == 0, angles.sin(), angles.cos()).float()[None]
 
 
-class PatchEmbed(nn.Module):
-    """Patches of a clip as tokens: (B, c, T', H', W') -> map (B, C, T, H, W)."""
-
-    def __init__(self, channels: int, dims: int, kernel: Any, **kwargs: Any) -> None:
-        super().__init__()
-        self.projection = nn.Conv3d(channels, dims, kernel, **{'stride': kernel, **kwargs})
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, c, T', H', W') -> (B, C, T, H, W)."""
-        y: Tensor = self.projection(x)
-        return y
-
-
 class Block(nn.Module):
     """Attention and feed-forward, each after a norm and around a shortcut.
 
     Each is multiplied with factors that are `init_values` at first (LayerScale), unless that is 0.
-    `proj_drop` is the dropout of both, `attention` what else `Attention` takes.
+    `drop` is the dropout of both, `attention` what else `Attention` takes.
     """
+
+    gamma_1: nn.Parameter | float
+    gamma_2: nn.Parameter | float
 
     def __init__(
         self,
         dims: int,
-        num_heads: int,
         mlp_ratio: float,
         norm_cfg: dict[str, Any],
-        drop_path: float,
         init_values: float,
-        proj_drop: float,
+        drop: float,
+        drop_path: float,
         **attention: Any,
     ) -> None:
         super().__init__()
         self.norm1 = build_layer_norm(norm_cfg, dims)
-        self.attn = Attention(dims, num_heads, key_bias=False, proj_drop=proj_drop, **attention)
+        self.attn = Attention(dims, key_bias=False, proj_drop=drop, **attention)
         self.drop_path = DropPath(drop_path)
         self.norm2 = build_layer_norm(norm_cfg, dims)
-        self.mlp = FFN(dims, int(dims * mlp_ratio), proj_drop)
-        self.gamma_1: nn.Parameter | float
-        self.gamma_2: nn.Parameter | float
-        if init_values > 0:
-            self.gamma_1 = nn.Parameter(torch.full((dims,), init_values))
-            self.gamma_2 = nn.Parameter(torch.full((dims,), init_values))
-        else:
-            self.gamma_1 = self.gamma_2 = 1.0
+        hidden = int(dims * mlp_ratio)
+        self.mlp = nn.Sequential(OrderedDict(layers=feed_forward(dims, hidden, drop)))
+        for name in ('gamma_1', 'gamma_2'):
+            factors = nn.Parameter(torch.full((dims,), init_values)) if init_values > 0 else 1.0
+            setattr(self, name, factors)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         x = x + self.drop_path(self.gamma_1 * self.attn(self.norm1(x)))
-        y: Tensor = x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
-        return y
+        return x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
 
 
 @MODELS.register_module()
-class VisionTransformer(VideoTransformer):
+class VisionTransformer(PatchTransformer):
     """The encoder of VideoMAE, as it is fine-tuned.
 
     Args:
@@ -142,8 +128,10 @@ class VisionTransformer(VideoTransformer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.patch_embed = PatchEmbed(in_channels, embed_dims, (tubelet_size,) + (patch_size,) * 2)
-        self.grid = (num_frames // tubelet_size,) + (img_size // patch_size,) * 2
+        patch = (tubelet_size, patch_size, patch_size)
+        projection = nn.Conv3d(in_channels, embed_dims, patch, patch)
+        self.patch_embed = nn.Sequential(OrderedDict(projection=projection))
+        self.grid = self.patch_grid((num_frames, img_size, img_size))
         positions = math.prod(self.grid)
         if use_learnable_pos_emb:
             self.pos_embed = nn.Parameter(torch.zeros(1, positions, embed_dims))
@@ -151,27 +139,19 @@ class VisionTransformer(VideoTransformer):
         else:
             self.register_buffer('pos_embed', sinusoids(positions, embed_dims))
         self.pos_drop = nn.Dropout(drop_rate)
+        attention: dict[str, Any] = dict(
+            num_heads=num_heads, qkv_bias=qkv_bias, qk_scale=qk_scale, attn_drop=attn_drop_rate
+        )
+        shared = (embed_dims, mlp_ratio, norm_cfg, init_values, drop_rate)
         self.blocks = nn.ModuleList(
-            Block(
-                embed_dims,
-                num_heads,
-                mlp_ratio,
-                norm_cfg,
-                rate,
-                init_values,
-                drop_rate,
-                qkv_bias=qkv_bias,
-                qk_scale=qk_scale,
-                attn_drop=attn_drop_rate,
-            )
-            for rate in drop_path_rates(drop_path_rate, depth)
+            Block(*shared, rate, **attention) for rate in drop_path_rates(drop_path_rate, depth)
         )
         norm = build_layer_norm(norm_cfg, embed_dims)
         self.norm = nn.Identity() if use_mean_pooling else norm
         self.fc_norm = norm if use_mean_pooling else None
         self.return_feat_map = return_feat_map
 
-    def _positions(self, grid: tuple[int, int, int]) -> Tensor:
+    def _positions(self, grid: Size3) -> Tensor:
         """Position codes (1, N, C) of a grid; bicubic where it is not that of `img_size`."""
         if grid[0] != self.grid[0]:
             raise ValueError(
@@ -184,22 +164,11 @@ class VisionTransformer(VideoTransformer):
         codes = F.interpolate(codes, size=grid[1:], mode='bicubic', align_corners=False)
         return codes.permute(0, 2, 3, 1).flatten(0, 2)[None]
 
-    def token_map(self, tokens: Tensor, clip_shape: tuple[int, int, int]) -> Tensor:
-        """Tokens of a block (B, N, C), of clips (T', H', W') -> map (B, C, T, H, W)."""
-        patch = self.patch_embed.projection.kernel_size
-        grid = tuple(size // step for size, step in zip(clip_shape, patch, strict=True))
-        y: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
-        return y
-
     def forward(self, x: Tensor) -> Tensor:
         """Clips (B, c, T', H', W') -> (B, C), or the map (B, C, T, H, W)."""
-        x = self.patch_embed(x)
-        _, _, t, h, w = x.shape
-        grid = (t, h, w)
-        x = x.flatten(2).transpose(1, 2)  # (B, C, T, H, W) -> (B, N, C)
+        x, grid = self.embed_patches(x)
         x = self.pos_drop(x + self._positions(grid))
         x = self.norm(run_blocks(self.blocks, x, self.with_cp))
         if self.return_feat_map:
-            y: Tensor = x.transpose(1, 2).unflatten(2, grid)
-            return y
+            return torch.unflatten(x.transpose(1, 2), 2, grid)
         return x[:, 0] if self.fc_norm is None else self.fc_norm(x.mean(1))

@@ -38,8 +38,7 @@ def to_frames(x: Tensor) -> Tensor:
 
 def to_clips(x: Tensor, frames: int) -> Tensor:
     """(N*T, C, H, W) -> (N, C, T, H, W) of T = `frames`."""
-    y: Tensor = x.unflatten(0, (-1, frames)).transpose(1, 2)
-    return y
+    return torch.unflatten(x, 0, (-1, frames)).transpose(1, 2)
 
 
 class SyncBatchNorm(nn.SyncBatchNorm):

@@ -19,15 +19,21 @@ from .layers import build_norm_layer
 from .pretrained import Translation, load_pretrained
 
 __all__ = [
-    'FFN',
+    'LN',
     'Attention',
+    'PatchTransformer',
+    'Size3',
     'VideoTransformer',
     'build_layer_norm',
     'check_keys',
     'drop_path_rates',
+    'feed_forward',
     'run_blocks',
 ]
 
+Size3 = tuple[int, int, int]
+
+LN = dict(type='LN', eps=1e-6)
 # The random weights that most of these backbones start from
 TRUNCATED_NORMAL = [
     dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
@@ -56,6 +62,8 @@ class VideoTransformer(BaseModule):
 
     # Addresses of checkpoints
     published: Mapping[str, str] = {}
+    # What brings the weights of `pretrained` to the names and shapes of this network
+    translation: Translation | None = None
 
     def __init__(
         self,
@@ -67,10 +75,6 @@ class VideoTransformer(BaseModule):
         self.pretrained = pretrained
         self.with_cp = with_cp
 
-    def translation(self) -> Translation | None:
-        """What brings the weights of `pretrained` to the names and shapes of this network."""
-        return None
-
     def init_weights(self) -> None:
         """Draw the weights, or load `pretrained`.
 
@@ -79,9 +83,37 @@ class VideoTransformer(BaseModule):
         """
         if self.pretrained:
             source = self.published.get(self.pretrained, self.pretrained)
-            load_pretrained(self, source, self.translation())
+            load_pretrained(self, source, self.translation)
         else:
             super().init_weights()
+
+
+class PatchTransformer(VideoTransformer):
+    """Base of those whose tokens are patches of clips, by the convolution of `patch_embed`."""
+
+    patch_embed: Any
+
+    def patch_grid(self, clip_shape: Iterable[int]) -> Size3:
+        """The grid (T, H, W) of patches of clips (T', H', W')."""
+        conv = self.patch_embed.projection
+        axes = zip(clip_shape, conv.kernel_size, conv.stride, conv.padding, strict=True)
+        t, h, w = ((size + 2 * pad - kernel) // step + 1 for size, kernel, step, pad in axes)
+        return t, h, w
+
+    def embed_patches(self, x: Tensor) -> tuple[Tensor, Size3]:
+        """Clips (B, c, T', H', W') -> tokens (B, N, C) and their grid."""
+        maps = self.patch_embed(x)
+        return maps.flatten(2).transpose(1, 2), tuple(maps.shape[2:])
+
+    def token_map(self, tokens: Tensor, clip_shape: Size3) -> Tensor:
+        """Tokens of a block (B, N, C), of clips (T', H', W') -> map (B, C, T, H, W).
+
+        Blocks may have halved the grid; what stands before the patches is left out.
+        """
+        t, h, w = self.patch_grid(clip_shape)
+        while t * h * w > tokens.shape[1]:
+            h, w = -(-h // 2), -(-w // 2)
+        return torch.unflatten(tokens[:, -t * h * w :].transpose(1, 2), 2, (t, h, w))
 
 
 def check_keys(arch: str | Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -139,18 +171,13 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dims, dims)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def qkv_of(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> queries, keys and values (3, B, h, N, d)."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
         bias: Tensor | None = self.qkv.bias
         if hasattr(self, 'q_bias'):
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
-        qkv = F.linear(x, self.qkv.weight, bias)
-        y: Tensor = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        return y
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
-        q, k, v = self.qkv_of(x)
+        qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, h, N, d)
         drop = self.attn_drop if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, scale=self.scale)
         x = x.transpose(1, 2).flatten(2)  # (B, h, N, d) -> (B, N, C)
@@ -158,21 +185,13 @@ class Attention(nn.Module):
         return y
 
 
-class FFN(nn.Module):
-    """Two linear layers with a GELU between and dropout after each; mmcv's names."""
-
-    def __init__(self, dims: int, hidden: int, drop: float = 0.0) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Sequential(nn.Linear(dims, hidden), nn.GELU(), nn.Dropout(drop)),
-            nn.Linear(hidden, dims),
-            nn.Dropout(drop),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., C) -> (..., C)."""
-        y: Tensor = self.layers(x)
-        return y
+def feed_forward(dims: int, hidden: int, drop: float = 0.0) -> nn.Sequential:
+    """Two linear layers with a GELU between and dropout after each; mmcv's `FFN.layers`."""
+    return nn.Sequential(
+        nn.Sequential(nn.Linear(dims, hidden), nn.GELU(), nn.Dropout(drop)),
+        nn.Linear(hidden, dims),
+        nn.Dropout(drop),
+    )
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: object, with_cp: bool = False) -> Any:
