@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmengine.model import normal_init
 from torch import Tensor, nn
 
 from mmaction.models.common.cnn import CNNBackbone
@@ -39,6 +40,7 @@ class C3D(CNNBackbone):
     """
 
     cam_layer = 'conv5b'
+    stem_names = ()
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class C3D(CNNBackbone):
             padding = (0, 1, 1) if i == 5 else 0
             self.add_module(f'pool{i}', nn.MaxPool3d(kernel, kernel, padding))
         self.res_layers = [name for name, _ in self.named_children()]
+        self.out_indices = (len(self.res_layers) - 1,)
         self.fc6 = nn.Linear(out_dim, 4096)
         self.fc7 = nn.Linear(4096, 4096)
         self.relu = nn.ReLU()
@@ -74,8 +77,7 @@ class C3D(CNNBackbone):
         """Kaiming convolutions, normal linear layers."""
         super().init_from_scratch()
         for layer in (self.fc6, self.fc7):
-            nn.init.normal_(layer.weight, std=self.init_std)
-            nn.init.zeros_(layer.bias)
+            normal_init(layer, std=self.init_std)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, T, H, W) -> (N, 4096).
@@ -83,9 +85,7 @@ class C3D(CNNBackbone):
         Raises:
             ValueError: Clips of a size that `out_dim` does not go with.
         """
-        for stage in self.stages():
-            x = stage(x)
-        x = x.flatten(1)
+        x = super().forward(x).flatten(1)
         if x.shape[1] != self.fc6.in_features:
             raise ValueError(
                 f'the last map of C3D holds {x.shape[1]} numbers, but out_dim is '

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
+from timm.layers import make_divisible
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from mmaction.models.common.cnn import CNNBackbone
-from mmaction.models.common.layers import ConvModule
+from mmaction.models.common.layers import ConvModule, ResidualBlock
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
 from .resnet_tsm import TemporalShift
 
-__all__ = ['InvertedResidual', 'MobileNetV2', 'MobileNetV2TSM', 'make_divisible']
+__all__ = ['InvertedResidual', 'MobileNetV2', 'MobileNetV2TSM']
 
 # expansion, channels, blocks, stride of each stage
 STAGES = (
@@ -34,44 +33,25 @@ STAGES = (
 )
 
 
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor` that is not below 90 % of `value`."""
-    nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return nearest + divisor if nearest < 0.9 * value else nearest
-
-
-class InvertedResidual(nn.Module):
+class InvertedResidual(ResidualBlock):
     """1x1 to many channels, 3x3 in each of them, 1x1 to few."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        expand_ratio: int,
-        act_cfg: ConfigType,
-        with_cp: bool = False,
-        **layers: Any,
+        self, in_channels: int, out_channels: int, stride: int, expand_ratio: int, **layers: Any
     ) -> None:
         super().__init__()
-        self.with_cp = with_cp
         self.use_res_connect = stride == 1 and in_channels == out_channels
         hidden = in_channels * expand_ratio
-        expand = [ConvModule(in_channels, hidden, 1, act_cfg=act_cfg, **layers)]
+        expand = [ConvModule(in_channels, hidden, 1, **layers)] if expand_ratio != 1 else []
         self.conv = nn.Sequential(
-            *(expand if expand_ratio != 1 else []),
-            ConvModule(hidden, hidden, 3, stride, groups=hidden, act_cfg=act_cfg, **layers),
-            ConvModule(hidden, out_channels, 1, act_cfg=None, **layers),
+            *expand,
+            ConvModule(hidden, hidden, 3, stride, groups=hidden, **layers),
+            ConvModule(hidden, out_channels, 1, **{**layers, 'act_cfg': None}),
         )
+        self.relu = nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N*T, C, H, W) -> (N*T, C', H', W')."""
-        if self.with_cp and x.requires_grad and torch.is_grad_enabled():
-            out = checkpoint(self.conv, x, use_reentrant=False)
-        else:
-            out = self.conv(x)
-        y: Tensor = x + out if self.use_res_connect else out
-        return y
+    def _sum(self, x: Tensor, *inserted: nn.Module) -> Tensor:
+        return super()._sum(x) if self.use_res_connect else self.conv(x)
 
 
 @MODELS.register_module()
@@ -92,6 +72,7 @@ class MobileNetV2(CNNBackbone):
     Source: arXiv:1801.04381.
     """
 
+    stem_names = ('conv1',)
     conv_types = (nn.Conv2d,)
     norm_types = (nn.GroupNorm, _BatchNorm)
 
@@ -111,22 +92,16 @@ class MobileNetV2(CNNBackbone):
                 f'frozen_stages={self.frozen_stages} within -1 to 8'
             )
         self.out_indices = tuple(out_indices)
-        layers: dict[str, Any] = dict(self.layer_cfgs, act_cfg=act_cfg)
+        layers = dict(self.layer_cfgs, bias='auto')
         wide = make_divisible(32 * widen_factor)
         self.conv1 = ConvModule(3, wide, 3, 2, **layers)
         for expand_ratio, channels, count, stride in STAGES:
             out = make_divisible(channels * widen_factor)
-            options = dict(layers, expand_ratio=expand_ratio, with_cp=self.with_cp)
-            blocks = [InvertedResidual(wide, out, stride, **options)]
-            blocks += [InvertedResidual(out, out, 1, **options) for _ in range(1, count)]
+            sizes = [(wide, out, stride)] + [(out, out, 1)] * (count - 1)
+            self.add_stage([InvertedResidual(*size, expand_ratio, **layers) for size in sizes])
             wide = out
-            self.add_stage(blocks)
         self.conv2 = ConvModule(wide, int(1280 * max(widen_factor, 1.0)), 1, **layers)
         self.res_layers.append('conv2')
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """(N*T, 3, H, W) -> (N*T, C', H', W'), or one such for each of `out_indices`."""
-        return self.collect(self.conv1(x), self.out_indices)
 
 
 @MODELS.register_module()

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.utils import _ntuple
 
-from mmaction.models.common.cnn import CNNBackbone, shortcut
+from mmaction.models.common.cnn import CNNBackbone, freeze, shortcut
 from mmaction.models.common.layers import (
     ConvModule,
     ResidualBlock,
@@ -21,7 +21,7 @@ from mmaction.models.common.layers import (
     to_frames,
 )
 from mmaction.registry import MODELS
-from mmaction.utils import ConfigType, OptConfigType
+from mmaction.utils import OptConfigType
 
 __all__ = ['C2D', 'DEPTHS', 'EXPANSION', 'Block', 'ResNet', 'check_stages', 'per_block']
 
@@ -31,10 +31,9 @@ class Block(ResidualBlock):
 
     Args:
         wide: Channels that come in.
-        planes: Channels that go out; a bottleneck gives four times as many.
+        planes: Channels that go out; a bottleneck gives four times as many (`out_channels`).
         stride: Stride of the block.
         dilation: Dilation of its first convolution, in a bottleneck of the second.
-        downsample: The shortcut, where it is not the identity.
         bottleneck: Whether it is one.
         kernels: Kernels of the first two convolutions.
         style: Which convolution of a bottleneck has the stride: 'pytorch': the second;
@@ -42,9 +41,7 @@ class Block(ResidualBlock):
         mode: 'ir': the second convolution of a bottleneck sees each channel alone
             (interaction-reduced); 'ip': so it does, after a 1x1x1 one of its own
             (interaction-preserved). Source: arXiv:1904.02811.
-        act_cfg: Config of the activations.
-        with_cp: Trade compute for memory.
-        layers: `conv_cfg` and `norm_cfg`.
+        layers: Further arguments of `ConvModule`.
     """
 
     def __init__(
@@ -53,37 +50,34 @@ class Block(ResidualBlock):
         planes: int,
         stride: Size = 1,
         dilation: Size = 1,
-        downsample: nn.Module | None = None,
         *,
         bottleneck: bool,
         kernels: tuple[Size, Size],
         style: str = 'pytorch',
         mode: str | None = None,
-        act_cfg: ConfigType,
-        with_cp: bool = False,
         **layers: Any,
     ) -> None:
-        super().__init__(with_cp)
-        layers['bias'] = False
+        super().__init__()
         first, second = kernels
+        last = {**layers, 'act_cfg': None}
+        self.out_channels = planes * EXPANSION if bottleneck else planes
+        downsample = shortcut(wide, self.out_channels, stride, last)
         if not bottleneck:
-            self.conv1 = ConvModule(
-                wide, planes, first, stride, None, dilation, act_cfg=act_cfg, **layers
-            )
-            self.conv2: nn.Module = ConvModule(planes, planes, second, act_cfg=None, **layers)
+            self.conv1 = ConvModule(wide, planes, first, stride, None, dilation, **layers)
+            self.conv2: nn.Module = ConvModule(planes, planes, second, **last)
         else:
             stride1, stride2 = (1, stride) if style == 'pytorch' else (stride, 1)
-            self.conv1 = ConvModule(wide, planes, first, stride1, act_cfg=act_cfg, **layers)
+            self.conv1 = ConvModule(wide, planes, first, stride1, **layers)
             groups = planes if mode else 1
             self.conv2 = ConvModule(
-                planes, planes, second, stride2, None, dilation, groups, act_cfg=act_cfg, **layers
+                planes, planes, second, stride2, None, dilation, groups, **layers
             )
             if mode is not None:
-                mix = [ConvModule(planes, planes, 1, act_cfg=None, **layers)]
-                self.conv2 = nn.Sequential(*(mix if mode == 'ip' else []), self.conv2)
-            self.conv3 = ConvModule(planes, planes * EXPANSION, 1, act_cfg=None, **layers)
+                mix = [ConvModule(planes, planes, 1, **last)] if mode == 'ip' else []
+                self.conv2 = nn.Sequential(*mix, self.conv2)
+            self.conv3 = ConvModule(planes, self.out_channels, 1, **last)
         self.downsample = downsample
-        self.relu = build_activation(act_cfg)
+        self.relu = build_activation(layers['act_cfg'])
 
 
 # channels that come out of a bottleneck over those within
@@ -146,44 +140,30 @@ class ResNet(CNNBackbone):
         self.num_stages = num_stages
         self.out_indices = tuple(out_indices)
         self.partial_bn = partial_bn
-        layers, act = self.layer_cfgs, self.act_cfg
-        self.conv1 = ConvModule(in_channels, 64, 7, 2, bias=False, act_cfg=act, **layers)
-        self.maxpool: nn.Module = nn.MaxPool2d(3, 2, 1)
-        deep = depth >= 50
-        options: dict[str, Any] = dict(layers, bottleneck=deep, kernels=(1, 3) if deep else (3, 3))
-        options.update(style=style, with_cp=self.with_cp, act_cfg=act)
-        wide = 64
-        for i, count in enumerate(DEPTHS[depth][:num_stages]):
-            planes = 64 * 2**i
-            out = planes * (EXPANSION if deep else 1)
-            passing = shortcut(wide, out, strides[i], **layers)
-            blocks = [Block(wide, planes, strides[i], dilations[i], passing, **options)]
-            blocks += [Block(out, planes, 1, dilations[i], **options) for _ in range(1, count)]
+        self.conv1 = ConvModule(in_channels, 64, 7, 2, **self.layer_cfgs)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        options = dict(self.layer_cfgs, style=style, bottleneck=depth >= 50)
+        options['kernels'] = (1, 3) if depth >= 50 else (3, 3)
+        self.feat_dim = 64
+        for i in range(num_stages):
+            blocks = []
+            for j in range(DEPTHS[depth][i]):
+                stride = 1 if j else strides[i]
+                blocks.append(Block(self.feat_dim, 64 * 2**i, stride, dilations[i], **options))
+                self.feat_dim = blocks[-1].out_channels
             self.add_stage(blocks)
-            wide = out
-        self.feat_dim = wide
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """(N*T, C, H, W) -> (N*T, C', H', W'), or one such for each of `out_indices`."""
-        return self.collect(self.maxpool(self.conv1(x)), self.out_indices)
 
     def train(self, mode: bool = True) -> ResNet:
         """Switch the mode; with `partial_bn`, only the first BatchNorm follows."""
         super().train(mode)
         if mode and self.partial_bn:
             norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
-            for module in norms[1:]:
-                module.eval()
-                module.requires_grad_(False)
+            freeze(norms[1:])
         return self
 
 
 def check_stages(
-    depth: int,
-    num_stages: int,
-    out_indices: Sequence[int],
-    style: str,
-    *per_stage: Sequence[Any],
+    depth: int, num_stages: int, out_indices: Sequence[int], style: str, *per_stage: Sequence[Any]
 ) -> None:
     """Hold the options of a ResNet against each other.
 
@@ -233,16 +213,11 @@ class C2D(ResNet):
         self.maxpool = nn.MaxPool2d(3, 2)
         self.pool2 = nn.MaxPool3d((2, 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """(N, C, T, H, W) -> (N, C', T', H', W'), or one such for each of `out_indices`."""
-        frames = x.shape[2]
-        x = self.maxpool(self.conv1(to_frames(x)))
-        outs = []
-        for i, stage in enumerate(self.stages()):
-            x = stage(x)
-            if i == 0:
-                x = to_frames(self.pool2(to_clips(x, frames)))
-                frames //= 2
-            if i in self.out_indices:
-                outs.append(to_clips(x, frames))
-        return outs[0] if len(outs) == 1 else tuple(outs)
+    def run_stem(self, x: Tensor) -> Tensor:
+        """(N, C, T, H, W) -> (N, C', T, H', W')."""
+        return to_clips(super().run_stem(to_frames(x)), x.shape[2])
+
+    def run_stage(self, x: Tensor, index: int) -> Tensor:
+        """(N, C, T, H, W) -> (N, C', T', H', W'), of half the frames after the first stage."""
+        y = to_clips(super().run_stage(to_frames(x), index), x.shape[2])
+        return y if index else self.pool2(y)

@@ -6,18 +6,18 @@ Shapes: clips (N, C, T, H, W). "Inflated" means: with a kernel along time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.utils import _triple
 
-from mmaction.models.common.cnn import DEFAULTS_3D, CNNBackbone, shortcut
-from mmaction.models.common.layers import ConvModule
+from mmaction.models.common.cnn import DEFAULTS_3D, CNNBackbone
+from mmaction.models.common.layers import ConvModule, Size
 from mmaction.models.common.non_local import NonLocal3d
 from mmaction.registry import MODELS
 from mmaction.utils import OptConfigType
 
-from .resnet import DEPTHS, EXPANSION, Block, check_stages, per_block
+from .resnet import DEPTHS, Block, check_stages, per_block
 
 __all__ = ['ResNet2Plus1d', 'ResNet3d', 'ResNet3dCSN', 'block_kernels']
 
@@ -61,7 +61,8 @@ class ResNet3d(CNNBackbone):
         non_local: For each stage, or for each of its blocks, whether a non-local
             block follows.
         non_local_cfg: Arguments of `NonLocal3d`.
-        lateral_channels: Channels from another pathway that come into each stage.
+        lateral_ratios: Channels from another pathway that come into each stage, over those
+            of this one.
         bottleneck_mode: `mode` of `Block`.
         kwargs: Further arguments of `CNNBackbone`, over `DEFAULTS_3D`.
 
@@ -83,7 +84,7 @@ class ResNet3d(CNNBackbone):
         spatial_strides: Sequence[int] = (1, 2, 2, 2),
         temporal_strides: Sequence[int] = (1, 1, 1, 1),
         dilations: Sequence[int] = (1, 1, 1, 1),
-        conv1_kernel: int | Sequence[int] = (3, 7, 7),
+        conv1_kernel: Size = (3, 7, 7),
         conv1_stride_s: int = 2,
         conv1_stride_t: int = 1,
         pool1_stride_s: int = 2,
@@ -95,7 +96,7 @@ class ResNet3d(CNNBackbone):
         inflate_style: str = '3x1x1',
         non_local: int | Sequence[int | Sequence[int]] = (0, 0, 0, 0),
         non_local_cfg: OptConfigType = None,
-        lateral_channels: Sequence[int] = (0, 0, 0, 0),
+        lateral_ratios: Sequence[Fraction | int] = (0, 0, 0, 0),
         bottleneck_mode: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -110,51 +111,37 @@ class ResNet3d(CNNBackbone):
         self.num_stages = num_stages
         self.base_channels = base_channels
         self.out_indices = tuple(out_indices)
-        self.with_pool1 = with_pool1
         self.with_pool2 = with_pool2
+        if not with_pool1:
+            self.stem_names = ('conv1',)
 
-        layers, act = self.layer_cfgs, self.act_cfg
-        self.conv1 = ConvModule(
-            in_channels,
-            base_channels,
-            tuple(_triple(conv1_kernel)),
-            (conv1_stride_t, conv1_stride_s, conv1_stride_s),
-            bias=False,
-            act_cfg=act,
-            **layers,
-        )
+        stride = (conv1_stride_t, conv1_stride_s, conv1_stride_s)
+        self.conv1 = ConvModule(in_channels, base_channels, conv1_kernel, stride, **self.layer_cfgs)
         stride = (pool1_stride_t, pool1_stride_s, pool1_stride_s)
         self.maxpool = nn.MaxPool3d((1, 3, 3), stride, (0, 1, 1))
         self.pool2 = nn.MaxPool3d((2, 1, 1))
-        options: dict[str, Any] = dict(layers, bottleneck=deep, style=style, mode=bottleneck_mode)
-        options.update(with_cp=self.with_cp, act_cfg=act)
-        wide = base_channels
+        options = dict(self.layer_cfgs, bottleneck=deep, style=style, mode=bottleneck_mode)
+        self.feat_dim = base_channels
+        self.widths = []
         for i, count in enumerate(counts):
-            wide += lateral_channels[i]
+            self.widths.append(self.feat_dim)
+            self.feat_dim += int(self.feat_dim * lateral_ratios[i])
             s, t, d = spatial_strides[i], temporal_strides[i], dilations[i]
-            planes = base_channels * 2**i
-            out = planes * (EXPANSION if deep else 1)
-            passing = shortcut(wide, out, (t, s, s), **layers)
             blocks = []
             for j in range(count):
                 options['kernels'] = block_kernels(deep, inflated[i][j] == 1, inflate_style)
-                first = ((t, s, s), (1, d, d), passing) if j == 0 else (1, (1, d, d), None)
-                blocks.append(Block(wide, planes, *first, **options))
+                sizes = (self.feat_dim, base_channels * 2**i, 1 if j else (t, s, s), (1, d, d))
+                blocks.append(Block(*sizes, **options))
+                self.feat_dim = blocks[-1].out_channels
                 if non_locals[i][j]:
-                    blocks[-1].non_local_block = NonLocal3d(out, **(non_local_cfg or {}))
-                wide = out
+                    blocks[-1].non_local_block = NonLocal3d(self.feat_dim, **(non_local_cfg or {}))
             self.add_stage(blocks)
         self.cam_layer = self.res_layers[-1]
-        self.feat_dim = wide
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """(N, C, T, H, W) -> (N, C', T', H', W'), or one such for each of `out_indices`."""
-        x = self.conv1(x)
-        return self.collect(self.maxpool(x) if self.with_pool1 else x, self.out_indices)
-
-    def after_stage(self, x: Tensor, stage: int) -> Tensor:
-        """Pool over pairs of frames after the first stage."""
-        return self.pool2(x) if stage == 0 and self.with_pool2 else x
+    def run_stage(self, x: Tensor, index: int) -> Tensor:
+        """(N, C, T, H, W) -> (N, C', T', H', W'), pooled over time after the first stage."""
+        x = super().run_stage(x, index)
+        return self.pool2(x) if index == 0 and self.with_pool2 else x
 
 
 @MODELS.register_module()
@@ -188,10 +175,10 @@ class ResNet3dCSN(ResNet3d):
                 f"ResNet3dCSN takes depth 50, 101 or 152 and bottleneck_mode 'ir' or 'ip', not "
                 f'{depth} and {bottleneck_mode!r}'
             )
-        kwargs.setdefault('temporal_strides', (1, 2, 2, 2))
-        kwargs.setdefault('norm_cfg', dict(type='BN3d', eps=1e-3))
-        kwargs.setdefault('inflate_style', '3x3x3')
-        super().__init__(depth, pretrained, bottleneck_mode=bottleneck_mode, **kwargs)
+        defaults: dict[str, Any] = dict(temporal_strides=(1, 2, 2, 2), inflate_style='3x3x3')
+        defaults['norm_cfg'] = dict(type='BN3d', eps=1e-3)
+        kwargs = {**defaults, **kwargs, 'bottleneck_mode': bottleneck_mode}
+        super().__init__(depth, pretrained, **kwargs)
         self.bn_frozen = bn_frozen
 
 

@@ -6,6 +6,7 @@ Shapes: clips (N, C, T, H, W).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from mmaction.models.common.pretrained import load_pretrained
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
-from .resnet import EXPANSION
 from .resnet3d import ResNet3d
 
 __all__ = ['ResNet3dPathway', 'ResNet3dSlowFast', 'ResNet3dSlowOnly']
@@ -36,7 +36,6 @@ class ResNet3dPathway(ResNet3d):
         fusion_kernel: Length of the lateral convolutions along time.
         lateral_infl: Factor of the channels in a lateral convolution.
         lateral_activate: For each stage, whether the other pathway flows into it.
-        depth: As in `ResNet3d`, like `num_stages` and `base_channels`.
         kwargs: Further arguments of `ResNet3d`.
     """
 
@@ -51,44 +50,25 @@ class ResNet3dPathway(ResNet3d):
         fusion_kernel: int = 5,
         lateral_infl: int = 2,
         lateral_activate: Sequence[int] = (1, 1, 1, 1),
-        depth: int = 50,
-        num_stages: int = 4,
-        base_channels: int = 64,
         **kwargs: Any,
     ) -> None:
-        expansion = EXPANSION if depth >= 50 else 1
-        # channels of this pathway before each stage
-        wide = [base_channels, *(base_channels * 2**i * expansion for i in range(num_stages - 1))]
-        flows = [bool(lateral and lateral_activate[i]) for i in range(num_stages)]
-        super().__init__(
-            depth,
-            num_stages=num_stages,
-            base_channels=base_channels,
-            lateral_channels=[
-                c * lateral_infl // channel_ratio * flow
-                for c, flow in zip(wide, flows, strict=True)
-            ],
-            **kwargs,
-        )
+        inflow = Fraction(lateral_infl, channel_ratio)
+        flows = [bool(lateral and flow) for flow in lateral_activate]
+        super().__init__(**kwargs, lateral_ratios=[inflow * flow for flow in flows])
         self.lateral = lateral
-        names = ['conv1', *self.res_layers]
-        self.laterals = {i: f'{names[i]}_lateral' for i, flow in enumerate(flows) if flow}
-        layers: dict[str, Any] = dict(
-            conv_cfg=self.layer_cfgs['conv_cfg'],
-            norm_cfg=self.layer_cfgs['norm_cfg'] if lateral_norm else None,
-            act_cfg=self.act_cfg if lateral_norm else None,
-        )
-        for i, name in self.laterals.items():
-            lateral_conv = ConvModule(
-                wide[i] // channel_ratio,
-                wide[i] * lateral_infl // channel_ratio,
-                (fusion_kernel, 1, 1),
-                (speed_ratio, 1, 1),
-                ((fusion_kernel - 1) // 2, 0, 0),
-                bias=False,
-                **layers,
-            )
-            self.add_module(name, lateral_conv)
+        layers = dict(self.layer_cfgs)
+        if not lateral_norm:
+            layers.update(norm_cfg=None, act_cfg=None)
+        kernel, stride = (fusion_kernel, 1, 1), (speed_ratio, 1, 1)
+        padding = ((fusion_kernel - 1) // 2, 0, 0)
+        # stage that a lateral convolution flows into -> its name, which is of the stage before
+        self.laterals = {}
+        for i, wide in enumerate(self.widths):
+            if flows[i]:
+                self.laterals[i] = f'{self.res_layers[i - 1] if i else "conv1"}_lateral'
+                channels = (wide // channel_ratio, int(wide * inflow))
+                conv = ConvModule(*channels, kernel, stride, padding, **layers)
+                self.add_module(self.laterals[i], conv)
 
     def fuse(self, x: Tensor, other: Tensor, stage: int) -> Tensor:
         """This pathway's map before a stage, and the other's, where it flows in."""

@@ -16,7 +16,7 @@ from mmaction.registry import MODELS
 
 from .resnet_tsm import ResNetTSM, split_segments
 
-__all__ = ['OffsetNet', 'ResNetTIN', 'TemporalInterlace', 'WeightNet', 'shift_groups']
+__all__ = ['ResNetTIN', 'TemporalInterlace', 'shift_groups']
 
 GROUPS = 2  # each goes forth and back, so the channels move in 2 * GROUPS groups
 
@@ -46,38 +46,6 @@ def shift_groups(video: Tensor, offsets: Tensor) -> Tensor:
     return moved.flatten(2, 3)
 
 
-class OffsetNet(nn.Module):
-    """Offsets of the groups, within two frames either way; about 0.5 at the start."""
-
-    def __init__(self, in_channels: int, num_segments: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(in_channels, 1, 3, padding=1)
-        self.fc1 = nn.Linear(num_segments, num_segments)
-        self.relu = nn.ReLU()
-        self.fc2 = nn.Linear(num_segments, GROUPS)
-        nn.init.constant_(self.fc2.bias, 0.5108)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, F, T) -> (N, GROUPS)."""
-        y: Tensor = 4 * (self.fc2(self.relu(self.fc1(self.conv(x).squeeze(1)))).sigmoid() - 0.5)
-        return y
-
-
-class WeightNet(nn.Module):
-    """Weights between 0 and 2 of each frame and group."""
-
-    def __init__(self, in_channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(in_channels, GROUPS, 3, padding=1)
-        assert self.conv.bias is not None
-        nn.init.zeros_(self.conv.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, F, T) -> (N, T, GROUPS)."""
-        y: Tensor = 2 * self.conv(x).mT.sigmoid()
-        return y
-
-
 class TemporalInterlace(nn.Module):
     """Moves and weights the first channels by what these say themselves."""
 
@@ -85,17 +53,29 @@ class TemporalInterlace(nn.Module):
         super().__init__()
         self.num_segments = num_segments
         self.fold = in_channels // shift_div
-        self.offset_net = OffsetNet(self.fold, num_segments)
-        self.weight_net = WeightNet(self.fold)
+        offset_net = OrderedDict[str, nn.Module](
+            conv=nn.Conv1d(self.fold, 1, 3, padding=1),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(num_segments, num_segments),
+            relu=nn.ReLU(),
+            fc2=nn.Linear(num_segments, GROUPS),
+        )
+        self.offset_net = nn.Sequential(offset_net)
+        conv = nn.Conv1d(self.fold, GROUPS, 3, padding=1)
+        self.weight_net = nn.Sequential(OrderedDict(conv=conv))
+        # offsets of about 0.5, weights of about 1
+        nn.init.constant_(self.offset_net.get_parameter('fc2.bias'), 0.5108)
+        nn.init.zeros_(self.weight_net.get_parameter('conv.bias'))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N*T, C, H, W) -> the same."""
         video = split_segments(x, self.num_segments)[:, :, : self.fold]
         pooled = video.mean((3, 4)).mT  # (N, F, T)
-        offset = self.offset_net(pooled)
+        # two frames either way, and weights between 0 and 2
+        offset = 4 * (self.offset_net(pooled).sigmoid() - 0.5)  # (N, GROUPS)
+        weight = 2 * self.weight_net(pooled).mT.sigmoid()  # (N, T, GROUPS)
         moved = shift_groups(video, torch.cat([offset, -offset], 1))
-        weight = self.weight_net(pooled).repeat(1, 1, 2)  # (N, T, 2 * GROUPS)
-        weight = weight.repeat_interleave(self.fold // (2 * GROUPS), 2)  # (N, T, F)
+        weight = weight.repeat(1, 1, 2).repeat_interleave(self.fold // (2 * GROUPS), 2)  # (N, T, F)
         moved = (moved * weight[..., None, None]).flatten(0, 1)
         return torch.cat([moved, x[:, self.fold :]], 1)
 
@@ -115,9 +95,9 @@ class ResNetTIN(ResNetTSM):
     def __init__(self, depth: int, is_tin: bool = True, **kwargs: Any) -> None:
         super().__init__(depth, is_shift=is_tin, **kwargs)
 
-    def _insert_temporal(self) -> None:
-        for blocks in self.stages():
-            for block in blocks:
-                conv = block.conv1.conv
-                interlace = TemporalInterlace(conv.in_channels, self.num_segments, self.shift_div)
-                block.conv1.conv = nn.Sequential(OrderedDict(net1=interlace, net2=conv))
+    def shifted(self, block: Any, index: int, segments: int) -> Any:
+        """A block with an interlacing before its first convolution."""
+        conv = block.conv1.conv
+        interlace = TemporalInterlace(conv.in_channels, self.num_segments, self.shift_div)
+        block.conv1.conv = nn.Sequential(OrderedDict(net1=interlace, net2=conv))
+        return block

@@ -99,8 +99,7 @@ class NonLocalWrapper(nn.Module):
     def __init__(self, block: Any, num_segments: int, non_local_cfg: dict[str, Any]) -> None:
         super().__init__()
         self.block = block
-        channels = block.convolutions[-1].norm.num_features
-        self.non_local_block = NonLocal3d(channels, **non_local_cfg)
+        self.non_local_block = NonLocal3d(block.out_channels, **non_local_cfg)
         self.num_segments = num_segments
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,8 +129,6 @@ class ResNetTSM(ResNet):
         ValueError: Another `shift_place`, or too few segments.
     """
 
-    layer3: nn.Sequential  # set by ResNet
-
     def __init__(
         self,
         depth: int,
@@ -156,28 +153,23 @@ class ResNetTSM(ResNet):
         self.shift_div = shift_div
         self.shift_place = shift_place
         self.temporal_pool = temporal_pool
-        if is_shift:
-            self._insert_temporal()
-        if non_local_cfg:
-            self._insert_non_local(non_local, non_local_cfg)
+        stages = self.stages()
+        flags = per_block('non_local', non_local if non_local_cfg else 0, [*map(len, stages)])
+        for stage, blocks in enumerate(stages):
+            segments = num_segments // (2 if temporal_pool and stage else 1)
+            for i, block in enumerate(blocks):
+                if is_shift:
+                    blocks[i] = self.shifted(block, i, segments)
+                if non_local_cfg and flags[stage][i]:
+                    blocks[i] = NonLocalWrapper(blocks[i], num_segments, non_local_cfg)
         if temporal_pool:
             self.layer2: nn.Module = TemporalPool(self.layer2, num_segments)
 
-    def _insert_temporal(self) -> None:
-        """Wrap blocks or their first convolutions."""
-        every = 2 if self.num_stages > 2 and len(self.layer3) >= 23 else 1
-        for stage, blocks in enumerate(self.stages()):
-            segments = self.num_segments // (2 if self.temporal_pool and stage else 1)
-            for i, block in enumerate(blocks):
-                if self.shift_place == 'block':
-                    blocks[i] = TemporalShift(block, segments, self.shift_div)
-                elif i % every == 0:
-                    block.conv1.conv = TemporalShift(block.conv1.conv, segments, self.shift_div)
-
-    def _insert_non_local(self, flags: Sequence[int | Sequence[int]], cfg: dict[str, Any]) -> None:
-        stages = self.stages()
-        each = per_block('non_local', flags, [len(blocks) for blocks in stages])
-        for blocks, chosen in zip(stages, each, strict=True):
-            for i, has_one in enumerate(chosen):
-                if has_one:
-                    blocks[i] = NonLocalWrapper(blocks[i], self.num_segments, cfg)
+    def shifted(self, block: Any, index: int, segments: int) -> Any:
+        """A block of a stage with a shift before it or before its first convolution."""
+        if self.shift_place == 'block':
+            return TemporalShift(block, segments, self.shift_div)
+        every = 2 if self.num_stages > 2 and len(self.stages()[2]) >= 23 else 1
+        if index % every == 0:
+            block.conv1.conv = TemporalShift(block.conv1.conv, segments, self.shift_div)
+        return block

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmaction.models.common.layers import ResidualBlock
 from mmaction.registry import MODELS
 from mmaction.utils import OptConfigType
 
@@ -84,23 +83,17 @@ class TAM(nn.Module):
         return out.transpose(1, 2).flatten(0, 1)
 
 
-class TABlock(ResidualBlock):
+class TABlock(nn.Module):
     """A bottleneck with a TAM after its first convolution."""
 
     def __init__(self, block: Block, num_segments: int, tam_cfg: dict[str, Any]) -> None:
-        super().__init__(block.with_cp)
+        super().__init__()
         self.block = block
         self.tam = TAM(block.conv1.conv.out_channels, num_segments, **tam_cfg)
 
-    def _sum(self, x: Tensor) -> Tensor:
-        block = self.block
-        shortcut = x if block.downsample is None else block.downsample(x)
-        y: Tensor = block.conv3(block.conv2(self.tam(block.conv1(x)))) + shortcut
-        return y
-
-    def relu(self, x: Tensor) -> Tensor:
-        """The activation of the bottleneck."""
-        y: Tensor = self.block.relu(x)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N*T, C, H, W) -> (N*T, C', H', W')."""
+        y: Tensor = self.block(x, self.tam)
         return y
 
 

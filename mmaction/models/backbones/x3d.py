@@ -9,14 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from timm.layers import make_divisible
 from torch import Tensor, nn
 
 from mmaction.models.common.cnn import DEFAULTS_3D, CNNBackbone, shortcut
-from mmaction.models.common.layers import ConvModule, ResidualBlock, build_activation
+from mmaction.models.common.layers import ConvModule, ResidualBlock, Size, build_activation
 from mmaction.registry import MODELS
-from mmaction.utils import ConfigType
-
-from .mobilenet_v2 import make_divisible
 
 __all__ = ['X3D', 'BlockX3D', 'SEModule']
 
@@ -42,33 +40,23 @@ class BlockX3D(ResidualBlock):
     """1x1x1 to more channels, 3x3x3 in each of them (with a gate), 1x1x1 back."""
 
     def __init__(
-        self,
-        inplanes: int,
-        planes: int,
-        outplanes: int,
-        spatial_stride: int,
-        downsample: nn.Module | None,
-        se_ratio: float | None,
-        with_cp: bool,
-        act_cfg: ConfigType,
-        **layers: Any,
+        self, wide: int, planes: int, out: int, stride: Size, se_ratio: float | None, **layers: Any
     ) -> None:
-        super().__init__(with_cp)
-        layers['bias'] = False
+        super().__init__()
+        linear = {**layers, 'act_cfg': None}
         # before conv1, as in published checkpoints
-        self.downsample = downsample
-        self.conv1 = ConvModule(inplanes, planes, 1, act_cfg=act_cfg, **layers)
-        stride = (1, spatial_stride, spatial_stride)
-        self.conv2 = ConvModule(planes, planes, 3, stride, groups=planes, act_cfg=None, **layers)
+        self.downsample = shortcut(wide, out, stride, linear)
+        self.conv1 = ConvModule(wide, planes, 1, **layers)
+        self.conv2 = ConvModule(planes, planes, 3, stride, groups=planes, **linear)
         self.swish = nn.SiLU()
-        self.conv3 = ConvModule(planes, outplanes, 1, act_cfg=None, **layers)
+        self.conv3 = ConvModule(planes, out, 1, **linear)
         self.se_module = nn.Identity() if se_ratio is None else SEModule(planes, se_ratio)
-        self.relu = build_activation(act_cfg)
+        self.relu = build_activation(layers['act_cfg'])
 
-    def branch(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) -> (N, C', T, H', W')."""
-        y: Tensor = self.conv3(self.swish(self.se_module(self.conv2(self.conv1(x)))))
-        return y
+    @property
+    def convolutions(self) -> list[Any]:
+        """The three convolutions, the gate and its activation."""
+        return [self.conv1, self.conv2, self.se_module, self.swish, self.conv3]
 
 
 @MODELS.register_module()
@@ -117,31 +105,25 @@ class X3D(CNNBackbone):
                 f"se_style={se_style!r} must be 'half' or 'all', and spatial_strides="
                 f'{tuple(spatial_strides)} must have num_stages={num_stages} values, 4 at most'
             )
-        layers, act = self.layer_cfgs, self.act_cfg
-        plain = dict(bias=False, conv_cfg=layers['conv_cfg'], act_cfg=None)
-        base = make_divisible(24 * (gamma_w or 1))
+        self.out_indices = (num_stages - 1,)
+        layers = self.layer_cfgs
+        plain = dict(layers, norm_cfg=None, act_cfg=None)
+        wide = base = make_divisible(24 * (gamma_w or 1))
         self.conv1_s = ConvModule(in_channels, base, (1, 3, 3), (1, 2, 2), **plain)
-        self.conv1_t = ConvModule(
-            base, base, (5, 1, 1), groups=base, bias=False, act_cfg=act, **layers
-        )
-        wide = base
+        self.conv1_t = ConvModule(base, base, (5, 1, 1), groups=base, **layers)
         for i, count in enumerate((1, 2, 5, 3)[:num_stages]):
             out, stride = base * 2**i, spatial_strides[i]
             blocks = []
             for j in range(math.ceil(count * (gamma_d or 1))):
-                passing = None if j else shortcut(wide, out, (1, stride, stride), **layers)
                 gate = se_ratio if se_style == 'all' or j % 2 == 0 else None
-                sizes = (wide, int(out * gamma_b), out, 1 if j else stride)
-                blocks.append(BlockX3D(*sizes, passing, gate, self.with_cp, act, **layers))
+                sizes = (wide, int(out * gamma_b), out, 1 if j else (1, stride, stride))
+                blocks.append(BlockX3D(*sizes, gate, **layers))
                 wide = out
             self.add_stage(blocks)
         self.feat_dim = int(wide * gamma_b)
-        self.conv5 = ConvModule(wide, self.feat_dim, 1, bias=False, act_cfg=act, **layers)
+        self.conv5 = ConvModule(wide, self.feat_dim, 1, **layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T, H', W')."""
-        x = self.conv1_t(self.conv1_s(x))
-        for stage in self.stages():
-            x = stage(x)
-        y: Tensor = self.conv5(x)
+        y: Tensor = self.conv5(super().forward(x))
         return y

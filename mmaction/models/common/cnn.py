@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule, constant_init, kaiming_init
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmaction.models.common.layers import ConvModule, Size
+from mmaction.models.common.layers import ConvModule, ResidualBlock, Size
 from mmaction.models.common.pretrained import load_pretrained
 from mmaction.utils import ConfigType, OptConfigType
 
-__all__ = ['DEFAULTS_3D', 'CNNBackbone', 'fit_2d', 'shortcut', 'torchvision_names']
+__all__ = ['DEFAULTS_3D', 'CNNBackbone', 'fit_2d', 'freeze', 'shortcut', 'torchvision_names']
 
 # What `CNNBackbone` takes where a network of clips is asked for nothing else
 DEFAULTS_3D: dict[str, Any] = dict(
@@ -29,8 +29,8 @@ _WRAPPERS = re.compile(r'\.(net|net2|block)(?=\.)')
 class CNNBackbone(BaseModule):
     """Base of the convolutional backbones.
 
-    Subclasses name the modules before the first stage in `stem_names` and the
-    stages in `res_layers`.
+    Subclasses name the modules before the first stage in `stem_names`, the stages in
+    `res_layers`, and those whose outputs are given in `out_indices`.
 
     Args:
         pretrained: Weights that `init_weights` loads: a path, an address
@@ -46,10 +46,12 @@ class CNNBackbone(BaseModule):
         init_cfg: Another initialization, as in mmengine.
     """
 
-    stem_names: tuple[str, ...] = ('conv1',)
+    stem_names: tuple[str, ...] = ('conv1', 'maxpool')
+    out_indices: tuple[int, ...]
     # the types that training from scratch initializes
     conv_types: tuple[type[nn.Module], ...] = (nn.Conv3d,)
     norm_types: tuple[type[nn.Module], ...] = (_BatchNorm,)
+    # whether channels that an image model has not, such as of another pathway, start at zero
     pad_channels = False
     # whether `norm_eval` keeps the weights of BatchNorm as they are, too
     bn_frozen = False
@@ -77,30 +79,43 @@ class CNNBackbone(BaseModule):
         self.norm_eval = norm_eval
         self.zero_init_residual = zero_init_residual
         self.with_cp = with_cp
-        self.act_cfg = act_cfg
-        self.layer_cfgs: dict[str, Any] = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
+        self.layer_cfgs: dict[str, Any] = dict(
+            bias=False, conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg
+        )
 
     def stages(self) -> list[Any]:
         """The stages, each a sequence of blocks."""
         return [getattr(self, name) for name in self.res_layers]
 
-    def add_stage(self, blocks: Iterable[nn.Module]) -> None:
+    def add_stage(self, blocks: Sequence[ResidualBlock]) -> None:
         """One more stage: `layer1`, `layer2`, ..."""
+        for block in blocks:
+            block.with_cp = self.with_cp
         self.res_layers.append(f'layer{len(self.res_layers) + 1}')
         self.add_module(self.res_layers[-1], nn.Sequential(*blocks))
 
-    def collect(self, x: Tensor, out_indices: tuple[int, ...]) -> Tensor | tuple[Tensor, ...]:
-        """Run the stages; the outputs of `out_indices`, or the one."""
+    def forward(self, x: Tensor) -> Any:
+        """Frames (N*T, C, H, W) or clips (N, C, T, H, W) -> the map (N*T, C', H', W') or
+        (N, C', T', H', W') of one stage, or a tuple of such for several of `out_indices`.
+        """
+        x = self.run_stem(x)
         outs = []
-        for i, stage in enumerate(self.stages()):
-            x = self.after_stage(stage(x), i)
-            if i in out_indices:
+        for i in range(len(self.res_layers)):
+            x = self.run_stage(x, i)
+            if i in self.out_indices:
                 outs.append(x)
         return outs[0] if len(outs) == 1 else tuple(outs)
 
-    def after_stage(self, x: Tensor, stage: int) -> Tensor:
-        """What follows a stage, such as a temporal pooling."""
+    def run_stem(self, x: Tensor) -> Tensor:
+        """What comes before the first stage."""
+        for name in self.stem_names:
+            x = getattr(self, name)(x)
         return x
+
+    def run_stage(self, x: Tensor, index: int) -> Tensor:
+        """One stage, and what follows it, such as a temporal pooling."""
+        y: Tensor = getattr(self, self.res_layers[index])(x)
+        return y
 
     def frozen_modules(self) -> Iterator[nn.Module]:
         """The modules that `frozen_stages` means."""
@@ -111,15 +126,12 @@ class CNNBackbone(BaseModule):
     def train(self, mode: bool = True) -> CNNBackbone:
         """Switch the mode; what is frozen stays in eval mode."""
         super().train(mode)
-        for module in self.frozen_modules():
-            module.eval()
-            module.requires_grad_(False)
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-                    if self.bn_frozen:
-                        module.requires_grad_(False)
+        freeze(self.frozen_modules())
+        for module in self.modules() if mode and self.norm_eval else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+                if self.bn_frozen:
+                    module.requires_grad_(False)
         return self
 
     def init_weights(self) -> None:
@@ -129,7 +141,7 @@ class CNNBackbone(BaseModule):
             CheckpointError: The weights cannot be read or fetched, or are of another network.
         """
         if self.pretrained:
-            self.load_pretrained(self.pretrained)
+            load_pretrained(self, self.pretrained, fit_2d if self.pretrained2d else None)
         elif self.init_cfg:
             super().init_weights()
         else:
@@ -146,19 +158,18 @@ class CNNBackbone(BaseModule):
             for block in (block for stage in self.stages() for block in stage):
                 constant_init(block.convolutions[-1].norm, 0)
 
-    def load_pretrained(self, source: str) -> None:
-        """Load the weights of an image model, inflated if need be, or of this network."""
-        load_pretrained(self, source, self._from_2d if self.pretrained2d else None)
 
-    def _from_2d(self, state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-        return fit_2d(torchvision_names(state), model.state_dict(), self.pad_channels)
+def freeze(modules: Iterable[nn.Module]) -> None:
+    """Put modules in eval mode, and do not train them."""
+    for module in modules:
+        module.eval().requires_grad_(False)
 
 
-def shortcut(wide: int, out: int, stride: Size, **layers: Any) -> ConvModule | None:
-    """What passes by the first block of a stage; None where nothing changes on the way."""
+def shortcut(wide: int, out: int, stride: Size, layers: dict[str, Any]) -> ConvModule | None:
+    """What passes by a block; None where nothing changes on the way."""
     if wide == out and stride in (1, (1, 1, 1)):
         return None
-    return ConvModule(wide, out, 1, stride, bias=False, act_cfg=None, **layers)
+    return ConvModule(wide, out, 1, stride, **layers)
 
 
 def torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -179,31 +190,26 @@ def torchvision_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def fit_2d(
-    state: Mapping[str, Tensor], own: Mapping[str, Tensor], pad_channels: bool = False
-) -> dict[str, Tensor]:
+def fit_2d(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """The weights of a plain image model, under the names and in the shapes of a video model.
 
     A kernel is repeated along time and divided by its length (arXiv:1705.07750).
 
     Args:
-        state: Weights of the image model.
-        own: State dict of the video model, whose names may have wrappers
-            (`layer1.0.conv1.conv.net.weight`).
-        pad_channels: Whether channels that the image model has not start at zero,
-            as those that come in from another pathway do.
+        state: Weights of the image model, by torchvision's names.
+        model: The video model, whose names may have wrappers (`layer1.0.conv1.conv.net.weight`).
+            By its `pad_channels`, channels that the image model has not start at zero.
     """
+    state = torchvision_names(state)
     fitted = {}
-    for name, target in own.items():
+    for name, target in model.state_dict().items():
         value = state.get(_WRAPPERS.sub('', name))
         if value is None:
             continue
         if target.ndim == 5 and value.ndim == 4:
             value = value[:, :, None].expand(-1, -1, target.shape[2], -1, -1) / target.shape[2]
             missing = target.shape[1] - value.shape[1]
-            if pad_channels and missing > 0:
-                value = torch.cat(
-                    [value, value.new_zeros(len(value), missing, *value.shape[2:])], 1
-                )
+            if getattr(model, 'pad_channels', False) and missing > 0:
+                value = F.pad(value, (0, 0) * 3 + (0, missing))
         fitted[name] = value
     return fitted

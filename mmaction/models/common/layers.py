@@ -254,43 +254,37 @@ class Conv2plus1d(nn.Module):
 class ResidualBlock(nn.Module):
     """What residual blocks share: branch plus shortcut, activation, non-local block.
 
-    Subclasses add a `relu` and, in their place in the state dict, a `downsample`
-    and a `non_local_block` where they have one.
-
-    Args:
-        with_cp: Compute the activations within again in the backward pass, for
-            less memory.
+    Subclasses add convolutions, a `relu` and, in their place in the state dict, a
+    `downsample` and a `non_local_block` where they have one.
     """
 
     relu: Callable[[Tensor], Tensor]
+    # whether the activations within are computed again in the backward pass, for less memory
+    with_cp = False
 
-    def __init__(self, with_cp: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.downsample: nn.Module | None = None
         self.non_local_block: nn.Module | None = None
-        self.with_cp = with_cp
 
     @property
     def convolutions(self) -> list[Any]:
         """`conv1`, `conv2` and, in a bottleneck, `conv3`."""
         return [module for name, module in self.named_children() if name.startswith('conv')]
 
-    def branch(self, x: Tensor) -> Tensor:
-        """The convolutions, one after the other."""
-        for conv in self.convolutions:
-            x = conv(x)
-        return x
-
-    def _sum(self, x: Tensor) -> Tensor:
+    def _sum(self, x: Tensor, *inserted: nn.Module) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return self.branch(x) + shortcut
+        first, *others = self.convolutions
+        for module in (first, *inserted, *others):
+            x = module(x)
+        return x + shortcut
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, ...) -> (N, C', ...)."""
+    def forward(self, x: Tensor, *inserted: nn.Module) -> Tensor:
+        """(N, C, ...) -> (N, C', ...), with further modules after the first convolution."""
         if self.with_cp and x.requires_grad and torch.is_grad_enabled():
-            out = checkpoint(self._sum, x, use_reentrant=False)
+            out = checkpoint(self._sum, x, *inserted, use_reentrant=False)
         else:
-            out = self._sum(x)
+            out = self._sum(x, *inserted)
         out = self.relu(out)
         y: Tensor = out if self.non_local_block is None else self.non_local_block(out)
         return y

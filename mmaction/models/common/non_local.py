@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from mmengine.model import constant_init, normal_init
 from torch import Tensor, nn
@@ -58,29 +57,28 @@ class NonLocal3d(nn.Module):
 
         self.g: nn.Module = conv(in_channels, within)
         self.conv_out = conv(within, in_channels, norm_cfg)
+        self.theta: nn.Module = nn.Identity()
+        self.phi: nn.Module = nn.Identity()
         if mode != 'gaussian':
-            self.theta = conv(in_channels, within)
-            self.phi: nn.Module = conv(in_channels, within)
+            self.theta, self.phi = conv(in_channels, within), conv(in_channels, within)
         if mode == 'concatenation':
             self.concat_project = ConvModule(within * 2, 1, 1, bias=False)
-        for part in ('g', 'theta', 'phi'):
-            if hasattr(self, part):
-                normal_init(getattr(self, part).conv, std=0.01)
+        for part in (self.g, self.theta, self.phi):
+            normal_init(getattr(part, 'conv', part), std=0.01)
         last = self.conv_out.conv if norm_cfg is None else self.conv_out.norm
         if zeros_init:
             constant_init(last, 0)
         else:
             normal_init(last, std=0.01)
         if sub_sample:
-            pool = nn.MaxPool3d((1, 2, 2))
-            self.g = nn.Sequential(self.g, pool)
-            self.phi = pool if mode == 'gaussian' else nn.Sequential(self.phi, pool)
+            self.g = nn.Sequential(self.g, nn.MaxPool3d((1, 2, 2)))
+            self.phi = nn.Sequential(self.phi, nn.MaxPool3d((1, 2, 2)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> the same."""
         g = self.g(x).flatten(2).mT  # (N, S', D): S positions T*H*W, S' of them looked at
-        theta = (self.theta(x) if hasattr(self, 'theta') else x).flatten(2).mT  # (N, S, D or C)
-        phi = (self.phi(x) if hasattr(self, 'phi') else x).flatten(2).mT  # (N, S', D or C)
+        theta = self.theta(x).flatten(2).mT  # (N, S, D or C)
+        phi = self.phi(x).flatten(2).mT  # (N, S', D or C)
         if 'gaussian' in self.mode:
             scaled = self.use_scale and self.mode == 'embedded_gaussian'
             scale = theta.shape[-1] ** -0.5 if scaled else 1.0
@@ -88,13 +86,9 @@ class NonLocal3d(nn.Module):
         elif self.mode == 'dot_product':
             y = theta @ phi.mT @ g / phi.shape[1]
         else:
-            pairs = torch.cat(
-                [
-                    theta.mT[..., None].expand(-1, -1, -1, phi.shape[1]),
-                    phi.mT[:, :, None].expand(-1, -1, theta.shape[1], -1),
-                ],
-                1,
-            )  # (N, 2 D, S, S')
-            y = self.concat_project(pairs)[:, 0] @ g / phi.shape[1]
+            # a linear map of a pair (theta, phi) side by side, without a tensor of all pairs
+            of_theta, of_phi = self.concat_project.conv.weight.flatten().chunk(2)
+            pairs = (theta @ of_theta)[..., None] + (phi @ of_phi)[:, None]  # (N, S, S')
+            y = pairs.relu() @ g / phi.shape[1]
         out: Tensor = x + self.conv_out(y.mT.unflatten(2, x.shape[2:]))
         return out

@@ -64,7 +64,7 @@ def test_resnet_gives_what_torchvisions_gives(r18):
 def test_wrapped_layers_get_the_weights_too(r18, wrapped):
     net, path = r18
     backbone = built(depth=18, num_segments=4, pretrained=path, **wrapped)
-    loaded = fit_2d(torchvision_names(net.state_dict()), backbone.state_dict())
+    loaded = fit_2d(net.state_dict(), backbone)
     new = {name for name in backbone.state_dict() if name not in loaded}
     assert all('net1.' in name for name in new)
     assert len(loaded) == len(net.state_dict()) - 2
