@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, normal_init
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
@@ -181,8 +181,7 @@ class ClassifierHead(BaseHead):
 
     def init_weights(self) -> None:
         """Normal weights, zero bias."""
-        nn.init.normal_(self.fc_cls.weight, std=self.init_std)
-        nn.init.zeros_(self.fc_cls.bias)
+        normal_init(self.fc_cls, std=self.init_std)
 
     def classify(self, x: Tensor) -> Tensor:
         """(..., C) -> logits (..., K)."""

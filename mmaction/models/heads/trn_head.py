@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmaction.registry import MODELS
 
-from .tsn_head import TSNHead
+from .tsn_head import TSMHead
 
 __all__ = ['RelationModule', 'RelationModuleMultiScale', 'TRNHead']
 
@@ -35,9 +35,9 @@ class RelationModule(nn.Module):
         self.classifier = _relation(num_segments, hidden_dim, 512, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, T, D) -> logits (N, K)."""
-        scores: Tensor = self.classifier(x.flatten(1))
-        return scores
+        """(N, T, D) -> logits (N, 1, K)."""
+        y: Tensor = self.classifier(x.flatten(1)[:, None])
+        return y
 
 
 class RelationModuleMultiScale(nn.Module):
@@ -60,11 +60,11 @@ class RelationModuleMultiScale(nn.Module):
         return [tuples[i] for i in np.random.choice(len(tuples), count, replace=False)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, T, D) -> logits (N, K)."""
-        total: Tensor = self.fc_fusion_scales[0](x.flatten(1))
+        """(N, T, D) -> logits (N, 1, K)."""
+        total: Tensor = self.fc_fusion_scales[0](x.flatten(1)[:, None])
         for classify, tuples in zip(self.fc_fusion_scales[1:], self.tuples[1:], strict=True):
             for frames in self.draw(tuples):
-                total = total + classify(x[:, frames].flatten(1))
+                total = total + classify(x[:, frames].flatten(1)[:, None])
         return total
 
 
@@ -72,7 +72,7 @@ _RELATIONS = {'TRN': RelationModule, 'TRNMultiScale': RelationModuleMultiScale}
 
 
 @MODELS.register_module()
-class TRNHead(TSNHead):
+class TRNHead(TSMHead):
     """Average over the grid, dropout, a linear layer for each frame, relations between frames.
 
     Args:
@@ -81,7 +81,7 @@ class TRNHead(TSNHead):
         num_segments: Segments T of a crop.
         relation_type: 'TRN' (all frames) or 'TRNMultiScale'.
         hidden_dim: Channels D of a frame in the relations.
-        kwargs: Further arguments of `TSNHead`; `dropout_ratio` is 0.8, `init_std` 0.001 here.
+        kwargs: Further arguments of `TSMHead`.
 
     Raises:
         ValueError: Another `relation_type`.
@@ -98,16 +98,8 @@ class TRNHead(TSNHead):
         hidden_dim: int = 256,
         **kwargs: Any,
     ) -> None:
+        super().__init__(num_classes, in_channels, num_segments, **kwargs)
         if relation_type not in _RELATIONS:
             raise ValueError(f'relation_type={relation_type!r} is none of {tuple(_RELATIONS)}')
-        defaults = dict(dropout_ratio=0.8, init_std=0.001)
-        super().__init__(num_classes, in_channels, **{**defaults, **kwargs})
-        self.num_segments = num_segments
         self.consensus = _RELATIONS[relation_type](hidden_dim, num_segments, num_classes)
         self.fc_cls = nn.Linear(in_channels, hidden_dim)
-
-    def forward(self, x: Tensor, num_segs: int | None = None, **kwargs: Any) -> Tensor:
-        """(N * crops * T, C, H, W) -> logits (N * crops, K)."""
-        frames = self.classify(self.pool(x)).unflatten(0, (-1, self.num_segments))
-        scores: Tensor = self.consensus(frames)
-        return scores

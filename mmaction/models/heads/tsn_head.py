@@ -94,15 +94,15 @@ class TSMHead(TSNHead):
         temporal_pool: bool = False,
         **kwargs: Any,
     ) -> None:
-        defaults = dict(dropout_ratio=0.8, init_std=0.001)
-        super().__init__(num_classes, in_channels, **{**defaults, **kwargs})
+        kwargs = {'dropout_ratio': 0.8, 'init_std': 0.001, **kwargs}
+        super().__init__(num_classes, in_channels, **kwargs)
         self.num_segments = num_segments // 2 if is_shift and temporal_pool else num_segments
 
     def forward(self, x: Tensor, num_segs: int | None = None, **kwargs: Any) -> Tensor:
         """(N * crops * segments, C, H, W) -> logits (N * crops, K)."""
         scores = self.classify(self.pool(x)).unflatten(0, (-1, self.num_segments))
-        out: Tensor = self.consensus(scores).squeeze(1)
-        return out
+        y: Tensor = self.consensus(scores).squeeze(1)
+        return y
 
 
 @MODELS.register_module()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmengine.model import normal_init
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
@@ -57,12 +58,10 @@ class X3DHead(BaseHead):
     def init_weights(self) -> None:
         """Normal weights, zero bias."""
         for layer in (self.fc1, self.fc2):
-            nn.init.normal_(layer.weight, std=self.init_std)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            normal_init(layer, std=self.init_std)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
         """(N, C, T, H, W) -> logits (N, K)."""
         hidden = self.relu(self.fc1(self.pool(x).flatten(1)))
-        scores: Tensor = self.fc2(hidden if self.dropout is None else self.dropout(hidden))
-        return scores
+        y: Tensor = self.fc2(hidden if self.dropout is None else self.dropout(hidden))
+        return y
