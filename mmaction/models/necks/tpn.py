@@ -6,6 +6,7 @@ Shapes: maps (N, C, T, H, W), one for each level of the pyramid.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,19 +14,16 @@ from mmengine.model import constant_init, normal_init, xavier_init
 from torch import Tensor, nn
 
 from mmaction.models.common.layers import ConvModule, Size
+from mmaction.models.heads.base import BaseHead
 from mmaction.registry import MODELS
-from mmaction.utils import ConfigType, OptConfigType, OptSampleList
+from mmaction.utils import ConfigType, OptConfigType, OptSampleList, SampleList
 
 __all__ = ['TPN', 'AuxHead', 'DownSample', 'LevelFusion', 'SpatialModulation']
 
 _CONV3D = dict(type='Conv3d')
 _BN3D = dict(type='BN3d')
 _FUSED: dict[str, Any] = dict(groups=32, norm_cfg=_BN3D, act_cfg=dict(type='ReLU'))
-
-
-def _norm_conv(wide: int, out: int, kernel: Size = 1, stride: Size = 1) -> ConvModule:
-    """3-D convolution, BatchNorm, ReLU."""
-    return ConvModule(wide, out, kernel, stride, bias=False, conv_cfg=_CONV3D, norm_cfg=_BN3D)
+_norm_conv = partial(ConvModule, bias=False, conv_cfg=_CONV3D, norm_cfg=_BN3D)
 
 
 class DownSample(nn.Module):
@@ -48,8 +46,7 @@ class DownSample(nn.Module):
         self.before = downsample_position == 'before'
         conv = {'bias': False, 'conv_cfg': _CONV3D, 'act_cfg': None, **conv}
         self.conv = ConvModule(in_channels, out_channels, kernel_size, stride, padding, **conv)
-        scale = downsample_scale if isinstance(downsample_scale, int) else tuple(downsample_scale)
-        self.pool = nn.MaxPool3d(scale, scale, 0, ceil_mode=True)
+        self.pool = nn.MaxPool3d(downsample_scale, ceil_mode=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) -> (N, C', T', H', W')."""
@@ -72,7 +69,7 @@ class LevelFusion(nn.Module):
             DownSample(wide, out, 1, 1, 0, 'before', scale, **_FUSED)
             for wide, out, scale in zip(in_channels, mid_channels, downsample_scales, strict=True)
         )
-        self.fusion_conv = _norm_conv(sum(mid_channels), out_channels)
+        self.fusion_conv = _norm_conv(sum(mid_channels), out_channels, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """The maps of the levels -> (N, C, T, H, W)."""
@@ -100,7 +97,7 @@ class SpatialModulation(nn.Module):
         return [step(x) for step, x in zip(self.spatial_modulation, maps, strict=True)]
 
 
-class AuxHead(nn.Module):
+class AuxHead(BaseHead):
     """Classifier of an earlier stage, whose loss helps it to learn."""
 
     def __init__(
@@ -110,24 +107,20 @@ class AuxHead(nn.Module):
         loss_weight: float = 0.5,
         loss_cls: ConfigType = dict(type='CrossEntropyLoss'),  # noqa: B006 (built, never written to)
     ) -> None:
-        super().__init__()
+        super().__init__(out_channels, in_channels, loss_cls, topk=())
         self.conv = _norm_conv(in_channels, in_channels * 2, (1, 3, 3), (1, 2, 2))
         self.loss_weight = loss_weight
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(in_channels * 2, out_channels)
-        self.loss_cls = MODELS.build(loss_cls)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
         """(N, C, T, H, W) -> logits (N, K)."""
         y: Tensor = self.fc(self.dropout(self.conv(x).mean((2, 3, 4))))
         return y
 
-    def loss(self, x: Tensor, data_samples: Any) -> dict[str, Tensor]:
+    def loss(self, feats: Tensor, data_samples: SampleList, **kwargs: Any) -> dict[str, Tensor]:
         """`loss_aux` of a map against the samples' labels."""
-        labels = torch.stack([sample.gt_label for sample in data_samples]).to(x.device)
-        if not labels.is_floating_point():
-            labels = labels.squeeze(1)
-        return dict(loss_aux=self.loss_weight * self.loss_cls(self(x), labels))
+        return dict(loss_aux=self.loss_weight * super().loss(feats, data_samples)['loss_cls'])
 
 
 @MODELS.register_module()
@@ -177,21 +170,19 @@ class TPN(nn.Module):
             DownSample(in_channels[-1], out_channels, groups=32, downsample_scale=(scale, 1, 1))
             for scale in temporal_modulation_cfg['downsample_scales']
         )
-        self.upsample_ops = nn.ModuleList()
-        if upsample_cfg is not None:
-            scale: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in upsample_cfg.items()
-            }
-            self.upsample_ops.extend(nn.Upsample(**scale) for _ in between)
-        self.downsample_ops = nn.ModuleList()
-        if downsample_cfg is not None:
-            self.downsample_ops.extend(
-                DownSample(out_channels, out_channels, **downsample_cfg) for _ in between
-            )
+        up: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in (upsample_cfg or {}).items()
+        }
+        self.upsample_ops = nn.ModuleList(nn.Upsample(**up) for _ in between if up)
+        self.downsample_ops = nn.ModuleList(
+            DownSample(out_channels, out_channels, **downsample_cfg)
+            for _ in between
+            if downsample_cfg is not None
+        )
         self.level_fusion_1 = LevelFusion(**level_fusion_cfg)
         self.spatial_modulation = SpatialModulation(**spatial_modulation_cfg)
         self.level_fusion_2 = LevelFusion(**level_fusion_cfg)
-        self.pyramid_fusion = _norm_conv(level_fusion_cfg['out_channels'] * 2, 2048)
+        self.pyramid_fusion = _norm_conv(level_fusion_cfg['out_channels'] * 2, 2048, 1)
         self.aux_head = None
         if aux_head_cfg is not None:
             self.aux_head = AuxHead(in_channels[-2], **aux_head_cfg)
@@ -218,12 +209,8 @@ class TPN(nn.Module):
         losses: dict[str, Tensor] = {}
         if self.aux_head is not None and data_samples is not None:
             losses = self.aux_head.loss(maps[-2], data_samples)
-        levels = [
-            modulate(x)
-            for modulate, x in zip(
-                self.temporal_modulation_ops, self.spatial_modulation(maps), strict=True
-            )
-        ]
+        levels = self.spatial_modulation(maps)
+        levels = [op(x) for op, x in zip(self.temporal_modulation_ops, levels, strict=True)]
         down = list(levels)
         for i in reversed(range(len(self.upsample_ops))):
             down[i] = down[i] + self.upsample_ops[i](down[i + 1])
