@@ -29,7 +29,7 @@ from mmaction.models.common.transformer import (
 )
 from mmaction.registry import MODELS
 
-from .dualformer_blocks import Mlp
+from .dualformer_blocks import DropPath, Mlp
 
 __all__ = ['Block', 'SwinTransformer3D', 'inflate']
 
@@ -45,8 +45,12 @@ ARCHITECTURES |= {name[0]: settings for name, settings in ARCHITECTURES.items()}
 class Block(SwinTransformerBlock):
     """torchvision's block, its feed-forward layers named `fc1` and `fc2`."""
 
-    def __init__(self, dims: int, mlp_ratio: float, dropout: float, **kwargs: Any) -> None:
-        super().__init__(dims, mlp_ratio=mlp_ratio, dropout=dropout, **kwargs)
+    def __init__(
+        self, dims: int, mlp_ratio: float, dropout: float, drop_path: float, **kwargs: Any
+    ) -> None:
+        super().__init__(dims, dropout=dropout, **kwargs)
+        # Compiled, torchvision's would make each rate a graph of its own.
+        self.add_module('stochastic_depth', DropPath(drop_path))
         self.add_module('mlp', Mlp(dims, int(dims * mlp_ratio), dropout))
 
 
@@ -121,13 +125,13 @@ class SwinTransformer3D(VideoTransformer):
             blocks = nn.ModuleList(
                 Block(
                     dims << i,
-                    mlp_ratio=mlp_ratio,
+                    mlp_ratio,
+                    drop_rate,
+                    next(rates),
                     num_heads=heads[i],
                     window_size=list(window_size),
                     shift_size=[size // 2 if j % 2 else 0 for size in window_size],
-                    dropout=drop_rate,
                     attention_dropout=attn_drop_rate,
-                    stochastic_depth_prob=next(rates),
                     norm_layer=norm_layer,
                     attn_layer=partial(ShiftedWindowAttention3d, qkv_bias=qkv_bias),
                 )

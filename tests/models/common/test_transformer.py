@@ -5,10 +5,13 @@ import copy
 import pytest
 import torch
 
+from mmaction.engine.compile import repeated_blocks
 from mmaction.models.common.transformer import Attention, check_keys, drop_path_rates
 from mmaction.registry import MODELS
 from tests.golden.fill import make_input
-from tests.models.backbones.reference import recorded
+from tests.models.backbones.reference import cases_of, recorded
+
+FAMILIES = ('swin', 'vit_mae', 'mvit', 'timesformer', 'uniformer', 'uniformerv2')
 
 
 def test_attention_matches_plain_softmax():
@@ -47,6 +50,19 @@ def test_architecture_by_name_or_dict():
         check_keys('huge', known)
     with pytest.raises(ValueError, match=r"lacks \['dims'\]"):
         check_keys(dict(depths=3), known)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_blocks_that_are_compiled_are_called(family):
+    case = recorded()[cases_of(family)[0]]
+    model = MODELS.build(copy.deepcopy(case['backbone'])).eval()
+    called = []
+    for block in repeated_blocks(model):
+        block.register_forward_hook(lambda module, *_: called.append(module))
+    with torch.no_grad():
+        model(make_input(tuple(case['input_shape']), case['input_seed']))
+    assert len(called) > 1
+    assert set(called) == set(repeated_blocks(model))
 
 
 SLOW = ('timesformer/tsf_div', 'swin/swin', 'mvit/mvit', 'uniformer/uni', 'uniformerv2/uni2')
