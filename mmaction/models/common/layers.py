@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -99,12 +100,10 @@ def build_norm_layer(cfg: ConfigType, channels: int) -> tuple[str, nn.Module]:
     requires_grad = options.pop('requires_grad', True)
     options.setdefault('eps', 1e-5)
     if kind is nn.GroupNorm:
-        options['num_channels'] = channels
-        layer = kind(**options)
+        layer = kind(num_channels=channels, **options)
     else:
         layer = kind(channels, **options)
-    for parameter in layer.parameters():
-        parameter.requires_grad = requires_grad
+    layer.requires_grad_(requires_grad)
     names = [name for base, name in _ABBREVIATIONS.items() if issubclass(kind, base)]
     return (names or ['bn' if 'batch' in kind.__name__.lower() else 'norm_layer'])[0], layer
 
@@ -224,19 +223,15 @@ class Conv2plus1d(nn.Module):
         super().__init__()
         if _triple(dilation) != (1, 1, 1) or groups != 1:
             raise ValueError(f'Conv2plus1d has no dilation ({dilation}) and no groups ({groups})')
-        (kt, kh, kw), (st, sh, sw) = _triple(kernel_size), _triple(stride)
-        pt, ph, pw = _triple(padding)
+        (kt, *k), (st, *s), (pt, *p) = (_triple(size) for size in (kernel_size, stride, padding))
         # the temporal kernel counts as 3 here, whatever it is
-        area = in_channels * kh * kw
+        area = in_channels * math.prod(k)
         between = int(3 * area * out_channels / (area + 3 * out_channels))
-        self.conv_s = nn.Conv3d(
-            in_channels, between, (1, kh, kw), (1, sh, sw), (0, ph, pw), bias=bias
-        )
+        self.conv_s = nn.Conv3d(in_channels, between, (1, *k), (1, *s), (0, *p), bias=bias)
         self.bn_s = build_norm_layer(norm_cfg, between)[1]
         self.relu = nn.ReLU(inplace=True)
-        self.conv_t = nn.Conv3d(
-            between, out_channels, (kt, 1, 1), (st, 1, 1), (pt, 0, 0), bias=bias
-        )
+        time = (kt, 1, 1), (st, 1, 1), (pt, 0, 0)
+        self.conv_t = nn.Conv3d(between, out_channels, *time, bias=bias)
         self.init_weights()
 
     def init_weights(self) -> None:
