@@ -1,8 +1,13 @@
 """Fixtures of every test: restored random state, the mmaction scope, CUDA skips."""
 
+from tests import quick_start  # noqa: F401  (first: torch is imported in less time after it)
+
+# isort: split
+
 import gc
 import logging
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +16,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from mmaction.utils.cli import leave_out_adafactor
 from tests.legacy_configs import write_pico
-
-leave_out_adafactor()
 
 
 def pytest_addoption(parser):
@@ -77,13 +79,31 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.timeout(1800))
 
 
-def pytest_collection_finish():
+_modules = 0
+
+
+def _freeze():
     """Leave what is imported out of garbage collection.
 
     mmengine collects all garbage each time it builds a dataset, which takes 0.3 s among a million
     objects.
     """
+    global _modules
+    _modules = len(sys.modules)
     gc.freeze()
+
+
+def pytest_collection_finish():
+    """Collection has imported most modules."""
+    _freeze()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _imports_of_earlier_files():
+    """Compilers and exporters are imported by the first test that uses them, and are large."""
+    if len(sys.modules) > _modules + 100:
+        gc.collect()
+        _freeze()
 
 
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])

@@ -1,5 +1,5 @@
-"""Imported first by processes that tests start."""
+"""Imported first by the tests and by processes that they start."""
 
-from mmaction.utils.cli import leave_out_adafactor
+from mmaction.utils.cli import quick_imports
 
-leave_out_adafactor()
+quick_imports()
