@@ -8,8 +8,7 @@ from .mvit import MViT
 from .resnet import C2D, ResNet
 from .resnet3d import ResNet2Plus1d, ResNet3d, ResNet3dCSN
 from .resnet3d_slowfast import ResNet3dPathway, ResNet3dSlowFast, ResNet3dSlowOnly
-from .resnet_tin import ResNetTIN
-from .resnet_tsm import ResNetTSM
+from .resnet_tsm import ResNetTIN, ResNetTSM
 from .stored_features import StoredFeatures
 from .swin import SwinTransformer3D
 from .tanet import TANet

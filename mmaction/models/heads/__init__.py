@@ -7,8 +7,7 @@ from .mvit_head import MViTHead
 from .probe_heads import AttentiveHead, KNNHead, LinearHead
 from .slowfast_head import SlowFastHead
 from .timesformer_head import TimeSformerHead
-from .trn_head import TRNHead
-from .tsn_head import AvgConsensus, TPNHead, TSMHead, TSNHead
+from .tsn_head import AvgConsensus, TPNHead, TRNHead, TSMHead, TSNHead
 from .uniformer_head import UniFormerHead
 from .x3d_head import X3DHead
 

@@ -21,13 +21,11 @@ class X3DHead(BaseHead):
     """Pooling, a hidden layer of 2048, dropout, one linear layer.
 
     Args:
-        num_classes: Number of classes K.
-        in_channels: Channels C of the feature map.
         spatial_type: 'avg' or 'max'.
         dropout_ratio: Dropout before the classifier.
         init_std: Standard deviation of the first weights.
         fc1_bias: Whether the hidden layer has a bias.
-        kwargs: Further arguments of `BaseHead`.
+        kwargs: Arguments of `BaseHead`.
 
     Raises:
         ValueError: Another `spatial_type`.
