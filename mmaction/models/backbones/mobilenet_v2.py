@@ -10,12 +10,10 @@ from typing import Any
 
 from timm.layers import make_divisible
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmaction.models.common.cnn import CNNBackbone
 from mmaction.models.common.layers import ConvModule, ResidualBlock
 from mmaction.registry import MODELS
-from mmaction.utils import ConfigType, OptConfigType
 
 from .resnet_tsm import TemporalShift
 
@@ -62,9 +60,7 @@ class MobileNetV2(CNNBackbone):
         pretrained: As in `CNNBackbone`, in the names of this network.
         widen_factor: Factor of all widths.
         out_indices: Stages whose outputs are given, 0 to 7 (the last convolution).
-        norm_cfg: Config of the norms.
-        act_cfg: Config of the activations.
-        kwargs: Further arguments of `CNNBackbone`.
+        kwargs: Further arguments of `CNNBackbone`; `norm_cfg` is BN2d and `act_cfg` ReLU6 here.
 
     Raises:
         ValueError: A stage that there is not.
@@ -74,18 +70,16 @@ class MobileNetV2(CNNBackbone):
 
     stem_names = ('conv1',)
     conv_types = (nn.Conv2d,)
-    norm_types = (nn.GroupNorm, _BatchNorm)
 
     def __init__(
         self,
         pretrained: str | None = None,
         widen_factor: float = 1.0,
         out_indices: Sequence[int] = (7,),
-        norm_cfg: OptConfigType = dict(type='BN2d'),  # noqa: B006 (built, never written to)
-        act_cfg: ConfigType = dict(type='ReLU6', inplace=True),  # noqa: B006
         **kwargs: Any,
     ) -> None:
-        super().__init__(pretrained, norm_cfg=norm_cfg, act_cfg=act_cfg, **kwargs)
+        defaults = dict(norm_cfg=dict(type='BN2d'), act_cfg=dict(type='ReLU6', inplace=True))
+        super().__init__(pretrained, **{**defaults, **kwargs})
         if not set(out_indices) <= set(range(8)) or self.frozen_stages not in range(-1, 9):
             raise ValueError(
                 f'out_indices={tuple(out_indices)} must be within 0 to 7, '

@@ -21,7 +21,6 @@ from mmaction.models.common.layers import (
     to_frames,
 )
 from mmaction.registry import MODELS
-from mmaction.utils import OptConfigType
 
 __all__ = ['C2D', 'DEPTHS', 'EXPANSION', 'Block', 'ResNet', 'check_stages', 'per_block']
 
@@ -98,17 +97,15 @@ class ResNet(CNNBackbone):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        pretrained: As in `CNNBackbone`.
-        torchvision_pretrain: Whether these weights have torchvision's names.
+        torchvision_pretrain: Whether `pretrained` has torchvision's names.
         in_channels: Channels of a frame (5 optical flow fields: 10).
         num_stages: Stages to build.
         out_indices: Stages whose outputs are given.
         strides: Stride of each stage.
         dilations: Dilation of each stage.
         style: As in `Block`.
-        norm_cfg: Config of the norms.
         partial_bn: Train only the first BatchNorm.
-        kwargs: Further arguments of `CNNBackbone`.
+        kwargs: Arguments of `CNNBackbone`; `norm_cfg` is BN2d here.
 
     Raises:
         ValueError: An unknown depth or style, or stages that do not agree.
@@ -130,11 +127,11 @@ class ResNet(CNNBackbone):
         strides: Sequence[int] = (1, 2, 2, 2),
         dilations: Sequence[int] = (1, 1, 1, 1),
         style: str = 'pytorch',
-        norm_cfg: OptConfigType = dict(type='BN2d'),  # noqa: B006 (built, never written to)
         partial_bn: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(pretrained, torchvision_pretrain, norm_cfg=norm_cfg, **kwargs)
+        kwargs = {'norm_cfg': dict(type='BN2d'), **kwargs}
+        super().__init__(pretrained, torchvision_pretrain, **kwargs)
         check_stages(depth, num_stages, out_indices, style, strides, dilations)
         self.depth = depth
         self.num_stages = num_stages

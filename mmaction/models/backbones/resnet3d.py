@@ -38,7 +38,6 @@ class ResNet3d(CNNBackbone):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        pretrained: As in `CNNBackbone`.
         stage_blocks: Blocks of each stage, where they are not the depth's.
         in_channels: Channels of a frame (optical flow: 2).
         num_stages: Stages to build.
@@ -64,7 +63,7 @@ class ResNet3d(CNNBackbone):
         lateral_ratios: Channels from another pathway that come into each stage, over those
             of this one.
         bottleneck_mode: `mode` of `Block`.
-        kwargs: Further arguments of `CNNBackbone`, over `DEFAULTS_3D`.
+        kwargs: Arguments of `CNNBackbone`, over `DEFAULTS_3D`.
 
     Raises:
         ValueError: An unknown depth or style, or stages that do not agree.
@@ -150,7 +149,6 @@ class ResNet3dCSN(ResNet3d):
 
     Args:
         depth: 50, 101 or 152.
-        pretrained: As in `CNNBackbone`.
         bottleneck_mode: 'ir' or 'ip', as in `Block`.
         bn_frozen: With `norm_eval`, do not train the weights of BatchNorm either.
         kwargs: Further arguments of `ResNet3d`, whose defaults are others here for

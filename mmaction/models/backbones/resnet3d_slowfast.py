@@ -111,7 +111,8 @@ class ResNet3dSlowOnly(ResNet3dPathway):
             raise ValueError('ResNet3dSlowOnly has one pathway: lateral must be False')
 
 
-_PATHWAY: dict[str, Any] = dict(type='resnet3d', depth=50, conv1_stride_t=1, pool1_stride_t=1)
+_SLOW = dict(type='resnet3d', lateral=True, conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1))
+_FAST = dict(type='resnet3d', base_channels=8, conv1_kernel=(5, 7, 7))
 
 
 @MODELS.register_module()
@@ -139,12 +140,8 @@ class ResNet3dSlowFast(BaseModule):
         resample_rate: int = 8,
         speed_ratio: int = 8,
         channel_ratio: int = 8,
-        slow_pathway: ConfigType = dict(  # noqa: B006 (built, never written to)
-            _PATHWAY, lateral=True, conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1)
-        ),
-        fast_pathway: ConfigType = dict(  # noqa: B006
-            _PATHWAY, lateral=False, base_channels=8, conv1_kernel=(5, 7, 7)
-        ),
+        slow_pathway: ConfigType = _SLOW,
+        fast_pathway: ConfigType = _FAST,
         init_cfg: OptConfigType | list[Any] = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)

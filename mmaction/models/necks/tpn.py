@@ -22,7 +22,7 @@ __all__ = ['TPN', 'AuxHead', 'DownSample', 'LevelFusion', 'SpatialModulation']
 
 _CONV3D = dict(type='Conv3d')
 _BN3D = dict(type='BN3d')
-_FUSED: dict[str, Any] = dict(groups=32, norm_cfg=_BN3D, act_cfg=dict(type='ReLU'))
+_FUSED = dict(kernel_size=1, padding=0, groups=32, norm_cfg=_BN3D, act_cfg=dict(type='ReLU'))
 _norm_conv = partial(ConvModule, bias=False, conv_cfg=_CONV3D, norm_cfg=_BN3D)
 
 
@@ -33,9 +33,6 @@ class DownSample(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Size = (3, 1, 1),
-        stride: Size = (1, 1, 1),
-        padding: Size = (1, 0, 0),
         downsample_position: str = 'after',
         downsample_scale: Size = (1, 2, 2),
         **conv: Any,
@@ -44,8 +41,8 @@ class DownSample(nn.Module):
         if downsample_position not in ('before', 'after'):
             raise ValueError(f"downsample_position={downsample_position!r}: 'before' or 'after'")
         self.before = downsample_position == 'before'
-        conv = {'bias': False, 'conv_cfg': _CONV3D, 'act_cfg': None, **conv}
-        self.conv = ConvModule(in_channels, out_channels, kernel_size, stride, padding, **conv)
+        temporal = dict(kernel_size=(3, 1, 1), padding=(1, 0, 0), bias=False, conv_cfg=_CONV3D)
+        self.conv = ConvModule(in_channels, out_channels, **{**temporal, 'act_cfg': None, **conv})
         self.pool = nn.MaxPool3d(downsample_scale, ceil_mode=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +63,7 @@ class LevelFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.downsamples = nn.ModuleList(
-            DownSample(wide, out, 1, 1, 0, 'before', scale, **_FUSED)
+            DownSample(wide, out, 'before', scale, **_FUSED)
             for wide, out, scale in zip(in_channels, mid_channels, downsample_scales, strict=True)
         )
         self.fusion_conv = _norm_conv(sum(mid_channels), out_channels, 1)
