@@ -138,7 +138,7 @@ class PytorchVideoWrapper(TorchVisionWrapper):
         self.op = op
         self.trans = self.operations[op](**kwargs)
 
-    def apply(self, clip: torch.Tensor) -> torch.Tensor:
+    def apply(self, clip: torch.Tensor) -> Any:
         """Apply the op to frames (T, C, H, W)."""
         if self.op in ('RandAugment', 'AugMix'):
             return self.trans(clip)

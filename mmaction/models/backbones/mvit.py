@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ FIRST_WEIGHTS = [
 ]
 
 
-def pool_tokens(x: Tensor, grid: Size3, pool: nn.Module) -> tuple[Tensor, Size3]:
+def pool_tokens(x: Tensor, grid: Size3, pool: Callable[[Tensor], Any]) -> tuple[Tensor, Size3]:
     """Pool the tokens of a grid; what stands before them, a class token, passes by.
 
     Args:
@@ -325,9 +326,8 @@ class MViT(PatchTransformer):
         """Absolute position codes (1, 1 + N, C) of a grid."""
         if grid == self.grid:
             return self.pos_embed
-        codes = self.pos_embed[:, 1:].transpose(1, 2).unflatten(2, self.grid)
-        codes = F.interpolate(codes, size=grid, mode=self.interpolate_mode, align_corners=False)
-        return torch.cat((self.pos_embed[:, :1], codes.flatten(2).transpose(1, 2)), 1)
+        resize = partial(F.interpolate, size=grid, mode=self.interpolate_mode, align_corners=False)
+        return pool_tokens(self.pos_embed, self.grid, resize)[0]
 
     def forward(self, x: Tensor) -> tuple[Tensor | list[Tensor], ...]:
         """Maps of clips (B, c, T', H', W').

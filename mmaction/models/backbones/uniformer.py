@@ -72,7 +72,8 @@ class LocalBlock(nn.Module):
         """(B, C, T, H, W) -> the same."""
         x = x + self.pos_embed(x)
         x = x + self.drop_path(self.conv2(self.attn(self.conv1(self.norm1(x)))))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.norm2(x)))
+        return y
 
 
 class GlobalBlock(nn.Module):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -104,7 +104,8 @@ class LocalBlock(nn.Module):
         normed = self.ln_1(x)
         x = x + self.drop_path(self.attn(normed, normed, normed, need_weights=False)[0])
         x = self._in_time(x, self.lmhra2)
-        return x + self.drop_path(self.mlp(self.ln_2(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.ln_2(x)))
+        return y
 
 
 class GlobalBlock(nn.Module):
@@ -127,26 +128,23 @@ class GlobalBlock(nn.Module):
         """(1, B, C) and (L T, B, C) -> (1, B, C)."""
         keys = self.ln_3(tokens)
         x = x + self.drop_path(self.attn(self.ln_1(x), keys, keys, need_weights=False)[0])
-        return x + self.drop_path(self.mlp(self.ln_2(x)))
+        y: Tensor = x + self.drop_path(self.mlp(self.ln_2(x)))
+        return y
 
 
 class Transformer(nn.Module):
     """The local blocks, and the global ones that gather after those of `return_list`.
 
-    `dims` and what follows are those of the global blocks, `dropouts` within each one's
-    feed-forward.
+    `dims` are the channels of the global blocks.
     """
 
     def __init__(
         self,
         frames: int,
-        local_blocks: Sequence[nn.Module],
-        return_list: Sequence[int],
         dims: int,
-        num_heads: int,
-        mlp_ratio: float,
-        dropouts: Sequence[float],
-        drop_path_rate: float,
+        local_blocks: Iterable[nn.Module],
+        global_blocks: Iterable[nn.Module],
+        return_list: Sequence[int],
     ) -> None:
         super().__init__()
         self.frames = frames
@@ -158,11 +156,7 @@ class Transformer(nn.Module):
         )
         for conv in self.dpe:
             nn.init.zeros_(conv.get_parameter('bias'))
-        rates = drop_path_rates(drop_path_rate, len(self.return_list))
-        self.dec = nn.ModuleList(
-            GlobalBlock(dims, num_heads, mlp_ratio, dropout, rate)
-            for dropout, rate in zip(dropouts, rates, strict=False)
-        )
+        self.dec = nn.ModuleList(global_blocks)
         self.norm = nn.LayerNorm(dims)
         self.balance = nn.Parameter(torch.zeros(dims))
 
@@ -260,13 +254,16 @@ class UniFormerV2(VideoTransformer):
         self.positional_embedding = nn.Parameter(torch.randn(positions, width) * width**-0.5)
         self.ln_pre = nn.LayerNorm(width)
         local = 0 if no_lmhra else 1 + double_lmhra
-        blocks = [
+        local_blocks = (
             LocalBlock(width, heads, t_size, rate, dw_reduction, local)
             for rate in drop_path_rates(backbone_drop_path_rate, layers)
-        ]
-        self.transformer = Transformer(
-            t_size, blocks, return_list, n_dim, n_head, mlp_factor, mlp_dropout, drop_path_rate
         )
+        rates = drop_path_rates(drop_path_rate, n_layers)
+        global_blocks = (
+            GlobalBlock(n_dim, n_head, mlp_factor, dropout, rate)
+            for dropout, rate in zip(mlp_dropout, rates, strict=False)
+        )
+        self.transformer = Transformer(t_size, n_dim, local_blocks, global_blocks, return_list)
 
     def token_map(self, tokens: Tensor, _clip_shape: tuple[int, int, int]) -> Tensor:
         """Tokens of a local block (L, B T, C) -> map (B, C, T, H, W) of the patches."""

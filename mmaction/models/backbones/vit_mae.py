@@ -79,7 +79,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         x = x + self.drop_path(self.gamma_1 * self.attn(self.norm1(x)))
-        return x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
+        y: Tensor = x + self.drop_path(self.gamma_2 * self.mlp(self.norm2(x)))
+        return y
 
 
 @MODELS.register_module()

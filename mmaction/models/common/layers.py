@@ -50,9 +50,9 @@ class SyncBatchNorm(nn.SyncBatchNorm):
         return super().forward(x) if x.is_cuda else _BatchNorm.forward(self, x)
 
 
+_HAVE_INPLACE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.RReLU, nn.ELU, nn.SiLU, nn.Hardswish)
 _LAYERS: dict[str, type[nn.Module]] = {
     'Conv': nn.Conv2d,
-    **{f'Conv{n}d': getattr(nn, f'Conv{n}d') for n in (1, 2, 3)},
     'BN': nn.BatchNorm2d,
     **{f'BN{n}d': getattr(nn, f'BatchNorm{n}d') for n in (1, 2, 3)},
     'IN': nn.InstanceNorm2d,
@@ -62,18 +62,13 @@ _LAYERS: dict[str, type[nn.Module]] = {
     'LN': nn.LayerNorm,
     'Swish': nn.SiLU,
     'HSwish': nn.Hardswish,
-    **{
-        name: getattr(nn, name)
-        for name in ('ReLU', 'ReLU6', 'LeakyReLU', 'PReLU', 'RReLU', 'ELU', 'SiLU', 'GELU')
-    },
-    'Sigmoid': nn.Sigmoid,
-    'Tanh': nn.Tanh,
+    **{kind.__name__: kind for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Sigmoid, nn.Tanh)},
+    **{kind.__name__: kind for kind in (*_HAVE_INPLACE, nn.PReLU, nn.GELU)},
 }
 for _name, _layer in _LAYERS.items():
     MODELS.register_module(name=_name, module=_layer)
 
 _ABBREVIATIONS = {_InstanceNorm: 'in', _BatchNorm: 'bn', nn.GroupNorm: 'gn', nn.LayerNorm: 'ln'}
-_HAVE_INPLACE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.RReLU, nn.ELU, nn.SiLU, nn.Hardswish)
 
 
 def _layer_class(cfg: ConfigType) -> tuple[Any, dict[str, Any]]:
@@ -189,10 +184,9 @@ class ConvModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...) -> (N, C', ...)."""
-        x = self.conv(x)
-        if self.norm_name is not None:
-            x = self.norm(x)
-        return x if self.activate is None else self.activate(x)
+        for layer in self.children():
+            x = layer(x)
+        return x
 
 
 @MODELS.register_module()
