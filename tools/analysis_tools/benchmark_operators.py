@@ -52,7 +52,7 @@ def operations(name: str, shapes: Shapes) -> int:
         return 2 * math.prod(shapes[0]) * shapes[1][0]
     if name.startswith(('aten.addmm', 'aten.mm.', 'aten.bmm')):
         return 2 * math.prod(shapes[-2]) * shapes[-1][-1]
-    if '_scaled_dot_product' in name:
+    if '_scaled_dot_product' in name or 'cpu_attention' in name:
         # Five products backward, whose first argument is the gradient; two forward.
         backward = 'backward' in name
         queries, keys = shapes[1:3] if backward else shapes[:2]

@@ -2,7 +2,8 @@
 
 On a GPU, PyTorch chooses among flash, memory-efficient, cuDNN and plain attention. Which one is
 fastest depends on device, dtype and size; `choose_backends` says which may run, from a table of
-measurements (`tools/analysis_tools/benchmark_gpu.py`, part `attention`).
+measurements (`tools/analysis_tools/benchmark_gpu.py`, part `attention`). On a CPU with AVX-512,
+the kernel of `attention_cpu.py` runs in fp32.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from .attention_cpu import cpu_attention, takes
 from .gpu import gpu_name
 
 __all__ = ['attention', 'choose_backends']
@@ -53,6 +55,8 @@ def attention(
     """
     # With five axes PyTorch falls back to plain attention without a word.
     assert q.ndim == k.ndim == v.ndim == 4
+    if not dropout_p and takes(q, k, v):
+        return cpu_attention(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale)
     backends = choose_backends(q, k)
     if backends is None:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, scale=scale)

@@ -1,0 +1,306 @@
+// Softmax attention in fp32 for CPUs with AVX-512, forward and backward; see attention_cpu.py for what is computed.
+//
+// A block of ROWS queries meets the keys in blocks that stay in the first-level cache. Both products
+// keep their sums in registers (24 and 16 of the 32), which PyTorch's kernel leaves to a matrix
+// library whose overhead is as long as such thin products. Softmax: Milakov and Gimelshein, "Online
+// normalizer calculation for softmax", arXiv:1805.02867; backward pass: Dao et al., "FlashAttention",
+// arXiv:2205.14135. Results do not depend on the number of threads.
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#ifndef HEAD
+#define HEAD 32  // channels of a head, a multiple of 32
+#endif
+#define UNROLL _Pragma("GCC unroll 16")
+// Inlined, sums would be spilled from registers to the stack.
+#define KERNEL __attribute__((noinline)) static void
+
+constexpr int LANES = 16;           // floats of a vector
+constexpr int ROWS = 8;             // queries of a block
+constexpr int PANEL = 3 * LANES;    // keys whose channels lie side by side
+constexpr int STRIDE = 11 * PANEL;  // of rows of scores; no power of two, whose rows share cache sets
+constexpr long FORWARD_KEYS = 512;  // most keys of a block
+constexpr long BACKWARD_KEYS = 96;
+
+typedef float vec __attribute__((vector_size(64)));
+typedef float loose __attribute__((vector_size(64), aligned(4)));
+typedef int32_t ivec __attribute__((vector_size(64)));
+
+static inline vec load(const float *p) { return *(const loose *)p; }
+static inline void store(float *p, vec x) { *(loose *)p = x; }
+static inline vec max(vec x, vec y) { return x > y ? x : y; }
+
+// 2^x for x <= 0, within 1.5 units in the last place; 2^-126 below it. NaN stays NaN.
+static inline vec exp2(vec x) {
+    x = x < -126.0f ? vec{} - 126.0f : x;
+    vec shifted = x + 12582912.0f;  // 1.5 * 2^23: the last bits are the rounded x
+    vec f = x - (shifted - 12582912.0f);
+    vec p = f * 1.327646679e-03f + 9.675541293e-03f;  // minimax on [-0.5, 0.5]
+    p = p * f + 5.550713290e-02f;
+    p = p * f + 2.402211972e-01f;
+    p = p * f + 6.931469671e-01f;
+    p = p * f + 1.0f;
+    return (vec)((ivec)p + ((ivec)shifted << 23));
+}
+
+// Lanes i and i ^ S of x in each other's place.
+template <int S> static inline vec flipped(vec x) {
+    ivec at;
+    UNROLL for (int i = 0; i < LANES; i++) at[i] = i ^ S;
+    return __builtin_shuffle(x, at);
+}
+static inline float sum(vec x) {
+    x += flipped<8>(x), x += flipped<4>(x), x += flipped<2>(x), x += flipped<1>(x);
+    return x[0];
+}
+static inline float top(vec x) {
+    x = max(x, flipped<8>(x)), x = max(x, flipped<4>(x)), x = max(x, flipped<2>(x)), x = max(x, flipped<1>(x));
+    return x[0];
+}
+
+// Swap the off-diagonal blocks of S x S in each 2S x 2S.
+template <int S> static inline void swap_blocks(vec (&x)[LANES]) {
+    ivec even, odd;
+    UNROLL for (int i = 0; i < LANES; i++) {
+        even[i] = (i & ~S) + (i & S ? LANES : 0);
+        odd[i] = even[i] + S;
+    }
+    UNROLL for (int i = 0; i < LANES; i++)
+        if (!(i & S)) {
+            vec upper = __builtin_shuffle(x[i], x[i + S], even);
+            x[i + S] = __builtin_shuffle(x[i], x[i + S], odd);
+            x[i] = upper;
+        }
+}
+
+// Rows (n, HEAD) -> panels of (HEAD, PANEL), zeros behind the last row.
+static void pack(const float *rows, long stride, long n, float *out) {
+    for (long j = 0; j < n; j += LANES)
+        for (int c = 0; c < HEAD; c += LANES) {
+            vec x[LANES];
+            UNROLL for (int i = 0; i < LANES; i++) x[i] = j + i < n ? load(rows + (j + i) * stride + c) : vec{};
+            swap_blocks<8>(x), swap_blocks<4>(x), swap_blocks<2>(x), swap_blocks<1>(x);
+            float *to = out + j / PANEL * PANEL * HEAD + c * PANEL + j % PANEL;
+            UNROLL for (int i = 0; i < LANES; i++) store(to + i * PANEL, x[i]);
+        }
+}
+
+// ROWS rows side by side, times `factor`; zeros for those behind the first `count`.
+static void copy_rows(const float *rows, long stride, long count, float factor, float *out) {
+    for (long r = 0; r < ROWS; r++)
+        for (int c = 0; c < HEAD; c += LANES)
+            store(out + r * HEAD + c, r < count ? load(rows + r * stride + c) * factor : vec{});
+}
+
+// out (ROWS, STRIDE) = x (ROWS, HEAD) times a panel, W vectors of it.
+template <int W> static inline void panel_product(const float *x, const float *panel, float *out) {
+    vec sums[ROWS][W] = {};
+    for (int c = 0; c < HEAD; c++) {
+        vec y[W];
+        UNROLL for (int w = 0; w < W; w++) y[w] = load(panel + c * PANEL + w * LANES);
+        UNROLL for (int r = 0; r < ROWS; r++)
+            UNROLL for (int w = 0; w < W; w++) sums[r][w] += x[r * HEAD + c] * y[w];
+    }
+    UNROLL for (int r = 0; r < ROWS; r++)
+        UNROLL for (int w = 0; w < W; w++) store(out + r * STRIDE + w * LANES, sums[r][w]);
+}
+KERNEL inner_products(const float *x, const float *panels, long n, float *out) {
+    long j = 0;
+    for (; j + 2 * LANES < n; j += PANEL) panel_product<3>(x, panels + j * HEAD, out + j);
+    if (j + LANES < n) panel_product<2>(x, panels + j * HEAD, out + j);
+    else if (j < n) panel_product<1>(x, panels + j * HEAD, out + j);
+}
+
+// out (ROWS, HEAD) += weights (ROWS, STRIDE) times rows (n, HEAD), 32 channels of them.
+KERNEL add_weighted_rows(const float *weights, const float *rows, long stride, long n, float *out) {
+    vec sums[ROWS][2];
+    UNROLL for (int r = 0; r < ROWS; r++)
+        UNROLL for (int c = 0; c < 2; c++) sums[r][c] = load(out + r * HEAD + c * LANES);
+    for (long j = 0; j < n; j++) {
+        vec x[2] = {load(rows + j * stride), load(rows + j * stride + LANES)};
+        UNROLL for (int r = 0; r < ROWS; r++)
+            UNROLL for (int c = 0; c < 2; c++) sums[r][c] += weights[r * STRIDE + j] * x[c];
+    }
+    UNROLL for (int r = 0; r < ROWS; r++)
+        UNROLL for (int c = 0; c < 2; c++) store(out + r * HEAD + c * LANES, sums[r][c]);
+}
+
+// out (n, HEAD) += weights (ROWS, STRIDE) transposed times x (ROWS, HEAD), 32 channels of them.
+KERNEL add_outer_products(const float *weights, const float *x, long n, float *out) {
+    vec y[ROWS][2];
+    UNROLL for (int r = 0; r < ROWS; r++)
+        UNROLL for (int c = 0; c < 2; c++) y[r][c] = load(x + r * HEAD + c * LANES);
+    for (long j = 0; j < n; j++) {
+        vec sums[2] = {load(out + j * HEAD), load(out + j * HEAD + LANES)};
+        UNROLL for (int r = 0; r < ROWS; r++)
+            UNROLL for (int c = 0; c < 2; c++) sums[c] += weights[r * STRIDE + j] * y[r][c];
+        UNROLL for (int c = 0; c < 2; c++) store(out + j * HEAD + c * LANES, sums[c]);
+    }
+}
+
+// The weights of n further keys: scores -> 2^(score - highest); highest, total and sums follow.
+KERNEL online_softmax(float *scores, long n, bool first, float *highest, float *total, float *sums) {
+    for (int r = 0; r < ROWS; r++)
+        for (long j = n; j % LANES; j++) scores[r * STRIDE + j] = -INFINITY;
+    vec peak[ROWS], all[ROWS];
+    UNROLL for (int r = 0; r < ROWS; r++) peak[r] = load(scores + r * STRIDE);
+    for (long j = LANES; j < n; j += LANES)
+        UNROLL for (int r = 0; r < ROWS; r++) peak[r] = max(load(scores + r * STRIDE + j), peak[r]);
+    float now[ROWS];
+    UNROLL for (int r = 0; r < ROWS; r++) now[r] = top(peak[r]);
+    if (!first)
+        for (int r = 0; r < ROWS; r++) now[r] = now[r] > highest[r] ? now[r] : highest[r];
+    for (int r = 0; r < ROWS; r++) {
+        vec s = {};
+        for (long j = 0; j < n; j += LANES) {
+            vec weight = exp2(load(scores + r * STRIDE + j) - now[r]);
+            store(scores + r * STRIDE + j, weight);
+            s += weight;
+        }
+        all[r] = s;
+    }
+    UNROLL for (int r = 0; r < ROWS; r++) {
+        float s = sum(all[r]);
+        if (!first) {
+            float shrink = exp2f(highest[r] - now[r]);
+            s += total[r] * shrink;
+            for (int c = 0; c < HEAD; c++) sums[r * HEAD + c] *= shrink;
+        }
+        total[r] = s;
+        highest[r] = now[r];
+    }
+}
+
+static float *floats(long n) { return (float *)aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64); }
+static long panels(long keys) { return (keys + PANEL - 1) / PANEL * PANEL; }
+// As many keys for each block, whole vectors.
+static long block_of(long keys, long most) {
+    long blocks = (keys + most - 1) / most;
+    return ((keys + blocks - 1) / blocks + LANES - 1) / LANES * LANES;
+}
+
+struct Tokens {  // (B, h, n, HEAD)
+    const float *data;
+    long batch, head, token;  // strides
+    const float *of(long b, long h) const { return data + b * batch + h * head; }
+};
+constexpr float LOG2E = 1.44269504f;
+
+// q (B, h, L, HEAD), k and v (B, h, M, HEAD) -> out (B, L, h, HEAD) and, unless null, the logarithms
+// (base 2) of the sums of the softmax, (B, h, L). `chunk` queries are a task.
+extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, float *log_sums, long batch, long heads,
+                                  long queries, long keys, float scale, long chunk, int threads) {
+    const long chunks = (queries + chunk - 1) / chunk;
+    const long block = block_of(keys, FORWARD_KEYS), room = panels(block);
+    const long blocks = (keys + block - 1) / block;
+#pragma omp parallel num_threads(threads)
+    {
+        float *packed = floats(blocks * room * HEAD), *values = floats(keys * HEAD), *scores = floats(ROWS * STRIDE);
+        float x[ROWS * HEAD], sums[ROWS * HEAD], highest[ROWS], total[ROWS];
+        long held = -1;  // whose keys and values are packed
+#pragma omp for schedule(static)
+        for (long task = 0; task < batch * heads * chunks; task++) {
+            const long owner = task / chunks, b = owner / heads, h = owner % heads;
+            if (owner != held) {
+                for (long n = 0; n < blocks; n++) {
+                    long from = n * block, count = keys - from < block ? keys - from : block;
+                    pack(k.of(b, h) + from * k.token, k.token, count, packed + n * room * HEAD);
+                }
+                for (long j = 0; j < keys; j++)
+                    memcpy(values + j * HEAD, v.of(b, h) + j * v.token, HEAD * sizeof(float));
+                held = owner;
+            }
+            const long end = (task % chunks + 1) * chunk < queries ? (task % chunks + 1) * chunk : queries;
+            for (long t = task % chunks * chunk; t < end; t += ROWS) {
+                const long rows = end - t < ROWS ? end - t : ROWS;
+                copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale * LOG2E, x);
+                memset(sums, 0, sizeof sums);
+                for (long n = 0; n < blocks; n++) {
+                    long from = n * block, count = keys - from < block ? keys - from : block;
+                    inner_products(x, packed + n * room * HEAD, count, scores);
+                    online_softmax(scores, count, n == 0, highest, total, sums);
+                    for (int c = 0; c < HEAD; c += 32)
+                        add_weighted_rows(scores, values + from * HEAD + c, HEAD, count, sums + c);
+                }
+                for (long r = 0; r < rows; r++) {
+                    if (log_sums) log_sums[owner * queries + t + r] = highest[r] + log2f(total[r]);
+                    for (int c = 0; c < HEAD; c += LANES)
+                        store(out + ((b * queries + t + r) * heads + h) * HEAD + c,
+                              load(sums + r * HEAD + c) * (1 / total[r]));
+                }
+            }
+        }
+        free(packed), free(values), free(scores);
+    }
+}
+
+// Gradients: grad_q (B, L, h, HEAD); of each chunk of queries, grad_k and grad_v
+// (B, h, chunks, M, HEAD). out and grad_out are (B, L, h, HEAD), contiguous.
+extern "C" void attention_backward(Tokens q, Tokens k, Tokens v, const float *out, const float *grad_out,
+                                   const float *log_sums, float *grad_q, float *grad_k, float *grad_v, long batch,
+                                   long heads, long queries, long keys, float scale, long chunk, int threads) {
+    const long chunks = (queries + chunk - 1) / chunk;
+    const long block = block_of(keys, BACKWARD_KEYS), room = panels(block);
+#pragma omp parallel num_threads(threads)
+    {
+        float *packed_k = floats(room * HEAD), *packed_v = floats(room * HEAD);
+        float *rows_k = floats(block * HEAD), *weights = floats(ROWS * STRIDE), *slopes = floats(ROWS * STRIDE);
+        float *deltas = floats(chunk);
+        float x[ROWS * HEAD], plain[ROWS * HEAD], g[ROWS * HEAD], sums[ROWS * HEAD];
+#pragma omp for schedule(static)
+        for (long task = 0; task < batch * heads * chunks; task++) {
+            const long owner = task / chunks, b = owner / heads, h = owner % heads;
+            const long start = task % chunks * chunk, end = start + chunk < queries ? start + chunk : queries;
+            const long row = heads * HEAD, first = (b * queries + start) * row + h * HEAD;
+            for (long t = 0; t < end - start; t++) {
+                vec s = {};
+                for (int c = 0; c < HEAD; c += LANES)
+                    s += load(out + first + t * row + c) * load(grad_out + first + t * row + c);
+                deltas[t] = sum(s);
+            }
+            for (long from = 0; from < keys; from += block) {
+                const long count = keys - from < block ? keys - from : block;
+                const float *key = k.of(b, h) + from * k.token;
+                pack(key, k.token, count, packed_k);
+                pack(v.of(b, h) + from * v.token, v.token, count, packed_v);
+                for (long j = 0; j < count; j++) memcpy(rows_k + j * HEAD, key + j * k.token, HEAD * sizeof(float));
+                float *of_k = grad_k + (task * keys + from) * HEAD, *of_v = grad_v + (task * keys + from) * HEAD;
+                memset(of_k, 0, count * HEAD * sizeof(float));
+                memset(of_v, 0, count * HEAD * sizeof(float));
+                for (long t = start; t < end; t += ROWS) {
+                    const long rows = end - t < ROWS ? end - t : ROWS;
+                    const long at = first + (t - start) * row;
+                    copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale * LOG2E, x);
+                    copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale, plain);
+                    copy_rows(grad_out + at, row, rows, 1, g);
+                    inner_products(x, packed_k, count, weights);
+                    inner_products(g, packed_v, count, slopes);
+                    for (long r = 0; r < ROWS; r++) {
+                        float log_sum = r < rows ? log_sums[owner * queries + t + r] : 0;
+                        float delta = r < rows ? deltas[t - start + r] : 0;
+                        for (long j = 0; j < count; j += LANES) {
+                            float *weight = weights + r * STRIDE + j, *slope = slopes + r * STRIDE + j;
+                            vec w = exp2(load(weight) - log_sum);
+                            store(weight, w);
+                            store(slope, w * (load(slope) - delta));
+                        }
+                    }
+                    if (from == 0) memset(sums, 0, sizeof sums);
+                    else copy_rows(grad_q + at, row, rows, 1 / scale, sums);
+                    for (int c = 0; c < HEAD; c += 32) {
+                        add_outer_products(weights, g + c, count, of_v + c);
+                        add_outer_products(slopes, plain + c, count, of_k + c);
+                        add_weighted_rows(slopes, rows_k + c, HEAD, count, sums + c);
+                    }
+                    for (long r = 0; r < rows; r++)
+                        for (int c = 0; c < HEAD; c += LANES)
+                            store(grad_q + at + r * row + c, load(sums + r * HEAD + c) * scale);
+                }
+            }
+        }
+        free(packed_k), free(packed_v), free(rows_k), free(weights), free(slopes), free(deltas);
+    }
+}

@@ -1,0 +1,271 @@
+"""Softmax attention in fp32 on CPUs with AVX-512, compiled by the machine's own g++.
+
+Windows and pyramids have a few hundred keys of 32 channels, for which PyTorch's kernel reaches 0.4
+to 0.5 of the processor's peak, this one 0.7 to 0.8
+(`tools/analysis_tools/benchmark_operators.py`). `attention_cpu.cpp` is compiled when it is first
+needed, which takes seconds, and kept in `~/.cache/dualformer/kernels`. Where there is no g++ or no
+AVX-512, PyTorch's kernel runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+
+__all__ = ['cpu_attention', 'takes']
+
+_SOURCE = Path(__file__).with_suffix('.cpp')
+_FLAGS = (
+    *('-O3', '-march=x86-64-v4', '-mprefer-vector-width=512', '-fno-math-errno'),
+    *('-fno-trapping-math', '-fopenmp', '-shared', '-fPIC'),
+)
+_CHUNK = 1024
+"""Queries of a task; not by the number of threads, for the gradients of the keys are summed over
+the tasks."""
+
+_SMALL = 1 << 18
+"""Products of a query and a key up to which calling the kernel costs more than it saves."""
+
+
+def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """Whether the kernel computes this: q (B, h, L, d), k and v (B, h, M, d).
+
+    Not where other software is to run the graph (export), and not where PyTorch has been told to
+    leave out its own kernel (`torch.nn.attention.sdpa_kernel`).
+    """
+    if torch.jit.is_tracing() or _is_exporting():
+        return False
+    return (
+        q.device.type == 'cpu'
+        and q.dtype == k.dtype == v.dtype == torch.float32
+        and k.shape == v.shape
+        and q.shape[-1] % 32 == 0
+        and q.shape[:3].numel() * k.shape[2] > _SMALL
+        and not torch.is_autocast_enabled('cpu')
+        and torch.backends.cuda.flash_sdp_enabled()
+        and _is_available(q.shape[-1])
+    )
+
+
+def _is_exporting() -> bool:
+    # PyTorch has the question from 2.7 on.
+    return bool(getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)())
+
+
+@torch.compiler.assume_constant_result
+def _is_available(head: int) -> bool:
+    return _library(head) is not None
+
+
+# ---------------------------------------------------------------- compilation
+
+
+@lru_cache
+def _library(head: int) -> ctypes.CDLL | None:
+    """The kernel for heads of so many channels; None if it cannot be had."""
+    compiler = shlex.split(os.environ.get('CXX') or 'g++')
+    found = sys.platform == 'linux' and shutil.which(compiler[0])
+    if not found or torch.backends.cpu.get_cpu_capability() != 'AVX512':
+        return None
+    try:
+        library = ctypes.CDLL(str(_compiled(compiler, head)))
+        _check(library, head)
+    except (OSError, subprocess.SubprocessError, ArithmeticError) as error:
+        reason = str(getattr(error, 'stderr', None) or error).strip()[:500]
+        warnings.warn(
+            f'attention runs with the slower kernel of PyTorch: {_SOURCE.name} could not be used '
+            f'as compiled by {shlex.join(compiler)} (CXX names another compiler; g++ from 11 on '
+            f'will do) into {_folder()}: {reason}',
+            stacklevel=2,
+        )
+        return None
+    return library
+
+
+def _folder() -> Path:
+    root = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    return Path(root).expanduser() / 'dualformer' / 'kernels'
+
+
+def _compiled(compiler: list[str], head: int) -> Path:
+    """The shared library, compiled unless it is there."""
+    command = [*compiler, *_FLAGS, f'-DHEAD={head}', str(_SOURCE)]
+    version = subprocess.run([*compiler, '--version'], capture_output=True, check=True, timeout=60)
+    facts = _SOURCE.read_bytes() + version.stdout + shlex.join(command).encode()
+    target = _folder() / f'attention_{head}_{hashlib.sha256(facts).hexdigest()[:16]}.so'
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Other processes may be at it, too: each compiles for itself, and the last one stays.
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            part = Path(folder) / target.name
+            command += ['-o', str(part)]
+            subprocess.run(command, capture_output=True, check=True, text=True, timeout=300)
+            part.replace(target)
+    return target
+
+
+def _check(library: ctypes.CDLL, head: int) -> None:
+    """Compare it with PyTorch's kernel: compilers have faults, files on disk too.
+
+    Raises:
+        ArithmeticError: They differ.
+    """
+    with _disable_current_modes(), torch.inference_mode(False), torch.enable_grad():
+        generator = torch.Generator().manual_seed(0)
+        q, k, v, grad = torch.randn(4, 1, 2, 37, head, generator=generator)
+        inputs = [x.detach().requires_grad_() for x in (q, k, v)]
+        expected = F.scaled_dot_product_attention(*inputs)
+        gradients = torch.autograd.grad(expected, inputs, grad)
+        out, log_sums = _forward(library, q, k, v, head**-0.5)
+        found = out, *_backward(library, q, k, v, out, log_sums, grad, head**-0.5)
+        for x, y in zip(found, (expected, *gradients), strict=True):
+            if not torch.allclose(x, y, rtol=1e-4, atol=1e-5):
+                raise ArithmeticError('it does not compute what the kernel of PyTorch computes')
+
+
+# ---------------------------------------------------------------- calls
+
+
+class _Tokens(ctypes.Structure):
+    _fields_ = (
+        ('data', ctypes.c_void_p),
+        *((stride, ctypes.c_long) for stride in ('batch', 'head', 'token')),
+    )
+
+
+def _tokens(x: Tensor) -> _Tokens:
+    return _Tokens(x.data_ptr(), *x.stride()[:3])
+
+
+def _sizes(q: Tensor, k: Tensor, scale: float) -> tuple[ctypes._SimpleCData[Any], ...]:
+    sizes = (*q.shape[:3], k.shape[2])
+    threads = ctypes.c_int(torch.get_num_threads())
+    return (*map(ctypes.c_long, sizes), ctypes.c_float(scale), ctypes.c_long(_CHUNK), threads)
+
+
+def _pointers(*tensors: Tensor) -> list[ctypes.c_void_p]:
+    return [ctypes.c_void_p(x.data_ptr()) for x in tensors]
+
+
+def _forward(
+    library: ctypes.CDLL, q: Tensor, k: Tensor, v: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    q, k, v = _with_rows(q, k, v)
+    B, h, L, d = q.shape
+    out, log_sums = q.new_empty(B, L, h, d), q.new_empty(B, h, L)
+    library.attention_forward(
+        *map(_tokens, (q, k, v)), *_pointers(out, log_sums), *_sizes(q, k, scale)
+    )
+    return out.transpose(1, 2), log_sums
+
+
+def _backward(
+    library: ctypes.CDLL,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    log_sums: Tensor,
+    grad: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    q, k, v = _with_rows(q, k, v)
+    out, grad = out.transpose(1, 2).contiguous(), grad.transpose(1, 2).contiguous()
+    B, h, L, d = q.shape
+    chunks = -(-L // _CHUNK)
+    grad_q = q.new_empty(B, L, h, d)
+    grad_k, grad_v = q.new_empty(2, B, h, chunks, k.shape[2], d)
+    library.attention_backward(
+        *map(_tokens, (q, k, v)),
+        *_pointers(out, grad, log_sums.contiguous(), grad_q, grad_k, grad_v),
+        *_sizes(q, k, scale),
+    )
+    return grad_q.transpose(1, 2), grad_k.sum(2), grad_v.sum(2)
+
+
+def _with_rows(*tensors: Tensor) -> list[Tensor]:
+    """The same, with the channels of a token side by side."""
+    return [x if x.stride(-1) == 1 else x.contiguous() for x in tensors]
+
+
+# ---------------------------------------------------------------- operators
+
+
+@torch.library.custom_op('mmaction::cpu_attention', mutates_args=(), device_types='cpu')
+def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    library = _library(q.shape[-1])
+    assert library is not None
+    return _forward(library, q, k, v, scale)
+
+
+@torch.library.custom_op('mmaction::cpu_attention_backward', mutates_args=(), device_types='cpu')
+def _attention_backward(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sums: Tensor, grad: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    library = _library(q.shape[-1])
+    assert library is not None
+    return _backward(library, q, k, v, out, log_sums, grad, scale)
+
+
+@_attention.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:  # noqa: ARG001 (by name)
+    B, h, L, d = q.shape
+    return q.new_empty(B, L, h, d).transpose(1, 2), q.new_empty(B, h, L)
+
+
+@_attention_backward.register_fake
+def _(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,  # noqa: ARG001 (by name)
+    log_sums: Tensor,  # noqa: ARG001 (by name)
+    grad: Tensor,  # noqa: ARG001 (by name)
+    scale: float,  # noqa: ARG001 (by name)
+) -> tuple[Tensor, Tensor, Tensor]:
+    B, h, L, d = q.shape
+    return q.new_empty(B, L, h, d).transpose(1, 2), k.new_empty(k.shape), v.new_empty(v.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *qkv, ctx.scale = inputs
+    ctx.save_for_backward(*qkv, *output)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return (*_attention_backward(*ctx.saved_tensors, grad, ctx.scale), None)
+
+
+_attention.register_autograd(_gradients, setup_context=_save)
+
+
+def cpu_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Softmax attention of what `takes` says yes to.
+
+    Args:
+        q: Queries (B, h, L, d).
+        k: Keys (B, h, M, d).
+        v: Values (B, h, M, d).
+        scale: Factor on the logits.
+
+    Returns:
+        (B, h, L, d), a view of (B, L, h, d).
+    """
+    out: Tensor = _attention(q, k, v, scale)[0]
+    return out

@@ -1,0 +1,212 @@
+"""The attention kernel for CPUs: the values and gradients of PyTorch's, where it may run."""
+
+import shutil
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mmaction.models.utils import attention_cpu
+from mmaction.models.utils.attention_cpu import cpu_attention, takes
+from mmaction.models.utils.attention_ops import attention
+
+needs_kernel = pytest.mark.skipif(
+    shutil.which('g++') is None or torch.backends.cpu.get_cpu_capability() != 'AVX512',
+    reason='no g++, or no AVX-512',
+)
+
+
+def tokens(B, h, L, M, d, factor=1.0, dtype=torch.float32):
+    """q, k, v as the model has them: views of the projections of tokens."""
+    generator = torch.Generator().manual_seed(B + h + L + M + d)
+    q = factor * torch.randn(B, L, h, d, generator=generator, dtype=torch.float64)
+    kv = torch.randn(B, M, 2, h, d, generator=generator, dtype=torch.float64)
+    k, v = kv.to(dtype).permute(2, 0, 3, 1, 4).unbind(0)
+    return q.to(dtype).transpose(1, 2), k, v
+
+
+def values_and_gradients(function, q, k, v, grad):
+    inputs = [x.detach().requires_grad_() for x in (q, k, v)]
+    y = function(*inputs)
+    return [y.detach(), *torch.autograd.grad(y, inputs, grad)]
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ('shape', 'factor'),
+    [
+        ((2, 3, 392, 392, 32), 1.0),  # a window of 8 x 7 x 7
+        ((1, 2, 3136, 456, 32), 1.0),  # a pyramid; several tasks per head
+        ((1, 2, 784, 1568, 32), 1.0),  # keys in several blocks, forward and backward
+        ((1, 1, 1029, 1025, 32), 1.0),  # one key in the last block, five queries in the last task
+        ((3, 1, 1, 1, 32), 1.0),
+        ((2, 2, 7, 17, 32), 1.0),
+        ((2, 2, 50, 33, 64), 1.0),
+        ((1, 2, 40, 97, 96), 1.0),
+        ((1, 2, 100, 1100, 32), 100.0),  # weights of nearly 0 and 1
+        ((1, 2, 100, 100, 32), 1e-20),
+    ],
+)
+def test_values_and_gradients_are_those_in_float64(shape, factor):
+    q, k, v = tokens(*shape, factor, dtype=torch.float64)
+    grad = torch.randn(q.shape, dtype=torch.float64)
+    scale = 0.3
+    function = lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=scale)  # noqa: E731
+    exact = values_and_gradients(function, q, k, v, grad)
+    narrow = [x.float() for x in (q, k, v, grad)]
+    pytorch = values_and_gradients(function, *narrow)
+    found = values_and_gradients(lambda q, k, v: cpu_attention(q, k, v, scale), *narrow)
+    for x, y, other in zip(found, exact, pytorch, strict=True):
+        error, usual = (x - y).abs().max(), (other - y).abs().max()
+        assert error <= 3 * usual + 2e-6 * y.abs().max()
+
+
+@needs_kernel
+def test_any_layout_of_inputs_and_gradients():
+    q, k, v = tokens(2, 2, 60, 70, 32)
+    grad = torch.randn(q.shape)
+    expected = values_and_gradients(lambda q, k, v: cpu_attention(q, k, v, 0.2), q, k, v, grad)
+    layouts = [x.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0) for x in (q, k, v, grad)]
+    found = values_and_gradients(lambda q, k, v: cpu_attention(q, k, v, 0.2), *layouts)
+    assert all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
+@needs_kernel
+def test_threads_do_not_change_a_bit():
+    q, k, v = tokens(1, 2, 3136, 456, 32)
+    grad, threads, results = torch.randn(q.shape), torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(
+                values_and_gradients(lambda q, k, v: cpu_attention(q, k, v, 0.2), q, k, v, grad)
+            )
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(results[0], other, strict=True))
+
+
+@needs_kernel
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+@pytest.mark.parametrize('which', [0, 1, 2])
+def test_nan_and_infinity_reach_the_output(value, which):
+    inputs = [x.clone() for x in tokens(1, 1, 30, 40, 32)]
+    inputs[which][0, 0, 3, 5] = value
+    found, expected = (
+        cpu_attention(*inputs, 0.2),
+        F.scaled_dot_product_attention(*inputs, scale=0.2),
+    )
+    assert torch.equal(found.isfinite(), expected.isfinite())
+    assert not found.isfinite().all()
+
+
+@needs_kernel
+def test_operators_keep_the_rules_of_pytorch():
+    q, k, v = (x.requires_grad_() for x in tokens(1, 2, 20, 30, 32))
+    torch.library.opcheck(attention_cpu._attention, (q, k, v, 0.2))
+    with torch.no_grad():
+        out, log_sums = attention_cpu._attention(q, k, v, 0.2)
+        inputs = (q, k, v, out, log_sums, torch.randn(out.shape), 0.2)
+        torch.library.opcheck(attention_cpu._attention_backward, inputs)
+
+
+@needs_kernel
+def test_it_runs_where_it_may():
+    q, k, v = tokens(2, 4, 392, 392, 32)
+    assert takes(q, k, v)
+    assert not takes(*(x.bfloat16() for x in (q, k, v)))
+    assert not takes(*(x.to('meta') for x in (q, k, v)))
+    assert not takes(*(x[..., :24] for x in (q, k, v)))
+    assert not takes(*(x[:, :, :8] for x in (q, k, v)))
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not takes(q, k, v)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert not takes(q, k, v)
+    assert takes(q, k, v)
+
+
+@needs_kernel
+def test_dropout_and_scale_are_kept():
+    q, k, v = tokens(2, 4, 392, 392, 32)
+    assert torch.allclose(attention(q, k, v), F.scaled_dot_product_attention(q, k, v), atol=1e-6)
+    scaled = F.scaled_dot_product_attention(q, k, v, scale=0.5)
+    assert torch.allclose(attention(q, k, v, scale=0.5), scaled, atol=1e-5)
+    torch.manual_seed(0)
+    found = attention(q, k, v, dropout_p=0.5)
+    torch.manual_seed(0)
+    assert torch.equal(found, F.scaled_dot_product_attention(q, k, v, dropout_p=0.5))
+
+
+@needs_kernel
+def test_exported_graphs_hold_the_operator_of_pytorch():
+    class Attend(torch.nn.Module):
+        def forward(self, q, k, v):
+            return attention(q, k, v)
+
+    inputs = tokens(2, 4, 392, 392, 32)
+    assert 'cpu_attention' not in str(torch.export.export(Attend(), inputs).graph)
+    assert 'cpu_attention' not in str(torch.jit.trace(Attend(), inputs).inlined_graph)
+
+
+# ---------------------------------------------------------------- compilation
+
+
+@pytest.fixture
+def compiler(tmp_path, monkeypatch):
+    """Take the lines of a shell script for the compiler, and an empty cache folder."""
+
+    def take(lines, cache=tmp_path / 'cache'):
+        path = tmp_path / 'compiler'
+        path.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/log\n{lines}\n')
+        path.chmod(0o755)
+        monkeypatch.setenv('CXX', f'{path} -DGIVEN')
+        monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
+        return attention_cpu._library.__wrapped__(32)
+
+    return take
+
+
+@needs_kernel
+def test_library_is_compiled_once_by_the_compiler_that_cxx_names(compiler, tmp_path):
+    assert compiler('exec g++ "$@"') is not None
+    assert compiler('exec g++ "$@"') is not None
+    log = (tmp_path / 'log').read_text().splitlines()
+    assert [line.split()[:2] for line in log] == [
+        *(['-DGIVEN', found] for found in ('--version', '-O3', '--version'))
+    ]
+    assert [x.suffix for x in (tmp_path / 'cache' / 'dualformer' / 'kernels').iterdir()] == ['.so']
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    ('lines', 'reason'),
+    [
+        ('echo it is broken >&2; exit 1', 'it is broken'),
+        # which takes the rounding of exponents away
+        ('exec g++ "$@" -ffast-math', 'does not compute what'),
+        ('[ "$1" = -DGIVEN ] && echo 1 && touch "$(eval echo \\${$#})"', 'file too short'),
+    ],
+)
+def test_unusable_libraries_are_reported_and_left_alone(compiler, lines, reason):
+    with pytest.warns(UserWarning, match=f'compiler -DGIVEN .*{reason}'):
+        assert compiler(lines) is None
+
+
+@needs_kernel
+def test_folder_that_cannot_be_written(compiler, tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.warns(UserWarning, match=r'file/dualformer/kernels: .*Not a directory'):
+        assert compiler('exec g++ "$@"', tmp_path / 'file') is None
+
+
+def test_without_a_compiler_pytorch_does_it(monkeypatch):
+    monkeypatch.setenv('CXX', 'compiler-that-is-not-there')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert attention_cpu._library.__wrapped__(32) is None
+        monkeypatch.setattr(attention_cpu, '_library', lambda head: None)
+        q, k, v = tokens(2, 4, 392, 392, 32)
+        assert torch.equal(attention(q, k, v), F.scaled_dot_product_attention(q, k, v))
