@@ -21,15 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmaction.models.common.transformer import (
-    LN,
-    PatchTransformer,
-    Size3,
-    build_layer_norm,
-    check_keys,
-    drop_path_rates,
-    run_blocks,
-)
+from mmaction.models.common.layers import LN, build_norm_layer
+from mmaction.models.common.transformer import PatchTransformer, Size3, check_keys, drop_path_rates
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath, Mlp
@@ -100,7 +93,7 @@ class MultiScaleAttention(nn.Module):
         dims: int,
         num_heads: int,
         qkv_bias: bool,
-        norm_cfg: Mapping[str, Any],
+        norm_cfg: dict[str, Any],
         kernel: Size3,
         stride_q: Size3,
         stride_kv: Size3,
@@ -118,7 +111,7 @@ class MultiScaleAttention(nn.Module):
             padding: Any = tuple(size // 2 for size in kernel)
             pool = nn.Conv3d(d, d, kernel, stride, padding, groups=d, bias=False)
             self.add_module(f'pool_{name}', pool)
-            self.add_module(f'norm_{name}', build_layer_norm(norm_cfg, d))
+            self.add_module(f'norm_{name}', build_norm_layer(norm_cfg, d))
         if grid is not None:
             longest = max(grid[1] // stride_q[1], grid[1] // stride_kv[1])
             self.rel_pos_h = nn.Parameter(torch.zeros(2 * longest - 1, d))
@@ -171,7 +164,7 @@ class MultiScaleBlock(nn.Module):
         dims: int,
         drop_path: float,
         mlp_ratio: float,
-        norm_cfg: Mapping[str, Any],
+        norm_cfg: dict[str, Any],
         stride_q: Size3,
         dim_mul_in_attention: bool,
         **attention: Any,
@@ -179,12 +172,12 @@ class MultiScaleBlock(nn.Module):
         super().__init__()
         self.dim_mul_in_attention = dim_mul_in_attention
         inner = dims if dim_mul_in_attention else in_dims
-        self.norm1 = build_layer_norm(norm_cfg, in_dims)
+        self.norm1 = build_norm_layer(norm_cfg, in_dims)
         self.attn = MultiScaleAttention(
             in_dims, inner, norm_cfg=norm_cfg, stride_q=stride_q, **attention
         )
         self.drop_path = DropPath(drop_path)
-        self.norm2 = build_layer_norm(norm_cfg, inner)
+        self.norm2 = build_norm_layer(norm_cfg, inner)
         self.mlp = Mlp(inner, int(inner * mlp_ratio), out_dim=dims)
         self.proj = nn.Linear(in_dims, dims) if in_dims != dims else None
         kernel = tuple(s + 1 if s > 1 else s for s in stride_q)
@@ -266,7 +259,7 @@ class MViT(PatchTransformer):
         rel_pos_zero_init: bool = False,
         mlp_ratio: float = 4.0,
         qkv_bias: bool = True,
-        norm_cfg: Mapping[str, Any] = LN,
+        norm_cfg: dict[str, Any] = LN,
         patch_cfg: Mapping[str, Any] = PATCHES,
         **kwargs: Any,
     ) -> None:
@@ -320,7 +313,7 @@ class MViT(PatchTransformer):
             self.blocks.append(MultiScaleBlock(before, dims, rate, **sizes, **shared))
             grid = (grid[0], grid[1] // stride_q[1], grid[2] // stride_q[2])
             if i in self.out_blocks:
-                self.add_module(f'norm{self.out_blocks[i]}', build_layer_norm(norm_cfg, dims))
+                self.add_module(f'norm{self.out_blocks[i]}', build_norm_layer(norm_cfg, dims))
 
     def _positions(self, grid: Size3) -> Tensor:
         """Absolute position codes (1, 1 + N, C) of a grid."""
@@ -344,7 +337,7 @@ class MViT(PatchTransformer):
             x = x[:, 1:]
         outs: list[Tensor | list[Tensor]] = []
         for i, block in enumerate(self.blocks):
-            x, grid = run_blocks([block], (x, grid), self.with_cp)
+            x, grid = self.run_blocks([block], (x, grid))
             if i in self.out_blocks:
                 # As published: what runs on from an inner scale is normed too.
                 x = getattr(self, f'norm{self.out_blocks[i]}')(x)

@@ -11,7 +11,7 @@ Shapes: B clips, (T, H, W) the token grid of a stage, C channels. Tokens are cha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,13 +20,8 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torchvision.models.video.swin_transformer import PatchEmbed3d, ShiftedWindowAttention3d
 
-from mmaction.models.common.transformer import (
-    VideoTransformer,
-    build_layer_norm,
-    check_keys,
-    drop_path_rates,
-    run_blocks,
-)
+from mmaction.models.common.layers import build_norm_layer
+from mmaction.models.common.transformer import VideoTransformer, check_keys, drop_path_rates
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath, Mlp
@@ -91,7 +86,7 @@ class SwinTransformer3D(VideoTransformer):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.1,
-        norm_cfg: Mapping[str, Any] = dict(type='LN'),
+        norm_cfg: dict[str, Any] = dict(type='LN'),  # noqa: B006 (built, never written to)
         patch_norm: bool = True,
         frozen_stages: int = -1,
         out_indices: Sequence[int] = (3,),
@@ -113,7 +108,7 @@ class SwinTransformer3D(VideoTransformer):
         self.out_indices = tuple(out_indices)
         self.out_after_downsample = out_after_downsample
         patch = [patch_size] * 3 if isinstance(patch_size, int) else list(patch_size)
-        norm_layer = partial(build_layer_norm, norm_cfg)
+        norm_layer = partial(build_norm_layer, norm_cfg)
         self.patch_embed = PatchEmbed3d(
             patch, in_channels, dims, norm_layer if patch_norm else None
         )
@@ -163,7 +158,7 @@ class SwinTransformer3D(VideoTransformer):
         maps = []
         stage: Any
         for i, stage in enumerate(self.layers):
-            x = run_blocks(stage.blocks, x, self.with_cp)
+            x = self.run_blocks(stage.blocks, x)
             merged = stage.downsample(x)
             if i in self.out_indices:
                 chosen = merged if self.out_after_downsample else x

@@ -19,15 +19,8 @@ from einops import rearrange
 from mmengine.model import constant_init, kaiming_init
 from torch import Tensor, nn
 
-from mmaction.models.common.layers import to_frames
-from mmaction.models.common.transformer import (
-    LN,
-    VideoTransformer,
-    build_layer_norm,
-    drop_path_rates,
-    feed_forward,
-    run_blocks,
-)
+from mmaction.models.common.layers import LN, build_norm_layer, feed_forward, to_frames
+from mmaction.models.common.transformer import VideoTransformer, drop_path_rates
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
@@ -198,7 +191,7 @@ class TimeSformer(VideoTransformer):
         if attention_type != 'space_only':
             self.time_embed = nn.Parameter(torch.zeros(1, num_frames, embed_dims))
             self.drop_after_time = nn.Dropout(dropout_ratio)
-        self.norm = build_layer_norm(norm_cfg, embed_dims)
+        self.norm = build_norm_layer(norm_cfg, embed_dims)
         blocks = nn.ModuleList(
             Block(embed_dims, num_heads, rate, num_frames if divided else 0)
             for rate in drop_path_rates(0.1, num_transformer_layers)
@@ -238,7 +231,7 @@ class TimeSformer(VideoTransformer):
             patches = self.drop_after_time(patches + self.time_embed).flatten(1, 2)
             # Before the first block, frames differ in their patches alone.
             x = torch.cat((x[::T, :1], patches), 1)
-        x = run_blocks(self.transformer_layers['layers'].children(), x, self.with_cp)
+        x = self.run_blocks(self.transformer_layers['layers'].children(), x)
         if self.attention_type == 'space_only':
             x = x.unflatten(0, (-1, T)).mean(1)
         y: Tensor = self.norm(x)[:, 0]

@@ -15,12 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmaction.models.common.pretrained import inflate_center
-from mmaction.models.common.transformer import (
-    Attention,
-    VideoTransformer,
-    drop_path_rates,
-    run_blocks,
-)
+from mmaction.models.common.transformer import Attention, VideoTransformer, drop_path_rates
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath, Mlp
@@ -162,6 +157,6 @@ class UniFormer(VideoTransformer):
             x = getattr(self, f'patch_embed{i}')(x)
             if i == 1:
                 x = self.pos_drop(x)
-            x = run_blocks(getattr(self, f'blocks{i}'), x, self.with_cp)
+            x = self.run_blocks(getattr(self, f'blocks{i}'), x)
         y: Tensor = self.norm(x)
         return y

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from mmengine.model import constant_init
 from torch import Tensor, nn
 
 from mmaction.models.common.pretrained import inflate_center
-from mmaction.models.common.transformer import VideoTransformer, drop_path_rates, run_blocks
+from mmaction.models.common.transformer import VideoTransformer, drop_path_rates
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
@@ -160,12 +160,12 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(dims)
         self.balance = nn.Parameter(torch.zeros(dims))
 
-    def forward(self, x: Tensor, with_cp: bool = False) -> Tensor:
-        """(L, B T, C) -> (B, C)."""
+    def forward(self, x: Tensor, run_blocks: Callable[..., Any]) -> Tensor:
+        """(L, B T, C) -> (B, C); `run_blocks` is the backbone's."""
         clip = self.temporal_cls_token.repeat(1, x.shape[1] // self.frames, 1)
         gathering = iter(zip(self.dpe, self.dec, strict=True))
         for i, block in enumerate(self.resblocks):
-            x = run_blocks([block], x, with_cp)
+            x = run_blocks([block], x)
             if i in self.return_list:
                 positions, gather = next(gathering)
                 maps = patch_map(x, self.frames)
@@ -286,5 +286,5 @@ class UniFormerV2(VideoTransformer):
         x = rearrange(maps, 'b c t h w -> (h w) (b t) c')
         x = torch.cat((self.class_embedding.expand(1, x.shape[1], -1), x))  # (L, B T, C)
         x = self.ln_pre(x + self.positional_embedding[:, None])
-        y: Tensor = self.transformer(x, self.with_cp)
+        y: Tensor = self.transformer(x, self.run_blocks)
         return y

@@ -17,16 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmaction.models.common.transformer import (
-    LN,
-    Attention,
-    PatchTransformer,
-    Size3,
-    build_layer_norm,
-    drop_path_rates,
-    feed_forward,
-    run_blocks,
-)
+from mmaction.models.common.layers import LN, build_norm_layer, feed_forward
+from mmaction.models.common.transformer import Attention, PatchTransformer, Size3, drop_path_rates
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
@@ -66,10 +58,10 @@ class Block(nn.Module):
         **attention: Any,
     ) -> None:
         super().__init__()
-        self.norm1 = build_layer_norm(norm_cfg, dims)
+        self.norm1 = build_norm_layer(norm_cfg, dims)
         self.attn = Attention(dims, key_bias=False, proj_drop=drop, **attention)
         self.drop_path = DropPath(drop_path)
-        self.norm2 = build_layer_norm(norm_cfg, dims)
+        self.norm2 = build_norm_layer(norm_cfg, dims)
         hidden = int(dims * mlp_ratio)
         self.mlp = nn.Sequential(OrderedDict(layers=feed_forward(dims, hidden, drop)))
         for name in ('gamma_1', 'gamma_2'):
@@ -147,7 +139,7 @@ class VisionTransformer(PatchTransformer):
         self.blocks = nn.ModuleList(
             Block(*shared, rate, **attention) for rate in drop_path_rates(drop_path_rate, depth)
         )
-        norm = build_layer_norm(norm_cfg, embed_dims)
+        norm = build_norm_layer(norm_cfg, embed_dims)
         self.norm = nn.Identity() if use_mean_pooling else norm
         self.fc_norm = norm if use_mean_pooling else None
         self.return_feat_map = return_feat_map
@@ -169,7 +161,7 @@ class VisionTransformer(PatchTransformer):
         """Clips (B, c, T', H', W') -> (B, C), or the map (B, C, T, H, W)."""
         x, grid = self.embed_patches(x)
         x = self.pos_drop(x + self._positions(grid))
-        x = self.norm(run_blocks(self.blocks, x, self.with_cp))
+        x = self.norm(self.run_blocks(self.blocks, x))
         if self.return_feat_map:
             return torch.unflatten(x.transpose(1, 2), 2, grid)
         return x[:, 0] if self.fc_norm is None else self.fc_norm(x.mean(1))

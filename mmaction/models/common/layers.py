@@ -18,6 +18,7 @@ from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType
 
 __all__ = [
+    'LN',
     'Conv2plus1d',
     'ConvModule',
     'ResidualBlock',
@@ -25,11 +26,15 @@ __all__ = [
     'SyncBatchNorm',
     'build_activation',
     'build_norm_layer',
+    'feed_forward',
     'to_clips',
     'to_frames',
 ]
 
 Size = int | tuple[int, ...]
+
+# The norm of most transformers
+LN: ConfigType = dict(type='LN', eps=1e-6)
 
 
 def to_frames(x: Tensor) -> Tensor:
@@ -81,8 +86,8 @@ def _layer_class(cfg: ConfigType) -> tuple[Any, dict[str, Any]]:
     return found, options
 
 
-def build_norm_layer(cfg: ConfigType, channels: int) -> tuple[str, nn.Module]:
-    """A norm layer and the attribute that mmaction2 keeps it under ('bn', 'gn', 'ln', ...).
+def build_norm_layer(cfg: ConfigType, channels: int) -> nn.Module:
+    """A norm layer.
 
     Args:
         cfg: `type`, `requires_grad` (default True), and arguments of the layer.
@@ -95,12 +100,16 @@ def build_norm_layer(cfg: ConfigType, channels: int) -> tuple[str, nn.Module]:
     requires_grad = options.pop('requires_grad', True)
     options.setdefault('eps', 1e-5)
     if kind is nn.GroupNorm:
-        layer = kind(num_channels=channels, **options)
+        layer: nn.Module = kind(num_channels=channels, **options)
     else:
         layer = kind(channels, **options)
-    layer.requires_grad_(requires_grad)
-    names = [name for base, name in _ABBREVIATIONS.items() if issubclass(kind, base)]
-    return (names or ['bn' if 'batch' in kind.__name__.lower() else 'norm_layer'])[0], layer
+    return layer.requires_grad_(requires_grad)
+
+
+def _norm_name(layer: nn.Module) -> str:
+    """The attribute that mmaction2 keeps a norm layer under ('bn', 'gn', 'ln', ...)."""
+    names = [name for kind, name in _ABBREVIATIONS.items() if isinstance(layer, kind)]
+    return (names or ['bn' if 'batch' in type(layer).__name__.lower() else 'norm_layer'])[0]
 
 
 def build_activation(cfg: ConfigType, inplace: bool = True) -> nn.Module:
@@ -110,6 +119,15 @@ def build_activation(cfg: ConfigType, inplace: bool = True) -> nn.Module:
         options.setdefault('inplace', inplace)
     layer: nn.Module = kind(**options)
     return layer
+
+
+def feed_forward(dims: int, hidden: int, drop: float = 0.0) -> nn.Sequential:
+    """Two linear layers with a GELU between and dropout after each; mmcv's `FFN.layers`."""
+    return nn.Sequential(
+        nn.Sequential(nn.Linear(dims, hidden), nn.GELU(), nn.Dropout(drop)),
+        nn.Linear(hidden, dims),
+        nn.Dropout(drop),
+    )
 
 
 def _same(kernel: Size, dilation: Size) -> Size:
@@ -163,7 +181,8 @@ class ConvModule(nn.Module):
         )
         self.norm_name = None
         if norm_cfg is not None:
-            self.norm_name, norm = build_norm_layer(norm_cfg, out_channels)
+            norm = build_norm_layer(norm_cfg, out_channels)
+            self.norm_name = _norm_name(norm)
             self.add_module(self.norm_name, norm)
         self.activate = None if act_cfg is None else build_activation(act_cfg)
         self.init_weights()
@@ -222,7 +241,7 @@ class Conv2plus1d(nn.Module):
         area = in_channels * math.prod(k)
         between = int(3 * area * out_channels / (area + 3 * out_channels))
         self.conv_s = nn.Conv3d(in_channels, between, (1, *k), (1, *s), (0, *p), bias=bias)
-        self.bn_s = build_norm_layer(norm_cfg, between)[1]
+        self.bn_s = build_norm_layer(norm_cfg, between)
         self.relu = nn.ReLU(inplace=True)
         time = (kt, 1, 1), (st, 1, 1), (pt, 0, 0)
         self.conv_t = nn.Conv3d(between, out_channels, *time, bias=bias)

@@ -15,25 +15,19 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from .layers import build_norm_layer
 from .pretrained import Translation, load_pretrained
 
 __all__ = [
-    'LN',
     'Attention',
     'PatchTransformer',
     'Size3',
     'VideoTransformer',
-    'build_layer_norm',
     'check_keys',
     'drop_path_rates',
-    'feed_forward',
-    'run_blocks',
 ]
 
 Size3 = tuple[int, int, int]
 
-LN = dict(type='LN', eps=1e-6)
 # The random weights that most of these backbones start from
 TRUNCATED_NORMAL = [
     dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
@@ -87,6 +81,20 @@ class VideoTransformer(BaseModule):
         else:
             super().init_weights()
 
+    def run_blocks(self, blocks: Iterable[nn.Module], x: object) -> Any:
+        """Blocks one after the other, each on what the one before gives.
+
+        With `with_cp`, what is within a block is computed again in the backward pass, instead of
+        being kept. A block with BatchNorm is kept: its statistics must move once.
+        """
+        for block in blocks:
+            again = self.with_cp and block.training and torch.is_grad_enabled()
+            if again and not any(isinstance(module, _BatchNorm) for module in block.modules()):
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return x
+
 
 class PatchTransformer(VideoTransformer):
     """Base of those whose tokens are patches of clips, by the convolution of `patch_embed`."""
@@ -130,11 +138,6 @@ def check_keys(arch: str | Mapping[str, Any], known: Mapping[str, Mapping[str, A
     if missing:
         raise ValueError(f'arch={dict(arch)} lacks {missing}')
     return arch
-
-
-def build_layer_norm(norm_cfg: Mapping[str, Any], dims: int) -> nn.Module:
-    """A norm of C channels by its config, such as `dict(type='LN', eps=1e-6)`."""
-    return build_norm_layer(dict(norm_cfg), dims)[1]
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:
@@ -183,30 +186,3 @@ class Attention(nn.Module):
         x = x.transpose(1, 2).flatten(2)  # (B, h, N, d) -> (B, N, C)
         y: Tensor = self.proj_drop(self.proj(x))
         return y
-
-
-def feed_forward(dims: int, hidden: int, drop: float = 0.0) -> nn.Sequential:
-    """Two linear layers with a GELU between and dropout after each; mmcv's `FFN.layers`."""
-    return nn.Sequential(
-        nn.Sequential(nn.Linear(dims, hidden), nn.GELU(), nn.Dropout(drop)),
-        nn.Linear(hidden, dims),
-        nn.Dropout(drop),
-    )
-
-
-def run_blocks(blocks: Iterable[nn.Module], x: object, with_cp: bool = False) -> Any:
-    """Blocks one after the other.
-
-    Args:
-        blocks: Each takes what the one before gives.
-        x: Input of the first.
-        with_cp: Compute what is within a block again in the backward pass, instead of
-            keeping it. A block with BatchNorm is kept: its statistics must move once.
-    """
-    for block in blocks:
-        again = with_cp and block.training and torch.is_grad_enabled()
-        if again and not any(isinstance(module, _BatchNorm) for module in block.modules()):
-            x = checkpoint(block, x, use_reentrant=False)
-        else:
-            x = block(x)
-    return x
