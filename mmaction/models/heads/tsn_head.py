@@ -16,7 +16,15 @@ from mmaction.utils import ConfigType
 
 from .base import ClassifierHead
 
-__all__ = ['AvgConsensus', 'TPNHead', 'TRNHead', 'TSMHead', 'TSNHead']
+__all__ = [
+    'AvgConsensus',
+    'RelationModule',
+    'RelationModuleMultiScale',
+    'TPNHead',
+    'TRNHead',
+    'TSMHead',
+    'TSNHead',
+]
 
 
 @MODELS.register_module()
