@@ -35,10 +35,6 @@ TOGETHER = {
         'models/common/test_cnn.py',
         'models/common/layers.py models/common/non_local.py',
     ),
-    'heads of transformers': (
-        'models/heads/test_transformer_heads.py',
-        'models/heads/mvit_head.py models/heads/timesformer_head.py models/heads/uniformer_head.py',
-    ),
     'base classes, by what inherits from them': (
         'models/recognizers/test_recognizer3d.py',
         'models/recognizers/base.py models/heads/base.py models/losses/base.py',

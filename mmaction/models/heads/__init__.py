@@ -3,12 +3,10 @@
 from .base import BaseHead
 from .feature_head import FeatureHead
 from .i3d_head import I3DHead, I3DHead_Teacher, I3DHead_TL
-from .mvit_head import MViTHead
 from .probe_heads import AttentiveHead, KNNHead, LinearHead
 from .slowfast_head import SlowFastHead
-from .timesformer_head import TimeSformerHead
+from .transformer_heads import MViTHead, TimeSformerHead, UniFormerHead
 from .tsn_head import AvgConsensus, TPNHead, TRNHead, TSMHead, TSNHead
-from .uniformer_head import UniFormerHead
 from .x3d_head import X3DHead
 
 __all__ = [
