@@ -57,8 +57,7 @@ def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
         and q.shape[-1] % 32 == 0
         and q.shape[:3].numel() * k.shape[2] > _SMALL
         and not torch.is_autocast_enabled('cpu')
-        and torch.backends.cuda.flash_sdp_enabled()
-        and _is_available(q.shape[-1])
+        and _may_run(q.shape[-1])
     )
 
 
@@ -68,8 +67,8 @@ def _is_exporting() -> bool:
 
 
 @torch.compiler.assume_constant_result
-def _is_available(head: int) -> bool:
-    return _library(head) is not None
+def _may_run(head: int) -> bool:
+    return torch.backends.cuda.flash_sdp_enabled() and _library(head) is not None
 
 
 # ---------------------------------------------------------------- compilation

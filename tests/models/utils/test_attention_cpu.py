@@ -141,6 +141,22 @@ def test_dropout_and_scale_are_kept():
 
 
 @needs_kernel
+def test_compiled_graphs_hold_the_kernel():
+    q, k, v = tokens(2, 4, 392, 392, 32)
+    grad, targets = torch.randn(q.shape), []
+
+    def backend(graph, inputs):
+        targets.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    compiled = torch.compile(attention, fullgraph=True, dynamic=False, backend=backend)
+    found = values_and_gradients(compiled, q, k, v, grad)
+    assert any('cpu_attention' in target for target in targets)
+    expected = values_and_gradients(attention, q, k, v, grad)
+    assert all(torch.equal(x, y) for x, y in zip(found, expected, strict=True))
+
+
+@needs_kernel
 def test_exported_graphs_hold_the_operator_of_pytorch():
     class Attend(torch.nn.Module):
         def forward(self, q, k, v):
