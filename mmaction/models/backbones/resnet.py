@@ -5,13 +5,13 @@ Shapes: N videos of T frames; frames (N*T, C, H, W), clips (N, C, T, H, W).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.utils import _ntuple
 
-from mmaction.models.common.cnn import CNNBackbone, freeze, shortcut
+from mmaction.models.common.cnn import CNNBackbone, shortcut
 from mmaction.models.common.layers import (
     ConvModule,
     ResidualBlock,
@@ -150,13 +150,11 @@ class ResNet(CNNBackbone):
                 self.feat_dim = blocks[-1].out_channels
             self.add_stage(blocks)
 
-    def train(self, mode: bool = True) -> ResNet:
-        """Switch the mode; with `partial_bn`, only the first BatchNorm follows."""
-        super().train(mode)
-        if mode and self.partial_bn:
-            norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
-            freeze(norms[1:])
-        return self
+    def frozen_modules(self) -> Iterator[nn.Module]:
+        """Those of `frozen_stages`, with `partial_bn` also all norms but the first."""
+        yield from super().frozen_modules()
+        if self.partial_bn:
+            yield from [norm for norm in self.modules() if isinstance(norm, nn.BatchNorm2d)][1:]
 
 
 def check_stages(

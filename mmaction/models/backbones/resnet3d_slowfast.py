@@ -153,10 +153,8 @@ class ResNet3dSlowFast(BaseModule):
         self.pretrained = pretrained
         self.resample_rate = resample_rate
         self.speed_ratio = speed_ratio
-        slow = dict(slow_pathway)
-        if slow.get('lateral'):
-            slow.update(speed_ratio=speed_ratio, channel_ratio=channel_ratio)
-        self.slow_path = MODELS.build(slow)
+        ratios = dict(speed_ratio=speed_ratio, channel_ratio=channel_ratio)
+        self.slow_path = MODELS.build({**slow_pathway, **ratios})
         self.cam_layer = f'slow_path/{self.slow_path.cam_layer}'
         self.fast_path = MODELS.build(dict(fast_pathway))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from mmaction.models.common.layers import ConvModule, ResidualBlock, Size
 from mmaction.models.common.pretrained import load_pretrained
 from mmaction.utils import ConfigType, OptConfigType
 
-__all__ = ['DEFAULTS_3D', 'CNNBackbone', 'fit_2d', 'freeze', 'shortcut', 'torchvision_names']
+__all__ = ['DEFAULTS_3D', 'CNNBackbone', 'fit_2d', 'shortcut', 'torchvision_names']
 
 # What `CNNBackbone` takes where a network of clips is asked for nothing else
 DEFAULTS_3D: dict[str, Any] = dict(
@@ -126,7 +126,8 @@ class CNNBackbone(BaseModule):
     def train(self, mode: bool = True) -> CNNBackbone:
         """Switch the mode; what is frozen stays in eval mode."""
         super().train(mode)
-        freeze(self.frozen_modules())
+        for module in self.frozen_modules():
+            module.eval().requires_grad_(False)
         for module in self.modules() if mode and self.norm_eval else ():
             if isinstance(module, _BatchNorm):
                 module.eval()
@@ -157,12 +158,6 @@ class CNNBackbone(BaseModule):
         if self.zero_init_residual:
             for block in (block for stage in self.stages() for block in stage):
                 constant_init(block.convolutions[-1].norm, 0)
-
-
-def freeze(modules: Iterable[nn.Module]) -> None:
-    """Put modules in eval mode, and do not train them."""
-    for module in modules:
-        module.eval().requires_grad_(False)
 
 
 def shortcut(wide: int, out: int, stride: Size, layers: dict[str, Any]) -> ConvModule | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch.nn.functional as F
 from mmengine.model import constant_init, normal_init
 from torch import Tensor, nn
@@ -49,14 +51,9 @@ class NonLocal3d(nn.Module):
         self.mode = mode
         self.use_scale = use_scale
         within = max(in_channels // reduction, 1)
-
-        def conv(wide: int, out: int, norm: OptConfigType = None) -> ConvModule:
-            return ConvModule(
-                wide, out, 1, conv_cfg=dict(type='Conv3d'), norm_cfg=norm, act_cfg=None
-            )
-
+        conv = partial(ConvModule, kernel_size=1, conv_cfg=dict(type='Conv3d'), act_cfg=None)
         self.g: nn.Module = conv(in_channels, within)
-        self.conv_out = conv(within, in_channels, norm_cfg)
+        self.conv_out = conv(within, in_channels, norm_cfg=norm_cfg)
         self.theta: nn.Module = nn.Identity()
         self.phi: nn.Module = nn.Identity()
         if mode != 'gaussian':
