@@ -33,7 +33,8 @@ def environment(tmp_path_factory):
     (wheel,) = folder.glob('dualformer-*.whl')
     venv.create(folder / 'env', symlinks=True)
     python = folder / 'env' / 'bin' / 'python'
-    run(*pip, '--python', python, 'install', '--no-deps', '--no-index', '--quiet', wheel)
+    offline = ('--no-deps', '--no-index', '--no-compile', '--quiet')
+    run(*pip, '--python', python, 'install', *offline, wheel)
     # Dependencies come from here; a folder named in a .pth file does not bring its own .pth
     # files, so the editable install of this checkout stays out.
     site = run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))').strip()
@@ -41,30 +42,45 @@ def environment(tmp_path_factory):
     return python, folder
 
 
-def test_wheel_imports_and_holds_every_package_and_config(environment):
+IMPORTED = """
+# as every command does: mmengine would import transformers where it is installed
+from mmaction.utils.cli import quick_imports
+quick_imports()
+import importlib, json, pathlib, pkgutil, sys
+import mmaction, mmaction.registry, mmaction.datasets, mmaction.engine
+heavy = [name for name in ('torchvision', 'timm', 'decord', 'av') if name in sys.modules]
+from mmaction.config.load import load_config
+built_on = load_config('mine.py').model == load_config('pico_finetune').model
+root = pathlib.Path(mmaction.__file__).parent
+modules = [m.name for m in pkgutil.walk_packages([str(root)], 'mmaction.')
+           if not m.name.startswith('mmaction.configs')]
+for name in modules:
+    importlib.import_module(name)
+configs = sorted(str(p.relative_to(root / 'configs')) for p in (root / 'configs').rglob('*.py'))
+from mmaction.utils.class_names import known_class_names
+classes = len(known_class_names('k400'))
+print(json.dumps(dict(root=str(root), heavy=heavy, built_on=built_on, modules=modules,
+                      configs=configs, classes=classes)))
+"""
+
+
+@pytest.fixture(scope='module')
+def imported(environment):
+    """What a process of that environment finds, outside of a checkout."""
     python, folder = environment
-    code = (
-        # as every command does: mmengine would import transformers where it is installed
-        'from mmaction.utils.cli import quick_imports; quick_imports()\n'
-        'import json, pkgutil, importlib, mmaction, pathlib\n'
-        'root = pathlib.Path(mmaction.__file__).parent\n'
-        'found = [m.name for m in pkgutil.walk_packages([str(root)], "mmaction.")\n'
-        '         if not m.name.startswith("mmaction.configs")]\n'
-        '[importlib.import_module(name) for name in found]\n'
-        'held = root / "configs"\n'
-        'configs = sorted(str(p.relative_to(held)) for p in held.rglob("*.py"))\n'
-        'from mmaction.utils.class_names import known_class_names\n'
-        'print(json.dumps([str(root), found, configs, len(known_class_names("k400"))]))'
-    )
-    where, modules, configs, kinetics_classes = json.loads(
-        run(python, '-I', '-c', code, cwd=folder).strip().splitlines()[-1]
-    )
-    assert str(folder) in where
-    assert kinetics_classes == 400
+    (folder / 'mine.py').write_text("_base_ = 'pico_finetune'\n")
+    lines = run(python, '-I', '-c', IMPORTED, cwd=folder).strip().splitlines()
+    return json.loads(lines[-1])
+
+
+def test_wheel_imports_and_holds_every_package_and_config(environment, imported):
+    _, folder = environment
+    assert str(folder) in imported['root']
+    assert imported['classes'] == 400
     files = [name for name in repository_files('*.py') if name.parts[0] in ('mmaction', 'configs')]
     packages = {'.'.join(p.parent.parts) for p in files if p.name == '__init__.py'}
-    assert packages - {'mmaction'} <= set(modules)
-    assert configs == sorted(
+    assert packages - {'mmaction'} <= set(imported['modules'])
+    assert imported['configs'] == sorted(
         str(p.relative_to('configs')) for p in files if p.parts[0] == 'configs'
     )
 
@@ -92,26 +108,15 @@ def test_import_beside_mmaction2_is_refused(environment, tmp_path):
     assert 'pip uninstall mmaction2' in done.stderr
 
 
-def test_import_mmaction_is_light(environment):
-    python, folder = environment
-    code = (
-        'from mmaction.utils.cli import quick_imports; quick_imports()\n'
-        'import sys, mmaction, mmaction.registry, mmaction.datasets, mmaction.engine\n'
-        'print([m for m in ("torchvision", "timm", "decord", "av") if m in sys.modules])'
-    )
-    assert run(python, '-I', '-c', code, cwd=folder).strip().splitlines()[-1] == '[]'
+def test_import_mmaction_is_light(imported):
+    assert imported['heavy'] == []
 
 
-def test_command_finds_the_configs_of_the_wheel(environment, tmp_path):
+def test_command_finds_the_configs_of_the_wheel(environment, imported, tmp_path):
     """Outside of a checkout: the script, a config by its name, and one that builds on it."""
     python, _ = environment
     command = python.with_name('mmaction')
     assert 'finetune' in run(command, '--help', cwd=tmp_path)
     names = run(command, 'info', '--configs', cwd=tmp_path).split()
     assert {'dualformer_tiny_patch244_window877_kinetics400_1k', 'pico_finetune'} <= set(names)
-    (tmp_path / 'mine.py').write_text("_base_ = 'pico_finetune'\n")
-    code = (
-        'from mmaction.config.load import load_config\n'
-        'print(load_config("mine.py").model == load_config("pico_finetune").model)'
-    )
-    assert run(python, '-I', '-c', code, cwd=tmp_path).split()[-1] == 'True'
+    assert imported['built_on']
