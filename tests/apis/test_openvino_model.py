@@ -50,7 +50,7 @@ def test_wrong_options(tmp_path, capsys, out, options, message):
 def test_nothing_is_reported_over_the_network():
     """Both packages would send that they are imported, by a third one."""
     code = (
-        'import sys; from mmaction.apis.openvino_model import find_openvino;'
+        'import sys, tests.quick_start; from mmaction.apis.openvino_model import find_openvino;'
         'find_openvino(int8=True);'
         'print([n for n in sys.modules if n.startswith("openvino_t") and sys.modules[n]])'
     )

@@ -21,6 +21,7 @@ from mmaction.engine.optimizers.amp import set_precision
 from mmaction.engine.runner.resume import set_resume
 from mmaction.errors import ConfigError
 from tests.engine.toy import last_checkpoint, write_toy
+from tests.processes import Forked
 from tests.tools.running import ROOT, run_tool
 
 
@@ -340,31 +341,26 @@ def test_restarted_workers_go_on_from_the_last_checkpoint(trained):
 
 
 @pytest.mark.dist
-def test_two_processes_test_exactly_what_one_does(trained):
+@pytest.mark.parametrize('script', [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_two_processes_test_exactly_what_one_does(trained, script):
+    """Two that the script starts, or that are forked, which takes less time."""
     path, work_dir, _ = trained
-    checkpoint = work_dir / 'iter_8.pth'
+    work_dir = work_dir / f'tests {script}'
+    checkpoint = work_dir.parent / 'iter_8.pth'
     outputs = []
     for processes, out, dump in ((1, 's.json', 'd1.pkl'), (2, 's.pkl', 'd2.pkl')):
+        options = ('--work-dir', work_dir / f'test {processes}', '--out', work_dir / out)
+        options += ('--dump', work_dir / dump, '--eval', 'top_k_accuracy', 'mean_class_accuracy')
+        options += ('--show-dir', work_dir / f'seen {processes}', '--interval', 2)
         if processes == 1:
-            command = (run_tool, 'test.py', path, checkpoint)
+            done = run_tool('test.py', path, checkpoint, *options)
+        elif script:
+            done = run('bash', ROOT / 'tools/dist_test.sh', path, checkpoint, processes, *options)
         else:
-            command = (run, 'bash', ROOT / 'tools/dist_test.sh', path, checkpoint, processes)
-        done = command[0](
-            *command[1:],
-            '--work-dir',
-            work_dir / f'test {processes}',
-            '--out',
-            work_dir / out,
-            '--dump',
-            work_dir / dump,
-            '--eval',
-            'top_k_accuracy',
-            'mean_class_accuracy',
-            '--show-dir',
-            work_dir / f'seen {processes}',
-            '--interval',
-            2,
-        )
+            command = [path, checkpoint, '--launcher', 'pytorch', *options]
+            forked = Forked(tool('test').main, ([*map(str, command)],), work_dir / 'output', 2)
+            forked.check()
+            done = SimpleNamespace(stdout=forked.output.read_text(), stderr='')
         assert done.stderr == ''
         # Of two processes the first draws, which has every second clip.
         seen = sorted(path.name for path in (work_dir / f'seen {processes}').iterdir())
@@ -388,6 +384,12 @@ def test_two_processes_test_exactly_what_one_does(trained):
         assert first['pred_label'] == second['pred_label']
     right = np.mean([int(s['pred_label']) == int(s['gt_label']) for s in samples[0]])
     assert metrics['top1_acc'] == pytest.approx(right)
+
+
+@pytest.mark.dist
+def test_script_starts_the_tests_of_a_checkpoint(toy_file):
+    done = run('bash', ROOT / 'tools/dist_test.sh', toy_file, 'none.pth', 1, status=1)
+    assert re.fullmatch('error: there is no checkpoint none.pth: .*\n', done.stderr)
 
 
 # In one process: engine/runner/test_data_check.py; which rank reports: utils/test_cli.py.

@@ -2,15 +2,17 @@ import io
 import logging
 import os
 import re
+import select
 import struct
-import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from mmaction.engine.hooks.progress_bar import ProgressHook
 from tests.engine.toy import Run, build_runner, log_of, short_config, toy_config
+from tests.processes import Forked
 
 
 class Watched(io.StringIO):
@@ -43,43 +45,32 @@ def test_no_progress_bar_without_terminal(tmp_path, capsys):
 fcntl, pty, termios = (pytest.importorskip(name) for name in ('fcntl', 'pty', 'termios'))
 
 
-WATCHED = """
-import sys
-import tests.quick_start
-from tests.engine.toy import build_runner, toy_config
-cfg = toy_config(sys.argv[1])
-cfg.train_cfg.max_epochs = 2
-cfg.train_dataloader.dataset.delay = 0.02
-cfg.custom_hooks = [dict(type=name) for name in ('ProgressHook', 'DataTimeHook', 'StartReportHook')]
-build_runner(cfg).train()
-"""
-
-
-def output_on_a_terminal(code, *arguments):
-    """What a person at a terminal of 120 columns sees of a script, with its escape codes."""
+def output_on_a_terminal(function, *arguments):
+    """What a person at a terminal of 120 columns sees of a call, with its escape codes."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 30, 120, 0, 0))
-    process = subprocess.Popen(
-        [sys.executable, '-c', code, *map(str, arguments)],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**os.environ, 'PYTHONPATH': os.getcwd()},
-    )
-    os.close(theirs)
+    run = Forked(function, arguments, Path(os.ttyname(theirs)))
     shown = b''
-    while True:
-        try:
+    while run.processes[0].is_alive() or select.select([ours], [], [], 0)[0]:
+        if select.select([ours], [], [], 0.1)[0]:
             shown += os.read(ours, 65536)
-        except OSError:  # the other side is closed
-            break
+    os.close(theirs)
     os.close(ours)
-    assert process.wait() == 0, shown.decode()
+    assert run.wait() == [0], shown.decode()
     return shown.decode()
 
 
+def watched(work_dir):
+    cfg = toy_config(work_dir)
+    cfg.train_cfg.max_epochs = 2
+    cfg.train_dataloader.dataset.delay = 0.02
+    hooks = ('ProgressHook', 'DataTimeHook', 'StartReportHook')
+    cfg.custom_hooks = [dict(type=name) for name in hooks]
+    build_runner(cfg).train()
+
+
 def test_terminal_shows_progress_bar_below_log_lines(tmp_path):
-    shown = output_on_a_terminal(WATCHED, tmp_path)
+    shown = output_on_a_terminal(watched, tmp_path)
     bars = [text for text in re.split(r'[\r\n]+', shown) if text.startswith('epoch 2/2')]
     figures = (
         r'epoch 2/2 100%\|.*\| 7/7, loss \d\.\d{3}  lr \d\.\de-\d\d  step 0\.\d\d s  '
