@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import constant_init, normal_init, xavier_init
 from torch import Tensor, nn
 
@@ -162,18 +163,14 @@ class TPN(nn.Module):
                 'TPN needs spatial_modulation_cfg, temporal_modulation_cfg and level_fusion_cfg'
             )
         self.flow_type = flow_type
-        between = range(len(in_channels) - 1)
         self.temporal_modulation_ops = nn.ModuleList(
             DownSample(in_channels[-1], out_channels, groups=32, downsample_scale=(scale, 1, 1))
             for scale in temporal_modulation_cfg['downsample_scales']
         )
-        up: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in (upsample_cfg or {}).items()
-        }
-        self.upsample_ops = nn.ModuleList(nn.Upsample(**up) for _ in between if up)
+        self.upsample_cfg = upsample_cfg
         self.downsample_ops = nn.ModuleList(
             DownSample(out_channels, out_channels, **downsample_cfg)
-            for _ in between
+            for _ in in_channels[1:]
             if downsample_cfg is not None
         )
         self.level_fusion_1 = LevelFusion(**level_fusion_cfg)
@@ -209,8 +206,9 @@ class TPN(nn.Module):
         levels = self.spatial_modulation(maps)
         levels = [op(x) for op, x in zip(self.temporal_modulation_ops, levels, strict=True)]
         down = list(levels)
-        for i in reversed(range(len(self.upsample_ops))):
-            down[i] = down[i] + self.upsample_ops[i](down[i + 1])
+        for i in reversed(range(len(levels) - 1)):
+            if self.upsample_cfg is not None:
+                down[i] = down[i] + F.interpolate(down[i + 1], **self.upsample_cfg)
         up = list(levels if self.flow_type == 'parallel' else down)
         for i, downsample in enumerate(self.downsample_ops):
             up[i + 1] = up[i + 1] + downsample(up[i])
