@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from mmaction.utils.checkpoint_reading import register_safe_loaders
 __all__ = ['BaseRecognizer']
 
 
-class BaseRecognizer(BaseModel, metaclass=ABCMeta):
+class BaseRecognizer(BaseModel):
     """Backbone, neck (optional) and head.
 
     Args:
@@ -123,7 +122,6 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
             return self.backbone(views)
         return _concatenate([self.backbone(part) for part in views.split(at_once)])
 
-    @abstractmethod
     def extract_feat(
         self,
         inputs: Tensor,
@@ -131,7 +129,41 @@ class BaseRecognizer(BaseModel, metaclass=ABCMeta):
         data_samples: OptSampleList = None,
         test_mode: bool = False,
     ) -> tuple[Any, dict[str, Any]]:
-        """Features of (N, views, ...) inputs, and further arguments for the head."""
+        """Features of every view, or with a 2-D backbone of every frame.
+
+        Args:
+            inputs: (N, views, ...), as the subclass has them.
+            stage: Where to stop: 'backbone', 'neck' or 'head'.
+            data_samples: N samples, for a neck with a loss of its own.
+            test_mode: Whether to honor `max_testing_views` and `fcn_test`.
+
+        Returns:
+            Features of the N * views views (for 'head', their logits), and the
+            arguments that the head takes beside them.
+
+        Raises:
+            ValueError: An unknown stage, or `max_testing_views` that parts a video's frames.
+        """
+        if stage not in ('backbone', 'neck', 'head'):
+            raise ValueError(f'stage={stage!r} is none of "backbone", "neck" and "head"')
+        x, head_kwargs = self.run_views(inputs, self.test_cfg if test_mode else {})
+        if stage != 'backbone':
+            x = self.run_neck(x, data_samples, head_kwargs)
+        if stage == 'head' and self.with_cls_head:
+            x = self.cls_head(x, **{k: v for k, v in head_kwargs.items() if k != 'loss_aux'})
+        return x, head_kwargs
+
+    def run_views(self, inputs: Tensor, test_cfg: ConfigType) -> tuple[Any, dict[str, Any]]:
+        """Output of the backbone for (N, views, ...) inputs, and further arguments for the head."""
+        raise NotImplementedError(
+            f'{type(self).__name__} defines neither run_views nor extract_feat'
+        )
+
+    def run_neck(self, x: Any, data_samples: OptSampleList, head_kwargs: dict[str, Any]) -> Any:
+        """Output of the neck, if there is one; its loss goes into `head_kwargs`."""
+        if self.with_neck:
+            x, head_kwargs['loss_aux'] = self.neck(x, data_samples=data_samples)
+        return x
 
     def forward(  # type: ignore[override]  # mmengine's types know no other results
         self,
