@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, cast
 
 from mmengine.optim import DefaultOptimWrapperConstructor as _DefaultOptimWrapperConstructor
 from mmengine.optim import OptimWrapper
@@ -11,7 +13,7 @@ from torch import nn
 from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-__all__ = ['DefaultOptimWrapperConstructor']
+__all__ = ['DefaultOptimWrapperConstructor', 'GroupingConstructor']
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -34,3 +36,21 @@ class DefaultOptimWrapperConstructor(_DefaultOptimWrapperConstructor):
             raise ConfigError('every parameter of the model is frozen: nothing is left to train')
         # Rules of a `paramwise_cfg` go by the names in the model.
         return super().__call__(model if self.paramwise_cfg else learning)
+
+
+class GroupingConstructor(DefaultOptimWrapperConstructor, ABC):
+    """Base of the constructors that see a whole model at once, not module by module."""
+
+    @abstractmethod
+    def groups(self, model: nn.Module) -> Iterable[dict[str, Any]]:
+        """The parameter groups of a model, as PyTorch's optimizers take them."""
+
+    def add_params(
+        self,
+        params: list[dict[str, Any]],
+        module: nn.Module,
+        prefix: str = '',
+        is_dcn_module: float | None = None,
+    ) -> None:
+        """Append the groups of a model to `params`."""
+        params.extend(self.groups(module))

@@ -12,7 +12,7 @@ from torch import nn
 from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .constructor import DefaultOptimWrapperConstructor
+from .constructor import GroupingConstructor
 
 __all__ = ['LearningRateDecayOptimizerConstructor', 'layer_of']
 
@@ -48,7 +48,7 @@ _AFTER_STAGE = (
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
+class LearningRateDecayOptimizerConstructor(GroupingConstructor):
     """Multiply the learning rate by `decay_rate` for each layer further from the head.
 
     Norms and biases get no weight decay. For DualFormer, Swin, UniFormer and ResNets (2-D,
@@ -80,18 +80,12 @@ class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
                 f"paramwise_cfg.decay_type is 'layer_wise' or 'stage_wise', not {kind!r}"
             )
 
-    def add_params(
-        self,
-        params: list[dict[str, Any]],
-        module: nn.Module,
-        prefix: str = '',
-        is_dcn_module: float | None = None,
-    ) -> None:
-        """Append the parameter groups of a model to `params`."""
+    def groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """A group for each layer's parameters that decay, and one for those that do not."""
         rules = self.paramwise_cfg
         rate, kind = rules['decay_rate'], rules.get('decay_type', 'layer_wise')
-        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-        depths = _depths(name for name, _ in module.named_parameters())
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        depths = _depths(name for name, _ in model.named_parameters())
         last = (sum(depths) if kind == 'layer_wise' else len(depths)) + 1
         last = rules.get('num_layers', last - 1) + 1
         groups: dict[tuple[int, bool], dict[str, Any]] = {}
@@ -108,7 +102,7 @@ class LearningRateDecayOptimizerConstructor(DefaultOptimWrapperConstructor):
             )
             group['params'].append(parameter)
         # The head leads: its learning rate is the one that is logged.
-        params.extend(groups[key] for key in sorted(groups, reverse=True))
+        return [groups[key] for key in sorted(groups, reverse=True)]
 
 
 def _within(name: str) -> str | None:

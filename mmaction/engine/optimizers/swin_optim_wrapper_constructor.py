@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
 from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .constructor import DefaultOptimWrapperConstructor
+from .constructor import GroupingConstructor
 
 __all__ = ['SwinOptimWrapperConstructor']
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class SwinOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class SwinOptimWrapperConstructor(GroupingConstructor):
     """Multiply by the `lr_mult` and `decay_mult` of every rule whose key is in the name.
 
     Each parameter is a group of its own, frozen ones too, in the order of
@@ -29,22 +30,15 @@ class SwinOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Source: the class of this name in mmaction2 1.2.
     """
 
-    def add_params(
-        self,
-        params: list[dict[str, Any]],
-        module: nn.Module,
-        prefix: str = '',
-        is_dcn_module: float | None = None,
-    ) -> None:
-        """Append the parameter groups of a model to `params`."""
-        for name, parameter in module.named_parameters():
+    def groups(self, model: nn.Module) -> Iterator[dict[str, Any]]:
+        """One group for each parameter."""
+        for name, parameter in model.named_parameters():
             group: dict[str, Any] = dict(params=[parameter])
-            params.append(group)
-            if not parameter.requires_grad:
-                continue
             # As in mmaction2, where names begin so.
             rules = [rule for key, rule in self.paramwise_cfg.items() if key in f'base.{name}']
-            group['lr'] = self.base_lr * math.prod(rule.get('lr_mult', 1.0) for rule in rules)
-            if self.base_wd is not None:
-                decay = math.prod(rule.get('decay_mult', 1.0) for rule in rules)
+            if parameter.requires_grad:
+                group['lr'] = self.base_lr * math.prod(rule.get('lr_mult', 1) for rule in rules)
+            if parameter.requires_grad and self.base_wd is not None:
+                decay = math.prod(rule.get('decay_mult', 1) for rule in rules)
                 group['weight_decay'] = self.base_wd * decay
+            yield group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -10,13 +11,13 @@ from torch.nn.modules.conv import _ConvNd
 
 from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .constructor import DefaultOptimWrapperConstructor
+from .constructor import GroupingConstructor
 
 __all__ = ['TSMOptimWrapperConstructor']
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class TSMOptimWrapperConstructor(GroupingConstructor):
     """Biases learn at twice the rate and without decay, norms without decay.
 
     With `paramwise_cfg=dict(fc_lr5=True)` the last linear layer, the classifier, has 5 times
@@ -29,18 +30,12 @@ class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Source: the class of this name in mmaction2 1.x (Lin et al., TSM, ICCV 2019).
     """
 
-    def add_params(
-        self,
-        params: list[dict[str, Any]],
-        module: nn.Module,
-        prefix: str = '',
-        is_dcn_module: float | None = None,
-    ) -> None:
-        """Add the groups of a model."""
+    def groups(self, model: nn.Module) -> Iterator[dict[str, Any]]:
+        """The seven groups."""
         first: list[Any] = []
         others: list[Any] = []
         norms: list[Any] = []
-        for layer in module.modules():
+        for layer in model.modules():
             if isinstance(layer, _ConvNd) and not first:
                 first.append(layer)
             elif isinstance(layer, (_ConvNd, nn.Linear)):
@@ -64,4 +59,4 @@ class TSMOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         ):
             learning = [p for p in members if p is not None and p.requires_grad]
             decay = self.base_wd if decays else 0
-            params.append(dict(params=learning, lr=self.base_lr * rate, weight_decay=decay))
+            yield dict(params=learning, lr=self.base_lr * rate, weight_decay=decay)
