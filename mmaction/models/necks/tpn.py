@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import constant_init, normal_init, xavier_init
 from torch import Tensor, nn
 
@@ -167,7 +166,10 @@ class TPN(nn.Module):
             DownSample(in_channels[-1], out_channels, groups=32, downsample_scale=(scale, 1, 1))
             for scale in temporal_modulation_cfg['downsample_scales']
         )
-        self.upsample_cfg = upsample_cfg
+        up: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in (upsample_cfg or {}).items()
+        }
+        self.upsample = nn.Upsample(**up) if up else None
         self.downsample_ops = nn.ModuleList(
             DownSample(out_channels, out_channels, **downsample_cfg)
             for _ in in_channels[1:]
@@ -207,8 +209,8 @@ class TPN(nn.Module):
         levels = [op(x) for op, x in zip(self.temporal_modulation_ops, levels, strict=True)]
         down = list(levels)
         for i in reversed(range(len(levels) - 1)):
-            if self.upsample_cfg is not None:
-                down[i] = down[i] + F.interpolate(down[i + 1], **self.upsample_cfg)
+            if self.upsample is not None:
+                down[i] = down[i] + self.upsample(down[i + 1])
         up = list(levels if self.flow_type == 'parallel' else down)
         for i, downsample in enumerate(self.downsample_ops):
             up[i + 1] = up[i + 1] + downsample(up[i])
