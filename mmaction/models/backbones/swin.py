@@ -24,7 +24,7 @@ from mmaction.models.common.layers import build_norm_layer
 from mmaction.models.common.transformer import VideoTransformer, check_keys, drop_path_rates
 from mmaction.registry import MODELS
 
-from .dualformer_blocks import DropPath, Mlp
+from .dualformer_blocks import Mlp
 
 __all__ = ['Block', 'SwinTransformer3D', 'inflate']
 
@@ -40,12 +40,8 @@ ARCHITECTURES |= {name[0]: settings for name, settings in ARCHITECTURES.items()}
 class Block(SwinTransformerBlock):
     """torchvision's block, its feed-forward layers named `fc1` and `fc2`."""
 
-    def __init__(
-        self, dims: int, mlp_ratio: float, dropout: float, drop_path: float, **kwargs: Any
-    ) -> None:
-        super().__init__(dims, dropout=dropout, **kwargs)
-        # Compiled, torchvision's would make each rate a graph of its own.
-        self.add_module('stochastic_depth', DropPath(drop_path))
+    def __init__(self, dims: int, mlp_ratio: float, dropout: float, **kwargs: Any) -> None:
+        super().__init__(dims, mlp_ratio=mlp_ratio, dropout=dropout, **kwargs)
         self.add_module('mlp', Mlp(dims, int(dims * mlp_ratio), dropout))
 
 
@@ -71,6 +67,9 @@ class SwinTransformer3D(VideoTransformer):
     Raises:
         ValueError: Unknown `arch`, an index outside its stages, or a `qk_scale`.
     """
+
+    # torchvision fills a mask in 27 parts, one within the other in the compiled loop.
+    eager_because = 'is not compiled: its masks of windows shifted in three axes take minutes'
 
     def __init__(
         self,
@@ -122,7 +121,7 @@ class SwinTransformer3D(VideoTransformer):
                     dims << i,
                     mlp_ratio,
                     drop_rate,
-                    next(rates),
+                    stochastic_depth_prob=next(rates),
                     num_heads=heads[i],
                     window_size=list(window_size),
                     shift_size=[size // 2 if j % 2 else 0 for size in window_size],
