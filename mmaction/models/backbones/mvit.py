@@ -12,7 +12,6 @@ h heads, d channels of a head.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmaction.models.common.layers import LN, build_norm_layer
+from mmaction.models.common.layers import LN, build_norm_layer, named
 from mmaction.models.common.transformer import PatchTransformer, Size3, check_keys, drop_path_rates
 from mmaction.registry import MODELS
 
@@ -280,8 +279,7 @@ class MViT(PatchTransformer):
         self.interpolate_mode = interpolate_mode
         self.with_cls_token = with_cls_token
         self.output_cls_token = output_cls_token
-        projection = nn.Conv3d(in_channels, dims, **patch_cfg)
-        self.patch_embed = nn.Sequential(OrderedDict(projection=projection))
+        self.patch_embed = named(projection=nn.Conv3d(in_channels, dims, **patch_cfg))
         grid = self.grid = self.patch_grid((temporal_size, spatial_size, spatial_size))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
         if use_abs_pos_embed:

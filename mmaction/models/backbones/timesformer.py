@@ -10,7 +10,6 @@ class token, then the patches, of which those of one place follow each other in 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from einops import rearrange
 from mmengine.model import constant_init, kaiming_init
 from torch import Tensor, nn
 
-from mmaction.models.common.layers import LN, build_norm_layer, feed_forward, to_frames
+from mmaction.models.common.layers import LN, build_norm_layer, feed_forward, named, to_frames
 from mmaction.models.common.transformer import VideoTransformer, drop_path_rates
 from mmaction.registry import MODELS
 
@@ -183,7 +182,7 @@ class TimeSformer(VideoTransformer):
         self.translation = divide_attention if divided else None
         projection = nn.Conv2d(in_channels, embed_dims, patch_size, patch_size)
         kaiming_init(projection, mode='fan_in', nonlinearity='linear')
-        self.patch_embed = nn.Sequential(OrderedDict(projection=projection))
+        self.patch_embed = named(projection=projection)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
         positions = (img_size // patch_size) ** 2 + 1
         self.pos_embed = nn.Parameter(torch.zeros(1, positions, embed_dims))

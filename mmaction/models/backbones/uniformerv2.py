@@ -11,7 +11,6 @@ Tokens come first: (L, B T, C), so that stochastic depth drops what it drops in 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from einops import rearrange
 from mmengine.model import constant_init
 from torch import Tensor, nn
 
+from mmaction.models.common.layers import named
 from mmaction.models.common.pretrained import inflate_center
 from mmaction.models.common.transformer import VideoTransformer, drop_path_rates
 from mmaction.registry import MODELS
@@ -53,8 +53,7 @@ class QuickGELU(nn.Module):
 def feed_forward(dims: int, hidden: int, dropout: float = 0.0) -> nn.Sequential:
     """Two linear layers, under CLIP's names."""
     first, last = nn.Linear(dims, hidden), nn.Linear(hidden, dims)
-    layers = dict(c_fc=first, gelu=QuickGELU(), dropout=nn.Dropout(dropout), c_proj=last)
-    return nn.Sequential(OrderedDict(layers))
+    return named(c_fc=first, gelu=QuickGELU(), dropout=nn.Dropout(dropout), c_proj=last)
 
 
 def local_mhra(dims: int, reduction: float) -> nn.Sequential:
@@ -68,7 +67,7 @@ def local_mhra(dims: int, reduction: float) -> nn.Sequential:
     )
     # Zero at first: CLIP's weights then give what they give frames one by one.
     constant_init(layers[3], 0)
-    return nn.Sequential(OrderedDict(pos_embed=layers))
+    return named(pos_embed=layers)
 
 
 class LocalBlock(nn.Module):

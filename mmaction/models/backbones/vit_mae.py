@@ -10,14 +10,13 @@ Shapes: B clips, (T, H, W) the token grid, N = T H W tokens, C channels.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmaction.models.common.layers import LN, build_norm_layer, feed_forward
+from mmaction.models.common.layers import LN, build_norm_layer, feed_forward, named
 from mmaction.models.common.transformer import Attention, PatchTransformer, Size3, drop_path_rates
 from mmaction.registry import MODELS
 
@@ -62,8 +61,7 @@ class Block(nn.Module):
         self.attn = Attention(dims, key_bias=False, proj_drop=drop, **attention)
         self.drop_path = DropPath(drop_path)
         self.norm2 = build_norm_layer(norm_cfg, dims)
-        hidden = int(dims * mlp_ratio)
-        self.mlp = nn.Sequential(OrderedDict(layers=feed_forward(dims, hidden, drop)))
+        self.mlp = named(layers=feed_forward(dims, int(dims * mlp_ratio), drop))
         for name in ('gamma_1', 'gamma_2'):
             factors = nn.Parameter(torch.full((dims,), init_values)) if init_values > 0 else 1.0
             setattr(self, name, factors)
@@ -122,8 +120,7 @@ class VisionTransformer(PatchTransformer):
     ) -> None:
         super().__init__(**kwargs)
         patch = (tubelet_size, patch_size, patch_size)
-        projection = nn.Conv3d(in_channels, embed_dims, patch, patch)
-        self.patch_embed = nn.Sequential(OrderedDict(projection=projection))
+        self.patch_embed = named(projection=nn.Conv3d(in_channels, embed_dims, patch, patch))
         self.grid = self.patch_grid((num_frames, img_size, img_size))
         positions = math.prod(self.grid)
         if use_learnable_pos_emb:

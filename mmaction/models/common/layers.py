@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     'build_activation',
     'build_norm_layer',
     'feed_forward',
+    'named',
     'to_clips',
     'to_frames',
 ]
@@ -128,6 +130,11 @@ def feed_forward(dims: int, hidden: int, drop: float = 0.0) -> nn.Sequential:
         nn.Linear(hidden, dims),
         nn.Dropout(drop),
     )
+
+
+def named(**layers: nn.Module) -> nn.Sequential:
+    """Layers one after the other, under these names."""
+    return nn.Sequential(OrderedDict(layers))
 
 
 def _same(kernel: Size, dilation: Size) -> Size:
