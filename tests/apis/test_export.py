@@ -79,7 +79,7 @@ def load(path):
 
 @pytest.mark.parametrize(
     ('name', 'suffix'),
-    [('softmax', '.onnx'), ('all_views', '.onnx'), ('multi_label', '.pt2'), ('score', '.pt2')],
+    [('softmax', '.onnx'), ('all_views', '.pt2'), ('multi_label', '.pt2'), ('score', '.pt2')],
 )
 def test_export_gives_what_is_predicted_of_a_video(tmp_path, request, name, suffix, capsys):
     if name == 'softmax':

@@ -30,7 +30,7 @@ def media(tmp_path_factory):
 
 
 def reduce(cfg, media):
-    """Fewer blocks, a quarter of the channels, and clips of 4 frames of 64 x 64."""
+    """Fewer blocks, a quarter of the channels, and clips of 4 frames of 32 x 32."""
     backbone, head = cfg.model.backbone, cfg.model.cls_head
     backbone.depths = [2, 2, 2, 2]
     backbone.embed_dims = [dim // 4 for dim in backbone.embed_dims]
@@ -53,9 +53,9 @@ def reduce(cfg, media):
             if 'clip_len' in step:
                 step.clip_len = 4
             if 'crop_size' in step:
-                step.crop_size = 64
+                step.crop_size = 32
             if step.type == 'Resize':
-                step.scale = (-1, 64) if step.scale[0] == -1 else (64, 64)
+                step.scale = (-1, 32) if step.scale[0] == -1 else (32, 32)
 
 
 # The migrated form is read as the same, and our config has the same recipe:
@@ -85,7 +85,7 @@ def test_one_update_and_one_test_batch(name, config, media):
     batch = pseudo_collate([dataset[0], dataset[1]])
     published = [step['type'] for step in PUBLISHED[name]['data']['test']['pipeline']]
     views = 4 * (3 if 'ThreeCrop' in published else 1)
-    assert [tuple(clip.shape) for clip in batch['inputs']] == [(views, 3, 4, 64, 64)] * 2
+    assert [tuple(clip.shape) for clip in batch['inputs']] == [(views, 3, 4, 32, 32)] * 2
     for sample, label in zip(model.eval().test_step(batch), (0, 1), strict=True):
         assert sample.gt_label.tolist() == [label]
         assert sample.pred_score.shape == (PUBLISHED[name]['model']['cls_head']['num_classes'],)

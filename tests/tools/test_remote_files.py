@@ -100,10 +100,9 @@ def test_features_packing_and_publishing(config, tmp_path):
     done = run_tool('deployment/publish_model.py', MODEL, f'{STORE}/published/model')
     assert done.stdout.startswith(f'{STORE}/published/model-')
     assert any(path.endswith('.safetensors') for path in list_folder(f'{STORE}/published'))
-    pytest.importorskip('onnx')
-    pytest.importorskip('onnxscript')
-    mmaction(['export', config, MODEL, f'{STORE}/model.onnx', '--video', CLIP])
-    assert exists(f'{STORE}/model.onnx')
+    # One writer for all formats; ONNX takes the longest.
+    mmaction(['export', config, MODEL, f'{STORE}/model.pt2', '--video', CLIP])
+    assert exists(f'{STORE}/model.pt2')
 
 
 def test_lists_are_checked(config, tmp_path):
