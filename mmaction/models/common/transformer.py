@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from mmaction.models.utils.attention_ops import attention
+
 from .pretrained import Translation, load_pretrained
 
 __all__ = [
@@ -182,7 +184,7 @@ class Attention(nn.Module):
         qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, h, N, d)
         drop = self.attn_drop if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, scale=self.scale)
+        x = attention(q, k, v, dropout_p=drop, scale=self.scale)
         x = x.transpose(1, 2).flatten(2)  # (B, h, N, d) -> (B, N, C)
         y: Tensor = self.proj_drop(self.proj(x))
         return y
