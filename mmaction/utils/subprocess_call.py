@@ -37,6 +37,9 @@ _new_shared = torch.UntypedStorage._new_shared_fd_cpu  # type: ignore[attr-defin
 _SHARED_FROM = 1 << 16
 # Outcome (0 result, 1 exception), length of the pickled answer, number of shared memories.
 _HEADER = struct.Struct('<BQI')
+# Why not one long wait? A process that was stopped meanwhile (SIGSTOP, a suspended job or laptop)
+# would find its time gone by. Waiting in parts, it loses one of them at most.
+_PARTS = 20
 _DECODER_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
 
 # See prctl(2).
@@ -54,6 +57,10 @@ class CallTimedOut(Exception):  # noqa: N818
 
 class CallCrashed(Exception):  # noqa: N818
     """The call brought its process down."""
+
+
+class _Suspended(Exception):  # noqa: N818
+    """The child was stopped for so long that its own timer ended it."""
 
 
 class _Remote(Exception):  # noqa: N818
@@ -128,13 +135,27 @@ class IsolatedCall:
             RuntimeError: The child was ended from outside.
             Exception: What the function raises.
         """
+        while True:
+            try:
+                outcome, content, storages = self._ask(args)
+                break
+            except _Suspended:
+                continue
+        answer = _Unpickler(content, storages).load()
+        if outcome:
+            error, trace = answer
+            raise error from _Remote(trace)
+        return answer
+
+    def _ask(self, args: tuple[Any, ...]) -> tuple[int, bytes, list[torch.UntypedStorage]]:
         with self._lock:
             if self._end is None or self._owner != os.getpid():
                 self._start()
             try:
                 self._socket.sendall(_framed(pickle.dumps(args)))
+                self._wait()
                 self._socket.settimeout(self._timeout)
-                outcome, content, storages = _receive(self._socket)
+                return _receive(self._socket)
             except TimeoutError:
                 self.close()
                 raise CallTimedOut(f'took longer than {self._timeout:g} s') from None
@@ -144,11 +165,17 @@ class IsolatedCall:
                 # The answer that is on its way must not be taken for that of the next call.
                 self.close()
                 raise
-        answer = _Unpickler(content, storages).load()
-        if outcome:
-            error, trace = answer
-            raise error from _Remote(trace)
-        return answer
+
+    def _wait(self) -> None:
+        """Until there is an answer."""
+        self._socket.settimeout(self._timeout / _PARTS)
+        for part in range(_PARTS):
+            try:
+                self._socket.recv(1, socket.MSG_PEEK)
+                return
+            except TimeoutError:
+                if part == _PARTS - 1:
+                    raise
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -191,6 +218,8 @@ class IsolatedCall:
             ended, hint = f'exit status {os.WEXITSTATUS(status)}', ''
         else:
             number = signal.Signals(os.WTERMSIG(status))
+            if number == signal.SIGALRM:
+                raise _Suspended
             if number in _DECODER_FAULTS:
                 raise CallCrashed(f'crashed ({number.name})')
             ended, hint = number.name, _HINTS.get(number, '')
@@ -345,11 +374,22 @@ def _answer(
 # Runs in an interpreter of its own. Lines on stdin: the file being read, or nothing when done.
 _WATCHDOG = """
 import os, select, signal, sys
-timeout, pid = float(sys.argv[1]), int(sys.argv[2])
-reading, rest = '', b''
+timeout, pid, parts = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+
+def is_stopped():
+    try:
+        with open('/proc/%d/stat' % pid) as file:
+            return file.read().rpartition(')')[2].split()[0] in 'Tt'
+    except OSError:
+        return False
+
+reading, rest, left = '', b'', parts
 while True:
-    ready, _, _ = select.select([0], [], [], timeout if reading else None)
+    ready, _, _ = select.select([0], [], [], timeout / parts if reading else None)
     if not ready:
+        left -= not is_stopped()
+        if left > 0:
+            continue
         sys.stderr.write('\\nreading %s took longer than %g s (decode_timeout): run ended.\\n'
                          'With num_workers of at least 1 in the loader it would go on.\\n'
                          % (reading, timeout))
@@ -361,7 +401,7 @@ while True:
         break
     *lines, rest = (rest + data).split(b'\\n')
     if lines:
-        reading = lines[-1].decode('utf-8', 'backslashreplace')
+        reading, left = lines[-1].decode('utf-8', 'backslashreplace'), parts
 """
 
 
@@ -384,7 +424,8 @@ class Watchdog:
         # Why not a thread or a signal? Python runs neither while native code that hangs holds the
         # interpreter lock. Another process can always end this one.
         if self._process is None:
-            command = [sys.executable, '-ISc', _WATCHDOG, f'{self._timeout}', f'{os.getpid()}']
+            facts = map(str, (self._timeout, os.getpid(), _PARTS))
+            command = [sys.executable, '-ISc', _WATCHDOG, *facts]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
             weakref.finalize(self, _close_watchdog, self._process)
         self._tell(repr(filename))

@@ -35,6 +35,11 @@ def behave(how, *args):
     if how == 'die':
         faulthandler.disable()
         os.kill(os.getpid(), args[0])
+    if how == 'die once':
+        if args[1].exists():
+            return 'lives'
+        args[1].touch()
+        os.kill(os.getpid(), args[0])
     if how == 'raise':
         raise args[0]
     if how == 'unpicklable':
@@ -140,6 +145,11 @@ def test_crash_and_kill_are_distinguished(call):
     assert call('add', 1, 1) == 2
 
 
+def test_call_is_repeated_after_a_long_suspension(call, tmp_path):
+    # The timer that ends a child whose parent is gone goes on while both are stopped.
+    assert call('die once', signal.SIGALRM, tmp_path / 'died') == 'lives'
+
+
 def test_an_interrupted_call_does_not_answer_the_next(call):
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -242,3 +252,38 @@ def test_watchdog_spares_responsive_processes():
     assert process.poll() is None
     del dog
     assert process.wait(timeout=5) is not None
+
+
+SUSPENDED_SCRIPT = """
+import sys, time
+from mmaction.utils.subprocess_call import IsolatedCall, Watchdog
+def sleep():
+    for _ in range(10):
+        time.sleep(0.05)
+    return 'read'
+call, dog = IsolatedCall(sleep, 1.0), Watchdog(1.0)
+call.start()
+dog.watch('clip.mp4')
+print('reading', flush=True)
+print(call() if sys.argv[1] == 'call' else sleep())
+"""
+
+
+@pytest.mark.parametrize('how', ['call', 'watchdog'])
+def test_time_while_stopped_does_not_count(how):
+    """As a suspended job of Slurm, and a laptop that was closed."""
+    process = subprocess.Popen(
+        [sys.executable, '-c', SUSPENDED_SCRIPT, how],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == 'reading\n'
+    # The watchdog itself goes on if only the process that it watches is stopped.
+    send = os.killpg if how == 'call' else os.kill
+    time.sleep(0.1)
+    send(process.pid, signal.SIGSTOP)
+    time.sleep(1.5)
+    send(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=30)[0] == 'read\n'
+    assert process.returncode == 0
