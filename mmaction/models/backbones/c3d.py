@@ -34,7 +34,6 @@ class C3D(CNNBackbone):
         out_dim: Numbers in the last map, which depend on the size of clips.
         dropout_ratio: Dropout between the linear layers.
         init_std: Standard deviation of their first weights.
-        init_cfg: Another initialization, as in mmengine.
 
     Source: arXiv:1412.0767.
     """
@@ -52,9 +51,8 @@ class C3D(CNNBackbone):
         out_dim: int = 8192,
         dropout_ratio: float = 0.5,
         init_std: float = 0.005,
-        init_cfg: OptConfigType = None,
     ) -> None:
-        super().__init__(pretrained, pretrained2d=False, init_cfg=init_cfg)
+        super().__init__(pretrained, pretrained2d=False)
         self.init_std = init_std
         layers: dict[str, Any] = dict(conv_cfg=conv_cfg or dict(type='Conv3d'), norm_cfg=norm_cfg)
         layers['act_cfg'] = act_cfg or dict(type='ReLU')
