@@ -27,9 +27,8 @@ TOGETHER = {
         NETWORKS,
         'models/backbones/c3d.py models/backbones/mobilenet_v2.py models/backbones/resnet.py '
         'models/backbones/resnet3d.py models/backbones/resnet3d_slowfast.py '
-        'models/backbones/tanet.py models/backbones/x3d.py models/heads/slowfast_head.py '
-        'models/heads/tsn_head.py models/heads/x3d_head.py '
-        'models/necks/tpn.py',
+        'models/backbones/tanet.py models/backbones/x3d.py models/heads/cnn3d_heads.py '
+        'models/heads/tsn_head.py models/necks/tpn.py',
     ),
     'building blocks of the CNNs': (
         'models/common/test_cnn.py',

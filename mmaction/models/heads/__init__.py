@@ -1,13 +1,12 @@
 """Heads."""
 
 from .base import BaseHead
+from .cnn3d_heads import SlowFastHead, X3DHead
 from .feature_head import FeatureHead
 from .i3d_head import I3DHead, I3DHead_Teacher, I3DHead_TL
 from .probe_heads import AttentiveHead, KNNHead, LinearHead
-from .slowfast_head import SlowFastHead
 from .transformer_heads import MViTHead, TimeSformerHead, UniFormerHead
 from .tsn_head import AvgConsensus, TPNHead, TRNHead, TSMHead, TSNHead
-from .x3d_head import X3DHead
 
 __all__ = [
     'AttentiveHead',
