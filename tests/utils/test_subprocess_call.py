@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -14,6 +15,7 @@ import torch
 
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
+from tests.processes import Forked
 
 
 def hang_with_the_lock():
@@ -179,31 +181,31 @@ def test_pickled_copy_starts_its_own_child(call):
     other.close()
 
 
-ORPHANING_SCRIPT = """
-import sys, threading
-from tests.utils.test_subprocess_call import behave
-from mmaction.utils.subprocess_call import IsolatedCall
-def ask(how):
-    call = IsolatedCall(behave, timeout=60.0)
-    # In one piece: two threads write, and `print` writes the end of the line by itself.
-    sys.stdout.write(f"{call('clip')['pid']}\\n")
-    sys.stdout.flush()
-    call(how)
-for how in ('hang', 'slow hang'):
-    threading.Thread(target=ask, args=(how,)).start() if how != 'hang' else None
-ask('hang')
-"""
+def ask_two_that_hang():
+    """Print the processes of two calls, which then hang."""
+
+    def ask(how):
+        call = IsolatedCall(behave, timeout=60.0)
+        # In one piece: two threads write, and `print` writes the end of the line by itself.
+        sys.stdout.write(f'{call("clip")["pid"]}\n')
+        call(how)
+
+    threading.Thread(target=ask, args=('slow hang',)).start()
+    ask('hang')
 
 
-def test_children_end_with_a_killed_parent():
+def test_children_end_with_a_killed_parent(tmp_path):
     """Also one that hangs in native code, and siblings that hold each other's sockets."""
-    process = subprocess.Popen(
-        [sys.executable, '-c', ORPHANING_SCRIPT], stdout=subprocess.PIPE, text=True
-    )
-    pids = [int(process.stdout.readline()) for _ in range(2)]
+    run = Forked(ask_two_that_hang, (), tmp_path / 'output.txt')
+    until = time.monotonic() + 60
+    while not (run.output.exists() and run.output.read_text().count('\n') == 2):
+        assert time.monotonic() < until, run.output.read_text()
+        time.sleep(0.05)
+    pids = [int(line) for line in run.output.read_text().split()]
+    assert all(map(is_running, pids))
     time.sleep(0.5)
-    process.kill()
-    process.wait()
+    os.kill(run.processes[0].pid, signal.SIGKILL)  # it alone, not the group
+    run.wait()
     until = time.monotonic() + 20
     while any(map(is_running, pids)):
         assert time.monotonic() < until, pids
@@ -218,27 +220,21 @@ def is_running(pid):
         return False
 
 
-HANGING_SCRIPT = """
-import ctypes, sys
-from mmaction.utils.subprocess_call import Watchdog
-dog = Watchdog(1.0)
-for name in ('good.mp4', "it's (bad).mp4"):
-    dog.watch(name)
-    if 'bad' in name:
-        ctypes.PyDLL(None).sleep(1000)
-    dog.done()
-"""
+def hang_at_the_second():
+    dog = Watchdog(1.0)
+    for name in ('good.mp4', "it's (bad).mp4"):
+        dog.watch(name)
+        if 'bad' in name:
+            hang_with_the_lock()
+        dog.done()
 
 
-def test_watchdog_kills_process_hanging_with_gil():
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, '-c', HANGING_SCRIPT], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == -signal.SIGKILL
-    assert '"it\'s (bad).mp4" took longer than 1 s (decode_timeout)' in done.stderr
-    assert 'good.mp4' not in done.stderr
-    assert time.monotonic() - start < 30
+def test_watchdog_kills_process_hanging_with_gil(tmp_path):
+    run = Forked(hang_at_the_second, (), tmp_path / 'output.txt')
+    assert run.wait(60) == [-signal.SIGKILL]
+    output = run.output.read_text()
+    assert '"it\'s (bad).mp4" took longer than 1 s (decode_timeout)' in output
+    assert 'good.mp4' not in output
 
 
 def test_watchdog_spares_responsive_processes():
