@@ -5,9 +5,13 @@ state dict. Windows at the border simply hold fewer tokens, so there is no paddi
 Fast paths are held against it.
 """
 
+from unittest import mock
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmaction.models.utils import attention_ops
 
 
 class PlainDualFormer:
@@ -104,3 +108,15 @@ class PlainDualFormer:
                 if j == 0:
                     x = x + self.conv(x, f'pos_block.{i}.proj.0', 1, 1, groups=x.shape[1])
         return self.channel_norm(x, 'norm')
+
+
+class PyTorchAttention:
+    """Forward pass of `model` on a CPU with PyTorch's attention, not that of `attention_cpu`."""
+
+    def __init__(self, model):
+        self.model = model
+        self.training = model.training
+
+    def __call__(self, clips):
+        with mock.patch.object(attention_ops, 'takes', return_value=False):
+            return self.model(clips)

@@ -13,7 +13,7 @@ from torch import nn
 from mmaction.models.backbones import DualFormer
 from mmaction.registry import MODELS
 from tests.golden.fill import check_probe, load_deterministic, make_input
-from tests.models.backbones.plain_dualformer import PlainDualFormer
+from tests.models.backbones.plain_dualformer import PlainDualFormer, PyTorchAttention
 from tests.models.backbones.small_dualformer import (
     GOLDEN,
     PARAMETERS,
@@ -47,6 +47,20 @@ def test_forward_matches_golden_values(device, case):
         output = model(clips.to(device)).cpu()
     assert list(output.shape) == case['shape']
     assert check_probe(output, case['probe'], 1e-4) < 1e-5
+
+
+def test_gradients_do_not_depend_on_the_kernel_of_attention():
+    model = DualFormer('tiny', video_size=(8, 224, 224), drop_path_rate=0.0)
+    load_deterministic(model)
+    clips, parameters = torch.randn(1, 3, 8, 224, 224), list(model.parameters())
+    gradients = [
+        torch.autograd.grad(run(clips).square().sum(), parameters)
+        for run in (model, PyTorchAttention(model))
+    ]
+    # Those of the keys' biases are zero but for rounding.
+    rounding = 1e-6 * max(y.abs().max() for y in gradients[1])
+    for name, x, y in zip(dict(model.named_parameters()), *gradients, strict=True):
+        assert (x - y).abs().max() <= 1e-3 * y.abs().max() + rounding, name
 
 
 @pytest.mark.parametrize(
