@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -37,6 +37,7 @@ def test_top_k_accuracy_small_example():
     assert top_k_accuracy(SCORES, LABELS) == [0.5]
 
 
+@settings(deadline=None)
 @given(predictions(), st.integers(1, 7))
 def test_top_k_equals_a_sorted_list(case, k):
     scores, labels = case
@@ -70,6 +71,7 @@ def test_mean_class_accuracy_counts_classes_that_are_only_predicted():
     assert mean_class_accuracy(SCORES, LABELS) == pytest.approx((0 + 0.5 + 0.5) / 3)
 
 
+@settings(deadline=None)
 @given(predictions())
 def test_mean_class_accuracy_equals_the_confusion_matrix(case):
     scores, labels = case
@@ -102,6 +104,7 @@ def test_top_k_classes_names_the_class_where_others_are_absent():
 
 
 @pytest.mark.filterwarnings('ignore:A single label')
+@settings(deadline=None)
 @given(predictions(), st.sampled_from([None, 'true', 'pred', 'all']))
 def test_confusion_matrix_equals_sklearn(case, normalize):
     scores, labels = case

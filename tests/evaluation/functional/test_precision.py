@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
@@ -16,6 +16,7 @@ def multi_label(draw):
     return scores, (rng.random((samples, classes)) < 0.4).astype(int)
 
 
+@settings(deadline=None)
 @given(multi_label())
 def test_mean_average_precision_equals_sklearn(case):
     scores, labels = case
@@ -28,6 +29,7 @@ def test_mean_average_precision_equals_sklearn(case):
         assert ours == pytest.approx(theirs)
 
 
+@settings(deadline=None)
 @given(multi_label())
 def test_mmit_equals_sklearn(case):
     scores, labels = case
