@@ -1,10 +1,10 @@
-// Softmax attention in fp32 for CPUs with AVX-512, forward and backward; see attention_cpu.py for what is computed.
+// Softmax attention in fp32 for CPUs with AVX-512; see attention_cpu.py.
 //
 // A block of ROWS queries meets the keys in blocks that stay in the first-level cache. Both products
 // keep their sums in registers (24 and 16 of the 32), which PyTorch's kernel leaves to a matrix
 // library whose overhead is as long as such thin products. Softmax: Milakov and Gimelshein, "Online
-// normalizer calculation for softmax", arXiv:1805.02867; backward pass: Dao et al., "FlashAttention",
-// arXiv:2205.14135. Results do not depend on the number of threads.
+// normalizer calculation for softmax", arXiv:1805.02867. Results do not depend on the number of
+// threads.
 
 #include <cmath>
 #include <cstdint>
@@ -22,8 +22,7 @@ constexpr int LANES = 16;           // floats of a vector
 constexpr int ROWS = 8;             // queries of a block
 constexpr int PANEL = 3 * LANES;    // keys whose channels lie side by side
 constexpr int STRIDE = 11 * PANEL;  // of rows of scores; no power of two, whose rows share cache sets
-constexpr long FORWARD_KEYS = 512;  // most keys of a block
-constexpr long BACKWARD_KEYS = 96;
+constexpr long KEYS = 512;          // most keys of a block
 
 typedef float vec __attribute__((vector_size(64)));
 typedef float loose __attribute__((vector_size(64), aligned(4)));
@@ -128,19 +127,6 @@ KERNEL add_weighted_rows(const float *weights, const float *rows, long stride, l
         UNROLL for (int c = 0; c < 2; c++) store(out + r * HEAD + c * LANES, sums[r][c]);
 }
 
-// out (n, HEAD) += weights (ROWS, STRIDE) transposed times x (ROWS, HEAD), 32 channels of them.
-KERNEL add_outer_products(const float *weights, const float *x, long n, float *out) {
-    vec y[ROWS][2];
-    UNROLL for (int r = 0; r < ROWS; r++)
-        UNROLL for (int c = 0; c < 2; c++) y[r][c] = load(x + r * HEAD + c * LANES);
-    for (long j = 0; j < n; j++) {
-        vec sums[2] = {load(out + j * HEAD), load(out + j * HEAD + LANES)};
-        UNROLL for (int r = 0; r < ROWS; r++)
-            UNROLL for (int c = 0; c < 2; c++) sums[c] += weights[r * STRIDE + j] * y[r][c];
-        UNROLL for (int c = 0; c < 2; c++) store(out + j * HEAD + c * LANES, sums[c]);
-    }
-}
-
 // The weights of n further keys: scores -> 2^(score - highest); highest, total and sums follow.
 KERNEL online_softmax(float *scores, long n, bool first, float *highest, float *total, float *sums) {
     for (int r = 0; r < ROWS; r++)
@@ -176,26 +162,22 @@ KERNEL online_softmax(float *scores, long n, bool first, float *highest, float *
 
 static float *floats(long n) { return (float *)aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64); }
 static long panels(long keys) { return (keys + PANEL - 1) / PANEL * PANEL; }
-// As many keys for each block, whole vectors.
-static long block_of(long keys, long most) {
-    long blocks = (keys + most - 1) / most;
-    return ((keys + blocks - 1) / blocks + LANES - 1) / LANES * LANES;
-}
-
 struct Tokens {  // (B, h, n, HEAD)
     const float *data;
     long batch, head, token;  // strides
     const float *of(long b, long h) const { return data + b * batch + h * head; }
 };
-constexpr float LOG2E = 1.44269504f;
+constexpr float LOG2E = 1.44269504f, LN2 = 0.693147181f;
 
-// q (B, h, L, HEAD), k and v (B, h, M, HEAD) -> out (B, L, h, HEAD) and, unless null, the logarithms
-// (base 2) of the sums of the softmax, (B, h, L). `chunk` queries are a task.
+// q (B, h, L, HEAD), k and v (B, h, M, HEAD) -> out (B, L, h, HEAD) and, unless null, the natural
+// logarithms of the sums of the softmax, (B, h, L). `chunk` queries are a task.
 extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, float *log_sums, long batch, long heads,
                                   long queries, long keys, float scale, long chunk, int threads) {
     const long chunks = (queries + chunk - 1) / chunk;
-    const long block = block_of(keys, FORWARD_KEYS), room = panels(block);
-    const long blocks = (keys + block - 1) / block;
+    // As many keys for each block, in whole vectors.
+    const long fewest = (keys + KEYS - 1) / KEYS;
+    const long block = ((keys + fewest - 1) / fewest + LANES - 1) / LANES * LANES;
+    const long blocks = (keys + block - 1) / block, room = panels(block);
 #pragma omp parallel num_threads(threads)
     {
         float *packed = floats(blocks * room * HEAD), *values = floats(keys * HEAD), *scores = floats(ROWS * STRIDE);
@@ -226,7 +208,7 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, floa
                         add_weighted_rows(scores, values + from * HEAD + c, HEAD, count, sums + c);
                 }
                 for (long r = 0; r < rows; r++) {
-                    if (log_sums) log_sums[owner * queries + t + r] = highest[r] + log2f(total[r]);
+                    if (log_sums) log_sums[owner * queries + t + r] = (highest[r] + log2f(total[r])) * LN2;
                     for (int c = 0; c < HEAD; c += LANES)
                         store(out + ((b * queries + t + r) * heads + h) * HEAD + c,
                               load(sums + r * HEAD + c) * (1 / total[r]));
@@ -234,73 +216,5 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, floa
             }
         }
         free(packed), free(values), free(scores);
-    }
-}
-
-// Gradients: grad_q (B, L, h, HEAD); of each chunk of queries, grad_k and grad_v
-// (B, h, chunks, M, HEAD). out and grad_out are (B, L, h, HEAD), contiguous.
-extern "C" void attention_backward(Tokens q, Tokens k, Tokens v, const float *out, const float *grad_out,
-                                   const float *log_sums, float *grad_q, float *grad_k, float *grad_v, long batch,
-                                   long heads, long queries, long keys, float scale, long chunk, int threads) {
-    const long chunks = (queries + chunk - 1) / chunk;
-    const long block = block_of(keys, BACKWARD_KEYS), room = panels(block);
-#pragma omp parallel num_threads(threads)
-    {
-        float *packed_k = floats(room * HEAD), *packed_v = floats(room * HEAD);
-        float *rows_k = floats(block * HEAD), *weights = floats(ROWS * STRIDE), *slopes = floats(ROWS * STRIDE);
-        float *deltas = floats(chunk);
-        float x[ROWS * HEAD], plain[ROWS * HEAD], g[ROWS * HEAD], sums[ROWS * HEAD];
-#pragma omp for schedule(static)
-        for (long task = 0; task < batch * heads * chunks; task++) {
-            const long owner = task / chunks, b = owner / heads, h = owner % heads;
-            const long start = task % chunks * chunk, end = start + chunk < queries ? start + chunk : queries;
-            const long row = heads * HEAD, first = (b * queries + start) * row + h * HEAD;
-            for (long t = 0; t < end - start; t++) {
-                vec s = {};
-                for (int c = 0; c < HEAD; c += LANES)
-                    s += load(out + first + t * row + c) * load(grad_out + first + t * row + c);
-                deltas[t] = sum(s);
-            }
-            for (long from = 0; from < keys; from += block) {
-                const long count = keys - from < block ? keys - from : block;
-                const float *key = k.of(b, h) + from * k.token;
-                pack(key, k.token, count, packed_k);
-                pack(v.of(b, h) + from * v.token, v.token, count, packed_v);
-                for (long j = 0; j < count; j++) memcpy(rows_k + j * HEAD, key + j * k.token, HEAD * sizeof(float));
-                float *of_k = grad_k + (task * keys + from) * HEAD, *of_v = grad_v + (task * keys + from) * HEAD;
-                memset(of_k, 0, count * HEAD * sizeof(float));
-                memset(of_v, 0, count * HEAD * sizeof(float));
-                for (long t = start; t < end; t += ROWS) {
-                    const long rows = end - t < ROWS ? end - t : ROWS;
-                    const long at = first + (t - start) * row;
-                    copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale * LOG2E, x);
-                    copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale, plain);
-                    copy_rows(grad_out + at, row, rows, 1, g);
-                    inner_products(x, packed_k, count, weights);
-                    inner_products(g, packed_v, count, slopes);
-                    for (long r = 0; r < ROWS; r++) {
-                        float log_sum = r < rows ? log_sums[owner * queries + t + r] : 0;
-                        float delta = r < rows ? deltas[t - start + r] : 0;
-                        for (long j = 0; j < count; j += LANES) {
-                            float *weight = weights + r * STRIDE + j, *slope = slopes + r * STRIDE + j;
-                            vec w = exp2(load(weight) - log_sum);
-                            store(weight, w);
-                            store(slope, w * (load(slope) - delta));
-                        }
-                    }
-                    if (from == 0) memset(sums, 0, sizeof sums);
-                    else copy_rows(grad_q + at, row, rows, 1 / scale, sums);
-                    for (int c = 0; c < HEAD; c += 32) {
-                        add_outer_products(weights, g + c, count, of_v + c);
-                        add_outer_products(slopes, plain + c, count, of_k + c);
-                        add_weighted_rows(slopes, rows_k + c, HEAD, count, sums + c);
-                    }
-                    for (long r = 0; r < rows; r++)
-                        for (int c = 0; c < HEAD; c += LANES)
-                            store(grad_q + at + r * row + c, load(sums + r * HEAD + c) * scale);
-                }
-            }
-        }
-        free(packed_k), free(packed_v), free(rows_k), free(weights), free(slopes), free(deltas);
     }
 }
