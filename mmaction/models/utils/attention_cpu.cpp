@@ -114,12 +114,12 @@ KERNEL inner_products(const float *x, const float *panels, long n, float *out) {
 }
 
 // out (ROWS, HEAD) += weights (ROWS, STRIDE) times rows (n, HEAD), 32 channels of them.
-KERNEL add_weighted_rows(const float *weights, const float *rows, long stride, long n, float *out) {
+KERNEL add_weighted_rows(const float *weights, const float *rows, long n, float *out) {
     vec sums[ROWS][2];
     UNROLL for (int r = 0; r < ROWS; r++)
         UNROLL for (int c = 0; c < 2; c++) sums[r][c] = load(out + r * HEAD + c * LANES);
     for (long j = 0; j < n; j++) {
-        vec x[2] = {load(rows + j * stride), load(rows + j * stride + LANES)};
+        vec x[2] = {load(rows + j * HEAD), load(rows + j * HEAD + LANES)};
         UNROLL for (int r = 0; r < ROWS; r++)
             UNROLL for (int c = 0; c < 2; c++) sums[r][c] += weights[r * STRIDE + j] * x[c];
     }
@@ -162,6 +162,7 @@ KERNEL online_softmax(float *scores, long n, bool first, float *highest, float *
 
 static float *floats(long n) { return (float *)aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64); }
 static long panels(long keys) { return (keys + PANEL - 1) / PANEL * PANEL; }
+
 struct Tokens {  // (B, h, n, HEAD)
     const float *data;
     long batch, head, token;  // strides
@@ -169,8 +170,8 @@ struct Tokens {  // (B, h, n, HEAD)
 };
 constexpr float LOG2E = 1.44269504f, LN2 = 0.693147181f;
 
-// q (B, h, L, HEAD), k and v (B, h, M, HEAD) -> out (B, L, h, HEAD) and, unless null, the natural
-// logarithms of the sums of the softmax, (B, h, L). `chunk` queries are a task.
+// q (B, h, L, HEAD), k and v (B, h, M, HEAD) -> out (B, L, h, HEAD) and the natural logarithms
+// of the sums of the softmax, (B, h, L). `chunk` queries are a task.
 extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, float *log_sums, long batch, long heads,
                                   long queries, long keys, float scale, long chunk, int threads) {
     const long chunks = (queries + chunk - 1) / chunk;
@@ -205,10 +206,10 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, floa
                     inner_products(x, packed + n * room * HEAD, count, scores);
                     online_softmax(scores, count, n == 0, highest, total, sums);
                     for (int c = 0; c < HEAD; c += 32)
-                        add_weighted_rows(scores, values + from * HEAD + c, HEAD, count, sums + c);
+                        add_weighted_rows(scores, values + from * HEAD + c, count, sums + c);
                 }
                 for (long r = 0; r < rows; r++) {
-                    if (log_sums) log_sums[owner * queries + t + r] = (highest[r] + log2f(total[r])) * LN2;
+                    log_sums[owner * queries + t + r] = (highest[r] + log2f(total[r])) * LN2;
                     for (int c = 0; c < HEAD; c += LANES)
                         store(out + ((b * queries + t + r) * heads + h) * HEAD + c,
                               load(sums + r * HEAD + c) * (1 / total[r]));

@@ -74,7 +74,7 @@ def _may_run(head: int) -> bool:
 @lru_cache
 def _library(head: int) -> ctypes.CDLL | None:
     """The kernel for heads of so many channels; None if it cannot be had."""
-    compiler = shlex.split(os.environ.get('CXX') or 'g++')
+    compiler = shlex.split(os.environ.get('CXX', '')) or ['g++']
     found = sys.platform == 'linux' and shutil.which(compiler[0])
     if not found or torch.backends.cpu.get_cpu_capability() != 'AVX512':
         return None
@@ -151,19 +151,14 @@ def _sizes(q: Tensor, k: Tensor, scale: float) -> tuple[ctypes._SimpleCData[Any]
     return (*map(ctypes.c_long, sizes), ctypes.c_float(scale), ctypes.c_long(_CHUNK), threads)
 
 
-def _pointers(*tensors: Tensor) -> list[ctypes.c_void_p]:
-    return [ctypes.c_void_p(x.data_ptr()) for x in tensors]
-
-
 def _forward(
     library: ctypes.CDLL, q: Tensor, k: Tensor, v: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     q, k, v = _with_rows(q, k, v)
     B, h, L, d = q.shape
     out, log_sums = q.new_empty(B, L, h, d), q.new_empty(B, h, L)
-    library.attention_forward(
-        *map(_tokens, (q, k, v)), *_pointers(out, log_sums), *_sizes(q, k, scale)
-    )
+    results = [ctypes.c_void_p(x.data_ptr()) for x in (out, log_sums)]
+    library.attention_forward(*map(_tokens, (q, k, v)), *results, *_sizes(q, k, scale))
     return out.transpose(1, 2), log_sums
 
 
