@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmaction.apis.features import extract_features
 from mmaction.apis.inference import init_recognizer
+from mmaction.config.source import config_source
 from mmaction.datasets import load_features
 from mmaction.engine.probe import ProbeResult, check_probe, train_probe
 from mmaction.engine.runner.checkpoint import plain, save_checkpoint_file
@@ -101,7 +102,7 @@ def probe_recognizer(
     weights = _weights(model, probed, result.head)
     meta = dict(dataset_meta=dict(classes=facts['classes'] or None), probe=report)
     save_checkpoint_file(plain(dict(state_dict=weights, meta=meta)), out / f'{kind}.pth')
-    write_text(out / f'{kind}.py', probed.pretty_text)
+    write_text(out / f'{kind}.py', config_source(probed.to_dict()))
     write_json(out / f'{kind}.json', report)
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 __all__ = ['Name', 'config_source', 'difference']
@@ -94,8 +95,8 @@ def _flat(value: object) -> str:
     if isinstance(value, tuple):
         return f'({", ".join(map(_flat, value))}{"," if len(value) == 1 else ""})'
     if value is None or isinstance(value, (bool, int, float, str)):
-        if isinstance(value, float) and value in (float('inf'), float('-inf')):
-            return f"float('{value}')"
+        if isinstance(value, float):  # numpy's are floats, too, and say so in their repr
+            return repr(float(value)) if isfinite(value) else f"float('{float(value)}')"
         return repr(value)
     raise TypeError(
         f'{value!r} is a {type(value).__name__}, which a config file cannot hold as text'

@@ -1,7 +1,9 @@
 """Configs as text."""
 
+import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -23,7 +25,7 @@ def test_text_of_a_config_gives_its_values():
             return tuple(items) if kind == 'tuple' else items
         return dict(
             int=draw.randint(-5, 10**6),
-            float=draw.choice([1e-5, 0.1, -2.5, float('inf')]),
+            float=draw.choice([1e-5, 0.1, -2.5, float('inf'), np.float64(0.5)]),
             str=draw.choice(['', "it's", 'a "b"', 'long ' * 10, '{{x}}', 'new\nline']),
             bool=draw.random() < 0.5,
             none=None,
@@ -36,6 +38,12 @@ def test_text_of_a_config_gives_its_values():
         exec(text, read)
         assert {key: read[key] for key in values} == values
         assert max(map(len, text.splitlines())) <= 100
+
+
+def test_text_of_nan():
+    read = {}
+    exec(config_source(dict(x=float('nan'))), read)
+    assert math.isnan(read['x'])
 
 
 def test_unserializable_value_is_error():

@@ -213,8 +213,6 @@ def toy_config(work_dir, **changes):
             randomness=dict(seed=5),
             visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
         ),
-        # yapf takes longer than the whole run.
-        format_python_code=False,
     )
     cfg.merge_from_dict(changes)
     return cfg

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mmaction.config.check import check_parts
+from mmaction.config.source import config_source
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 from mmaction.engine.compile import compile_options
 from mmaction.engine.device_settings import fused_by_default
@@ -47,15 +48,12 @@ UNBUILDABLE = (
 """What constructors raise for arguments that they cannot take."""
 
 
-_SECTIONS: dict[str, str] = {}
-"""Top-level keys of configs as Python code, by key, value and whether yapf has formatted them."""
+class _PlainText(Config):
+    """A config whose text is written by `config_source`.
 
-
-class _Sections(Config):
-    """A config whose text is put together from that of its top-level keys, each formatted once.
-
-    yapf takes a quarter of a second for a config, and a run wants its text three times. Runs of one
-    process, such as the folds of a cross-validation, have most keys in common.
+    mmengine's own writer, yapf, takes a quarter of a second for a config, and a run wants its text
+    three times. Of processes that first import yapf at the same time, one may find half of the
+    grammar that another is writing, and end (yapf 0.43).
     """
 
     @classmethod
@@ -70,14 +68,10 @@ class _Sections(Config):
     @property
     def pretty_text(self) -> str:
         """The config as Python code."""
-        texts = []
-        for key, value in sorted(self.to_dict().items()):
-            content = repr((key, value, self._format_python_code))
-            if content not in _SECTIONS:
-                section = Config({key: value}, format_python_code=self._format_python_code)
-                _SECTIONS[content] = section.pretty_text.rstrip()
-            texts.append(_SECTIONS[content])
-        return '\n'.join([*texts, ''])
+        try:
+            return config_source(self.to_dict())
+        except TypeError:  # Values without plain form, such as classes, have a text in mmengine.
+            return str(super().pretty_text)
 
 
 class BuildingRunner(Runner):
@@ -101,7 +95,7 @@ class BuildingRunner(Runner):
         cfg.setdefault('default_scope', 'mmaction')
         check_parts(cfg)
         try:
-            return super().from_cfg(_Sections.of(cfg))
+            return super().from_cfg(_PlainText.of(cfg))
         except CheckpointError:
             raise
         except OSError as error:

@@ -27,7 +27,7 @@ def data(tmp_path_factory):
 
 
 def config(data, work_dir, epochs=1):
-    cfg = Config.fromfile(CONFIG, format_python_code=False)
+    cfg = Config.fromfile(CONFIG)
     cfg.work_dir, cfg.launcher = str(work_dir), 'none'
     cfg.randomness = dict(seed=3)
     cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval = epochs, 1
