@@ -330,12 +330,19 @@ def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) ->
         os._exit(1)
 
 
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+
+
 def _settle() -> None:
     """What a forked child has to do before it may work."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             is_ours = number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
             signal.signal(number, signal.SIG_DFL if is_ours else signal.SIG_IGN)
+    # Libraries have handlers for crashes that Python knows nothing of; LLVM's, which Triton brings,
+    # never returns here, nor does the process end.
+    for number in _CRASHES:
+        signal.signal(number, signal.SIG_DFL)
     # Thread pools do not survive a fork.
     torch.set_num_threads(1)
     if 'cv2' in sys.modules:

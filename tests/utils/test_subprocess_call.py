@@ -2,7 +2,6 @@
 
 import copy
 import ctypes
-import faulthandler
 import os
 import signal
 import subprocess
@@ -35,7 +34,6 @@ def behave(how, *args):
     if how == 'open files':
         return len(os.listdir('/proc/self/fd'))
     if how == 'die':
-        faulthandler.disable()
         os.kill(os.getpid(), args[0])
     if how == 'die once':
         if args[1].exists():
@@ -145,6 +143,20 @@ def test_crash_and_kill_are_distinguished(call):
     with pytest.raises(RuntimeError, match='SIGKILL: did the system run out of memory'):
         call('die', signal.SIGKILL)
     assert call('add', 1, 1) == 2
+
+
+def test_native_handlers_do_not_keep_a_crashed_child():
+    libc = ctypes.CDLL(None)
+    libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
+    before = libc.signal(signal.SIGILL, 1)  # SIG_IGN
+    call = IsolatedCall(behave, timeout=5.0)
+    try:
+        call.start()
+        with pytest.raises(CallCrashed, match='SIGILL'):
+            call('die', signal.SIGILL)
+    finally:
+        libc.signal(signal.SIGILL, before)
+        call.close()
 
 
 def test_call_is_repeated_after_a_long_suspension(call, tmp_path):
