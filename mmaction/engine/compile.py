@@ -98,16 +98,7 @@ def compile_backbone(
 def compile_blocks(
     backbone: nn.Module, options: Mapping[str, Any], compilation: Compilation | None = None
 ) -> None:
-    """Compile one backbone, as `compile_backbone` does; without a compilation, failing raises.
-
-    A backbone that says in `eager_because` why it is not compiled fails at once.
-    """
-    if reason := getattr(backbone, 'eager_because', None):
-        error = NotImplementedError(f'{type(backbone).__name__} {reason}')
-        if compilation is None:
-            raise error
-        compilation.fail(error)
-        return
+    """Compile one backbone, as `compile_backbone` does; without a compilation, failing raises."""
     for block in repeated_blocks(backbone) or [backbone]:
         block.compile(**{'dynamic': False, **options})
         if compilation is not None:

@@ -8,7 +8,6 @@ from torch import nn
 
 from mmaction.engine.compile import (
     compile_backbone,
-    compile_blocks,
     compile_options,
     compiler_settings,
     repeated_blocks,
@@ -188,19 +187,6 @@ def test_compile_is_on_by_default_on_a_gpu(setting, device, expected):
 def test_unknown_compile_setting_is_error():
     with pytest.raises(ConfigError, match=r"compile: expected 'auto', True, False .* 'yes'"):
         compile_options('yes', 'cpu')
-
-
-def test_swin_says_that_it_is_not_compiled():
-    arch = dict(embed_dims=8, depths=[2], num_heads=[2])
-    backbone = dict(type='SwinTransformer3D', arch=arch, out_indices=[0])
-    model = MODELS.build(dict(type='Recognizer3D', backbone=backbone))
-    lines = []
-    compile_backbone(model, {}, lines.append)
-    assert len(lines) == 1
-    assert 'SwinTransformer3D is not compiled: its masks' in lines[0]
-    assert not any(module._compiled_call_impl for module in model.modules())
-    with pytest.raises(NotImplementedError, match='is not compiled'):
-        compile_blocks(model.backbone, {})
 
 
 def test_backbone_is_compiled_block_by_block():

@@ -1,9 +1,10 @@
 """Video Swin Transformer, of torchvision's blocks under mmaction2's names.
 
 Liu, Ning, Cao, Wei, Zhang, Lin, Hu: "Video Swin Transformer", arXiv:2106.13230. Patch
-embedding, window attention, block and patch merging are those of
-`torchvision.models.video.swin_transformer` (swin3d_t, swin3d_s, swin3d_b). What is here
-puts them into mmaction2's stages, gives maps of several stages, freezes and inflates.
+embedding, parameters of the window attention, block and patch merging are those of
+`torchvision.models.video.swin_transformer` (swin3d_t, swin3d_s, swin3d_b). What is here computes
+the attention in a form that can be compiled, puts all into mmaction2's stages, gives maps of
+several stages, freezes and inflates.
 
 Shapes: B clips, (T, H, W) the token grid of a stage, C channels. Tokens are channels-last.
 """
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock
@@ -24,7 +26,9 @@ from mmaction.models.common.layers import build_norm_layer
 from mmaction.models.common.transformer import VideoTransformer, check_keys, drop_path_rates
 from mmaction.registry import MODELS
 
-from .dualformer_blocks import Mlp
+from .dualformer_blocks import DropPath, Mlp
+from .dualformer_geometry import Size3
+from .dualformer_layout import grid_of, pad_to_multiple, window_merge, window_partition
 
 __all__ = ['Block', 'SwinTransformer3D', 'inflate']
 
@@ -37,12 +41,60 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 ARCHITECTURES |= {name[0]: settings for name, settings in ARCHITECTURES.items()}
 
 
+class WindowAttention(ShiftedWindowAttention3d):
+    """torchvision's, computed by PyTorch's fused attention.
+
+    torchvision fills the mask of a shifted grid in 27 parts, which takes a compiler minutes.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, C) -> the same."""
+        # A window that is larger than the grid shrinks to it and does not move.
+        T, H, W = grid_of(x)
+        window = t, h, w = tuple(map(min, self.window_size, (T, H, W)))
+        pairs = zip(self.shift_size, (t < T, h < H, w < W), strict=True)
+        shift = [s if moves else 0 for s, moves in pairs]
+        padded = pad_to_multiple(x, window)
+        grid = grid_of(padded)
+        shifted = padded.roll([-s for s in shift], (1, 2, 3)) if any(shift) else padded
+        qkv = self.qkv(window_partition(shifted, window)).unflatten(2, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B * windows, h, N, d)
+        bias = self.get_relative_position_bias(window)  # (1, h, N, N)
+        if any(shift):
+            # Each window has a bias of its own: (windows * h, N, N)
+            bias = (bias + _apart(grid, window, shift, x)).flatten(0, 1)
+            q, k, v = (y.unflatten(0, (len(x), -1)).flatten(1, 2) for y in (q, k, v))
+        dropout = self.attention_dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
+        y = y.reshape(-1, self.num_heads, *y.shape[2:]).transpose(1, 2)
+        # Copied by name: the ONNX exporter gives the attention another layout than PyTorch.
+        y = y.clone(memory_format=torch.contiguous_format).flatten(2)
+        y = window_merge(F.dropout(self.proj(y), self.dropout, self.training), window, grid)
+        if any(shift):
+            y = y.roll(shift, (1, 2, 3))
+        return y[:, :T, :H, :W]
+
+
+def _apart(grid: Size3, window: Size3, shift: Sequence[int], like: Tensor) -> Tensor:
+    """-100 between tokens that only the shift brought into one window: (windows, 1, N, N)."""
+    side = like.new_zeros(1, *grid, 1)
+    for axis, (size, s) in enumerate(zip(grid, shift, strict=True)):
+        came_round = torch.arange(size, device=like.device) >= size - s
+        side = side * 2 + came_round.view([-1 if i == axis + 1 else 1 for i in range(5)])
+    sides = window_partition(side, window)  # (windows, N, 1)
+    return -100.0 * (sides != sides.transpose(1, 2)).to(like.dtype)[:, None]
+
+
 class Block(SwinTransformerBlock):
     """torchvision's block, its feed-forward layers named `fc1` and `fc2`."""
 
-    def __init__(self, dims: int, mlp_ratio: float, dropout: float, **kwargs: Any) -> None:
+    def __init__(
+        self, dims: int, mlp_ratio: float, dropout: float, drop_path: float, **kwargs: Any
+    ) -> None:
         super().__init__(dims, mlp_ratio=mlp_ratio, dropout=dropout, **kwargs)
         self.add_module('mlp', Mlp(dims, int(dims * mlp_ratio), dropout))
+        # Compiled, blocks share a graph whatever its rate.
+        self.add_module('stochastic_depth', DropPath(drop_path))
 
 
 @MODELS.register_module()
@@ -67,9 +119,6 @@ class SwinTransformer3D(VideoTransformer):
     Raises:
         ValueError: Unknown `arch`, an index outside its stages, or a `qk_scale`.
     """
-
-    # torchvision fills a mask in 27 parts, one within the other in the compiled loop.
-    eager_because = 'is not compiled: its masks of windows shifted in three axes take minutes'
 
     def __init__(
         self,
@@ -121,13 +170,13 @@ class SwinTransformer3D(VideoTransformer):
                     dims << i,
                     mlp_ratio,
                     drop_rate,
-                    stochastic_depth_prob=next(rates),
+                    next(rates),
                     num_heads=heads[i],
                     window_size=list(window_size),
                     shift_size=[size // 2 if j % 2 else 0 for size in window_size],
                     attention_dropout=attn_drop_rate,
                     norm_layer=norm_layer,
-                    attn_layer=partial(ShiftedWindowAttention3d, qkv_bias=qkv_bias),
+                    attn_layer=partial(WindowAttention, qkv_bias=qkv_bias),
                 )
                 for j in range(depth)
             )

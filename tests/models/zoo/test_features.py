@@ -122,8 +122,7 @@ def without_drop_path(backbone):
     return backbone
 
 
-# Swin is not compiled
-@pytest.mark.parametrize('family', families(quick=('tsm', 'videomae'), without=('swin',)))
+@pytest.mark.parametrize('family', families(quick=('tsm', 'videomae')))
 def test_compiled_networks_give_the_same(family):
     """As `compile=dict(backend='aot_eager')` of a config does it."""
     expected = run(without_drop_path(network(family)), family)
