@@ -30,7 +30,7 @@ from .dualformer_blocks import DropPath, Mlp
 from .dualformer_geometry import Size3
 from .dualformer_layout import grid_of, pad_to_multiple, window_merge, window_partition
 
-__all__ = ['Block', 'SwinTransformer3D', 'inflate']
+__all__ = ['Block', 'SwinTransformer3D', 'WindowAttention', 'inflate']
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     'tiny': dict(embed_dims=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24)),
@@ -51,15 +51,15 @@ class WindowAttention(ShiftedWindowAttention3d):
         """(B, T, H, W, C) -> the same."""
         # A window that is larger than the grid shrinks to it and does not move.
         T, H, W = grid_of(x)
-        window = t, h, w = tuple(map(min, self.window_size, (T, H, W)))
-        pairs = zip(self.shift_size, (t < T, h < H, w < W), strict=True)
-        shift = [s if moves else 0 for s, moves in pairs]
+        t, h, w = map(min, self.window_size, (T, H, W))
+        window, moves = (t, h, w), (t < T, h < H, w < W)
+        shift = [s * moving for s, moving in zip(self.shift_size, moves, strict=True)]
         padded = pad_to_multiple(x, window)
         grid = grid_of(padded)
         shifted = padded.roll([-s for s in shift], (1, 2, 3)) if any(shift) else padded
         qkv = self.qkv(window_partition(shifted, window)).unflatten(2, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B * windows, h, N, d)
-        bias = self.get_relative_position_bias(window)  # (1, h, N, N)
+        bias = self.get_relative_position_bias([t, h, w])  # (1, h, N, N)
         if any(shift):
             # Each window has a bias of its own: (windows * h, N, N)
             bias = (bias + _apart(grid, window, shift, x)).flatten(0, 1)
