@@ -18,15 +18,22 @@
 // Inlined, sums would be spilled from registers to the stack.
 #define KERNEL __attribute__((noinline)) static void
 
-constexpr int LANES = 16;           // floats of a vector
-constexpr int ROWS = 8;             // queries of a block
-constexpr int PANEL = 3 * LANES;    // keys whose channels lie side by side
-constexpr int STRIDE = 11 * PANEL;  // of rows of scores; no power of two, whose rows share cache sets
-constexpr long KEYS = 512;          // most keys of a block
+#ifdef __AVX512F__
+constexpr int LANES = 16;  // floats of a vector
+constexpr int ROWS = 8;    // queries of a block
+constexpr int WIDTH = 3;   // vectors of keys whose scores are summed at once
+#else
+constexpr int LANES = 8;
+constexpr int ROWS = 6;
+constexpr int WIDTH = 2;
+#endif
+constexpr int PANEL = WIDTH * LANES;  // keys whose channels lie side by side
+constexpr int STRIDE = 528;           // of rows of scores; no power of two, whose rows share cache sets
+constexpr long KEYS = 512;            // most keys of a block
 
-typedef float vec __attribute__((vector_size(64)));
-typedef float loose __attribute__((vector_size(64), aligned(4)));
-typedef int32_t ivec __attribute__((vector_size(64)));
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
 
 static inline vec load(const float *p) { return *(const loose *)p; }
 static inline void store(float *p, vec x) { *(loose *)p = x; }
@@ -51,17 +58,19 @@ template <int S> static inline vec flipped(vec x) {
     UNROLL for (int i = 0; i < LANES; i++) at[i] = i ^ S;
     return __builtin_shuffle(x, at);
 }
-static inline float sum(vec x) {
-    x += flipped<8>(x), x += flipped<4>(x), x += flipped<2>(x), x += flipped<1>(x);
-    return x[0];
+template <int S = LANES / 2> static inline float sum(vec x) {
+    x += flipped<S>(x);
+    if constexpr (S > 1) return sum<S / 2>(x);
+    else return x[0];
 }
-static inline float top(vec x) {
-    x = max(x, flipped<8>(x)), x = max(x, flipped<4>(x)), x = max(x, flipped<2>(x)), x = max(x, flipped<1>(x));
-    return x[0];
+template <int S = LANES / 2> static inline float top(vec x) {
+    x = max(x, flipped<S>(x));
+    if constexpr (S > 1) return top<S / 2>(x);
+    else return x[0];
 }
 
-// Swap the off-diagonal blocks of S x S in each 2S x 2S.
-template <int S> static inline void swap_blocks(vec (&x)[LANES]) {
+// Transpose: swap the off-diagonal blocks of S x S in each 2S x 2S, for S halved again and again.
+template <int S = LANES / 2> static inline void transpose(vec (&x)[LANES]) {
     ivec even, odd;
     UNROLL for (int i = 0; i < LANES; i++) {
         even[i] = (i & ~S) + (i & S ? LANES : 0);
@@ -73,6 +82,7 @@ template <int S> static inline void swap_blocks(vec (&x)[LANES]) {
             x[i + S] = __builtin_shuffle(x[i], x[i + S], odd);
             x[i] = upper;
         }
+    if constexpr (S > 1) transpose<S / 2>(x);
 }
 
 // Rows (n, HEAD) -> panels of (HEAD, PANEL), zeros behind the last row.
@@ -81,7 +91,7 @@ static void pack(const float *rows, long stride, long n, float *out) {
         for (int c = 0; c < HEAD; c += LANES) {
             vec x[LANES];
             UNROLL for (int i = 0; i < LANES; i++) x[i] = j + i < n ? load(rows + (j + i) * stride + c) : vec{};
-            swap_blocks<8>(x), swap_blocks<4>(x), swap_blocks<2>(x), swap_blocks<1>(x);
+            transpose(x);
             float *to = out + j / PANEL * PANEL * HEAD + c * PANEL + j % PANEL;
             UNROLL for (int i = 0; i < LANES; i++) store(to + i * PANEL, x[i]);
         }
@@ -108,12 +118,12 @@ template <int W> static inline void panel_product(const float *x, const float *p
 }
 KERNEL inner_products(const float *x, const float *panels, long n, float *out) {
     long j = 0;
-    for (; j + 2 * LANES < n; j += PANEL) panel_product<3>(x, panels + j * HEAD, out + j);
-    if (j + LANES < n) panel_product<2>(x, panels + j * HEAD, out + j);
+    for (; j + PANEL - LANES < n; j += PANEL) panel_product<WIDTH>(x, panels + j * HEAD, out + j);
+    if (WIDTH > 2 && j + LANES < n) panel_product<2>(x, panels + j * HEAD, out + j);
     else if (j < n) panel_product<1>(x, panels + j * HEAD, out + j);
 }
 
-// out (ROWS, HEAD) += weights (ROWS, STRIDE) times rows (n, HEAD), 32 channels of them.
+// out (ROWS, HEAD) += weights (ROWS, STRIDE) times rows (n, HEAD), 2 * LANES channels of them.
 KERNEL add_weighted_rows(const float *weights, const float *rows, long n, float *out) {
     vec sums[ROWS][2];
     UNROLL for (int r = 0; r < ROWS; r++)
@@ -205,7 +215,7 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, floa
                     long from = n * block, count = keys - from < block ? keys - from : block;
                     inner_products(x, packed + n * room * HEAD, count, scores);
                     online_softmax(scores, count, n == 0, highest, total, sums);
-                    for (int c = 0; c < HEAD; c += 32)
+                    for (int c = 0; c < HEAD; c += 2 * LANES)
                         add_weighted_rows(scores, values + from * HEAD + c, count, sums + c);
                 }
                 for (long r = 0; r < rows; r++) {

@@ -1,9 +1,9 @@
-"""Softmax attention in fp32 on CPUs with AVX-512, compiled by the machine's own g++.
+"""Softmax attention in fp32 on CPUs with AVX2 or AVX-512, compiled by the machine's own g++.
 
 Windows and pyramids have a few hundred keys of 32 channels, for which PyTorch's kernel reaches 0.4
 to 0.5 of the processor's peak, this one 0.5 to 0.7 (docs/performance.md). `attention_cpu.cpp` is
 compiled when it is first needed, which takes a second, and kept in `~/.cache/dualformer/kernels`.
-Where there is no g++ or no AVX-512, PyTorch's kernel runs.
+Where there is no g++ or no AVX2, PyTorch's kernel runs.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from torch.utils._python_dispatch import _disable_current_modes
 __all__ = ['cpu_attention', 'takes']
 
 _SOURCE = Path(__file__).with_suffix('.cpp')
-_FLAGS = (
-    *('-O3', '-march=x86-64-v4', '-mprefer-vector-width=512', '-fno-math-errno'),
-    *('-fno-trapping-math', '-fopenmp', '-shared', '-fPIC'),
-)
+_FLAGS = ('-O3', '-fno-math-errno', '-fno-trapping-math', '-fopenmp', '-shared', '-fPIC')
+_VECTORS = {
+    'AVX512': ('-march=x86-64-v4', '-mprefer-vector-width=512'),
+    'AVX2': ('-march=x86-64-v3',),
+}
+"""Further flags, by what PyTorch says of the processor."""
+
 _CHUNK = 1024
 """Queries of a task."""
 
@@ -75,11 +78,11 @@ def _may_run(head: int) -> bool:
 def _library(head: int) -> ctypes.CDLL | None:
     """The kernel for heads of so many channels; None if it cannot be had."""
     compiler = shlex.split(os.environ.get('CXX', '')) or ['g++']
-    found = sys.platform == 'linux' and shutil.which(compiler[0])
-    if not found or torch.backends.cpu.get_cpu_capability() != 'AVX512':
+    vectors = _VECTORS.get(torch.backends.cpu.get_cpu_capability())
+    if sys.platform != 'linux' or vectors is None or shutil.which(compiler[0]) is None:
         return None
     try:
-        library = ctypes.CDLL(str(_compiled(compiler, head)))
+        library = ctypes.CDLL(str(_compiled(compiler, [*_FLAGS, *vectors, f'-DHEAD={head}'])))
         _check(library, head)
     except (OSError, subprocess.SubprocessError, ArithmeticError) as error:
         reason = str(getattr(error, 'stderr', None) or error).strip()[:500]
@@ -98,12 +101,12 @@ def _folder() -> Path:
     return Path(root).expanduser() / 'dualformer' / 'kernels'
 
 
-def _compiled(compiler: list[str], head: int) -> Path:
+def _compiled(compiler: list[str], flags: list[str]) -> Path:
     """The shared library, compiled unless it is there."""
-    command = [*compiler, *_FLAGS, f'-DHEAD={head}', str(_SOURCE)]
+    command = [*compiler, *flags, str(_SOURCE)]
     version = subprocess.run([*compiler, '--version'], capture_output=True, check=True, timeout=60)
     facts = _SOURCE.read_bytes() + version.stdout + shlex.join(command).encode()
-    target = _folder() / f'attention_{head}_{hashlib.sha256(facts).hexdigest()[:16]}.so'
+    target = _folder() / f'{_SOURCE.stem}_{hashlib.sha256(facts).hexdigest()[:16]}.so'
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         # Other processes may be at it, too: each compiles for itself, and the last one stays.

@@ -12,10 +12,24 @@ from mmaction.models.utils import attention_cpu
 from mmaction.models.utils.attention_cpu import cpu_attention, takes
 from mmaction.models.utils.attention_ops import attention
 
+CAPABILITY = torch.backends.cpu.get_cpu_capability()
+"""What PyTorch says of the processor: AVX512, AVX2, ..."""
+
 needs_kernel = pytest.mark.skipif(
-    shutil.which('g++') is None or torch.backends.cpu.get_cpu_capability() != 'AVX512',
-    reason='no g++, or no AVX-512',
+    shutil.which('g++') is None or CAPABILITY not in ('AVX512', 'AVX2'),
+    reason='no g++, or no AVX2',
 )
+
+
+@pytest.fixture(params=['AVX512', 'AVX2'])
+def kernel(request, monkeypatch):
+    """Let the kernel be that of an instruction set."""
+    if request.param == 'AVX512' != CAPABILITY:
+        pytest.skip('no AVX-512')
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: request.param)
+    attention_cpu._library.cache_clear()
+    yield
+    attention_cpu._library.cache_clear()
 
 
 def tokens(B, h, L, M, d, factor=1.0, dtype=torch.float32):
@@ -49,7 +63,7 @@ def values_and_gradients(function, q, k, v, grad):
         ((1, 2, 100, 100, 32), 1e-20),
     ],
 )
-def test_values_and_gradients_are_those_in_float64(shape, factor):
+def test_values_and_gradients_are_those_in_float64(kernel, shape, factor):
     q, k, v = tokens(*shape, factor, dtype=torch.float64)
     grad = torch.randn(q.shape, dtype=torch.float64)
     scale = 0.3
@@ -64,7 +78,7 @@ def test_values_and_gradients_are_those_in_float64(shape, factor):
 
 
 @needs_kernel
-def test_any_layout_of_inputs_and_gradients():
+def test_any_layout_of_inputs_and_gradients(kernel):
     q, k, v = tokens(2, 2, 60, 70, 32)
     grad = torch.randn(q.shape)
     expected = values_and_gradients(lambda q, k, v: cpu_attention(q, k, v, 0.2), q, k, v, grad)
@@ -74,7 +88,7 @@ def test_any_layout_of_inputs_and_gradients():
 
 
 @needs_kernel
-def test_threads_do_not_change_a_bit():
+def test_threads_do_not_change_a_bit(kernel):
     q, k, v = tokens(1, 2, 3136, 456, 32)
     threads, results = torch.get_num_threads(), []
     try:
@@ -90,7 +104,7 @@ def test_threads_do_not_change_a_bit():
 @needs_kernel
 @pytest.mark.parametrize('value', [torch.nan, torch.inf])
 @pytest.mark.parametrize('which', [0, 1, 2])
-def test_nan_and_infinity_reach_the_output(value, which):
+def test_nan_and_infinity_reach_the_output(kernel, value, which):
     inputs = [x.clone() for x in tokens(1, 1, 30, 40, 32)]
     inputs[which][0, 0, 3, 5] = value
     found, expected = (
