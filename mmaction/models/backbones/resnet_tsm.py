@@ -100,10 +100,12 @@ class TemporalPool(nn.Module):
 class NonLocalWrapper(nn.Module):
     """A residual block and a non-local block over all frames of a video after it."""
 
-    def __init__(self, block: Any, num_segments: int, non_local_cfg: dict[str, Any]) -> None:
+    def __init__(
+        self, block: nn.Module, channels: int, num_segments: int, non_local_cfg: dict[str, Any]
+    ) -> None:
         super().__init__()
         self.block = block
-        self.non_local_block = NonLocal3d(block.out_channels, **non_local_cfg)
+        self.non_local_block = NonLocal3d(channels, **non_local_cfg)
         self.num_segments = num_segments
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,10 +163,11 @@ class ResNetTSM(ResNet):
         for stage, blocks in enumerate(stages):
             segments = num_segments // (2 if temporal_pool and stage else 1)
             for i, block in enumerate(blocks):
+                channels = block.out_channels
                 if is_shift:
                     blocks[i] = self.shifted(block, i, segments)
                 if non_local_cfg and flags[stage][i]:
-                    blocks[i] = NonLocalWrapper(blocks[i], num_segments, non_local_cfg)
+                    blocks[i] = NonLocalWrapper(blocks[i], channels, segments, non_local_cfg)
         if temporal_pool:
             self.layer2: nn.Module = TemporalPool(self.layer2, num_segments)
 

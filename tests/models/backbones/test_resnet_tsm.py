@@ -32,3 +32,18 @@ def test_flags_beyond_the_last_stage_do_not_count():
 def test_flags_that_do_not_fit_are_named(flags):
     with pytest.raises(ValueError, match=r'non_local=.* does not go with stages of \(2, 2, 2, 2\)'):
         non_local_blocks(non_local=flags)
+
+
+@pytest.mark.parametrize('options', [dict(shift_place='block'), dict(temporal_pool=True)])
+def test_shift_before_blocks_and_halved_time_go_with_non_local_blocks(options):
+    torch.manual_seed(0)
+    model = ResNetTSM(18, num_segments=4, non_local=(0, 0, 1, 0), non_local_cfg=CFG, **options)
+    for part in model.modules():
+        if isinstance(part, NonLocalWrapper):  # which starts as the identity
+            torch.nn.init.normal_(part.non_local_block.conv_out.conv.weight)
+    model.eval()
+    first, second = torch.rand(2, 4, 3, 32, 32)
+    with torch.no_grad():
+        both = model(torch.cat([first, second]))
+        alone = torch.cat([model(first), model(second)])
+    torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-4)
