@@ -205,6 +205,13 @@ def test_library_is_compiled_once_by_the_compiler_that_cxx_names(compiler, tmp_p
 
 
 @needs_kernel
+def test_a_blank_cxx_names_no_compiler(tmp_path, monkeypatch):
+    monkeypatch.setenv('CXX', ' ')
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    assert attention_cpu._library.__wrapped__(32) is not None
+
+
+@needs_kernel
 @pytest.mark.parametrize(
     ('lines', 'reason'),
     [
