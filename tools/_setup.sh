@@ -34,7 +34,9 @@ set_up() {
         "$interpreter" -m venv .venv
     fi
     echo "Installing the project into .venv (the first time this fetches PyTorch: minutes)"
-    "$python" -m pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
+    # Without compiling all modules, which takes two minutes: the few that are needed are compiled
+    # when they are first imported.
+    "$python" -m pip install --quiet --disable-pip-version-check --no-compile -e ".${extra:+[$extra]}"
     "$python" -m pip check
     echo "$wanted" >"$stamp"
 }
