@@ -1,7 +1,7 @@
-// Softmax attention in fp32 for CPUs with AVX-512; see attention_cpu.py.
+// Softmax attention in fp32 for CPUs with AVX2 or AVX-512; see attention_cpu.py.
 //
 // A block of ROWS queries meets the keys in blocks that stay in the first-level cache. Both products
-// keep their sums in registers (24 and 16 of the 32), which PyTorch's kernel leaves to a matrix
+// keep their sums in registers (24 and 16 of 32, or 12 of 16), which PyTorch's kernel leaves to a matrix
 // library whose overhead is as long as such thin products. Softmax: Milakov and Gimelshein, "Online
 // normalizer calculation for softmax", arXiv:1805.02867. Results do not depend on the number of
 // threads.
