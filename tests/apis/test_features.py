@@ -9,12 +9,14 @@ import torch
 from mmaction.apis import ActionRecogInferencer, init_recognizer
 from mmaction.apis.features import clip_features, extract_features
 from mmaction.apis.inference import load_clip
+from mmaction.apis.probe import probe_recognizer
 from mmaction.cli.features import main as features
 from mmaction.data_preparation.packing import PackRequest, pack_list
 from mmaction.data_preparation.shares import merge_shares
 from mmaction.datasets import FeatureDataset, load_features
 from mmaction.engine.runner.checkpoint import save_checkpoint_file
 from mmaction.errors import ConfigError
+from mmaction.models import LinearHead
 from mmaction.registry import MODELS
 from mmaction.utils.io import write_bytes
 from mmaction.utils.work_share import WorkShare
@@ -226,3 +228,18 @@ def test_two_processes_share_the_clips(clips, tmp_path):
     extract_features(cfg, clips / 'x.pth', tmp_path / 'one', device='cpu')
     one, both = load_features(tmp_path / 'one'), load_features(tmp_path / 'f')
     torch.testing.assert_close(one[:2], both[:2], rtol=1e-5, atol=1e-5)
+
+
+def test_probe_writes_the_recognizer_with_the_best_head(clips, tmp_path):
+    cfg = config(clips)
+    cfg.train_dataloader = cfg.val_dataloader
+    probe = dict(kind='linear', lrs=[1e-2, 1e-1], weight_decays=[0.0], epochs=5)
+    result = probe_recognizer(cfg, clips / 'x.pth', probe, tmp_path, device='cpu')
+    model = init_recognizer(tmp_path / 'linear.py', tmp_path / 'linear.pth', device='cpu')
+    features, labels, _ = load_features(tmp_path / 'features_pooled_val')
+    assert isinstance(model.cls_head, LinearHead)
+    with torch.no_grad():
+        accuracy = (model.cls_head(features).argmax(1) == labels).double().mean().item()
+    assert accuracy == result.points[0]['accuracy']
+    backbone = init_recognizer(cfg, clips / 'x.pth', device='cpu').backbone.state_dict()
+    assert all(torch.equal(model.backbone.state_dict()[name], backbone[name]) for name in backbone)
