@@ -23,6 +23,7 @@ from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import file_digest, write_json
 from mmaction.utils.prediction_parts import parts_there, write_part
 from mmaction.utils.remote import exists, is_remote, local_path
+from mmaction.utils.small_tensors import hand_over_as_bytes
 from mmaction.utils.work_share import WorkShare
 
 from .sliding_window import classify_windows
@@ -147,6 +148,7 @@ def _rows_of_clips(
         batch_sampler=batches,
         num_workers=request.workers,
         collate_fn=pseudo_collate,
+        worker_init_fn=hand_over_as_bytes,
     )
     shown = tqdm(total=sum(map(len, spans)), desc='predict', unit='clip', mininterval=1)
     results = zip(batches, loader, strict=True)

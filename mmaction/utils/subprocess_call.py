@@ -28,13 +28,12 @@ from typing import Any, NoReturn
 import torch
 
 from mmaction.utils.memory import keep_freed_memory
+from mmaction.utils.small_tensors import SHARED_FROM, reduce_small
 
 __all__ = ['CallCrashed', 'CallTimedOut', 'IsolatedCall', 'Watchdog', 'map_memory', 'memory_file']
 
 # How torch's own queues open a shared memory; its type stubs leave it out.
 _new_shared = torch.UntypedStorage._new_shared_fd_cpu  # type: ignore[attr-defined]
-# Smaller tensors cost less as bytes than as a shared memory of their own.
-_SHARED_FROM = 1 << 16
 # Outcome (0 result, 1 exception), length of the pickled answer, number of shared memories.
 _HEADER = struct.Struct('<BQI')
 # Why not one long wait? A process that was stopped meanwhile (SIGSTOP, a suspended job or laptop)
@@ -81,13 +80,18 @@ class _Pickler(pickle.Pickler):
         """Describe a large tensor by its place in `storages`, dtype, shape and stride."""
         if type(obj) is not torch.Tensor or obj.device.type != 'cpu' or obj.is_sparse:
             return None
-        if obj.nbytes < _SHARED_FROM or obj.requires_grad:
+        if obj.nbytes < SHARED_FROM or obj.requires_grad:
             return None
         obj = obj.contiguous()
         if obj.untyped_storage().nbytes() != obj.nbytes:
             obj = obj.clone()
         self.storages.append(obj.untyped_storage())
         return len(self.storages) - 1, obj.dtype, tuple(obj.shape), obj.stride()
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Write small tensors as bytes."""
+        small = reduce_small(obj) if isinstance(obj, torch.Tensor) else None
+        return NotImplemented if small is None else small
 
 
 class _Unpickler(pickle.Unpickler):

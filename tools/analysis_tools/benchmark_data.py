@@ -162,10 +162,17 @@ def arrivals(dataset: Any, count: int) -> Iterator[tuple[Any, float]]:
     from torch.utils.data import DataLoader
 
     from mmaction.datasets import SampleKey
+    from mmaction.utils.small_tensors import hand_over_as_bytes
 
     size = len(dataset)
     keys = [SampleKey(i % size, epoch=i // size) for i in range(count + 1)]
-    loader = DataLoader(dataset, sampler=keys, num_workers=1, collate_fn=pseudo_collate)
+    loader = DataLoader(
+        dataset,
+        sampler=keys,
+        num_workers=1,
+        collate_fn=pseudo_collate,
+        worker_init_fn=hand_over_as_bytes,
+    )
     last = None
     for item in loader:
         now = time.perf_counter()

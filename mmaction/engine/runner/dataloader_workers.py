@@ -13,6 +13,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from mmaction.utils.small_tensors import hand_over_as_bytes
+
 __all__ = ['start_iterator', 'start_worker', 'workers_within']
 
 GRACE = 60
@@ -22,7 +24,7 @@ _HELD = _IGNORED | {signal.SIGTERM}
 
 
 def start_worker(worker_id: int, then: Callable[[int], object] | None = None) -> None:
-    """Keep a worker alive while its process takes the last step and saves.
+    """Keep a worker alive while its process takes the last step and saves; have it send cheaply.
 
     Ctrl-C and Slurm signal the workers as well; were they to end at once, the
     process would wait for a batch that never comes.
@@ -37,6 +39,7 @@ def start_worker(worker_id: int, then: Callable[[int], object] | None = None) ->
         signal.signal(signal.SIGTERM, _end_later)
     if hasattr(signal, 'pthread_sigmask'):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+    hand_over_as_bytes()
     if then is not None:
         then(worker_id)
 
