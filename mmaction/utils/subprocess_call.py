@@ -28,12 +28,11 @@ from typing import Any, NoReturn
 import torch
 
 from mmaction.utils.memory import keep_freed_memory
+from mmaction.utils.memory_files import MemoryFiles, map_memory
 from mmaction.utils.small_tensors import SHARED_FROM, reduce_small
 
-__all__ = ['CallCrashed', 'CallTimedOut', 'IsolatedCall', 'Watchdog', 'map_memory', 'memory_file']
+__all__ = ['CallCrashed', 'CallTimedOut', 'IsolatedCall', 'Watchdog']
 
-# How torch's own queues open a shared memory; its type stubs leave it out.
-_new_shared = torch.UntypedStorage._new_shared_fd_cpu  # type: ignore[attr-defined]
 # Outcome (0 result, 1 exception), length of the pickled answer, number of shared memories.
 _HEADER = struct.Struct('<BQI')
 # Why not one long wait? A process that was stopped meanwhile (SIGSTOP, a suspended job or laptop)
@@ -290,39 +289,18 @@ def _receive(sock: socket.socket) -> tuple[int, bytes, list[torch.UntypedStorage
     return outcome, content, storages
 
 
-def map_memory(handle: int) -> torch.UntypedStorage:
-    """The storage in a memory by `memory_file`."""
-    storage: torch.UntypedStorage = _new_shared(handle, os.fstat(handle).st_size)
-    return storage
-
-
-def memory_file(storage: torch.UntypedStorage) -> int:
-    """Copy a storage into a memory of its own that another process can map.
-
-    One write is faster than torch's way, which faults each page in, and the
-    memory does not count against the size of /dev/shm.
-    """
-    # Why not pickle the pixels? Tens of megabytes would be copied into the pickle, through the
-    # socket in small pieces, and out of it again. Nor a named shared memory: after a kill nobody
-    # would unlink it, while the kernel frees this one with its last descriptor.
-    handle = os.memfd_create('clip')
-    rest = memoryview(torch.empty(0, dtype=torch.uint8).set_(storage).numpy().data)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
-    return handle
-
-
 def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) -> NoReturn:
     """The life of the child: answer calls until the other side is gone."""
     try:
         _settle()
+        memories = MemoryFiles()
         while True:
             _, content, _ = _receive(sock)
             # Should this process hang while nobody is left to kill it, the kernel does.
             signal.setitimer(signal.ITIMER_REAL, 2 * timeout + 10)
             outcome, answer, storages = _answer(function, pickle.loads(content))
             signal.setitimer(signal.ITIMER_REAL, 0)
-            handles = [memory_file(storage) for storage in storages]
+            handles = [memories.write(storage) for storage in storages]
             socket.send_fds(sock, [_HEADER.pack(outcome, len(answer), len(handles))], handles)
             sock.sendall(answer)
             for handle in handles:

@@ -2,10 +2,11 @@
 
     python tools/analysis_tools/benchmark_transfer.py [--shape 3 32 224 224]
 
-`new memory` is what a worker does: the clip is written into a memory of its own, which the other
-side maps and reads. `reused memory` is a ring of buffers that both sides keep mapped, and
-`written in place` one that the last transform of the pipeline writes into: what reading the clip
-takes alone.
+`used again` is what a worker does: the clip is written into a memory that nobody holds any more,
+which the other side maps and reads; `new memory` takes a new one for each clip. `kept mapped` is
+one that both sides keep mapped, and `written in place` one that the last transform of the pipeline
+writes into: what reading the clip takes alone. `small tensors` are samples of a clip of 38 kB and a
+label that a loader's worker sends, in torch's way and, as runs do, as bytes.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from mmaction.utils.cli import Parser
-from mmaction.utils.subprocess_call import map_memory, memory_file
+from mmaction.utils.memory_files import MemoryFiles, map_memory
+from mmaction.utils.small_tensors import hand_over_as_bytes
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,22 +48,38 @@ def ways(clip: torch.Tensor, arrived: torch.Tensor) -> dict[str, Callable[[], ob
     def mapped(handle: int) -> torch.Tensor:
         return torch.empty(0, dtype=torch.uint8).set_(map_memory(handle))
 
-    kept = mapped(memory_file(clip.untyped_storage()))
-
-    def new_memory() -> None:
-        file = memory_file(clip.untyped_storage())
+    def written_by(memories: MemoryFiles) -> None:
+        file = memories.write(clip.untyped_storage())
         arrived.copy_(mapped(file))
         os.close(file)
 
-    def reused_memory() -> None:
+    kept = mapped(MemoryFiles(0).write(clip.untyped_storage()))
+
+    def kept_mapped() -> None:
         kept.copy_(clip)
         arrived.copy_(kept)
 
     return {
-        'new memory': new_memory,
-        'reused memory': reused_memory,
+        'new memory': partial(written_by, MemoryFiles(0)),
+        'used again': partial(written_by, MemoryFiles()),
+        'kept mapped': kept_mapped,
         'written in place': lambda: arrived.copy_(kept),
     }
+
+
+class Samples(Dataset[Any]):
+    """Samples of a clip and a label."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        if index >= self._count:
+            raise IndexError(index)
+        return torch.zeros(3, 8, 40, 40, dtype=torch.uint8), torch.tensor([index])
 
 
 def milliseconds(call: Callable[[], object], count: int = 50) -> float:
@@ -68,6 +89,20 @@ def milliseconds(call: Callable[[], object], count: int = 50) -> float:
     for _ in range(count):
         call()
     return 1e3 * (time.process_time() - start) / count
+
+
+def sent_by_worker(start: Callable[[int], None] | None, count: int) -> float:
+    """CPU milliseconds, of worker and receiver together, of a sample of two small tensors.
+
+    Args:
+        start: What the worker calls first.
+        count: Number of samples, in batches of 16.
+    """
+    samples = Samples(count)
+    before = sum(os.times()[:4])
+    for _ in DataLoader(samples, 16, num_workers=1, collate_fn=list, worker_init_fn=start):
+        pass
+    return 1e3 * (sum(os.times()[:4]) - before) / count
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -83,6 +118,10 @@ def main(argv: list[str] | None = None) -> None:
             spent[name].append(milliseconds(found[name]))
     print(f'a clip of {size / 1e6:.2f} MB, CPU time of one thread')
     for name, times in spent.items():
+        print(f'{name:<18}{statistics.median(times):>8.2f} ms')
+    print('small tensors')
+    for name, start in (('by torch', None), ('as bytes', hand_over_as_bytes)):
+        times = [sent_by_worker(start, 320 * args.rounds) for _ in range(args.rounds)]
         print(f'{name:<18}{statistics.median(times):>8.2f} ms')
 
 
