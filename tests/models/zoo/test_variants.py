@@ -9,6 +9,7 @@ heads and losses.
 
 import gzip
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,20 @@ def without_dropout(model):
     return model
 
 
-@pytest.mark.parametrize('name', VARIANTS)
+@pytest.fixture(scope='module', params=VARIANTS)
+def name(request):
+    """Of a network with rarer options; its tests follow each other."""
+    return request.param
+
+
+@lru_cache(1)
+def network(name):
+    """The network, whose weights take a second to draw."""
+    return build(VARIANTS[name])
+
+
 def test_scores(name):
-    entry = VARIANTS[name]
-    model = build(entry).eval()
+    model, entry = network(name).eval(), VARIANTS[name]
     if 'shapes' in entry:
         assert {k: list(v.shape) for k, v in model.state_dict().items()} == entry['shapes']
     model.cls_head.average_clips = 'score'
@@ -55,10 +66,8 @@ def test_scores(name):
     check_probe(torch.stack([sample.pred_score for sample in done]), entry['scores'], 1e-4)
 
 
-@pytest.mark.parametrize('name', VARIANTS)
 def test_training(name):
-    model = without_dropout(build(VARIANTS[name]))
-    entry = VARIANTS[name]['train']
+    model, entry = without_dropout(network(name)), VARIANTS[name]['train']
     clips = make_input(entry['input_shape'], 12).double()
     samples = [ActionDataSample().set_gt_label(label) for label in (3, 7)]
     losses = model(clips, samples, mode='loss')
