@@ -33,7 +33,7 @@ class MemoryFiles:
     """Memories of this process that others can map.
 
     One write is faster than torch's way, which faults each page in, and the memory does not count
-    against the size of /dev/shm. Linux only.
+    against the size of /dev/shm. What is kept is as much as was held at once. Linux only.
 
     Args:
         kept: Number of memories that are kept at most, for none to be used again 0.

@@ -21,11 +21,12 @@ SHARED_FROM = 1 << 16
 """Bytes from which a shared memory costs less."""
 
 
-def reduce_small(tensor: Tensor) -> tuple[Callable[..., Tensor], tuple[Any, ...]] | None:
-    """What pickle needs to make an equal tensor; None for one that is large or not plain."""
+def reduce_small(tensor: object) -> tuple[Callable[..., Tensor], tuple[Any, ...]] | None:
+    """What pickle needs to make an equal tensor; None for all but small, plain ones."""
+    if type(tensor) is not Tensor:
+        return None
     plain = (
-        type(tensor) is Tensor
-        and tensor.device.type == 'cpu'
+        tensor.device.type == 'cpu'
         and tensor.layout is torch.strided
         and 0 < tensor.nbytes < SHARED_FROM
         and not (tensor.requires_grad or tensor.is_quantized or tensor.is_complex())

@@ -89,8 +89,7 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """Write small tensors as bytes."""
-        small = reduce_small(obj) if isinstance(obj, torch.Tensor) else None
-        return NotImplemented if small is None else small
+        return reduce_small(obj) or NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):

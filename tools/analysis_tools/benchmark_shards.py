@@ -110,6 +110,7 @@ def batches_of(dataset: Any, workers: int) -> Iterator[dict[str, Any]]:
     from torch.utils.data import DataLoader
 
     from mmaction.datasets import EpochSampler
+    from mmaction.utils.small_tensors import hand_over_as_bytes
 
     loader: DataLoader[Any] = DataLoader(
         dataset,
@@ -117,6 +118,7 @@ def batches_of(dataset: Any, workers: int) -> Iterator[dict[str, Any]]:
         sampler=EpochSampler(dataset, seed=0),
         num_workers=workers,
         collate_fn=pseudo_collate,
+        worker_init_fn=hand_over_as_bytes,
     )
     return iter(loader)
 

@@ -339,6 +339,7 @@ def loader(small: bool) -> Iterator[Row]:
     from mmaction.config.load import load_config
     from mmaction.data_preparation import motion_digits
     from mmaction.registry import DATASETS
+    from mmaction.utils.small_tensors import hand_over_as_bytes
 
     init_default_scope('mmaction')
     with tempfile.TemporaryDirectory() as folder:
@@ -348,7 +349,12 @@ def loader(small: bool) -> Iterator[Row]:
         dataset = DATASETS.build(config.train_dataloader.dataset)
         for workers in (0,) if small else (1, 4, 8, 16):
             batches = DataLoader(
-                dataset, 8, num_workers=workers, pin_memory=DEVICE == 'cuda', collate_fn=list
+                dataset,
+                8,
+                num_workers=workers,
+                pin_memory=DEVICE == 'cuda',
+                collate_fn=list,
+                worker_init_fn=hand_over_as_bytes,
             )
             start = time.perf_counter()
             for batch in batches:

@@ -24,10 +24,11 @@ _HELD = _IGNORED | {signal.SIGTERM}
 
 
 def start_worker(worker_id: int, then: Callable[[int], object] | None = None) -> None:
-    """Keep a worker alive while its process takes the last step and saves; have it send cheaply.
+    """Keep a worker alive while its process takes the last step and saves.
 
     Ctrl-C and Slurm signal the workers as well; were they to end at once, the
-    process would wait for a batch that never comes.
+    process would wait for a batch that never comes. From here on, small tensors
+    go to the process as bytes.
 
     Args:
         worker_id: Number of the worker.
