@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from .upright import FrameBatch, upright_size
+from .upright import RGBFrames, upright_size
 
 __all__ = ['DeferredFrames', 'loaded']
 
@@ -86,19 +86,25 @@ class DeferredFrames:
 
     def load(self) -> np.ndarray:
         """Convert the frames, and carry out the steps."""
+        array = np.empty((len(self._frames), *self.shape[1:]), np.uint8)
+        for target, image in zip(array, self._images(), strict=True):
+            target[...] = image
+        return array if self._order is None else array[self._order]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The frames (H, W, 3) as `load` has them, one after the other."""
+        # With an order, some may be wanted more than once.
+        return self._images() if self._order is None else iter(self.load())
+
+    def _images(self) -> Iterator[np.ndarray]:
         left, top, right, bottom = (round(side) for side in self._box)
         box = left, top, max(right, left + 1), max(bottom, top + 1)
-        batch = FrameBatch(
-            len(self._frames), self._frames[0].time_base, self._apply, (box, self._view_size)
-        )
+        converted = RGBFrames(self._frames[0].time_base, (box, self._view_size))
         for frame in self._frames:
-            batch.add(frame)
-        return batch.array if self._order is None else batch.array[self._order]
-
-    def _apply(self, image: np.ndarray) -> np.ndarray:
-        for step in self._steps:
-            image = step(image)
-        return image
+            image = converted(frame)
+            for step in self._steps:
+                image = step(image)
+            yield image
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.load(), dtype)

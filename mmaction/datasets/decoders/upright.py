@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = [
     'FrameBatch',
+    'RGBFrames',
     'UprightFrames',
     'View',
     'display_matrix',
@@ -177,6 +178,32 @@ class UprightFrames:
         ]
 
 
+class RGBFrames:
+    """Convert decoded frames to upright images (H, W, 3), uint8 RGB.
+
+    Args:
+        time_base: Of the stream the frames come from.
+        view: The part of each frame that is kept, and its size.
+    """
+
+    def __init__(self, time_base: Fraction | None, view: View | None = None) -> None:
+        self._box: tuple[int, int, int, int] | None = None
+        if view is not None:
+            (left, top, right, bottom), size = view
+            if size == (right - left, bottom - top):
+                # FFmpeg cuts at whole pixels of chroma only; after the conversion any will do.
+                self._box, view = view[0], None
+        self._upright = UprightFrames(time_base, 'rgb24', view=view, box=self._box)
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        """The image of a frame, an `av.VideoFrame`."""
+        image = rgb_pixels(self._upright(frame))
+        if self._box is None:
+            return image
+        (left, top, right, bottom), (x, y) = self._box, self._upright.origin
+        return image[top - y : bottom - y, left - x : right - x]
+
+
 class FrameBatch:
     """Decoded frames, upright, in one array.
 
@@ -184,7 +211,6 @@ class FrameBatch:
         size: Number of frames there will be.
         time_base: Of the stream the frames come from.
         each: Applied to each frame (H, W, 3), uint8 RGB, before it is kept.
-        view: The part of each frame that is kept, and its size.
     """
 
     def __init__(
@@ -192,26 +218,16 @@ class FrameBatch:
         size: int,
         time_base: Fraction | None,
         each: Callable[[np.ndarray], np.ndarray] | None = None,
-        view: View | None = None,
     ) -> None:
         self.count = 0
         self._size = size
-        self._box: tuple[int, int, int, int] | None = None
-        if view is not None:
-            (left, top, right, bottom), size_wanted = view
-            if size_wanted == (right - left, bottom - top):
-                # FFmpeg cuts at whole pixels of chroma only; after the conversion any will do.
-                self._box, view = view[0], None
-        self._upright = UprightFrames(time_base, 'rgb24', view=view, box=self._box)
+        self._converted = RGBFrames(time_base)
         self._each = each
         self.array = np.empty((0, 0, 0, 3), np.uint8)
 
     def add(self, frame: Any) -> None:
         """Convert and keep the next frame, an `av.VideoFrame`."""
-        image = rgb_pixels(self._upright(frame))
-        if self._box is not None:
-            (left, top, right, bottom), (x, y) = self._box, self._upright.origin
-            image = image[top - y : bottom - y, left - x : right - x]
+        image = self._converted(frame)
         if self._each is not None:
             image = self._each(image)
         if not self.count:

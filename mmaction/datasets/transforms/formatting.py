@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
+from mmaction.datasets.decoders.deferred import DeferredFrames
 from mmaction.registry import TRANSFORMS
 from mmaction.structures import ActionDataSample
 
@@ -58,6 +60,7 @@ class FormatShape(BaseTransform):
     """
 
     formats = ('NCHW', 'NCTHW', 'NPTCHW')
+    takes_deferred = True
 
     def __init__(self, input_format: str, collapse: bool = False) -> None:
         if input_format not in self.formats:
@@ -68,19 +71,22 @@ class FormatShape(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Reshape the frames of `results`."""
         imgs = results['imgs']
-        shapes = {img.shape for img in imgs}
+        is_deferred = isinstance(imgs, DeferredFrames)
+        shapes = {imgs.shape[1:]} if is_deferred else {img.shape for img in imgs}
         if len(shapes) != 1:
             raise ValueError(f'frames of {clip_name(results)} differ in shape: {sorted(shapes)}')
+        dtype = np.uint8 if is_deferred else imgs[0].dtype
         height, width, *rest = shapes.pop()
         channels = rest[0] if rest else 1
         if self.input_format == 'NCTHW':
             length = results['clip_len']
             views = self._count(results, results['num_clips'] * length) * results['num_clips']
-            out = np.empty((views, channels, length, height, width), imgs[0].dtype)
-            for view, planes in enumerate(out):
-                split_channels(imgs[view * length : (view + 1) * length], planes.swapaxes(0, 1))
+            out = np.empty((views, channels, length, height, width), dtype)
+            frames = iter(imgs)
+            for planes in out:
+                split_channels(islice(frames, length), planes.swapaxes(0, 1))
         else:
-            out = np.empty((len(imgs), channels, height, width), imgs[0].dtype)
+            out = np.empty((len(imgs), channels, height, width), dtype)
             split_channels(imgs, out)
             if self.input_format == 'NPTCHW':
                 self._count(results, results['num_proposals'])

@@ -7,7 +7,7 @@ one array of shape (T, H, W, C) or (T, H, W), or a list of T arrays (H, W, C) or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -131,7 +131,7 @@ def flip_frames(imgs: Any, direction: str) -> Any:
     return out
 
 
-def split_channels(imgs: Frames, out: np.ndarray) -> None:
+def split_channels(imgs: Iterable[np.ndarray], out: np.ndarray) -> None:
     """Copy T frames (H, W, C) or (H, W) into `out`, a view of shape (T, C, H, W).
 
     Each plane out[t, c] must be contiguous. OpenCV takes the channels of bytes

@@ -38,6 +38,7 @@ from mmaction.registry import TRANSFORMS
 from mmaction.utils.remote import read_bytes, redacted
 
 from .base import BaseTransform
+from .formatting import FormatShape
 from .image_loading import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
 from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames
 
@@ -193,21 +194,18 @@ def defer_conversion(steps: Sequence[Any]) -> None:
     """
     for place, decoding in enumerate(steps):
         if isinstance(decoding, VideoDecode):
-            following = (step for step in steps[place + 1 :] if not _takes_deferred(step))
-            decoding.is_deferred = decoding.in_decoder or _loads_deferred(next(following, None))
+            following = (step for step in steps[place + 1 :] if not _passes_deferred(step))
+            decoding.is_deferred = decoding.in_decoder or _is_prepared(next(following, None))
 
 
-def _takes_deferred(step: object) -> bool:
-    return isinstance(step, BaseTransform) and step.takes_deferred and not _has_own_call(step)
+def _passes_deferred(step: Any) -> bool:
+    """Whether frames that are deferred stay so."""
+    return _is_prepared(step) and step.takes_deferred and not isinstance(step, FormatShape)
 
 
-def _loads_deferred(step: object) -> bool:
-    return isinstance(step, BaseTransform) and not step.takes_deferred and not _has_own_call(step)
-
-
-def _has_own_call(step: BaseTransform) -> bool:
-    """Whether its `__call__`, which loads frames for steps that need it, was replaced."""
-    return type(step).__call__ is not BaseTransform.__call__
+def _is_prepared(step: object) -> bool:
+    """Whether the `__call__` of a step, which loads frames if need be, was not replaced."""
+    return isinstance(step, BaseTransform) and type(step).__call__ is BaseTransform.__call__
 
 
 @TRANSFORMS.register_module()

@@ -147,6 +147,10 @@ def test_transforms_of_others_see_arrays():
         def transform(self, results):
             return super().transform(results)
 
+    class OwnShape(TRANSFORMS.get('FormatShape')):
+        def transform(self, results):
+            return super().transform(results)
+
     class OwnCall(TRANSFORMS.get('Resize')):
         def __call__(self, results):
             return super().__call__(results)
@@ -158,6 +162,8 @@ def test_transforms_of_others_see_arrays():
         ([OwnResize(scale=(-1, 64)), pack], True),
         ([resize, OwnCall(scale=(-1, 64)), pack], False),
         ([resize, lambda results: results, pack], False),
+        ([resize, pack, lambda results: results], True),
+        ([resize, OwnShape(input_format='NCHW'), lambda results: results], True),
         ([resize], False),
         ([], False),
     ):
@@ -169,15 +175,14 @@ def test_transforms_of_others_see_arrays():
 
 def test_full_frames_are_not_converted(videos, monkeypatch):
     sizes = []
-    batch = deferred.FrameBatch
 
-    class Spied(batch):
-        def add(self, frame):
+    class Spied(deferred.RGBFrames):
+        def __call__(self, frame):
             shown = self._upright(frame)
             sizes.append((shown.width, shown.height))
-            super().add(frame)
+            return super().__call__(frame)
 
-    monkeypatch.setattr(deferred, 'FrameBatch', Spied)
+    monkeypatch.setattr(deferred, 'RGBFrames', Spied)
     run(videos['upright.mp4'], STEPS['train'], 0, in_decoder=True)
     assert set(sizes) == {(64, 64)}
 
@@ -188,7 +193,41 @@ def test_frames_are_those_asked_for(videos):
         frames = PyAVReader(path).get_deferred(indices)
         assert frames.shape == (len(indices), 120, 214, 3)
         assert len(frames) == len(indices)
-        assert np.array_equal(np.asarray(frames), PyAVReader(path).get_batch(indices))
+        expected = PyAVReader(path).get_batch(indices)
+        assert np.array_equal(np.asarray(frames), expected)
+        assert np.array_equal(list(frames), expected)
+
+
+@pytest.mark.parametrize('indices', [[1, 2, 3, 5, 7, 8], [7, 2, 7, 1, 1, 3]])
+def test_views_are_those_of_loaded_frames(videos, indices):
+    facts = dict(num_clips=2, clip_len=3, num_proposals=2)
+    frames = PyAVReader(str(videos['upright.mp4'])).get_deferred(indices)
+    frames = frames.crop((3, 5, 90, 100))
+    images = frames.load().transpose(0, 3, 1, 2)
+    views = images.reshape(2, 3, *images.shape[1:])
+    for input_format, expected in (
+        ('NCHW', images),
+        ('NCTHW', views.swapaxes(1, 2)),
+        ('NPTCHW', views),
+    ):
+        shape = TRANSFORMS.build(dict(type='FormatShape', input_format=input_format))
+        found = shape(dict(imgs=frames, **facts))['imgs']
+        assert found.flags.c_contiguous
+        assert np.array_equal(found, expected)
+
+
+def test_last_step_copies_frames_once(videos, monkeypatch):
+    frames = PyAVReader(str(videos['upright.mp4'])).get_deferred([2, 5])
+    monkeypatch.delattr(deferred.DeferredFrames, 'load')
+    imgs = TRANSFORMS.build(PACK[0])(dict(imgs=frames))['imgs']
+    assert imgs.shape == (2, 3, 120, 214)
+
+
+def test_frames_that_do_not_fill_a_view_are_error(videos):
+    shape = TRANSFORMS.build(dict(type='FormatShape', input_format='NCTHW'))
+    frames = PyAVReader(str(videos['upright.mp4'])).get_deferred([1, 2, 3, 4])
+    with pytest.raises(ValueError, match='has 4 frames, not a multiple of the 3'):
+        shape(dict(imgs=frames, num_clips=1, clip_len=3))
 
 
 def test_size_is_that_of_upright_frames(videos):
