@@ -7,9 +7,10 @@ and the main process times the clips as they arrive, so decoding alone and the w
 pipeline come from one run. Of several lists (the same clips encoded in two ways, say)
 each is compared with the first.
 
-With `--against`, plain readers of the same clips take turns with the pipeline in this
-process, and CPU time is compared instead. All of them read the same frames, those that the
-pipeline draws.
+With `--against`, plain readers of the same clips take turns with the pipeline, and CPU time is
+compared instead. All of them read the same frames, those that the pipeline draws. The pipeline
+runs in a reading process, as in training, which keeps freed memory; plain readers run as in a
+script, or keep it, too, with `--keep-memory`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from mmaction.utils.cli import add_cfg_options, check_files, user_errors
-from mmaction.utils.memory import resident_memory
+from mmaction.utils.memory import keep_freed_memory, resident_memory
 
-CONVERSION = 'RGB, crops, resizes'  # put off by the stages that ask for them
 KINETICS = Path(__file__).parents[2] / 'configs/_base_/datasets/kinetics400.py'
 
 
@@ -52,6 +53,11 @@ def parse_args() -> argparse.Namespace:
         help='compare the CPU time of a clip with that of a few plain lines with this decoder '
         'and OpenCV, with DecordDecode(in_decoder=True), or with decoding the pictures needed '
         'of an open file and nothing else',
+    )
+    parser.add_argument(
+        '--keep-memory',
+        action='store_true',
+        help='let plain readers keep freed memory, as a reading process does',
     )
     parser.add_argument('--interval', type=int, help="frame interval, instead of the config's")
     add_cfg_options(parser)
@@ -92,8 +98,6 @@ class StagedPipeline:
 
         for transform in self.transforms:
             name = type(transform).__name__
-            if hasattr(results.get('imgs'), 'load') and not transform.takes_deferred:
-                results = timed(CONVERSION, lambda r: {**r, 'imgs': r['imgs'].load()})
             results = timed(name, transform)
             frames = results.get('frame_inds', frames)
         # Meta data is the one way out of the process in which the clip is read.
@@ -232,10 +236,11 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
 
     import numpy as np
     import torch
-    from plain_reading import plain_reading
+    from plain_reading import OPPONENTS, plain_reading
 
     from mmaction.datasets import SampleKey
     from mmaction.datasets.decoders import PyAVReader
+    from mmaction.utils.subprocess_call import IsolatedCall
 
     torch.set_num_threads(1)
     ours = build(config, file, args.data_prefix, interval=args.interval)
@@ -244,26 +249,34 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
     names = ['pipeline', *args.against]
     spent: dict[str, list[float]] = {name: [] for name in names}
 
-    def read(name: str, key: SampleKey, frames: list[int], opened: PyAVReader) -> None:
-        if name == 'decoding':
-            opened.get_deferred(frames)
-        elif name in ('pipeline', 'in_decoder'):
-            (ours if name == 'pipeline' else fused)[key]
-        else:
-            plain_reading(name, ours.get_data_info(int(key))['filename'], frames)
+    def read(name: str, key: SampleKey, frames: Sequence[int] = ()) -> tuple[float, list[int]]:
+        """CPU seconds, and the indices of the frames."""
+        path = ours.get_data_info(int(key))['filename']
+        with closing(PyAVReader(path)) as opened:
+            start = time.process_time()
+            if name == 'decoding':
+                opened.get_deferred(frames)
+            elif name in OPPONENTS:
+                plain_reading(name, path, frames)
+            else:
+                sample = (ours if name == 'pipeline' else fused)[key]
+                frames = sample['data_samples'].frame_inds.tolist()
+            return time.process_time() - start, list(frames)
 
+    in_reading_process = IsolatedCall(read, timeout=600)
+    in_reading_process.start()
+    if args.keep_memory:
+        keep_freed_memory()
     for turn in range(-1, args.clips):
         key = SampleKey(max(turn, 0) % len(ours), epoch=max(turn, 0))
         # An untimed turn tells which frames the key stands for.
-        frames = ours[key]['data_samples'].frame_inds.tolist()
+        _, frames = in_reading_process('pipeline', key)
         for name in random.sample(names, len(names)):
             random.seed(turn)
-            opened = PyAVReader(ours.get_data_info(int(key))['filename'])
-            start = time.process_time()
-            read(name, key, frames, opened)
+            reading = read if name in OPPONENTS else in_reading_process
+            seconds, _ = reading(name, key, frames)
             if turn >= 0:  # the first turn imports and warms up
-                spent[name].append(time.process_time() - start)
-            opened.close()
+                spent[name].append(seconds)
     print(
         f'{file}: {args.clips} clips of every {sampling.frame_interval} frames, CPU time of one '
         f'thread, {processor_name()}'
