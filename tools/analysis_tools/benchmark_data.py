@@ -49,11 +49,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--against',
         nargs='+',
-        choices=['decord', 'torchcodec', 'unseen', 'in_decoder', 'decoding'],
-        help='compare the CPU time of a clip of a file that was opened before with that of a few '
-        'plain lines with this decoder and OpenCV, with a file that was not opened before, with '
-        'DecordDecode(in_decoder=True), or with decoding the pictures needed of an open file '
-        'and nothing else',
+        choices=['decord', 'torchcodec', 'in_decoder', 'decoding'],
+        help='compare the CPU time of a clip with that of a few plain lines with this decoder '
+        'and OpenCV, with DecordDecode(in_decoder=True), or with decoding the pictures needed '
+        'of an open file and nothing else',
     )
     parser.add_argument(
         '--keep-memory',
@@ -241,7 +240,6 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
 
     from mmaction.datasets import SampleKey
     from mmaction.datasets.decoders import PyAVReader
-    from mmaction.datasets.decoders.packet_cache import remembered
     from mmaction.utils.subprocess_call import IsolatedCall
 
     torch.set_num_threads(1)
@@ -255,15 +253,13 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
         """CPU seconds, and the indices of the frames."""
         path = ours.get_data_info(int(key))['filename']
         with closing(PyAVReader(path)) as opened:
-            if name == 'unseen':
-                remembered.clear()
             start = time.process_time()
             if name == 'decoding':
                 opened.get_deferred(frames)
             elif name in OPPONENTS:
                 plain_reading(name, path, frames)
             else:
-                sample = (fused if name == 'in_decoder' else ours)[key]
+                sample = (ours if name == 'pipeline' else fused)[key]
                 frames = sample['data_samples'].frame_inds.tolist()
             return time.process_time() - start, list(frames)
 

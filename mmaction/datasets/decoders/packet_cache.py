@@ -1,7 +1,7 @@
-"""Packet tables that are kept, so that a file that is opened again need not be read through.
+"""Packet tables kept on disk, so that a file that is opened again need not be read through.
 
-If MMACTION_PACKETS in the environment names a folder, they are kept there, which holds for a whole
-run, as workers and ranks inherit it. Else each process remembers those of the files read last.
+They are kept if MMACTION_PACKETS in the environment names a folder, which holds for a whole run, as
+workers and ranks inherit it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import threading
 import warnings
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,10 +24,9 @@ from mmaction.utils.ranged_file import RangedFile
 from .packet_table import PacketTable
 from .reader import plain_path
 
-__all__ = ['file_identity', 'has_packets', 'kept_packets', 'remembered']
+__all__ = ['file_identity', 'has_packets', 'kept_packets']
 
-MAX_BYTES = 2_000_000_000  # of all tables in a folder, about a million files of ten seconds
-REMEMBERED_BYTES = 32_000_000  # of those in memory
+MAX_BYTES = 2_000_000_000  # of all tables, about half a million files of ten seconds
 _HEAD = struct.Struct('<4sI?Q')  # kind, checksum of what follows, has_fields, number of packets
 _KIND = b'PKT2'
 
@@ -45,6 +42,8 @@ def file_identity(filename: str, content: Any = None) -> str | None:
         filename: Its path.
         content: What stands for it if it is not read from the path.
     """
+    if not os.environ.get('MMACTION_PACKETS'):
+        return None
     if content is not None:
         return content.version if isinstance(content, RangedFile) else None
     path = plain_path(filename)
@@ -78,14 +77,10 @@ def kept_packets(
         container: FFmpeg's name of the container.
         read: Reads the packets.
     """
+    folder = os.environ.get('MMACTION_PACKETS')
     # Seeking in other containers, which have no index, relies on what reading the packets has met.
-    if identity is None or not container.startswith(('mov,', 'matroska,')):
+    if not folder or identity is None or not container.startswith(('mov,', 'matroska,')):
         return read()
-    key, folder = f'{identity}\n{rank}', os.environ.get('MMACTION_PACKETS')
-    return _from_folder(Path(folder), key, read) if folder else remembered(key, read)
-
-
-def _from_folder(folder: Path, key: str, read: Callable[[], PacketTable]) -> PacketTable:
     table: PacketTable | None = None
 
     def write(part: Path) -> None:
@@ -96,9 +91,9 @@ def _from_folder(folder: Path, key: str, read: Callable[[], PacketTable]) -> Pac
         part.write_bytes(_packed(table))
 
     try:
-        with FileCache(folder, MAX_BYTES).open(key, write) as file:
+        with FileCache(Path(folder), MAX_BYTES).open(f'{identity}\n{rank}', write) as file:
             if table is None:
-                table = _unpacked(file.read())
+                table = _unpacked(file)
                 if table is None:  # damaged, as after a loss of power: the next one writes it anew
                     with suppress(FileNotFoundError):
                         Path(file.name).unlink()
@@ -108,43 +103,6 @@ def _from_folder(folder: Path, key: str, read: Callable[[], PacketTable]) -> Pac
         reason = error.strerror or str(error)
         warnings.warn(f'MMACTION_PACKETS={folder}: packet tables are not kept: {reason}')
     return read() if table is None else table
-
-
-class _Memory:
-    """Packed tables of the files read last."""
-
-    def __init__(self) -> None:
-        self._tables: OrderedDict[str, bytes] = OrderedDict()  # the one used last at the end
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, key: str, read: Callable[[], PacketTable]) -> PacketTable:
-        with self._lock:
-            packed = self._tables.get(key)
-            if packed is not None:
-                self._tables.move_to_end(key)
-        table = None if packed is None else _unpacked(packed)
-        if table is None:
-            table = read()
-            if table.is_whole:
-                self._add(key, _packed(table))
-        return table
-
-    def clear(self) -> None:
-        """Forget all tables."""
-        with self._lock:
-            self._tables.clear()
-            self._size = 0
-
-    def _add(self, key: str, packed: bytes) -> None:
-        with self._lock:
-            self._size += len(packed) - len(self._tables.pop(key, b''))
-            self._tables[key] = packed
-            while self._size > REMEMBERED_BYTES:
-                self._size -= len(self._tables.popitem(last=False)[1])
-
-
-remembered = _Memory()
 
 
 def _packed(table: PacketTable) -> bytes:
@@ -157,8 +115,9 @@ def _packed(table: PacketTable) -> bytes:
     return _HEAD.pack(_KIND, zlib.crc32(body), table.has_fields, len(table.times)) + body
 
 
-def _unpacked(content: bytes) -> PacketTable | None:
-    """The table; None if it is damaged."""
+def _unpacked(file: BinaryIO) -> PacketTable | None:
+    """The table in a file; None if it is damaged."""
+    content = file.read()
     if len(content) < _HEAD.size:
         return None
     kind, checksum, has_fields, count = _HEAD.unpack_from(content)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import warnings
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -50,15 +50,15 @@ def opened(path, indices=(3, 17, 30)):
     return frames, found
 
 
-FILES = [
-    ('a.mp4', dict(b_frames=2)),
-    ('a.mkv', dict(durations=[1, 3, 2])),
-    ('a.mov', dict(rotation=90, start=7)),
-    ('a.mp4', dict(codec='mpeg4')),
-]
-
-
-@pytest.mark.parametrize(('name', 'options'), FILES)
+@pytest.mark.parametrize(
+    ('name', 'options'),
+    [
+        ('a.mp4', dict(b_frames=2)),
+        ('a.mkv', dict(durations=[1, 3, 2])),
+        ('a.mov', dict(rotation=90, start=7)),
+        ('a.mp4', dict(codec='mpeg4')),
+    ],
+)
 def test_a_kept_table_gives_the_same_frames(tmp_path, folder, reads, name, options):
     path = write_video(tmp_path / name, **options)
     os.environ.pop('MMACTION_PACKETS')
@@ -86,81 +86,13 @@ def test_a_changed_file_is_read_anew(tmp_path, folder, reads):
     assert len(reads) == 3
 
 
-@pytest.fixture
-def memory(monkeypatch):
+def test_nothing_is_kept_by_default(tmp_path, reads, monkeypatch):
     monkeypatch.delenv('MMACTION_PACKETS', raising=False)
-    monkeypatch.setattr(packet_cache, 'remembered', packet_cache._Memory())
-
-
-@pytest.mark.parametrize(('name', 'options'), FILES)
-def test_a_remembered_table_gives_the_same_frames(tmp_path, memory, reads, name, options):
-    path = write_video(tmp_path / name, **options)
-    frames, facts = opened(path)
-    for _ in range(3):
-        found, found_facts = opened(path)
-        np.testing.assert_array_equal(found, frames)
-        assert found_facts == facts
-    assert len(reads) == 1
-    assert [p.name for p in tmp_path.iterdir()] == [name]
-
-
-def test_of_a_changed_file_nothing_is_remembered(tmp_path, memory, reads):
-    path = write_video(tmp_path / 'a.mp4', num_frames=40)
+    path = write_video(tmp_path / 'a.mp4')
     opened(path)
-    later = path.stat().st_mtime_ns + 1
-    os.utime(path, ns=(later, later))
     opened(path)
     assert len(reads) == 2
-    shutil.copy(write_video(tmp_path / 'b.mp4', num_frames=50), path)
-    os.utime(path, ns=(later, later))
-    assert opened(path)[1][0] == 50
-    assert len(reads) == 3
-
-
-def test_what_ended_with_an_error_is_not_remembered(tmp_path, memory, monkeypatch):
-    path = write_video(tmp_path / 'a.mp4', num_frames=40)
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            PacketTable,
-            'read',
-            lambda *args: PacketTable(*(part[:20] for part in REAL_READ(*args)[:4]), False, False),
-        )
-        reader = PyAVReader(str(path))
-        assert len(reader) == 20
-        reader.close()
-    assert opened(path)[1][0] == 40
-
-
-def test_memory_is_bounded_and_keeps_what_was_used_last(tmp_path, memory, reads, monkeypatch):
-    paths = [write_video(tmp_path / f'{i}.mp4', num_frames=40) for i in range(3)]
-    opened(paths[0])
-    size = packet_cache.remembered._size
-    monkeypatch.setattr(packet_cache, 'REMEMBERED_BYTES', 2 * size + 20)
-    for place, count in ((1, 2), (0, 2), (2, 3), (0, 3), (1, 4), (0, 4), (2, 5)):
-        opened(paths[place])
-        assert len(reads) == count, place
-    held = packet_cache.remembered._tables.values()
-    assert packet_cache.remembered._size == sum(map(len, held)) <= 2 * size + 20
-    packet_cache.remembered.clear()
-    opened(paths[2])
-    assert len(reads) == 6
-    assert packet_cache.remembered._size == size
-
-
-def test_what_another_thread_has_added_meanwhile_counts_once(memory):
-    table = PacketTable(np.arange(9), *np.ones((2, 9), bool), np.ones((9, 2), np.int64), False)
-    remembered = packet_cache.remembered
-    remembered('a', lambda: remembered('a', lambda: table))
-    assert remembered._size == len(packet_cache._packed(table))
-
-
-def test_threads_share_what_is_remembered(tmp_path, memory, reads):
-    path = write_video(tmp_path / 'a.mp4')
-    expected, _ = opened(path)
-    with ThreadPoolExecutor(4) as pool:
-        for found, _ in pool.map(opened, [path] * 12):
-            np.testing.assert_array_equal(found, expected)
-    assert len(reads) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['a.mp4']
 
 
 def test_containers_without_an_index_and_content_in_memory_are_read(tmp_path, folder, reads):
