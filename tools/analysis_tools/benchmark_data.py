@@ -9,13 +9,14 @@ each is compared with the first.
 
 With `--against`, plain readers of the same clips take turns with the pipeline, and CPU time is
 compared instead. All of them read the same frames, those that the pipeline draws. The pipeline
-runs in a reading process, as in training, which keeps freed memory; plain readers run as in a
-script, or keep it, too, with `--keep-memory`.
+runs in a reading process, as in training (on Linux), which keeps freed memory; plain readers run
+as in a script, or keep it, too, with `--keep-memory`.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -25,6 +26,7 @@ from typing import Any
 from mmaction.utils.cli import add_cfg_options, check_files, user_errors
 from mmaction.utils.memory import keep_freed_memory, resident_memory
 
+CONVERSION = ', RGB'  # the conversion, crops and resizes that stages before have put off
 KINETICS = Path(__file__).parents[2] / 'configs/_base_/datasets/kinetics400.py'
 
 
@@ -97,8 +99,10 @@ class StagedPipeline:
             return found
 
         for transform in self.transforms:
-            name = type(transform).__name__
-            results = timed(name, transform)
+            was_deferred = hasattr(results.get('imgs'), 'load')
+            results = timed(type(transform).__name__, transform)
+            if was_deferred and not hasattr(results.get('imgs'), 'load'):
+                names[-1] += CONVERSION
             frames = results.get('frame_inds', frames)
         # Meta data is the one way out of the process in which the clip is read.
         facts = dict(
@@ -211,9 +215,9 @@ def measure(dataset: Any, count: int) -> float:
     print_row('whole pipeline', total, received)
     print(f'the whole pipeline has {decoding / total:.2f} of the speed of decoding alone')
     points = sorted({max(count // share, 1) for share in (10, 4, 2, 1)})
-    for name, held in zip(('worker', 'main process'), zip(*memory, strict=True), strict=True):
+    for name, held in zip(('reading', 'main'), zip(*memory, strict=True), strict=True):
         told = ', '.join(f'{held[point - 1]:.0f} after {point}' for point in points)
-        print(f'memory in MB, {name}: {told} clips')
+        print(f'memory in MB, {name} process: {told} clips')
     return 1 / total
 
 
@@ -263,8 +267,10 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
                 frames = sample['data_samples'].frame_inds.tolist()
             return time.process_time() - start, list(frames)
 
-    in_reading_process = IsolatedCall(read, timeout=600)
-    in_reading_process.start()
+    in_reading_process: Callable[..., tuple[float, list[int]]] = read
+    if sys.platform == 'linux':
+        in_reading_process = IsolatedCall(read, timeout=600)
+        in_reading_process.start()
     if args.keep_memory:
         keep_freed_memory()
     for turn in range(-1, args.clips):

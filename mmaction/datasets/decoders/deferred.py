@@ -104,6 +104,11 @@ class DeferredFrames:
             image = converted(frame)
             for step in self._steps:
                 image = step(image)
+            if image.shape != self.shape[1:] or image.dtype != np.uint8:
+                raise ValueError(
+                    f'a frame became {image.dtype} of shape {image.shape}: a step that was added '
+                    f'by `then` or `resize` is to make uint8 of shape {self.shape[1:]}'
+                )
             yield image
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -14,11 +14,13 @@ class BaseTransform(ABC):
     """One step of a pipeline: takes the `results` dict of a clip and returns it.
 
     `shown` names the attributes that `repr` prints, in order. A class that sets `takes_deferred`
-    beside its own `transform` handles `DeferredFrames`; for others they are loaded before.
+    beside its own `transform` handles `DeferredFrames`; for others they are loaded before. One that
+    leaves an array in their place sets `keeps_deferred = False`.
     """
 
     shown: tuple[str, ...] = ()
     takes_deferred = False
+    keeps_deferred = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -61,6 +61,7 @@ class FormatShape(BaseTransform):
 
     formats = ('NCHW', 'NCTHW', 'NPTCHW')
     takes_deferred = True
+    keeps_deferred = False
 
     def __init__(self, input_format: str, collapse: bool = False) -> None:
         if input_format not in self.formats:

@@ -38,7 +38,6 @@ from mmaction.registry import TRANSFORMS
 from mmaction.utils.remote import read_bytes, redacted
 
 from .base import BaseTransform
-from .formatting import FormatShape
 from .image_loading import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
 from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames
 
@@ -200,7 +199,7 @@ def defer_conversion(steps: Sequence[Any]) -> None:
 
 def _passes_deferred(step: Any) -> bool:
     """Whether frames that are deferred stay so."""
-    return _is_prepared(step) and step.takes_deferred and not isinstance(step, FormatShape)
+    return _is_prepared(step) and step.takes_deferred and step.keeps_deferred
 
 
 def _is_prepared(step: object) -> bool:

@@ -151,6 +151,13 @@ def test_transforms_of_others_see_arrays():
         def transform(self, results):
             return super().transform(results)
 
+    class OwnLast(BaseTransform):
+        takes_deferred = True
+        keeps_deferred = False
+
+        def transform(self, results):
+            return {**results, 'imgs': results['imgs'].load()}
+
     class OwnCall(TRANSFORMS.get('Resize')):
         def __call__(self, results):
             return super().__call__(results)
@@ -164,6 +171,7 @@ def test_transforms_of_others_see_arrays():
         ([resize, lambda results: results, pack], False),
         ([resize, pack, lambda results: results], True),
         ([resize, OwnShape(input_format='NCHW'), lambda results: results], True),
+        ([OwnLast(), lambda results: results], True),
         ([resize], False),
         ([], False),
     ):
@@ -216,11 +224,27 @@ def test_views_are_those_of_loaded_frames(videos, indices):
         assert np.array_equal(found, expected)
 
 
-def test_last_step_copies_frames_once(videos, monkeypatch):
+@pytest.mark.parametrize('input_format', ['NCHW', 'NCTHW'])
+def test_last_step_copies_frames_once(videos, monkeypatch, input_format):
     frames = PyAVReader(str(videos['upright.mp4'])).get_deferred([2, 5])
     monkeypatch.delattr(deferred.DeferredFrames, 'load')
-    imgs = TRANSFORMS.build(PACK[0])(dict(imgs=frames))['imgs']
-    assert imgs.shape == (2, 3, 120, 214)
+    shape = TRANSFORMS.build(dict(type='FormatShape', input_format=input_format))
+    imgs = shape(dict(imgs=frames, num_clips=1, clip_len=2))['imgs']
+    assert imgs.size == 2 * 3 * 120 * 214
+
+
+@pytest.mark.parametrize(
+    ('step', 'found'),
+    [
+        (lambda image: image[:-1], r'uint8 of shape \(119, 214, 3\)'),
+        (lambda image: image / 255, r'float64 of shape \(120, 214, 3\)'),
+    ],
+)
+def test_a_step_that_makes_something_else_is_error(videos, step, found):
+    frames = PyAVReader(str(videos['upright.mp4'])).get_deferred([2, 5]).then(step, (214, 120))
+    for take in (TRANSFORMS.build(PACK[0]), lambda results: results['imgs'].load()):
+        with pytest.raises(ValueError, match=found):
+            take(dict(imgs=frames))
 
 
 def test_frames_that_do_not_fill_a_view_are_error(videos):
