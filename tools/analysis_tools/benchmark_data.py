@@ -256,16 +256,18 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
     def read(name: str, key: SampleKey, frames: Sequence[int] = ()) -> tuple[float, list[int]]:
         """CPU seconds, and the indices of the frames."""
         path = ours.get_data_info(int(key))['filename']
-        with closing(PyAVReader(path)) as opened:
-            start = time.process_time()
-            if name == 'decoding':
+        if name == 'decoding':
+            with closing(PyAVReader(path)) as opened:
+                start = time.process_time()
                 opened.get_deferred(frames)
-            elif name in OPPONENTS:
-                plain_reading(name, path, frames)
-            else:
-                sample = (ours if name == 'pipeline' else fused)[key]
-                frames = sample['data_samples'].frame_inds.tolist()
-            return time.process_time() - start, list(frames)
+                return time.process_time() - start, list(frames)
+        start = time.process_time()
+        if name in OPPONENTS:
+            plain_reading(name, path, frames)
+        else:
+            sample = (ours if name == 'pipeline' else fused)[key]
+            frames = sample['data_samples'].frame_inds.tolist()
+        return time.process_time() - start, list(frames)
 
     in_reading_process: Callable[..., tuple[float, list[int]]] = read
     if sys.platform == 'linux':
