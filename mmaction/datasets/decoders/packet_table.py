@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -37,13 +36,8 @@ class PacketTable(NamedTuple):
     is_whole: bool = True
 
     @classmethod
-    def read(cls, packets: Iterable[Any], stream: Any) -> PacketTable:
-        """The table of a stream; of a file that is damaged further on, up to there.
-
-        Args:
-            packets: All of the stream, which are read here.
-            stream: Their stream.
-        """
+    def read(cls, container: Any, stream: Any) -> PacketTable:
+        """Read the packets of a stream; of a file that is damaged further on, those before."""
         import av
 
         # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
@@ -54,7 +48,7 @@ class PacketTable(NamedTuple):
         is_second = SecondFields(context.extradata if context.name == 'h264' else None)
         has_fields = is_whole = False
         with suppress(av.FFmpegError, LookupError):
-            for packet in packets:
+            for packet in container.demux(stream):
                 if packet.size:
                     if is_second.possible and is_second(bytes(packet)):
                         has_fields = True
@@ -138,8 +132,8 @@ class FrameTable:
         self.times = np.sort(times[is_shown & ~lost])
         self._positions = {time: place for place, time in enumerate(self.times.tolist())}
         self.num_frames = len(self.times)
-        self._key_times = np.sort(times[is_key & ~lost])
-        self.keys = np.unique(np.searchsorted(self.times, self._key_times))
+        key_times = np.sort(times[is_key & ~lost])
+        self.keys = np.unique(np.searchsorted(self.times, key_times))
         self.keys = self.keys[self.keys < self.num_frames]
         self.in_plain_order = (
             self.num_hidden == 0
@@ -148,11 +142,6 @@ class FrameTable:
             and not lost.any()
             and bool((times >= times[last_key]).all())
         )
-
-    def key_time_before(self, index: int) -> int:
-        """Time stamp of the key frame from which a frame is decoded, which need not be shown."""
-        place = np.searchsorted(self._key_times, self.times[index], side='right') - 1
-        return int(self._key_times[place])
 
     def span(self, first: int, last: int) -> tuple[int, int] | None:
         """Bytes of the file from which and to before which the packets of frames lie.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from itertools import dropwhile
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 import numpy as np
@@ -25,8 +24,6 @@ __all__ = ['PyAVReader']
 
 # Containers whose time stamps lead decord to the frames they belong to, and which do not crash it.
 _SEEKABLE = ('mov,mp4,m4a,3gp,3g2,mj2', 'matroska,webm', 'flv')
-# Bytes of packets that stay in memory from opening a file until it has been decoded.
-_HELD_BYTES = 16 << 20
 
 
 class _Frames(Protocol):
@@ -62,9 +59,6 @@ class PyAVReader:
     time stamp of each frame; decoding starts at the key frame before the first
     frame wanted, or else at the beginning. Where there are no time stamps, or
     they contradict the order of the frames, frames are counted.
-
-    The packets of a short video stay in memory in between; of a longer one, those that are
-    needed are read again.
 
     Pictures that are neither wanted nor referred to are not decoded where the packets tell.
 
@@ -124,14 +118,14 @@ class PyAVReader:
         raise UnreadableVideoError(self.filename, 'it holds no video frames')
 
     def _packets(self, identity: str | None) -> PacketTable:
-        def read() -> PacketTable:
-            packets = self._container.demux(self._stream)
-            return PacketTable.read(_noted(packets, self._held), self._stream)
-
-        return kept_packets(identity, self._rank, self.container, read)
+        return kept_packets(
+            identity,
+            self._rank,
+            self.container,
+            lambda: PacketTable.read(self._container, self._stream),
+        )
 
     def _open(self) -> None:
-        self._held: list[Any] = []
         self._container = open_container(self.filename, self._content, self._format)
         self._streams = video_streams(self._container, self.filename)
         self._stream = self._streams[self._rank]
@@ -218,7 +212,8 @@ class PyAVReader:
         """
         count = 0
         with suppress(*self._errors):
-            for frame in _decoded(self._reopened()):
+            self._reopen()
+            for frame in self._container.decode(self._stream):
                 count += 1
                 yield frame
         if count < len(self):
@@ -313,17 +308,20 @@ class PyAVReader:
             parts = self._parts(indices)
             self._announce(parts)
             for part in parts:
+                self._container.seek(int(self._frames.times[part[0]]), stream=self._stream)
                 expected = frames.count + len(part)
-                in_order = decode(self._packets_before(part[0]), part, frames)
+                in_order = decode(part, frames)
                 if not in_order or frames.count < expected:
                     break
             if in_order and frames.count < len(indices):
+                self._reopen()
                 frames = start()
-                in_order = self._decode_all_by_time(self._reopened(), indices, frames)
+                in_order = self._decode_all_by_time(indices, frames)
             if in_order:
                 return frames
         # Without time stamps to check it by, a seek may land anywhere: count from the first frame.
-        return self._decode_by_count(self._reopened(), indices, start())
+        self._reopen()
+        return self._decode_by_count(indices, start())
 
     def _announce(self, parts: list[np.ndarray]) -> None:
         """Have the packets of frames at increasing indices fetched with few requests."""
@@ -331,33 +329,21 @@ class PyAVReader:
             spans = [self._frames.span(self.key_frames_before(p[0]), p[-1]) for p in parts]
             self._content.want([span for span in spans if span is not None])
 
-    def _packets_before(self, index: int) -> Iterator[Any]:
-        """The packets from a key frame at or before a frame on."""
-        if not self._held:
-            self._container.seek(int(self._frames.times[index]), stream=self._stream)
-            packets: Iterator[Any] = self._container.demux(self._stream)
-            return packets
-        self._stream.codec_context.flush_buffers()
-        start = self._frames.key_time_before(index)
-        return dropwhile(lambda packet: packet.pts != start, self._held)
-
     def _parts(self, indices: np.ndarray) -> list[np.ndarray]:
         """Increasing indices, split where a key frame comes after one and not after the next."""
-        is_found = bool(self._held) or self.container in (*_SEEKABLE, 'avi')
-        if not is_found or self._frames.has_fields:
+        if self.container not in (*_SEEKABLE, 'avi') or self._frames.has_fields:
             # A transport stream, say, is sought by guess: once is enough.
             return [indices]
         before = self.key_frames_before(indices[1:])
         return np.split(indices, np.flatnonzero(before > indices[:-1]) + 1)
 
-    def _decode_by_time(self, packets: Iterator[Any], indices: np.ndarray, frames: _Frames) -> bool:
-        """Add the frames at increasing indices, found by their time stamps, of these packets.
+    def _decode_by_time(self, indices: np.ndarray, frames: _Frames) -> bool:
+        """Add the frames at increasing indices, found by their time stamps, from here on.
 
         Pictures that are neither wanted nor referred to are left out. A frame that does not
         come out where it should ends the search.
 
         Args:
-            packets: From a key frame on.
             indices: The indices.
             frames: What they are added to; fewer if one does not come out.
 
@@ -368,7 +354,7 @@ class PyAVReader:
         pending: set[int] = set()
         last, following = None, next(wanted)
         with _until_damage():
-            for frame in self._pictures(packets, indices, pending):
+            for frame in self._pictures(indices, pending):
                 is_known = self._frames.position(frame.pts) is not None
                 if not is_known or (last is not None and frame.pts <= last):
                     return False
@@ -382,13 +368,10 @@ class PyAVReader:
                     following = next(wanted, None)
         return True
 
-    def _pictures(
-        self, packets: Iterator[Any], indices: np.ndarray, sent: set[int]
-    ) -> Iterator[Any]:
-        """Decode what is wanted, or may be referred to, until all wanted is out.
+    def _pictures(self, indices: np.ndarray, sent: set[int]) -> Iterator[Any]:
+        """Decode from here on what is wanted, or may be referred to, until all wanted is out.
 
         Args:
-            packets: From a key frame on.
             indices: The increasing indices of the frames that are wanted.
             sent: To which the time stamps of the packets that are decoded are added.
         """
@@ -397,7 +380,7 @@ class PyAVReader:
         # Packets of frames shown earlier are waited for: they tell whether the times are right.
         first = self.key_frames_before(indices[0])
         left = set(times[first : indices[-1] + 1].tolist())
-        for packet in packets:
+        for packet in self._container.demux(self._stream):
             left.discard(packet.pts)
             if packet.pts in wanted or not self._can_drop(packet):
                 if self._frames.position(packet.pts) is not None:
@@ -413,10 +396,8 @@ class PyAVReader:
         test = self._is_unreferenced
         return test is not None and not packet.is_keyframe and test(bytes(packet))
 
-    def _decode_all_by_time(
-        self, packets: Iterator[Any], indices: np.ndarray, frames: _Frames
-    ) -> bool:
-        """Add the frames at increasing indices after decoding all of these packets.
+    def _decode_all_by_time(self, indices: np.ndarray, frames: _Frames) -> bool:
+        """Add the frames at increasing indices after decoding everything from here on.
 
         Of a gap, which may be a lost frame or a wrong time stamp, all frames tell which.
 
@@ -425,7 +406,7 @@ class PyAVReader:
         """
         last, has_gap = None, False
         with _until_damage():
-            for frame in _decoded(packets):
+            for frame in self._container.decode(self._stream):
                 position = self._frames.position(frame.pts)
                 if position is None or (last is not None and position <= last):
                     return False
@@ -438,46 +419,26 @@ class PyAVReader:
                     break
         return True
 
-    def _decode_by_count(self, packets: Iterator[Any], indices: np.ndarray, frames: Batch) -> Batch:
-        """Add the frames at increasing indices, counted from the first packet on."""
+    def _decode_by_count(self, indices: np.ndarray, frames: Batch) -> Batch:
+        """Add the frames at increasing indices, counted from here on, until the file ends."""
         with _until_damage():
-            for position, frame in enumerate(_decoded(packets)):
+            for position, frame in enumerate(self._container.decode(self._stream)):
                 if position == indices[frames.count]:
                     frames.add(frame)
                     if frames.count == len(indices):
                         break
         return frames
 
-    def _reopened(self) -> Iterator[Any]:
-        """All packets, read from the beginning, where seeking may not lead."""
+    def _reopen(self) -> None:
+        """Go to the beginning, where seeking may not lead."""
         self._container.close()
         self._open()
-        packets: Iterator[Any] = self._container.demux(self._stream)
-        return packets
 
     def close(self) -> None:
         """Close the file; its handle would else stay open until the next garbage collection."""
         if self._container is not None:
             self._container.close()
-            self._container, self._held = None, []
-
-
-def _noted(packets: Iterable[Any], held: list[Any]) -> Iterator[Any]:
-    """Packets, which are added to a list: all of them, or none where they are too large."""
-    left = _HELD_BYTES
-    for packet in packets:
-        left -= packet.size
-        if left >= 0:
-            held.append(packet)
-        else:
-            held.clear()
-        yield packet
-
-
-def _decoded(packets: Iterable[Any]) -> Iterator[Any]:
-    """The frames of packets."""
-    for packet in packets:
-        yield from packet.decode()
+            self._container = None
 
 
 @contextmanager

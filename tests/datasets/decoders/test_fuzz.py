@@ -12,23 +12,14 @@ from mmaction.datasets.decoders import (
     OpenCVReader,
     PyAVReader,
     TorchCodecReader,
-    pyav_reader,
 )
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.subprocess_call import CallCrashed, IsolatedCall
 from tests.video_factory import write_video
 
-
-def read_again(path):
-    """A reader that keeps no packets in memory, as for long videos."""
-    pyav_reader._HELD_BYTES = 0  # in the process of its own in which it is called
-    return PyAVReader(path)
-
-
 READERS = dict(
     decord=DecordReader,
     pyav=PyAVReader,
-    pyav_read_again=read_again,
     opencv=OpenCVReader,
     torchcodec=TorchCodecReader,
 )

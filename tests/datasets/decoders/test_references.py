@@ -1,8 +1,5 @@
 """Decoding without pictures that nobody refers to gives the very frames of a full decode."""
 
-import io
-from contextlib import closing
-
 import av
 import numpy as np
 import pytest
@@ -11,7 +8,7 @@ from mmaction.datasets.decoders import PyAVReader, pyav_reader
 from mmaction.datasets.decoders.references import unreferenced_test
 from mmaction.datasets.decoders.upright import UprightFrames
 from mmaction.errors import UnreadableVideoError
-from tests.video_factory import cut_video, decoded_pictures, frame_number, write_video
+from tests.video_factory import cut_video, decoded_pictures, write_video
 
 FRAMES = 48
 H264 = 'keyint=20:min-keyint=4:scenecut=0:bframes=3:b-adapt=0'
@@ -109,16 +106,8 @@ def decoded_again(monkeypatch):
     return calls
 
 
-@pytest.fixture(params=['held', 'read_again'])
-def packets_held(request, monkeypatch):
-    """Whether packets stay in memory from opening a file on, as those of short videos do."""
-    if request.param == 'read_again':
-        monkeypatch.setattr(pyav_reader, '_HELD_BYTES', 1000)
-    return request.param == 'held'
-
-
 @pytest.mark.parametrize('name', [*FILES, 'cut_pyramid.mp4', 'cut_hevc.mp4'])
-def test_frames_equal_full_decode(files, monkeypatch, name, packets_held):
+def test_frames_equal_full_decode(files, monkeypatch, name):
     path, expected = files(name)
     packets, again = left_out(monkeypatch), decoded_again(monkeypatch)
     reader = PyAVReader(path)
@@ -126,8 +115,7 @@ def test_frames_equal_full_decode(files, monkeypatch, name, packets_held):
     for indices in choices(len(expected)):
         assert np.array_equal(reader.get_batch(indices), expected[indices]), indices
     # Seeking in a transport stream may lead anywhere; intra-refresh takes a while to recover.
-    may_miss = name == 'refresh.mp4' or (name.endswith('.ts') and not packets_held)
-    assert may_miss or not again
+    assert not again or name.endswith('.ts') or name == 'refresh.mp4'
     assert bool(packets) == FILES[name.removeprefix('cut_')][1]
 
 
@@ -177,62 +165,9 @@ def test_b_vop_beside_another_picture_stays():
     assert not test(b'\0\0\1\xb6\x80\0\0\1\xb6\x40')
 
 
-@pytest.mark.usefixtures('packets_held')
 def test_key_frames_between_clips_are_jumped_to(files, monkeypatch):
     path, expected = files('hevc_p.mp4')
     decoded = decoded_pictures(monkeypatch, PyAVReader)
     indices = [1, 21, 41]
     assert np.array_equal(PyAVReader(path).get_batch(indices), expected[indices])
     assert len(decoded) == 6
-
-
-def test_key_frames_of_a_short_transport_stream_are_jumped_to(files, monkeypatch):
-    path, expected = files('hevc.ts')
-    decoded = decoded_pictures(monkeypatch, PyAVReader)
-    assert np.array_equal(PyAVReader(path).get_batch([1, 41]), expected[[1, 41]])
-    assert len(decoded) == 6  # a read from the first key frame on decodes 9
-
-
-@pytest.mark.usefixtures('packets_held')
-def test_clips_after_all_frames(files, monkeypatch):
-    path, expected = files('hevc.mp4')
-    again = decoded_again(monkeypatch)
-    reader = PyAVReader(path)
-    assert len(list(reader.frames())) == len(expected)
-    for indices in ([30, 33], [3, 45], [2]):
-        assert np.array_equal(reader.get_batch(indices), expected[indices])
-    assert not again
-
-
-class CountedFile(io.BytesIO):
-    """A file that counts the bytes that are read of it."""
-
-    count = 0
-
-    def read(self, size=-1):
-        content = super().read(size)
-        self.count += len(content)
-        return content
-
-
-def test_a_short_file_is_read_once(tmp_path, packets_held):
-    # larger than what FFmpeg reads at once
-    path = write_video(tmp_path / 'a.mp4', width=640, height=480, options={'qp': '0'})
-    content = CountedFile(path.read_bytes())
-    reader = PyAVReader(str(path), content)
-    opened = content.count
-    assert frame_number(reader.get_batch([25])[0]) == 25
-    assert (content.count == opened) is packets_held
-
-
-def test_packets_of_a_stream_are_held_whole_or_not_at_all(files, monkeypatch):
-    path, expected = files('hevc_p.mp4')
-    with closing(PyAVReader(path)) as reader:
-        size = sum(packet.size for packet in reader._held)
-        assert len(reader._held) == len(expected) + 1
-    assert not reader._held
-    for limit, held in ((size, len(expected) + 1), (size - 1, 0)):
-        monkeypatch.setattr(pyav_reader, '_HELD_BYTES', limit)
-        reader = PyAVReader(path)
-        assert len(reader._held) == held
-        assert np.array_equal(reader.get_batch([7]), expected[[7]])
