@@ -34,7 +34,8 @@ def display_matrix(frame: Any) -> np.ndarray | None:
     # `frame.side_data` would be kept in the frame to which it refers: a cycle that keeps the pixels
     # of all frames until the next garbage collection.
     container: Any = SideDataContainer  # whose types know no argument
-    data = container(frame).get('DISPLAYMATRIX')
+    found = container(frame)
+    data = found.get('DISPLAYMATRIX') if len(found) else None  # most frames have none of any kind
     return None if data is None else np.frombuffer(bytes(data), np.int32).reshape(3, 3)
 
 

@@ -38,6 +38,8 @@ FILES = {
     'hevc_layers.mp4': (h265('temporal-layers=3:open-gop=0'), True),
     'hevc_p.mp4': (h265('bframes=0:open-gop=0'), False),
     'mpeg4.mp4': (dict(codec='mpeg4', b_frames=2), True),
+    # every packet of it is flagged as a key frame
+    'h263.avi': (dict(codec='h263', width=176, height=144), False),
     'vp9.webm': (dict(codec='libvpx-vp9'), False),
     'av1.mp4': (dict(codec='libsvtav1'), False),
 }
@@ -171,3 +173,11 @@ def test_key_frames_between_clips_are_jumped_to(files, monkeypatch):
     indices = [1, 21, 41]
     assert np.array_equal(PyAVReader(path).get_batch(indices), expected[indices])
     assert len(decoded) == 6
+
+
+def test_clips_after_all_frames(files):
+    path, expected = files('hevc.mp4')
+    reader = PyAVReader(path)
+    assert len(list(reader.frames())) == len(expected)
+    for indices in ([30, 33], [3, 45], [2]):
+        assert np.array_equal(reader.get_batch(indices), expected[indices])
