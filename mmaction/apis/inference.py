@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.config.load import load_config
 from mmaction.datasets import UnreadableVideoError
+from mmaction.datasets.transforms.pipeline import Pipeline
 from mmaction.datasets.video_source import Video, clip_info, clip_name
 from mmaction.engine.runner.checkpoint import load_weights
 from mmaction.errors import DivergedError
@@ -134,7 +134,7 @@ def load_clip(model: nn.Module, video: Video, steps: Steps | None = None) -> dic
     """
     kind, info = clip_info(video)
     chosen = steps_for(pipeline_steps(model.cfg) if steps is None else steps, kind)
-    return _run(Compose([TRANSFORMS.build(step) for step in chosen]), info, video)
+    return _run(Pipeline([TRANSFORMS.build(step) for step in chosen]), info, video)
 
 
 def _run(pipeline: Callable[[Any], Any], info: dict[str, Any], video: Video) -> dict[str, Any]:
@@ -145,7 +145,8 @@ def _run(pipeline: Callable[[Any], Any], info: dict[str, Any], video: Video) -> 
         raise ValueError(str(error)) from error
     except (KeyError, IndexError) as error:
         raise ValueError(
-            f'{clip_name(video)}: the pipeline fails on it ({type(error).__name__}: {error})'
+            f'{clip_name(video)}: the pipeline fails on it ({type(error).__name__}: {error}, '
+            f'in {getattr(error, "raised_in", "it")})'
         ) from error
 
 

@@ -27,6 +27,7 @@ from .annotations import ListFormat, read_list
 from .samplers import SampleKey
 from .seeding import sample_generator, sample_randomness
 from .transforms.loading import defer_conversion
+from .transforms.pipeline import Pipeline
 
 __all__ = ['BaseActionDataset', 'note']
 
@@ -119,6 +120,7 @@ class BaseActionDataset(BaseDataset):
             lazy_init=True,
             **kwargs,
         )
+        self.pipeline = Pipeline(self.pipeline.transforms)
         defer_conversion(self.pipeline.transforms)
         classes = class_names_beside(self.ann_file)
         if classes is not None:

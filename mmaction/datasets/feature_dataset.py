@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmengine.dataset import Compose
 from torch.utils.data import Dataset
 
 from mmaction.registry import DATASETS
 from mmaction.structures import ActionDataSample
 
 from .feature_store import load_features
+from .transforms.pipeline import Pipeline
 
 __all__ = ['FeatureDataset']
 
@@ -39,7 +39,7 @@ class FeatureDataset(Dataset[Any]):
         self.folder = folder
         self.test_mode = test_mode
         self.features, self.labels, self.about = load_features(folder)
-        self.pipeline = Compose(pipeline or [])
+        self.pipeline = Pipeline(pipeline or [])
 
     @property
     def metainfo(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from .base import note
 from .samplers import SampleKey
 from .seeding import sample_randomness
 from .transforms.loading import VideoDecode, VideoInit
+from .transforms.pipeline import Pipeline
 from .video_dataset import VideoDataset
 
 __all__ = ['RepeatAugDataset', 'repeat_pseudo_collate']
@@ -92,27 +93,25 @@ class RepeatAugDataset(VideoDataset):
         video = decoding(video)
         frames = dict(zip(video['frame_inds'], video.pop('imgs'), strict=True))
         uses = Counter(np.concatenate(wanted))
-        samples = []
+        samples, steps = [], Pipeline(rest)
         for repeat, (one, indices) in enumerate(zip(drawn, wanted, strict=True)):
             # Clips do not share memory: transforms may write into their input.
             imgs = [frames[i] if uses[i] == 1 else frames[i].copy() for i in indices]
             results = {**deepcopy(video), **one, 'imgs': imgs}
-            samples.append(self._finish(results, rest, key, repeat))
+            samples.append(self._finish(results, steps, key, repeat))
         return samples
 
     def _finish(
         self,
         results: dict[str, Any],
-        steps: Sequence[Callable[..., object]],
+        steps: Pipeline,
         key: SampleKey,
         repeat: int,
     ) -> Any:
         """Run the rest of the pipeline on one clip."""
         fallback = results.get('decoder_fallback')
-        data: Any = results
         with sample_randomness(*key.entropy, repeat, 1):
-            for step in steps:
-                data = step(data)
+            data = steps(results)
         if fallback is not None and repeat == 0:
             note(data, decoder_fallback=(results['filename'], fallback))
         return data

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmengine.fileio import dump
 from torch import nn
 
 from mmaction.apis.features import clip_features
 from mmaction.apis.inference import _run, init_recognizer, predict, top_classes
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
+from mmaction.datasets.transforms.pipeline import Pipeline
 from mmaction.datasets.video_source import FORMATS, Video, VideoSource, clip_info, clip_name
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
@@ -89,7 +89,7 @@ class ActionRecogInferencer:
         else:
             self.classes = read_class_names(label_file, self.model.cls_head.num_classes)
         self._steps = pipeline_steps(self.model.cfg)
-        self._pipelines: dict[str, Compose] = {}
+        self._pipelines: dict[str, Pipeline] = {}
 
     @classmethod
     def from_pretrained(
@@ -242,7 +242,7 @@ class ActionRecogInferencer:
     def _clip(self, kind: str, info: dict[str, Any], video: Video) -> dict[str, Any]:
         if kind not in self._pipelines:
             steps = steps_for(self._steps, kind, one_view=True)
-            self._pipelines[kind] = Compose([TRANSFORMS.build(step) for step in steps])
+            self._pipelines[kind] = Pipeline([TRANSFORMS.build(step) for step in steps])
         return _run(self._pipelines[kind], info, video)
 
     def extract(

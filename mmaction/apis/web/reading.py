@@ -133,11 +133,11 @@ def _preview(path: Path, pixels: int) -> bytes:
 
 
 def _read_clips(path: Path, pipelines: Sequence[Sequence[Step]], pixels: int) -> list[Any]:
-    from mmengine.dataset import Compose
+    from mmaction.datasets.transforms.pipeline import Pipeline
 
     info = clip_info(path)[1]
     try:
-        return [Compose(_build(steps, pixels))(dict(info)) for steps in pipelines]
+        return [Pipeline(_build(steps, pixels))(dict(info)) for steps in pipelines]
     except (KeyError, IndexError) as error:
         raise ValueError(
             f'{path}: the pipeline fails on it ({type(error).__name__}: {error})'
