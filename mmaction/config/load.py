@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mmengine.fileio.handlers.registry_utils import file_handlers
 
 from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
+from mmaction.utils.cli import brief, describe, user_line
 from mmaction.utils.file_backend import register_file_backend
 from mmaction.utils.packaged_configs import find_config, packaged_configs
 
@@ -89,11 +92,12 @@ def read_config(path: str | Path) -> Config:
             raise ConfigError(f'it has {path.stat().st_size} bytes, far more than a config')
         check_bases(path)
         with _data_files_are_data(), _bases_by_name():
-            cfg = Config.fromfile(str(path))
+            cfg = Config.fromfile(str(path), import_custom_modules=False)
             if path.suffix != '.py':
                 # Again with the bases: `{{_base_.name}}` stands for a value of theirs.
                 _without_code(cfg._cfg_dict)
-            return cfg
+        _import_custom(cfg.get('custom_imports'))
+        return cfg
     except FileNotFoundError:
         raise
     except RecursionError as error:
@@ -106,7 +110,38 @@ def read_config(path: str | Path) -> Config:
         ) from error
     except Exception as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise ConfigError(f'{path} cannot be read as a config: {reason}') from error
+        line = user_line(error)
+        place = f' ({line})' if line else ''
+        raise ConfigError(f'{path} cannot be read as a config: {reason}{place}') from error
+
+
+def _import_custom(wanted: Any) -> None:
+    """Import the modules of `custom_imports`, which mmengine would do without telling what fails.
+
+    Raises:
+        ConfigError: One cannot be imported, and `allow_failed_imports` is not set.
+    """
+    if not wanted:
+        return
+    names = wanted.get('imports') if isinstance(wanted, dict) else None
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"custom_imports: expected dict(imports=['MODULE', ...]), found {brief(wanted, 200)}"
+        )
+    for name in names:
+        try:
+            import_module(name)
+        except ImportError as error:
+            place = user_line(error)
+            if isinstance(error, ModuleNotFoundError) and not place:
+                reason = 'its folder is not in PYTHONPATH, or it is not installed'
+            else:
+                reason = f'{place}: {describe(error)}' if place else describe(error)
+            text = f'custom_imports: {name!r} cannot be imported: {reason}'
+            if not wanted.get('allow_failed_imports'):
+                raise ConfigError(text) from error
+            warnings.warn(text, stacklevel=2)
 
 
 @contextmanager

@@ -128,6 +128,8 @@ def user_errors(*, setup: bool) -> Iterator[None]:
         if _is_main() or hint or isinstance(error, UnreadableVideoError):
             kind = '' if hint or isinstance(error, _READABLE) else f'{type(error).__name__}: '
             text = describe(error).rstrip('.') if hint else describe(error)
+            line = '' if hint or isinstance(error, _OWN) else user_line(error)
+            text += f' ({line})' if line else ''
             print(f'error: {kind}{text}{hint}', file=sys.stderr, flush=True)
             if not hint and not isinstance(error, _PLAIN):
                 print('(MMACTION_TRACEBACK=1 shows where it was raised)', file=sys.stderr)
@@ -168,6 +170,18 @@ def describe(error: BaseException) -> str:
         text = text.rpartition(f'{type(error).__name__}: ')[2]
     text = one_line(text)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + '...'
+
+
+def user_line(error: BaseException) -> str:
+    """`FILE, line N` of the user's code in which an error was raised; empty if none had a part."""
+    ours = Path(__file__).parents[1]
+    others = (ours, ours.parent / 'tools', ours.parent / 'demo', Path(os.__file__).parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        is_installed = 'site-packages' in path.parts
+        if path.is_file() and not is_installed and not any(f in path.parents for f in others):
+            return f'{path}, line {frame.lineno}'
+    return ''
 
 
 _FILES = {

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -284,3 +285,45 @@ def test_yaml_and_json_configs_are_read(tmp_path):
     (tmp_path / 'list.yaml').write_text('- 1\n')
     with pytest.raises(ConfigError, match='holds a list, expected keys and values'):
         load_config(tmp_path / 'list.yaml')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, "'my_own_code' cannot be imported: .*not in PYTHONPATH, or it is not installed"),
+        (
+            'import os\nfrom mmcv.transforms import X\n',
+            "my_own_code.py, line 2: No module named 'mmcv",
+        ),
+        ('from os import nothing', 'my_own_code.py, line 1: cannot import name'),
+        ('\n1 / 0', r'division by zero \(.*my_own_code.py, line 2\)'),
+    ],
+)
+def test_custom_imports_that_fail(tmp_path, monkeypatch, content, message):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'my_own_code', raising=False)
+    if content is not None:
+        (tmp_path / 'my_own_code.py').write_text(content)
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text("custom_imports = dict(imports='my_own_code')\n")
+    with pytest.raises(ConfigError, match=f'leaf.py cannot be read as a config: .*{message}'):
+        load_config(leaf, check=False)
+    leaf.write_text(
+        "custom_imports = dict(imports=['my_own_code', 'wave'], allow_failed_imports=True)\n"
+    )
+    monkeypatch.delitem(sys.modules, 'wave', raising=False)
+    if content and '/' in content:  # an error of another kind is never passed over
+        with pytest.raises(ConfigError, match=message):
+            load_config(leaf, check=False)
+        return
+    with pytest.warns(UserWarning, match=message):
+        load_config(leaf, check=False)
+    assert 'wave' in sys.modules
+
+
+@pytest.mark.parametrize('value', ['3', "['a']", 'dict(imports=3)', 'dict(import_="a")'])
+def test_custom_imports_of_another_form(tmp_path, value):
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text(f'custom_imports = {value}\n')
+    with pytest.raises(ConfigError, match=r'custom_imports: expected dict\(imports='):
+        load_config(leaf, check=False)

@@ -31,15 +31,17 @@ def test_user_errors_are_one_line(error, status, capsys, monkeypatch):
     with pytest.raises(SystemExit) as end, user_errors(setup=True):
         raise error
     assert end.value.code == status
+    own = isinstance(error, (ConfigError, CheckpointError, TrainingError))
+    place = '' if own else f' ({__file__}, line 32)'
     shown = capsys.readouterr().err
-    assert shown == f'error: {" ".join(str(error).split())}\n'
+    assert shown == f'error: {" ".join(str(error).split())}{place}\n'
 
 
 def test_internal_error_says_how_to_get_traceback(capsys):
     with pytest.raises(SystemExit), user_errors(setup=True):
         {}['missing key']
     first, second = capsys.readouterr().err.splitlines()
-    assert first == 'error: missing key'
+    assert first == f'error: missing key ({__file__}, line 42)'
     assert 'MMACTION_TRACEBACK=1' in second
 
 

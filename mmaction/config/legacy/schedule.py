@@ -25,6 +25,7 @@ _HOOKS = {
     'GradientCumulativeOptimizerHook',
     'GradientCumulativeFp16OptimizerHook',
 }
+_CONSTRUCTORS = {'TSMOptimizerConstructor': 'TSMOptimWrapperConstructor'}
 _POLICIES = ('CosineAnnealing', 'CosineRestart', 'Exp', 'Fixed', 'Poly', 'Step')
 
 
@@ -74,7 +75,7 @@ def convert_optimizer(
     if rules:
         wrapper['paramwise_cfg'] = rules
     if constructor not in (None, 'DefaultOptimizerConstructor'):
-        wrapper['constructor'] = constructor
+        wrapper['constructor'] = _CONSTRUCTORS.get(constructor, constructor)
     if steps > 1:
         wrapper['accumulative_counts'] = steps
     clip = hook.take('grad_clip')

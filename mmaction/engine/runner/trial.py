@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from mmaction.datasets.samplers import SampleKey
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError, UnreadableVideoError
-from mmaction.utils.cli import describe
+from mmaction.utils.cli import describe, user_line
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 from .loops import EpochBasedTrainLoop
@@ -102,7 +102,7 @@ def try_clips(model: nn.Module, loaders: dict[str, DataLoader[Any]], seed: int) 
     Raises:
         ConfigError: The pipeline fails, or the model cannot take what it gives.
     """
-    problem, trials = None, {}
+    problem, cause, trials = None, None, {}
     if is_main_process():
         try:
             for split, loader in loaders.items():
@@ -111,10 +111,10 @@ def try_clips(model: nn.Module, loaders: dict[str, DataLoader[Any]], seed: int) 
                     _forward(split, loader, trial.clip, model)
                     trials[split] = trial
         except (ConfigError, UnreadableVideoError) as error:
-            problem = str(error)
+            problem, cause = str(error), error
     problem = broadcast_object(problem)
     if problem:
-        raise ConfigError(problem)
+        raise ConfigError(problem) from cause
     return trials
 
 
@@ -130,7 +130,13 @@ def _read(split: str, loader: DataLoader[Any], seed: int) -> Trial | None:
         # The first clip also waits for a library to load, and any of them for a busy machine.
         while len(seconds) < 2 or (len(seconds) < 5 and sum(seconds) < _ENOUGH):
             start = time.perf_counter()
-            clip = dataset[SampleKey(0, 0, seed)]
+            try:
+                clip = dataset[SampleKey(0, 0, seed)]
+            except Exception as error:
+                # Of an error of another process no traceback arrives here.
+                if not hasattr(error, 'raised_in'):
+                    error.raised_in = user_line(error)  # type: ignore[attr-defined]
+                raise
             seconds.append(time.perf_counter() - start)
             if seconds[0] < _QUICK:
                 break
@@ -193,7 +199,9 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> None
 
 def _named(error: Exception) -> str:
     plain = isinstance(error, (ValueError, OSError))
-    return describe(error) if plain else f'{type(error).__name__}: {describe(error)}'
+    text = describe(error) if plain else f'{type(error).__name__}: {describe(error)}'
+    place = getattr(error, 'raised_in', None) or user_line(error)
+    return f'{text} ({place})' if place else text
 
 
 @contextmanager

@@ -51,7 +51,9 @@ def prepared(tmp_path, **changes):
 
 def test_a_pipeline_that_fails_is_found_before_training(tmp_path):
     cfg = toy_config(tmp_path, **{'val_dataloader.dataset.type': 'FailingClips'})
-    message = 'val_dataloader: its pipeline fails on the first clip: KeyError: imgs'
+    message = (
+        r'val_dataloader: its pipeline fails on the first clip: KeyError: imgs \(.*, line \d+\)'
+    )
     with pytest.raises(ConfigError, match=message):
         build_runner(cfg).prepare('train')
 
