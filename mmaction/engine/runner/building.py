@@ -24,6 +24,7 @@ from mmaction.config.source import config_source
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 from mmaction.engine.compile import compile_options
 from mmaction.engine.device_settings import fused_by_default
+from mmaction.engine.hooks.unreadable_clips import UnreadableClipsHook
 from mmaction.engine.optimizers.amp import without_fp16_on_cpu
 from mmaction.errors import CheckpointError, ConfigError, FileWriteError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS
@@ -271,6 +272,12 @@ class BuildingRunner(Runner):
             raise ConfigError(
                 f'config key model: the weights cannot be initialized: {describe(error)}'
             ) from error
+
+    def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
+        """Register hooks; any run names the clips that it cannot read."""
+        super().register_hooks(default_hooks, custom_hooks)
+        if not any(isinstance(hook, UnreadableClipsHook) for hook in self.hooks):
+            self.register_hook(UnreadableClipsHook())
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """Build optimizer, fused on a GPU, and wrapper; fp16 on a CPU becomes fp32."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmaction.engine.hooks import UnreadableClipsHook
 from mmaction.engine.runner import building
 from mmaction.errors import FileWriteError
 from tests.engine.toy import build_runner, short_config, toy_config
@@ -90,3 +91,11 @@ def test_classes_in_a_config_have_a_text(tmp_path):
     cfg = short_config(tmp_path)
     cfg.optim_wrapper.optimizer.type = torch.optim.SGD
     assert 'torch.optim.sgd.SGD' in build_runner(cfg).cfg.pretty_text
+
+
+@pytest.mark.parametrize('hooks', [[], [dict(type='UnreadableClipsHook', interval=7)]])
+def test_any_run_names_clips_that_cannot_be_read(tmp_path, hooks):
+    """Configs of mmaction2 do not have the hook."""
+    runner = build_runner(toy_config(tmp_path, custom_hooks=hooks))
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, UnreadableClipsHook))
+    assert hook.interval == (7 if hooks else 50)
