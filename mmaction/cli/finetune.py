@@ -15,6 +15,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mmaction.utils.cli import Parser, add_job_options, check_files, user_errors
@@ -113,8 +114,9 @@ def open_work_dir(args: argparse.Namespace) -> None:
         if changed and not args.overwrite:
             name = changed[0]
             raise FileExistsError(
-                f'{work} holds results with {name}={found.get(name)}, asked for is '
-                f'{name}={asked[name]}: give another --work-dir, or --overwrite to start anew'
+                f'{work} holds results {_told(name, found.get(name))}, but this call is '
+                f'{_told(name, asked[name])}: call it the same way to go on, give another '
+                '--work-dir, or --overwrite to start anew'
             )
         if args.overwrite:
             # The videos are of the same making whatever is trained on them.
@@ -142,6 +144,14 @@ def make_demo(work: Path, workers: int) -> Path:
     table = folder / 'clips.csv'
     write_lines(table, lines)
     return table
+
+
+def _told(name: str, value: object) -> str:
+    """An option of the command, in words."""
+    if name == 'folder':
+        return f'of {value}' if value else 'without a folder'
+    option = f'--{name.replace("_", "-")}'
+    return f'without {option}' if value in (None, False) else f'with {option} {value}'
 
 
 def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
@@ -220,7 +230,8 @@ def write_configs(
     for number, (lists, splits) in enumerate(folds, start=1):
         tail = f'_fold{number}' if len(folds) > 1 else ''
         config = args.work_dir / f'config{tail}.py'
-        title = f'{args.folder or "Motion Digits"}: "mmaction train {config}" trains it again.'
+        again = f'mmaction train {quote(str(config))}'
+        title = f'{args.folder or "Motion Digits"}: "{again}" trains it again.'
         facts: dict[str, Any] = dict(
             title=title, classes=classes, lists=lists, videos=videos, splits=[*splits]
         )
@@ -302,11 +313,12 @@ def report(args: argparse.Namespace, runs: list[Run], folds: list[Any]) -> None:
     if (work / 'left_out.txt').exists():
         rows.append(('left out', work / 'left_out.txt'))
     print('\n'.join(f'  {name:11} {path}' for name, path in rows))
+    exported = config, work / 'model.pth', work / 'model.onnx'
     print(
         'next:\n'
-        f'  mmaction predict VIDEO --run {work}\n'
-        f'  mmaction train {config} --work-dir ANOTHER     (after a change of the config)\n'
-        f'  mmaction export {config} {work / "model.pth"} {work / "model.onnx"}'
+        f'  mmaction predict VIDEO --run {quote(str(work))}\n'
+        f'  mmaction train {quote(str(config))} --work-dir ANOTHER     (after a change of it)\n'
+        f'  mmaction export {" ".join(quote(str(path)) for path in exported)}'
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from mmaction.datasets.annotations import ListFormat, read_list
 from mmaction.datasets.numbered_frames import numbered_frames
 from mmaction.utils.class_names import read_class_names
-from mmaction.utils.cli import one_line
+from mmaction.utils.cli import brief, one_line
 from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from mmaction.utils.io import partial_path, write_lines
 
@@ -92,19 +92,28 @@ def from_folders(folder: Path, rawframes: bool, splits: bool) -> list[Clip]:
     Raises:
         ValueError: A clip lies outside of the folders of the classes.
     """
-    clips = []
+    clips, classes = [], set[str]()
     form = f'{"SPLIT/" if splits else ""}CLASS/CLIP'
     for path, frames in find_clips(folder, rawframes).items():
         parts = Path(path).parts
         if len(parts) < form.count('/') + 1:
             raise ValueError(
                 f'{str(folder / path)!r} lies in no folder of a class; expected '
-                f'{folder}/{form}. Put it there, or give the labels with --csv'
+                f'{folder}/{form}. Put it there, or give a table of paths and labels instead'
             )
         split = parts[0] if splits else ''
         if split and split not in SPLITS:
             raise ValueError(f'{str(folder / split)!r}: expected folders train, val (and test)')
         clips.append(Clip(path, parts[1 if splits else 0], path, split, path, frames))
+        classes.add(parts[0])
+    empty = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_dir() and path.name[0] != '.' and path.name not in classes and not splits
+    )
+    if empty:
+        names = ', '.join(map(brief, empty))
+        print(f'warning: without clips, so no class: {names}', file=sys.stderr)
     if not splits and {clip.label for clip in clips} in ({'train', 'val'}, set(SPLITS)):
         raise ValueError(
             f'the folders in {str(folder)!r} are called train and val: if they hold the folders '
@@ -278,7 +287,7 @@ def write_lists(
             and not overwrite
             and old.read_bytes() != text.encode('utf-8', 'surrogateescape')
         ):
-            raise FileExistsError(f'{old} exists and says something else: add --overwrite')
+            raise FileExistsError(f'{old} exists and lists other clips or labels: add --overwrite')
     for split, clips in splits.items():
         counts = {} if clips[0].frames is None else {'total_frames': 1}
         trial = partial_path(out / f'{split}.txt')

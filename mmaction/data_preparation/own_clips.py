@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mmaction.datasets.decoders import PyAVReader
@@ -176,7 +177,8 @@ def join_copies(clips: Sequence[Clip], folder: Path) -> tuple[list[Clip], list[s
     """
     sizes = defaultdict(list)
     for clip in clips:
-        sizes[(folder / clip.path).stat().st_size].append(clip)
+        with suppress(OSError):  # a link to nothing, say, of which reading it will tell
+            sizes[(folder / clip.path).stat().st_size].append(clip)
     copies = defaultdict(list)
     for same in sizes.values():
         for clip in same if len(same) > 1 else []:

@@ -128,7 +128,10 @@ def test_other_options_need_another_work_dir_or_overwrite(trained, clips, tmp_pa
     words = ('finetune', clips, '--work-dir', copy, '--epochs', '2', '--seed', '3')
     status, _, err = run(capsys, *words)
     assert status == 1
-    assert 'holds results with epochs=1, asked for is epochs=2' in err
+    assert (
+        'holds results with --epochs 1, but this call is with --epochs 2: call it the same way'
+        in err
+    )
     assert err.count('\n') == 1
     shutil.copytree(clips, tmp_path / 'other')
     status, _, err = run(capsys, 'finetune', tmp_path / 'other', '--work-dir', tmp_path)
@@ -146,7 +149,7 @@ def test_a_changed_folder_is_noticed(trained, clips, tmp_path, capsys):
     )
     more.unlink()
     assert status == 1
-    assert 'exists and says something else: add --overwrite' in err
+    assert 'exists and lists other clips or labels: add --overwrite' in err
 
 
 MISTAKES = {

@@ -211,6 +211,16 @@ def test_copies_are_one_group_and_other_labels_are_doubted(videos):
     assert any('as jump and as run' in doubt for doubt in doubts)
 
 
+def test_a_link_to_nothing_is_left_to_the_reader(tmp_path):
+    for name in ('a/1.mp4', 'b/2.mp4'):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    (tmp_path / 'a/link.mp4').symlink_to(tmp_path / 'nothing.mp4')
+    clips, folder = find_own_clips(tmp_path)
+    joined, doubts = join_copies(clips, folder)
+    assert ({clip.path for clip in joined}, doubts) == ({'a/1.mp4', 'a/link.mp4', 'b/2.mp4'}, [])
+
+
 @pytest.mark.parametrize('as_is', [False, True])
 def test_broken_videos_are_left_out_and_listed(videos, tmp_path, capsys, as_is):
     clips, folder = find_own_clips(videos)

@@ -46,6 +46,16 @@ def test_folder_names_become_classes(tmp_path, capsys, odd_names):
     out, err = capsys.readouterr()
     assert '3 classes; 12 train, 3 val' in out
     assert 'other files were left out: 1 .doc' in err
+    assert 'warning' not in err
+
+
+def test_folders_without_clips_are_named(tmp_path, capsys):
+    touch(tmp_path, *(f'{label}/{n}.mp4' for label in 'ab' for n in range(10)), 'c/one.gif')
+    (tmp_path / 'd').mkdir()
+    run(tmp_path)
+    out, err = capsys.readouterr()
+    assert '2 classes' in out
+    assert "warning: without clips, so no class: 'c', 'd'\n" in err
 
 
 def test_second_run_is_identical_and_foreign_lists_are_kept(tmp_path, capsys):
@@ -54,7 +64,7 @@ def test_second_run_is_identical_and_foreign_lists_are_kept(tmp_path, capsys):
     first = (tmp_path / 'val.txt').read_text()
     run(tmp_path)
     assert (tmp_path / 'val.txt').read_text() == first
-    assert 'says something else: add --overwrite' in fails(capsys, tmp_path, '--seed', 1)
+    assert 'lists other clips or labels: add --overwrite' in fails(capsys, tmp_path, '--seed', 1)
     assert (tmp_path / 'val.txt').read_text() == first
     run(tmp_path, '--seed', 1, '--overwrite')
     assert (tmp_path / 'val.txt').read_text() != first

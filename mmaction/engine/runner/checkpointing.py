@@ -14,7 +14,7 @@ from mmaction.engine.optimizers.schedule import can_run_up, run_up_schedulers
 from mmaction.utils.checkpoint_reading import read_checkpoint
 
 from .building import BuildingRunner
-from .checkpoint import load_weights, plain, rank_state, run_facts, save_checkpoint_file
+from .checkpoint import POINTER, load_weights, plain, rank_state, run_facts, save_checkpoint_file
 from .resume import (
     check_optimizer_state,
     check_resumable,
@@ -38,7 +38,15 @@ class CheckpointingRunner(BuildingRunner):
 
     def _find_resume_point(self) -> None:
         """Read the checkpoint to resume from, before its seed is needed."""
-        if not self._resume or self._resume_point is not None:
+        if not self._resume:
+            is_first = not isinstance(self._train_loop, BaseLoop)
+            if is_first and Path(self.work_dir, POINTER).exists():
+                self.logger.warning(
+                    f'{self.work_dir} holds checkpoints of an earlier run, which this one mixes '
+                    'its own with: --resume goes on with it, --work-dir names another folder'
+                )
+            return
+        if self._resume_point is not None:
             return
         self._resume_point = find_resume_point(self.work_dir, self._load_from, self.logger)
         if self._resume_point is None:

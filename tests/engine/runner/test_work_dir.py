@@ -244,3 +244,17 @@ def test_resuming_a_malformed_checkpoint_is_one_sentence(tmp_path, finished, kin
     with pytest.raises(CheckpointError, match=r'forged\.ckpt') as caught:
         build_runner(cfg).train()
     assert '\n' not in str(caught.value)
+
+
+def test_a_second_run_in_a_folder_is_told(finished, tmp_path, capsys):
+    said = 'holds checkpoints of an earlier run'
+    shutil.copytree(finished, tmp_path / 'old')
+    build_runner(longer(tmp_path / 'new')).prepare('train')
+    cfg = longer(tmp_path / 'old')
+    cfg.resume = True
+    build_runner(cfg).prepare('train')
+    assert said not in capsys.readouterr().out
+    runner = build_runner(longer(tmp_path / 'old'))
+    runner.prepare('train')
+    runner.prepare('train')  # as `train` does once more
+    assert capsys.readouterr().out.count(said) == 1
