@@ -133,10 +133,10 @@ def _import_custom(wanted: Any) -> None:
         try:
             import_module(name)
         except ImportError as error:
-            place = user_line(error)
-            if isinstance(error, ModuleNotFoundError) and not place:
+            if isinstance(error, ModuleNotFoundError) and f'{name}.'.startswith(f'{error.name}.'):
                 reason = 'its folder is not in PYTHONPATH, or it is not installed'
             else:
+                place = user_line(error)
                 reason = f'{place}: {describe(error)}' if place else describe(error)
             text = f'custom_imports: {name!r} cannot be imported: {reason}'
             if not wanted.get('allow_failed_imports'):

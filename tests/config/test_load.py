@@ -321,6 +321,17 @@ def test_custom_imports_that_fail(tmp_path, monkeypatch, content, message):
     assert 'wave' in sys.modules
 
 
+def test_custom_imports_of_an_installed_package_that_lacks_another(tmp_path, monkeypatch):
+    installed = tmp_path / 'site-packages'
+    installed.mkdir()
+    (installed / 'my_installed_code.py').write_text('import not_there')
+    monkeypatch.syspath_prepend(installed)
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text("custom_imports = dict(imports=['my_installed_code'])\n")
+    with pytest.raises(ConfigError, match=r"cannot be imported: No module named 'not_there'"):
+        load_config(leaf, check=False)
+
+
 @pytest.mark.parametrize('value', ['3', "['a']", 'dict(imports=3)', 'dict(import_="a")'])
 def test_custom_imports_of_another_form(tmp_path, value):
     leaf = tmp_path / 'leaf.py'
