@@ -39,8 +39,7 @@ class CheckpointingRunner(BuildingRunner):
     def _find_resume_point(self) -> None:
         """Read the checkpoint to resume from, before its seed is needed."""
         if not self._resume:
-            is_first = not isinstance(self._train_loop, BaseLoop)
-            if is_first and Path(self.work_dir, POINTER).exists():
+            if Path(self.work_dir, POINTER).exists():
                 self.logger.warning(
                     f'{self.work_dir} holds checkpoints of an earlier run, which this one mixes '
                     'its own with: --resume goes on with it, --work-dir names another folder'
