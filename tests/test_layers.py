@@ -15,6 +15,7 @@ FILES = [path for folder in ('mmaction', 'tools', 'demo') for path in (ROOT / fo
 BY_NAME = {
     'mmaction/cli/main.py',  # the command of a verb
     'mmaction/cli/prepare_dataset.py',  # the reader of a dataset
+    'mmaction/config/load.py',  # custom_imports
     'mmaction/datasets/transforms/loading.py',  # decoding libraries
     'mmaction/engine/optimizers/amp.py',  # apex
     'mmaction/utils/__init__.py',

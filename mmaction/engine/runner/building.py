@@ -273,6 +273,20 @@ class BuildingRunner(Runner):
                 f'config key model: the weights cannot be initialized: {describe(error)}'
             ) from error
 
+    @property
+    def epoch(self) -> int:
+        """Epochs trained; mmengine's would build the training loop of a mere validation."""
+        return self._trained('epoch')
+
+    @property
+    def iter(self) -> int:
+        """Likewise, steps trained."""
+        return self._trained('iter')
+
+    def _trained(self, unit: str) -> int:
+        loop = self._train_loop
+        return int(getattr(loop, unit)) if isinstance(loop, BaseLoop) else 0
+
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
         """Register hooks; any run names the clips that it cannot read."""
         super().register_hooks(default_hooks, custom_hooks)
