@@ -23,6 +23,7 @@ from mmaction.registry import MODELS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.checkpoint_reading import read_checkpoint
 from mmaction.utils.class_names import find_class_names
+from mmaction.utils.cli import raised_in
 
 __all__ = [
     'inference_recognizer',
@@ -146,7 +147,7 @@ def _run(pipeline: Callable[[Any], Any], info: dict[str, Any], video: Video) -> 
     except (KeyError, IndexError) as error:
         raise ValueError(
             f'{clip_name(video)}: the pipeline fails on it ({type(error).__name__}: {error}, '
-            f'in {getattr(error, "raised_in", "it")})'
+            f'in {raised_in(error)})'
         ) from error
 
 

@@ -92,7 +92,7 @@ def from_folders(folder: Path, rawframes: bool, splits: bool) -> list[Clip]:
     Raises:
         ValueError: A clip lies outside of the folders of the classes.
     """
-    clips, classes = [], set[str]()
+    clips = []
     form = f'{"SPLIT/" if splits else ""}CLASS/CLIP'
     for path, frames in find_clips(folder, rawframes).items():
         parts = Path(path).parts
@@ -105,16 +105,14 @@ def from_folders(folder: Path, rawframes: bool, splits: bool) -> list[Clip]:
         if split and split not in SPLITS:
             raise ValueError(f'{str(folder / split)!r}: expected folders train, val (and test)')
         clips.append(Clip(path, parts[1 if splits else 0], path, split, path, frames))
-        classes.add(parts[0])
-    empty = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() and path.name[0] != '.' and path.name not in classes and not splits
-    )
-    if empty:
-        names = ', '.join(map(brief, empty))
+    if splits:
+        return clips
+    classes = {clip.label for clip in clips}
+    folders = {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != '.'}
+    if folders - classes:
+        names = ', '.join(map(brief, sorted(folders - classes)))
         print(f'warning: without clips, so no class: {names}', file=sys.stderr)
-    if not splits and {clip.label for clip in clips} in ({'train', 'val'}, set(SPLITS)):
+    if classes in ({'train', 'val'}, set(SPLITS)):
         raise ValueError(
             f'the folders in {str(folder)!r} are called train and val: if they hold the folders '
             'of the classes, add --split-folders'

@@ -172,15 +172,31 @@ def describe(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + '...'
 
 
+def note_place(error: BaseException, step: str = '') -> None:
+    """Leave in an error where it was raised, for `raised_in`: tracebacks stay in their process.
+
+    Args:
+        error: The error; what was noted first stays.
+        step: What was being done.
+    """
+    place = ', '.join(filter(None, (step, user_line(error))))
+    vars(error).setdefault('raised_in', place)
+
+
+def raised_in(error: BaseException) -> str:
+    """Where an error was raised, as noted or by its traceback; empty if in no code of the user."""
+    return str(vars(error).get('raised_in') or user_line(error))
+
+
 def user_line(error: BaseException) -> str:
     """`FILE, line N` of the user's code in which an error was raised; empty if none had a part."""
     ours = Path(__file__).parents[1]
     others = (ours, ours.parent / 'tools', ours.parent / 'demo', Path(os.__file__).parent)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
+    for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+        path = Path(frame.f_code.co_filename)
         is_installed = 'site-packages' in path.parts
         if path.is_file() and not is_installed and not any(f in path.parents for f in others):
-            return f'{path}, line {frame.lineno}'
+            return f'{path}, line {line}'
     return ''
 
 

@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from mmaction.utils.cli import note_place, raised_in
 from mmaction.utils.memory import keep_freed_memory
 from mmaction.utils.memory_files import MemoryFiles, map_memory
 from mmaction.utils.small_tensors import SHARED_FROM, reduce_small
@@ -342,6 +343,7 @@ def _answer(
         result = function(*args)
         outcome = 0
     except Exception as error:
+        note_place(error)
         result = error, traceback.format_exc()
         outcome = 1
     file = io.BytesIO()
@@ -355,7 +357,9 @@ def _answer(
         what = result[0] if outcome else error
         message = f'{type(what).__name__}: {what}'
         trace = result[1] if outcome else traceback.format_exc()
-        return 1, pickle.dumps((RuntimeError(message), trace)), []
+        told = RuntimeError(message)
+        note_place(told, raised_in(what) if outcome else '')
+        return 1, pickle.dumps((told, trace)), []
     return outcome, file.getvalue(), pickler.storages
 
 

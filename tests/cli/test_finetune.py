@@ -54,7 +54,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trained(clips, tmp_path_factory):
     """What a whole run leaves, and what it said."""
-    work = tmp_path_factory.mktemp('work') / 'w'
+    work = tmp_path_factory.mktemp('work') / 'my run'
     command = ['finetune', clips, '--work-dir', work, '--epochs', '1', '--seed', '3']
     out, err, threads = io.StringIO(), io.StringIO(), torch.get_num_threads()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -78,7 +78,12 @@ def test_it_says_what_it_does_and_where_the_results_are(trained):
     assert re.search(r'top-1 accuracy [\d.]+ % of 3 clips \(95 % interval [\d.]+ to', after)
     for path in re.findall(r'^  (?:report|model|config|figures|saliency) +(.+)$', after, re.M):
         assert Path(path).exists()
-    assert f'mmaction predict VIDEO --run {work}' in after
+    # to paste, though the path has a space
+    assert f"mmaction predict VIDEO --run '{work}'\n" in after
+    assert f"mmaction train '{work / 'config.py'}' --work-dir" in after
+    named = ' '.join(f"'{work / name}'" for name in ('config.py', 'model.pth', 'model.onnx'))
+    assert f'mmaction export {named}\n' in after
+    assert f"mmaction train '{work / 'config.py'}'" in (work / 'config.py').read_text()
 
 
 def test_results_are_whole(trained):

@@ -186,6 +186,7 @@ def test_split_folders(tmp_path, capsys):
     touch(tmp_path, 'train/a/1.mp4', 'train/b/deep/2.mp4', 'val/b/3.mp4')
     assert 'add --split-folders' in fails(capsys, tmp_path)
     run(tmp_path, '--split-folders')
+    assert 'without clips' not in capsys.readouterr().err
     assert entries(tmp_path / 'train.txt') == [('train/a/1.mp4', 0), ('train/b/deep/2.mp4', 1)]
     assert entries(tmp_path / 'val.txt') == [('val/b/3.mp4', 1)]
     touch(tmp_path, 'dev/a/4.mp4')

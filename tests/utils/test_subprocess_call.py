@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmaction.errors import UnreadableVideoError
+from mmaction.utils.cli import raised_in
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
 from tests.processes import Forked
 
@@ -42,6 +44,8 @@ def behave(how, *args):
         os.kill(os.getpid(), args[0])
     if how == 'raise':
         raise args[0]
+    if how == 'fail':
+        raise args[0]('it fails')
     if how == 'unpicklable':
         return lambda: None
     if how == 'clip':
@@ -119,6 +123,26 @@ def test_errors_keep_their_type_and_traceback(call):
     assert (caught.value.filename, caught.value.reason) == ('a.mp4', 'no frames')
     assert 'in behave' in str(caught.value.__cause__)
     assert call('add', 1, 1) == 2
+
+
+class OddError(Exception):
+    """Cannot be read again: pickle would call it with its message alone."""
+
+    def __init__(self, message, *, cause):
+        super().__init__(message)
+
+
+def odd(message):
+    return OddError(message, cause=1)
+
+
+@pytest.mark.parametrize(('make', 'kind'), [(KeyError, KeyError), (odd, RuntimeError)])
+def test_an_error_carries_the_line_in_which_it_was_raised(call, make, kind):
+    with pytest.raises(kind, match='it fails') as caught:
+        call('fail', make)
+    lines = Path(__file__).read_text().splitlines()
+    number = next(i for i, line in enumerate(lines, start=1) if "args[0]('it fails')" in line)
+    assert raised_in(caught.value) == f'{__file__}, line {number}'
 
 
 def test_unpicklable_result_is_error(call):

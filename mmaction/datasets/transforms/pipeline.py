@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.dataset import Compose
 
 from mmaction.datasets.decoders.deferred import DeferredFrames, loaded
-from mmaction.utils.cli import user_line
+from mmaction.utils.cli import note_place
 
 __all__ = ['Pipeline']
 
@@ -19,8 +19,7 @@ class Pipeline(Compose):
     Those of other packages find the frames as mmaction2 has them, a list of arrays (H, W, 3): what
     they assign to its items would be cast to the type of a single array without a word.
 
-    An error has the transform and the line of the user's code in which it was raised as its
-    attribute `raised_in`.
+    An error carries in which transform it was raised (`mmaction.utils.cli.raised_in`).
 
     Args:
         transforms: Functions of `results`, or their configs.
@@ -35,9 +34,7 @@ class Pipeline(Compose):
             try:
                 data = step(data)
             except Exception as error:
-                if not hasattr(error, 'raised_in'):
-                    places = type(step).__name__, user_line(error)
-                    error.raised_in = ', '.join(filter(None, places))  # type: ignore[attr-defined]
+                note_place(error, type(step).__name__)
                 raise
             if data is None:
                 return None

@@ -83,7 +83,6 @@ class BuildingRunner(Runner):
     _train_loop: Any
     _val_loop: Any
     _test_loop: Any
-    _precision_reported: bool = False
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> Any:
@@ -297,8 +296,7 @@ class BuildingRunner(Runner):
         """Build optimizer, fused on a GPU, and wrapper; fp16 on a CPU becomes fp32."""
         if isinstance(optim_wrapper, dict):
             optim_wrapper, was_fp16 = without_fp16_on_cpu(optim_wrapper)
-            if was_fp16 and not self._precision_reported:
-                self._precision_reported = True
+            if was_fp16:
                 self.logger.warning(
                     'optim_wrapper.dtype=float16 is made for GPUs and far slower than fp32 on a '
                     'CPU: trains in fp32 (--amp bf16 if this CPU computes bf16 fast)'
@@ -306,8 +304,7 @@ class BuildingRunner(Runner):
             is_amp = optim_wrapper.get('type') == 'AmpOptimWrapper'
             # A dtype, as `--amp bf16` sets it, was chosen.
             chosen = optim_wrapper.get('dtype') or get_device() != 'cpu'
-            if is_amp and not chosen and not self._precision_reported:
-                self._precision_reported = True
+            if is_amp and not chosen:
                 self.logger.warning(
                     'optim_wrapper.type=AmpOptimWrapper: trains in bf16, which many CPUs compute '
                     'far more slowly than fp32 (--amp takes what is faster here, --amp off fp32)'

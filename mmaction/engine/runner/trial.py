@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from mmaction.datasets.samplers import SampleKey
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError, UnreadableVideoError
-from mmaction.utils.cli import describe, user_line
+from mmaction.utils.cli import describe, raised_in
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 from .loops import EpochBasedTrainLoop
@@ -130,13 +130,7 @@ def _read(split: str, loader: DataLoader[Any], seed: int) -> Trial | None:
         # The first clip also waits for a library to load, and any of them for a busy machine.
         while len(seconds) < 2 or (len(seconds) < 5 and sum(seconds) < _ENOUGH):
             start = time.perf_counter()
-            try:
-                clip = dataset[SampleKey(0, 0, seed)]
-            except Exception as error:
-                # Of an error of another process no traceback arrives here.
-                if not hasattr(error, 'raised_in'):
-                    error.raised_in = user_line(error)  # type: ignore[attr-defined]
-                raise
+            clip = dataset[SampleKey(0, 0, seed)]
             seconds.append(time.perf_counter() - start)
             if seconds[0] < _QUICK:
                 break
@@ -200,7 +194,7 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> None
 def _named(error: Exception) -> str:
     plain = isinstance(error, (ValueError, OSError))
     text = describe(error) if plain else f'{type(error).__name__}: {describe(error)}'
-    place = getattr(error, 'raised_in', None) or user_line(error)
+    place = raised_in(error)
     return f'{text} ({place})' if place else text
 
 

@@ -1,6 +1,6 @@
 """Transforms of other packages between those of this one."""
 
-import pickle
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from mmaction.datasets import RepeatAugDataset, SampleKey, VideoDataset
 from mmaction.datasets.transforms import BaseTransform
 from mmaction.datasets.transforms.pipeline import Pipeline
 from mmaction.registry import TRANSFORMS
+from mmaction.utils.subprocess_call import IsolatedCall
 from tests.video_factory import write_video
 
 LOADING = [
@@ -79,9 +80,9 @@ def test_other_transforms_in_repeated_augmentation(files):
     assert 0.1 < float(data[0][0]['inputs'].mean()) < 0.9
 
 
-def test_other_transforms_in_inference(files):
+def test_other_transforms_in_inference(files, monkeypatch):
     steps = [*LOADING, RESIZE, dict(type='ToFloats'), *PACKING]
-    TRANSFORMS.register_module('ToFloats', module=Scaled, force=True)
+    monkeypatch.setitem(TRANSFORMS.module_dict, 'ToFloats', Scaled)
     inputs = load_clip(None, f'{files["data_prefix"]["video"]}/a.mp4', steps)['inputs']
     assert 0.1 < float(inputs.mean()) < 0.9
 
@@ -111,8 +112,10 @@ def test_an_error_names_transform_and_line():
         Pipeline(steps)(dict(imgs=imgs))
     line = Failing.transform.__code__.co_firstlineno + 1
     assert caught.value.raised_in == f'Failing, {__file__}, line {line}'
-    # It comes from the process that reads clips.
-    assert pickle.loads(pickle.dumps(caught.value)).raised_in == caught.value.raised_in
+    reading = IsolatedCall(Pipeline(steps), timeout=30)
+    with closing(reading), pytest.raises(KeyError) as from_another_process:
+        reading(dict(imgs=imgs))
+    assert from_another_process.value.raised_in == caught.value.raised_in
     with pytest.raises(KeyError) as caught:
         Pipeline(steps)({})
     assert caught.value.raised_in == 'Resize'
