@@ -8,6 +8,7 @@ that the gray blocks of the top row spell in binary.
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -224,6 +225,35 @@ def set_display_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
     values = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
     content[start : start + 36] = b''.join(v.to_bytes(4, 'big', signed=True) for v in values)
     path.write_bytes(content)
+    return path
+
+
+def change_settings(path: Path, other: Path, frame: int) -> Path:
+    """Have an mp4 say that from a key frame on, what another one says of its codec holds."""
+
+    def find(data: bytes, name: bytes) -> tuple[int, bytes]:
+        start = data.rindex(name) - 4
+        return start, data[start + 8 : start + int.from_bytes(data[start : start + 4], 'big')]
+
+    data = path.read_bytes()
+    entries = [find(content, b'stsd')[1][8:] for content in (data, other.read_bytes())]
+    sizes = np.frombuffer(find(data, b'stsz')[1][12:], '>u4')
+    begin = int.from_bytes(find(data, b'stco')[1][8:12], 'big')
+    # Two chunks, each of which names the entry that holds for it.
+    tables = {
+        b'stsd': b''.join(entries),
+        b'stsc': struct.pack('>6I', 1, frame, 1, 2, len(sizes) - frame, 2),
+        b'stco': struct.pack('>2I', begin, begin + int(sizes[:frame].sum())),
+    }
+    for name, content in tables.items():
+        start, old = find(data, name)
+        box = struct.pack('>I4sII', 16 + len(content), name, 0, 2) + content
+        data = data[:start] + box + data[start + 8 + len(old) :]
+        for parent in (b'moov', b'trak', b'mdia', b'minf', b'stbl'):
+            place, _ = find(data, parent)
+            size = int.from_bytes(data[place : place + 4], 'big') + len(box) - 8 - len(old)
+            data = data[:place] + size.to_bytes(4, 'big') + data[place + 4 :]
+    path.write_bytes(data)
     return path
 
 

@@ -27,8 +27,9 @@ from .reader import plain_path
 __all__ = ['file_identity', 'has_packets', 'kept_packets']
 
 MAX_BYTES = 2_000_000_000  # of all tables, about half a million files of ten seconds
-_HEAD = struct.Struct('<4sI?Q')  # kind, checksum of what follows, has_fields, number of packets
-_KIND = b'PKT2'
+# Kind, checksum of what follows, has_fields, has_changes, number of packets.
+_HEAD = struct.Struct('<4sI??Q')
+_KIND = b'PKT3'
 
 
 class _NotKeptError(Exception):
@@ -112,7 +113,8 @@ def _packed(table: PacketTable) -> bytes:
     gaps = starts - np.r_[0, ends[:-1]]
     parts = [table.times.astype('<i8'), gaps.astype('<i8'), (ends - starts).astype('<i4'), bits]
     body = zlib.compress(b''.join(part.tobytes() for part in parts), 1)
-    return _HEAD.pack(_KIND, zlib.crc32(body), table.has_fields, len(table.times)) + body
+    flags = table.has_fields, table.has_changes
+    return _HEAD.pack(_KIND, zlib.crc32(body), *flags, len(table.times)) + body
 
 
 def _unpacked(file: BinaryIO) -> PacketTable | None:
@@ -120,7 +122,7 @@ def _unpacked(file: BinaryIO) -> PacketTable | None:
     content = file.read()
     if len(content) < _HEAD.size:
         return None
-    kind, checksum, has_fields, count = _HEAD.unpack_from(content)
+    kind, checksum, has_fields, has_changes, count = _HEAD.unpack_from(content)
     body = content[_HEAD.size :]
     if kind != _KIND or checksum != zlib.crc32(body):
         return None
@@ -132,4 +134,4 @@ def _unpacked(file: BinaryIO) -> PacketTable | None:
     spans = np.stack([ends - sizes, ends], axis=1)
     bits = np.frombuffer(body, np.uint8, offset=20 * count).reshape(2, -1)
     is_key, is_shown = np.unpackbits(bits, axis=1, count=count).astype(bool)
-    return PacketTable(times, is_key, is_shown, spans, has_fields)
+    return PacketTable(times, is_key, is_shown, spans, has_fields, has_changes)

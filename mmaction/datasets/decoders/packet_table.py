@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .h264_fields import SecondFields
+from .packed_bframes import is_placeholder
 
 __all__ = ['FrameTable', 'PacketTable']
 
@@ -25,6 +27,8 @@ class PacketTable(NamedTuple):
             where the container does not say.
         has_fields: Whether some frames have a packet for each of their two fields; the
             second one is left out.
+        has_changes: Whether what the decoder has to know of the stream changes on the way, as where
+            parts with different settings were joined without encoding them anew.
         is_whole: Whether reading ended with the file, not with an error.
     """
 
@@ -33,32 +37,41 @@ class PacketTable(NamedTuple):
     is_shown: np.ndarray
     spans: np.ndarray
     has_fields: bool
+    has_changes: bool
     is_whole: bool = True
 
     @classmethod
-    def read(cls, container: Any, stream: Any) -> PacketTable:
-        """Read the packets of a stream; of a file that is damaged further on, those before."""
+    def read(cls, packets: Iterable[Any], context: Any) -> PacketTable:
+        """Read the packets of a stream; of a file that is damaged further on, those before.
+
+        Args:
+            packets: The packets.
+            context: The codec context of the stream.
+        """
         import av
 
         # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
         # a variable rate, index / rate is another frame. Reading packets decodes nothing.
         times, keys, shown, spans = [], [], [], []
-        context = stream.codec_context
-        is_vp8 = context.name == 'vp8'
+        is_vp8, is_mpeg4 = context.name == 'vp8', context.name == 'mpeg4'
         is_second = SecondFields(context.extradata if context.name == 'h264' else None)
-        has_fields = is_whole = False
+        has_fields = has_changes = is_whole = False
         with suppress(av.FFmpegError, LookupError):
-            for packet in container.demux(stream):
+            for packet in packets:
                 if packet.size:
                     if is_second.possible and is_second(bytes(packet)):
                         has_fields = True
                         continue
                     times.append(_NO_TIME if packet.pts is None else packet.pts)
                     keys.append(packet.is_keyframe)
+                    if packet.is_keyframe and packet.has_sidedata('new_extradata'):
+                        has_changes = True
                     # An edit list decodes frames that it does not show, such as those between
-                    # a key frame and the cut; VP8 has reference frames that are never shown.
+                    # a key frame and the cut; VP8 has reference frames that are never shown, and
+                    # MPEG-4 has packets for pictures that are not coded.
                     hidden = packet.is_discard or (is_vp8 and not bytes(packet)[0] >> 4 & 1)
-                    shown.append(not hidden)
+                    is_empty = is_mpeg4 and packet.size < 32 and is_placeholder(bytes(packet))
+                    shown.append(not hidden and not is_empty)
                     start = -1 if packet.pos is None else packet.pos
                     spans.append((start, start + packet.size))
             is_whole = True
@@ -68,6 +81,7 @@ class PacketTable(NamedTuple):
             np.array(shown, bool),
             np.array(spans, np.int64).reshape(-1, 2),
             has_fields,
+            has_changes,
             is_whole,
         )
 
@@ -103,16 +117,19 @@ class FrameTable:
         num_frames: Number of frames.
         num_hidden: Number of frames that an edit list hides.
         has_fields: Whether some frames have two packets.
+        has_changes: Whether what the decoder has to know of the stream changes on the way.
         keys: Indices of the frames shown first from each key frame on.
         is_timed: Whether each frame has a time stamp of its own.
         times: Sorted time stamps of the frames, if `is_timed`.
+        in_file_order: Whether the packets lie in the order of their times.
         in_plain_order: Whether all packets are shown and no picture that precedes a key
             frame in time follows it in the file.
     """
 
     def __init__(self, packets: PacketTable) -> None:
         num_packets = len(packets.times)
-        times, is_key, is_shown, spans, self.has_fields, _ = packets.without_leading()
+        self.has_fields, self.has_changes = packets.has_fields, packets.has_changes
+        times, is_key, is_shown, spans, *_ = packets.without_leading()
         self._packet_times, self._spans = times, spans
         self.num_frames = int(is_shown.sum())
         self.num_hidden = len(is_shown) - self.num_frames
@@ -123,6 +140,7 @@ class FrameTable:
             and len(np.unique(own)) == len(own)
             and bool(is_key.any())
         )
+        self.in_file_order = bool((np.diff(times) > 0).all())
         self.in_plain_order = False
         if not self.is_timed or not len(own):
             return
@@ -138,6 +156,7 @@ class FrameTable:
         self.in_plain_order = (
             self.num_hidden == 0
             and not self.has_fields
+            and not self.has_changes
             and len(times) == num_packets
             and not lost.any()
             and bool((times >= times[last_key]).all())

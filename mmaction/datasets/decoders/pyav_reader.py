@@ -14,6 +14,7 @@ from mmaction.utils.ranged_file import RangedFile
 
 from .container import open_container, video_streams
 from .deferred import DeferredFrames
+from .packed_bframes import has_packed_bframes, unpacked
 from .packet_cache import file_identity, has_packets, kept_packets
 from .packet_table import FrameTable, PacketTable
 from .reader import IN_MEMORY, Indices, key_before, read_once, remote_content, unreadable
@@ -122,7 +123,7 @@ class PyAVReader:
             identity,
             self._rank,
             self.container,
-            lambda: PacketTable.read(self._container, self._stream),
+            lambda: PacketTable.read(self._demux(), self._stream.codec_context),
         )
 
     def _open(self) -> None:
@@ -134,7 +135,17 @@ class PyAVReader:
             self._stream.codec_context.options = dict(max_pixels=str(self._max_pixels))
         self.use_threads(self._num_threads)
         context = self._stream.codec_context
+        self._is_packed = has_packed_bframes(context)
         self._is_unreferenced = unreferenced_test(context.name, context.extradata)
+
+    def _demux(self) -> Iterator[Any]:
+        packets: Iterator[Any] = self._container.demux(self._stream)
+        return unpacked(packets, self._stream) if self._is_packed else packets
+
+    def _decode_rest(self) -> Iterator[Any]:
+        """Decode from here on."""
+        for packet in self._demux():
+            yield from self._stream.decode(packet)
 
     def use_threads(self, num_threads: int) -> None:
         """Choose the number of decoding threads, before the first frame is decoded."""
@@ -213,7 +224,7 @@ class PyAVReader:
         count = 0
         with suppress(*self._errors):
             self._reopen()
-            for frame in self._container.decode(self._stream):
+            for frame in self._decode_rest():
                 count += 1
                 yield frame
         if count < len(self):
@@ -299,20 +310,9 @@ class PyAVReader:
             start: Makes what the frames are added to, once more for a second try.
         """
         if self._frames.is_timed:
-            # Seeking lands at a key frame at or before the time. The frames from there on are told
-            # apart by their time stamps: counting from the key frame would be off by those of an
-            # open GOP, which come after it in the file and before it in time.
-            frames, in_order = start(), True
-            # What the first of two fields tells, the second may not hold: all are decoded.
-            decode = self._decode_all_by_time if self._frames.has_fields else self._decode_by_time
-            parts = self._parts(indices)
-            self._announce(parts)
-            for part in parts:
-                self._container.seek(int(self._frames.times[part[0]]), stream=self._stream)
-                expected = frames.count + len(part)
-                in_order = decode(part, frames)
-                if not in_order or frames.count < expected:
-                    break
+            frames = start()
+            # A decoder that joins in late has missed what changed.
+            in_order = self._frames.has_changes or self._decode_parts(indices, frames)
             if in_order and frames.count < len(indices):
                 self._reopen()
                 frames = start()
@@ -323,6 +323,33 @@ class PyAVReader:
         self._reopen()
         return self._decode_by_count(indices, start())
 
+    def _decode_parts(self, indices: np.ndarray, frames: Batch) -> bool:
+        """Add the frames at increasing indices, fewer if one does not come out, by seeking.
+
+        Seeking lands at a key frame at or before a time. The frames from there on are told apart
+        by their time stamps: counting from the key frame would be off by those of an open GOP,
+        which come after it in the file and before it in time.
+
+        Returns:
+            Whether time stamps and order of the frames agree.
+        """
+        table, decode, parts = self._frames, self._decode_by_time, self._parts(indices)
+        # What the first of two fields tells, the second may not hold. Times in the order of the
+        # file cannot be those of pictures that are shown in another order, which only pictures
+        # decoded one after the other show.
+        if table.has_fields or (table.in_file_order and self._stream.codec_context.has_b_frames):
+            decode, parts = self._decode_all_by_time, [indices]
+        self._announce(parts)
+        for part in parts:
+            key = self.key_frames_before(part[0])
+            self._container.seek(int(table.times[key]), stream=self._stream)
+            expected = frames.count + len(part)
+            if not decode(part, frames):
+                return False
+            if frames.count < expected:
+                break
+        return True
+
     def _announce(self, parts: list[np.ndarray]) -> None:
         """Have the packets of frames at increasing indices fetched with few requests."""
         if isinstance(self._content, RangedFile):
@@ -331,7 +358,7 @@ class PyAVReader:
 
     def _parts(self, indices: np.ndarray) -> list[np.ndarray]:
         """Increasing indices, split where a key frame comes after one and not after the next."""
-        if self.container not in (*_SEEKABLE, 'avi') or self._frames.has_fields:
+        if self.container not in (*_SEEKABLE, 'avi'):
             # A transport stream, say, is sought by guess: once is enough.
             return [indices]
         before = self.key_frames_before(indices[1:])
@@ -380,12 +407,12 @@ class PyAVReader:
         # Packets of frames shown earlier are waited for: they tell whether the times are right.
         first = self.key_frames_before(indices[0])
         left = set(times[first : indices[-1] + 1].tolist())
-        for packet in self._container.demux(self._stream):
+        for packet in self._demux():
             left.discard(packet.pts)
             if packet.pts in wanted or not self._can_drop(packet):
                 if self._frames.position(packet.pts) is not None:
                     sent.add(packet.pts)
-                yield from packet.decode()
+                yield from self._stream.decode(packet)
             if not left:
                 # What was sent last is still in the decoder.
                 yield from self._stream.codec_context.decode(None)
@@ -406,7 +433,7 @@ class PyAVReader:
         """
         last, has_gap = None, False
         with _until_damage():
-            for frame in self._container.decode(self._stream):
+            for frame in self._decode_rest():
                 position = self._frames.position(frame.pts)
                 if position is None or (last is not None and position <= last):
                     return False
@@ -422,7 +449,7 @@ class PyAVReader:
     def _decode_by_count(self, indices: np.ndarray, frames: Batch) -> Batch:
         """Add the frames at increasing indices, counted from here on, until the file ends."""
         with _until_damage():
-            for position, frame in enumerate(self._container.decode(self._stream)):
+            for position, frame in enumerate(self._decode_rest()):
                 if position == indices[frames.count]:
                     frames.add(frame)
                     if frames.count == len(indices):

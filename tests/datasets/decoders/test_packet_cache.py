@@ -4,8 +4,10 @@ import os
 import shutil
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain, islice
 from multiprocessing import get_context
 
+import av
 import numpy as np
 import pytest
 
@@ -30,9 +32,9 @@ def reads(monkeypatch):
     """Counts how often packets are read."""
     calls = []
 
-    def spied(container, stream):
-        calls.append(container)
-        return REAL_READ(container, stream)
+    def spied(packets, context):
+        calls.append(context)
+        return REAL_READ(packets, context)
 
     monkeypatch.setattr(PacketTable, 'read', spied)
     return calls
@@ -127,23 +129,18 @@ def test_what_ended_with_an_error_is_not_kept(tmp_path, folder, monkeypatch):
     opened(path)
     assert not tables(folder)
     monkeypatch.undo()
-    container = FailingContainer()
-    assert not REAL_READ(container, container.stream).is_whole
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = chain(islice(container.demux(stream), 2), failing())
+        table = REAL_READ(packets, stream.codec_context)
+    assert len(table.times) == 2
+    assert not table.is_whole
 
 
-class FailingContainer:
-    """A container whose second packet cannot be read."""
-
-    def __init__(self):
-        import av
-
-        self.error = av.FFmpegError(5, 'Input/output error')
-        context = type('Context', (), dict(name='mpeg4', extradata=None))
-        self.stream = type('Stream', (), dict(codec_context=context))
-
-    def demux(self, stream):
-        yield type('Packet', (), dict(size=1, pos=None, pts=0, is_keyframe=True, is_discard=False))
-        raise self.error
+def failing():
+    """Packets of which the first cannot be read."""
+    raise av.FFmpegError(5, 'Input/output error')
+    yield
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path, monkeypatch):

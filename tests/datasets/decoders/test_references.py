@@ -8,7 +8,7 @@ from mmaction.datasets.decoders import PyAVReader, pyav_reader
 from mmaction.datasets.decoders.references import unreferenced_test
 from mmaction.datasets.decoders.upright import UprightFrames
 from mmaction.errors import UnreadableVideoError
-from tests.video_factory import cut_video, decoded_pictures, write_video
+from tests.video_factory import change_settings, cut_video, decoded_pictures, write_video
 
 FRAMES = 48
 H264 = 'keyint=20:min-keyint=4:scenecut=0:bframes=3:b-adapt=0'
@@ -37,9 +37,15 @@ FILES = {
     'hevc.ts': (h265('b-pyramid=0:open-gop=0'), True),
     'hevc_layers.mp4': (h265('temporal-layers=3:open-gop=0'), True),
     'hevc_p.mp4': (h265('bframes=0:open-gop=0'), False),
+    # its time stamps rise with the packets, though its pictures are shown in another order
+    'unordered.avi': (h264(), False),
     'mpeg4.mp4': (dict(codec='mpeg4', b_frames=2), True),
+    # frames that precede a key frame in time follow it in the file
+    'mpeg4.avi': (dict(codec='mpeg4', b_frames=2), True),
     # every packet of it is flagged as a key frame
     'h263.avi': (dict(codec='h263', width=176, height=144), False),
+    # seeking leads to pictures that are no key frames, except at those
+    'ffv1.mxf': (dict(codec='ffv1'), False),
     'vp9.webm': (dict(codec='libvpx-vp9'), False),
     'av1.mp4': (dict(codec='libsvtav1'), False),
 }
@@ -117,8 +123,18 @@ def test_frames_equal_full_decode(files, monkeypatch, name):
     for indices in choices(len(expected)):
         assert np.array_equal(reader.get_batch(indices), expected[indices]), indices
     # Seeking in a transport stream may lead anywhere; intra-refresh takes a while to recover.
-    assert not again or name.endswith('.ts') or name == 'refresh.mp4'
+    assert not again or name.endswith('.ts') or name in ('refresh.mp4', 'unordered.avi')
     assert bool(packets) == FILES[name.removeprefix('cut_')][1]
+
+
+@pytest.mark.parametrize('name', ['ffv1.mxf', 'hevc_open.mkv', 'mpeg4.avi', 'strict_pyramid.mkv'])
+def test_each_frame_first(files, monkeypatch, name):
+    """As those that follow a key frame in the file and precede it in time."""
+    path, expected = files(name)
+    again, reader = decoded_again(monkeypatch), PyAVReader(path)
+    for index in range(FRAMES - 1, -1, -1):
+        assert np.array_equal(reader.get_batch([index])[0], expected[index]), index
+    assert not again
 
 
 @pytest.mark.parametrize('name', ['pyramid.mp4', 'hevc.mp4', 'mpeg4.mp4', 'hevc_p.mp4'])
@@ -165,6 +181,25 @@ def test_b_vop_beside_another_picture_stays():
     assert test(b'\0\0\1\xb6\x80')
     assert not test(b'\0\0\1\xb6\x40')
     assert not test(b'\0\0\1\xb6\x80\0\0\1\xb6\x40')
+
+
+def test_settings_that_change_on_the_way(tmp_path, monkeypatch):
+    """As where files with different settings were joined without encoding them anew."""
+    settings = dict(num_frames=FRAMES, key_interval=12)
+    other = write_video(tmp_path / 'b.mp4', **settings, **h264('chroma-qp-offset=8'))
+    path = write_video(tmp_path / 'a.mp4', **settings, **h264('keyint=12:min-keyint=12'))
+    with av.open(str(path)) as container:
+        before = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    with av.open(str(change_settings(path, other, 24))) as container:
+        expected = [frame.to_ndarray(format='rgb24') for frame in container.decode(video=0)]
+    same = [np.array_equal(*pair) for pair in zip(before, expected, strict=True)]
+    assert same == [True] * 24 + [False] * 24
+    for index in range(20, FRAMES):
+        assert np.array_equal(PyAVReader(str(path)).get_batch([index])[0], expected[index]), index
+    # Other decoders do not know, so they are not to decode it; nor if packets are kept.
+    monkeypatch.setenv('MMACTION_PACKETS', str(tmp_path / 'packets'))
+    assert [PyAVReader(str(path)).in_plain_order for _ in range(2)] == [False, False]
+    assert PyAVReader(str(other)).in_plain_order
 
 
 def test_key_frames_between_clips_are_jumped_to(files, monkeypatch):
