@@ -377,6 +377,8 @@ class PyAVReader:
         Returns:
             Whether time stamps and order of the frames agree.
         """
+        from av.video.frame import PictureType
+
         wanted = iter(self._frames.times[indices].tolist())
         pending: set[int] = set()
         last, following = None, next(wanted)
@@ -384,6 +386,9 @@ class PyAVReader:
             for frame in self._pictures(indices, pending):
                 is_known = self._frames.position(frame.pts) is not None
                 if not is_known or (last is not None and frame.pts <= last):
+                    return False
+                # An AVI without index flags all packets of some codecs as key frames.
+                if last is None and not frame.key_frame and frame.pict_type > PictureType.I:
                     return False
                 earlier = {time for time in pending if time <= frame.pts}
                 pending -= earlier
