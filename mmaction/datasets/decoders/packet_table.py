@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -14,6 +14,12 @@ from .packed_bframes import is_placeholder
 __all__ = ['FrameTable', 'PacketTable']
 
 _NO_TIME = np.iinfo(np.int64).min
+
+# Packets that show nothing: reference frames of VP8, and pictures of MPEG-4 that are not coded.
+_HIDDEN: dict[str, Callable[[Any], bool]] = {
+    'vp8': lambda packet: not bytes(packet)[0] >> 4 & 1,
+    'mpeg4': lambda packet: packet.size < 32 and is_placeholder(bytes(packet)),
+}
 
 
 class PacketTable(NamedTuple):
@@ -53,27 +59,27 @@ class PacketTable(NamedTuple):
         # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
         # a variable rate, index / rate is another frame. Reading packets decodes nothing.
         times, keys, shown, spans = [], [], [], []
-        is_vp8, is_mpeg4 = context.name == 'vp8', context.name == 'mpeg4'
+        is_hidden = _HIDDEN.get(context.name)
         is_second = SecondFields(context.extradata if context.name == 'h264' else None)
         has_fields = has_changes = is_whole = False
         with suppress(av.FFmpegError, LookupError):
             for packet in packets:
-                if packet.size:
+                size = packet.size
+                if size:
                     if is_second.possible and is_second(bytes(packet)):
                         has_fields = True
                         continue
-                    times.append(_NO_TIME if packet.pts is None else packet.pts)
-                    keys.append(packet.is_keyframe)
-                    if packet.is_keyframe and packet.has_sidedata('new_extradata'):
+                    time, start, is_key = packet.pts, packet.pos, packet.is_keyframe
+                    times.append(_NO_TIME if time is None else time)
+                    keys.append(is_key)
+                    if is_key and packet.has_sidedata('new_extradata'):
                         has_changes = True
                     # An edit list decodes frames that it does not show, such as those between
-                    # a key frame and the cut; VP8 has reference frames that are never shown, and
-                    # MPEG-4 has packets for pictures that are not coded.
-                    hidden = packet.is_discard or (is_vp8 and not bytes(packet)[0] >> 4 & 1)
-                    is_empty = is_mpeg4 and packet.size < 32 and is_placeholder(bytes(packet))
-                    shown.append(not hidden and not is_empty)
-                    start = -1 if packet.pos is None else packet.pos
-                    spans.append((start, start + packet.size))
+                    # a key frame and the cut.
+                    hidden = packet.is_discard or (is_hidden is not None and is_hidden(packet))
+                    shown.append(not hidden)
+                    start = -1 if start is None else start
+                    spans.append((start, start + size))
             is_whole = True
         return cls(
             np.array(times, np.int64),
