@@ -56,7 +56,7 @@ def inspect_video(path: str, quick: bool) -> dict[str, Any]:
         }
         remarks = []
         told, hidden = facts.pop('frames_told'), facts.pop('frames_hidden')
-        if hidden:
+        if hidden and facts['container'] == 'mov':  # the only one with edit lists
             remarks.append(f'{hidden} more frames are hidden: it was cut without re-encoding')
         if told not in (0, len(reader) + hidden):
             remarks.append(f'its header tells of {told} frames')

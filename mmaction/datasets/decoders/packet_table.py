@@ -121,7 +121,7 @@ class FrameTable:
 
     Attributes:
         num_frames: Number of frames.
-        num_hidden: Number of frames that an edit list hides.
+        num_hidden: Number of packets that show nothing, as an edit list or their codec has it.
         has_fields: Whether some frames have two packets.
         has_changes: Whether what the decoder has to know of the stream changes on the way.
         keys: Indices of the frames shown first from each key frame on.

@@ -203,7 +203,7 @@ class PyAVReader:
         Returns:
             `codec`, `container`, `key_frame_spacing` (most frames from one key
             frame to the next), `frames_told` (number of frames in the header, 0
-            if it has none) and `frames_hidden` (by an edit list).
+            if it has none) and `frames_hidden` (packets that show nothing).
         """
         keys = self._frames.keys
         gaps = np.diff([*keys, len(self)]) if len(keys) else [len(self)]

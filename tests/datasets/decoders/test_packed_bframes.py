@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from mmaction.data_preparation.integrity import inspect_video
 from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.decoders.packed_bframes import is_placeholder
 from tests.datasets.decoders.test_references import choices, decoded_again
@@ -102,6 +103,7 @@ def test_pictures_that_are_not_coded_are_no_frames(source, tmp_path, is_packed):
 
     path = rewrite(source, tmp_path / 'dropped.avi', drop, is_packed)
     assert_frames(path, decoded(path))
+    assert inspect_video(str(path), quick=True)['remark'] == ''
 
 
 def test_placeholders():
