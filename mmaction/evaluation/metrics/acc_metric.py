@@ -18,8 +18,9 @@ from mmaction.registry import METRICS
 from mmaction.utils.suggest import did_you_mean
 
 from .clip_metric import ClipMetric, Result, to_array
+from .confusion_matrix import ConfusionMatrix  # mmaction2 has it here
 
-__all__ = ['AccMetric']
+__all__ = ['AccMetric', 'ConfusionMatrix']
 
 NAMES = (
     'top_k_accuracy',
