@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_main_process
+from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
@@ -205,6 +206,8 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> list
 
 def _measure(split: str, metrics: Sequence[object], predicted: Any, best_by: Sequence[str]) -> None:
     """Have the metrics take a prediction, and look for those of `best_by` among them."""
+    # As mmengine's evaluator does.
+    sample = predicted.to_dict() if isinstance(predicted, BaseDataElement) else predicted
     names: list[str] = []
     are_all = True
     for metric in metrics:
@@ -214,7 +217,7 @@ def _measure(split: str, metrics: Sequence[object], predicted: Any, best_by: Seq
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')  # of classes without a clip
-                found = metric.try_clip(predicted.to_dict())
+                found = metric.try_clip(sample)
         except DivergedError:  # the run may get over it
             found = None
         except ValueError as error:
