@@ -7,6 +7,7 @@ video decoders load when a model or dataset first needs them.
 
 from importlib.metadata import PackageNotFoundError, distribution
 
+from .mmaction2_names import find_mmaction2_names
 from .version import __version__
 
 __all__ = ['__version__']
@@ -27,3 +28,4 @@ def _refuse_mmaction2() -> None:
 
 
 _refuse_mmaction2()
+find_mmaction2_names()

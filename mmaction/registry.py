@@ -4,6 +4,8 @@ Each names the module that holds its members, so a type in a config resolves
 by importing that module on first use.
 """
 
+from typing import Any
+
 from mmengine import registry as _root
 from mmengine.registry import Registry
 
@@ -34,8 +36,22 @@ __all__ = [
 ]
 
 
+class _Registry(Registry):
+    def _register_module(self, module: Any, *args: Any, **kwargs: Any) -> None:
+        # A user's class comes second, so that `force=True` puts it in the place of ours.
+        if not str(getattr(module, '__module__', '')).startswith('mmaction.'):
+            self.import_from_location()
+        try:
+            super()._register_module(module, *args, **kwargs)
+        except KeyError as error:
+            raise KeyError(
+                f'{error.args[0]}; give yours another name, or have it take the place by '
+                'register_module(force=True)'
+            ) from None
+
+
 def _child(name: str, parent: Registry | None, location: str) -> Registry:
-    return Registry(name, parent=parent, scope='mmaction', locations=[f'mmaction.{location}'])
+    return _Registry(name, parent=parent, scope='mmaction', locations=[f'mmaction.{location}'])
 
 
 RUNNERS = _child('runner', _root.RUNNERS, 'engine')

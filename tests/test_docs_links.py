@@ -65,6 +65,14 @@ def test_broken_links_are_found(tmp_path):
     assert broken_links(page) == ['c.md', 'b.md#other', '#one']
 
 
+def test_environment_variables_are_documented():
+    code = '\n'.join(path.read_text('utf-8') for path in (ROOT / 'mmaction').rglob('*.py'))
+    pages = '\n'.join(text_of(page) for page in PAGES)
+    known = set(re.findall(r'MMACTION_[A-Z_]+', code))
+    assert 'MMACTION_TRACEBACK' in known
+    assert known - set(re.findall(r'MMACTION_[A-Z_]+', pages)) == set()
+
+
 def leaves(nav):
     for item in nav:
         for value in item.values():

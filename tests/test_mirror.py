@@ -32,7 +32,7 @@ TOGETHER = {
     ),
     'building blocks of the CNNs': (
         'models/common/test_cnn.py',
-        'models/common/layers.py models/common/non_local.py',
+        'models/common/layers.py models/common/non_local.py models/common/tam.py',
     ),
     'base classes, by what inherits from them': (
         'models/recognizers/test_recognizer3d.py',

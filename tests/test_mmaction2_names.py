@@ -13,7 +13,7 @@ from packaging.version import Version
 from torch import nn
 
 import mmaction
-from mmaction import registry
+from mmaction import mmaction2_names, registry
 from mmaction.apis.inferencers import ActionRecogInferencer, MMAction2Inferencer
 from mmaction.models import ActionDataPreprocessor
 from mmaction.version import parse_version_info
@@ -36,36 +36,70 @@ NAMES = {
     'RawFrameDecode ArrayDecode ImageDecode BuildPseudoClip InferencerPackInput Resize '
     'RandomRescale RandomCrop RandomResizedCrop MultiScaleCrop CenterCrop ThreeCrop TenCrop Flip '
     'ColorJitter TorchVisionWrapper Fuse FormatShape PackActionInputs Transpose LoadHVULabel',
-    'mmaction.datasets.transforms.loading': 'DecordInit DecordDecode RawFrameDecode',
+    'mmaction.datasets.transforms.loading': 'DecordInit DecordDecode RawFrameDecode '
+    'InferencerPackInput LoadHVULabel LoadRGBFromFile SampleFrames',
     'mmaction.datasets.transforms.processing': 'Resize Flip Fuse',
     'mmaction.datasets.transforms.formatting': 'FormatShape PackActionInputs Transpose',
     'mmaction.datasets.transforms.wrappers': 'TorchVisionWrapper',
     'mmaction.models': 'BaseRecognizer Recognizer2D Recognizer3D BaseHead I3DHead TSNHead '
     'CrossEntropyLoss BCELossWithLogits CBFocalLoss HVULoss NLLLoss BaseWeightedLoss '
     'ActionDataPreprocessor BaseMiniBatchBlending MixupBlending CutmixBlending RandomBatchAugment',
+    'mmaction.models.backbones.c2d': 'C2D',
+    'mmaction.models.backbones.mobilenet_v2_tsm': 'MobileNetV2TSM',
+    'mmaction.models.backbones.resnet2plus1d': 'ResNet2Plus1d',
+    'mmaction.models.backbones.resnet3d': 'ResNet3d',
+    'mmaction.models.backbones.resnet3d_csn': 'ResNet3dCSN',
+    'mmaction.models.backbones.resnet3d_slowfast': 'ResNet3dPathway ResNet3dSlowFast',
+    'mmaction.models.backbones.resnet3d_slowonly': 'ResNet3dSlowOnly',
+    'mmaction.models.backbones.resnet_tin': 'ResNetTIN TemporalInterlace',
+    'mmaction.models.common': 'Conv2plus1d TAM',
+    'mmaction.models.common.conv2plus1d': 'Conv2plus1d',
+    'mmaction.models.common.tam': 'TAM',
+    'mmaction.models.heads.base': 'AvgConsensus BaseHead',
+    'mmaction.models.heads.mvit_head': 'MViTHead',
+    'mmaction.models.heads.slowfast_head': 'SlowFastHead',
+    'mmaction.models.heads.timesformer_head': 'TimeSformerHead',
+    'mmaction.models.heads.tpn_head': 'TPNHead',
+    'mmaction.models.heads.trn_head': 'RelationModule RelationModuleMultiScale TRNHead',
+    'mmaction.models.heads.tsm_head': 'TSMHead',
+    'mmaction.models.heads.uniformer_head': 'UniFormerHead',
+    'mmaction.models.heads.x3d_head': 'X3DHead',
+    'mmaction.models.losses.nll_loss': 'NLLLoss',
     'mmaction.models.utils': 'BaseMiniBatchBlending CutmixBlending MixupBlending '
     'RandomBatchAugment',
     'mmaction.models.utils.blending_utils': 'BaseMiniBatchBlending',
     'mmaction.structures': 'ActionDataSample',
     'mmaction.evaluation': 'AccMetric ConfusionMatrix top_k_accuracy mean_class_accuracy',
     'mmaction.evaluation.metrics': 'AccMetric ConfusionMatrix',
+    'mmaction.evaluation.metrics.acc_metric': 'AccMetric ConfusionMatrix',
     'mmaction.evaluation.functional': 'top_k_accuracy top_k_classes mean_class_accuracy '
+    'confusion_matrix mean_average_precision mmit_mean_average_precision get_weighted_score '
+    'softmax',
+    'mmaction.evaluation.functional.accuracy': 'top_k_accuracy top_k_classes mean_class_accuracy '
     'confusion_matrix mean_average_precision mmit_mean_average_precision get_weighted_score '
     'softmax',
     'mmaction.engine': 'OutputHook VisualizationHook TSMOptimWrapperConstructor '
     'SwinOptimWrapperConstructor LearningRateDecayOptimizerConstructor '
     'MultiLoaderEpochBasedTrainLoop',
     'mmaction.engine.hooks': 'OutputHook VisualizationHook',
+    'mmaction.engine.hooks.visualization_hook': 'VisualizationHook',
     'mmaction.engine.model': 'ConvBranchInit',
     'mmaction.engine.optimizers': 'TSMOptimWrapperConstructor SwinOptimWrapperConstructor '
     'LearningRateDecayOptimizerConstructor',
+    'mmaction.engine.optimizers.layer_decay_optim_wrapper_constructor': (
+        'LearningRateDecayOptimizerConstructor'
+    ),
     'mmaction.engine.runner': 'MultiLoaderEpochBasedTrainLoop',
     'mmaction.visualization': 'ActionVisualizer LocalVisBackend TensorboardVisBackend '
     'WandbVisBackend',
+    'mmaction.visualization.action_visualizer': 'ActionVisualizer',
+    'mmaction.visualization.video_backend': 'LocalVisBackend TensorboardVisBackend WandbVisBackend',
     'mmaction.utils': 'register_all_modules collect_env frame_extract GradCAM get_str_type '
     'VideoWriter track track_on_main_process get_random_string get_thread_id get_shm_dir '
     'ConfigType OptConfigType SampleList OptSampleList ForwardResults',
     'mmaction.utils.collect_env': 'collect_env',
+    'mmaction.utils.gradcam_utils': 'GradCAM',
+    'mmaction.utils.progress': 'track track_on_main_process',
     'mmaction.testing': 'get_recognizer_cfg get_cfg check_norm_state '
     'generate_backbone_demo_inputs generate_recognizer_demo_inputs',
 }
@@ -84,6 +118,39 @@ def test_star_import(module):
     exec(f'from {module} import *', names)
     if module != 'mmaction.testing':
         assert set(NAMES[module].split()) - {'__version__'} <= set(names)
+
+
+def test_moved_modules_are_those_of_the_new_names():
+    for old, new in mmaction2_names._MOVED.items():
+        assert f'mmaction.{old}' in NAMES
+        found = importlib.import_module(f'mmaction.{old}')
+        assert found is importlib.import_module(f'mmaction.{new}')
+        assert found.__spec__.name == f'mmaction.{new}'
+
+
+@pytest.mark.parametrize(
+    ('statement', 'message'),
+    [
+        ('from mmaction.datasets import AVADataset', 'for detection of actions in space, which'),
+        ('import mmaction.models.localizers.bmn', r'models.localizers" is .* localization in time'),
+        ('from mmaction.models.backbones.resnet3d import Bottleneck3d', 'with other arguments'),
+        ('from mmaction.models.backbones.resnet import BasicBlock', 'with other arguments'),
+        ('from mmaction.models.builder import BACKBONES', 'MODELS for all parts of models'),
+        ('from mmaction.datasets.pipelines import Resize', 'in mmaction.datasets.transforms'),
+        ('from mmaction.utils import get_root_logger', 'MMLogger.get_current_instance'),
+    ],
+)
+def test_imports_of_what_is_not_here_say_why(statement, message):
+    with pytest.raises(ImportError, match=message):
+        exec(statement)
+
+
+def test_other_names_are_missing_as_always():
+    with pytest.raises(ModuleNotFoundError, match=r"named 'mmaction\.models\.resnet4d'"):
+        importlib.import_module('mmaction.models.resnet4d')
+    with pytest.raises(ImportError, match="cannot import name 'Bottleneck4d'"):
+        exec('from mmaction.models.backbones.resnet3d import Bottleneck4d')
+    assert not hasattr(importlib.import_module('mmaction.datasets'), 'AVADataset')
 
 
 def test_registries():

@@ -68,11 +68,20 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     add('--average-clips', choices=('prob', 'score'), help='how the views of a clip are averaged')
     add_cfg_options(parser)
     add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
+    add('--show', action='store_true', help=argparse.SUPPRESS)
+    add('--wait-time', help=argparse.SUPPRESS)
     add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     add('--tmpdir', help='accepted; results travel between the processes without files')
     add('--gpu-collect', action='store_true', help='accepted; see --tmpdir')
     given = sys.argv[1:] if arguments is None else arguments
-    return parser.parse_args(amp_values(given, PRECISIONS))
+    args = parser.parse_args(amp_values(given, PRECISIONS))
+    if args.show or args.wait_time is not None:
+        parser.error(
+            'there is no --show: --show-dir DIR draws the clips into a folder, and with '
+            '--cfg-options "default_hooks.visualization=dict(type=VisualizationHook,show=True)" '
+            'beside it a window shows them as well'
+        )
+    return args
 
 
 def check_labels(runner: ActionRunner, args: argparse.Namespace) -> None:

@@ -149,6 +149,12 @@ def _check_list_item(cfg: Config, key: str, value: object) -> None:
         raise ConfigError(f'--cfg-options {key}: expected a dict with "type", found {brief(value)}')
 
 
+_NEW_KEY = (
+    ', and nothing would read a new one: give the whole path of the key that is meant '
+    '(model.backbone.depth=50), or add what modules of yours read to the config file'
+)
+
+
 def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:
     """Refuse an option whose way leads nowhere, naming the nearest key."""
     node = cfg._cfg_dict
@@ -168,7 +174,7 @@ def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:
                 if depth == 0:
                     raise ConfigError(
                         f'--cfg-options {key}: {where} has no key "{part}"'
-                        + did_you_mean(part, known)
+                        + (did_you_mean(part, known) or _NEW_KEY)
                     )
                 return  # check_config knows what may be added here
             if part not in node:

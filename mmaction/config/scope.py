@@ -9,42 +9,9 @@ from typing import Any
 from mmengine.config import Config
 
 from mmaction.errors import ConfigError
+from mmaction.mmaction2_names import why_left_out
 
 __all__ = ['mend_published', 'refuse_left_out', 'why_missing']
-
-_LEFT_OUT = {
-    'detection of actions in space': (
-        'AVADataset AVAKineticsDataset AVAMetric MultiSportsMetric SampleAVAFrames FastRCNN '
-        'AVARoIHead BBoxHeadAVA SingleRoIExtractor3D MaxIoUAssignerAVA ACRNHead LFB FBOHead '
-        'LFBInferHead SlowOnlyRoIHead ResNet3dLayer'
-    ),
-    'localization in time': (
-        'BMN PEM TEM TCANet DRN ActivityNetDataset CharadesSTADataset ANetMetric RecallatTopK '
-        'PackLocalizationInputs LoadLocalizationFeature GenerateLocalizationLabels LoadProposals '
-        'BinaryLogisticRegressionLoss BMNLoss SSNLoss OHEMHingeLoss'
-    ),
-    'skeletons': (
-        'RecognizerGCN MMRecognizer3D AAGCN STGCN GCNHead RGBPoseConv3D RGBPoseHead PoseDataset '
-        'FormatGCNInput DecompressPose GeneratePoseTarget PoseCompact PreNormalize3D '
-        'PreNormalize2D JointToBone ToMotion MergeSkeFeat GenSkeFeat UniformSampleFrames PadTo '
-        'PoseDecode MMUniformSampleFrames MMDecode MMCompact MultiModalDataPreprocessor'
-    ),
-    'audio': (
-        'RecognizerAudio ResNetAudio TSNAudioHead ConvAudio AudioDataset FormatAudioShape '
-        'LoadAudioFeature AudioFeatureSelector'
-    ),
-    'video and text (retrieval, question answering)': (
-        'CLIPSimilarity SimpleMeanAdapter TransformerAdapter MSRVTTVQA MSRVTTVQAMC '
-        'MSRVTTRetrieval VideoTextDataset CLIPTokenize VQAAcc ReportVQA VQAMCACC RetrievalRecall '
-        'RetrievalMetric RetrievalValLoop RetrievalTestLoop VindLURetrieval VindLURetrievalMC '
-        'VindLUVQA BeitModel3D BertDecoder XBertForMaskedLM XBertModel'
-    ),
-    'training on images and videos in turns': 'RecognizerOmni OmniResNet OmniHead',
-    "mmpretrain's MobileOne": 'MobileOneTSM',
-    'motion vectors of compressed videos': 'PyAVDecodeMotionVector',
-    'multigrid training': 'SubBatchNorm3D',
-}
-_SUBJECTS = {name: subject for subject, names in _LEFT_OUT.items() for name in names.split()}
 
 
 def why_missing(kind: str) -> str | None:
@@ -55,11 +22,9 @@ def why_missing(kind: str) -> str | None:
     """
     library, _, name = kind.rpartition('.')
     library = library.split('.')[0]
-    if name in _SUBJECTS:
-        return (
-            f'"{kind}" is mmaction2\'s, for {_SUBJECTS[name]}, which this package leaves out: it '
-            'recognizes actions in videos (docs/migration.md says what else is not here)'
-        )
+    left_out = why_left_out(kind)
+    if left_out is not None:
+        return left_out
     if name in ('ImgAug', 'Imgaug'):
         return (
             f'"{kind}" needs imgaug, which runs on no current NumPy: "PytorchVideoWrapper" with '

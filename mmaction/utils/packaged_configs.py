@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .suggest import close_names, missing_file
 
-__all__ = ['config_folder', 'find_config', 'packaged_configs']
+__all__ = ['config_folder', 'find_config', 'packaged_configs', 'published_model']
 
 
 def config_folder() -> Path:
@@ -30,6 +30,28 @@ def packaged_configs() -> dict[str, Path]:
     """The configs of the package by their names; those that are only bases of others left out."""
     files = sorted((config_folder() / 'recognition').rglob('*.py'))
     return {path.stem: path for path in files}
+
+
+def published_model(name: str) -> tuple[Path, str] | None:
+    """A config whose trained weights can be downloaded, and their address; None if there is none.
+
+    Args:
+        name: The config's name, or a family's of docs/model_zoo.md (`tsn`), in any case.
+    """
+    import yaml
+
+    for file in sorted((config_folder() / 'recognition').rglob('metafile.yml')):
+        for entry in yaml.safe_load(file.read_text(encoding='utf-8')).get('Models') or []:
+            family, _, stem = entry['Name'].lower().rpartition('/')
+            weights = str(entry.get('Weights'))
+            # Others have a page from which they are downloaded by hand.
+            if (
+                name
+                and name.lower() in (family, stem)
+                and weights.endswith(('.pth', '.safetensors'))
+            ):
+                return file.parent / f'{entry["Name"]}.py', weights
+    return None
 
 
 def find_config(name: str | Path) -> Path:

@@ -104,6 +104,7 @@ def test_overriding_an_unused_variable_warns(config, capsys):
 @pytest.mark.parametrize(
     ('option', 'message'),
     [
+        ('gadget=1', r'no key "gadget", and nothing would read a new one: give the whole path'),
         ('model.backbone.drop_path_rat=1', 'DualFormer takes no argument.*"drop_path_rate"'),
         ('model.backbone.type=DualFormr', 'no class "DualFormr".*"DualFormer"'),
         ('optim_wraper.type=X', 'no key "optim_wraper"; did you mean "optim_wrapper"'),

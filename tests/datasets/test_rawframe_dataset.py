@@ -98,7 +98,8 @@ def test_a_missing_frame_is_replaced_in_training_and_marked_in_testing(root, tmp
     assert trained['data_samples'].gt_label.item() == 0
     ((name, reason),) = set(trained['data_samples'].replaced)
     assert name.startswith(str(root / 'no folder' / 'img_000'))
-    assert reason == 'No such file or directory'
+    wrong_start = '(start_index=1: is the first frame of a folder number 1?)'
+    assert reason == f'No such file or directory {wrong_start}'
     tested = make(root, str(path), [*READ, *pack], test_mode=True)[0]
     assert tested['inputs'].shape == (1, 3, 3, 256, 340)
     assert 'No such file' in tested['data_samples'].unreadable

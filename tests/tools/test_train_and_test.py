@@ -146,6 +146,13 @@ def test_invalid_flags_are_errors(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('arguments', [['--show'], ['--wait-time', '2']])
+def test_show_of_mmaction2_names_what_draws_clips(arguments, capsys):
+    with pytest.raises(SystemExit):
+        tool('test').parse_args(['c.py', 'x.pth', *arguments])
+    assert 'there is no --show: --show-dir DIR draws the clips' in capsys.readouterr().err
+
+
 @pytest.fixture
 def toy_file(tmp_path):
     return write_toy(tmp_path)

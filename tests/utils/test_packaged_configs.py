@@ -4,7 +4,12 @@ import pytest
 
 from mmaction.config.load import load_config
 from mmaction.errors import ConfigError
-from mmaction.utils.packaged_configs import config_folder, find_config, packaged_configs
+from mmaction.utils.packaged_configs import (
+    config_folder,
+    find_config,
+    packaged_configs,
+    published_model,
+)
 
 TINY = 'dualformer_tiny_patch244_window877_kinetics400_1k'
 
@@ -57,3 +62,15 @@ def test_an_unknown_base_is_an_error_that_names_it(tmp_path):
     config.write_text("_base_ = 'no_such_config'\n")
     with pytest.raises((ConfigError, FileNotFoundError), match='no_such_config'):
         load_config(config)
+
+
+def test_published_models_by_name_and_family():
+    path, weights = published_model('TSN')
+    assert path.is_file()
+    assert path.stem.startswith('tsn_imagenet-pretrained-r50')
+    assert weights.startswith('https://')
+    assert f'/{path.stem}/' in weights
+    assert published_model(path.stem) == (path, weights)
+    # Theirs are on a page, from which nothing can be fetched.
+    assert published_model(TINY) is None
+    assert published_model('') is published_model('no_such_family') is None

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import yaml
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
@@ -19,7 +18,7 @@ from mmaction.errors import CheckpointError
 from mmaction.registry import DATASETS, MODELS
 from mmaction.utils.cli import describe
 from mmaction.utils.download import DownloadError, download
-from mmaction.utils.packaged_configs import config_folder, packaged_configs
+from mmaction.utils.packaged_configs import packaged_configs, published_model
 from mmaction.utils.suggest import did_you_mean
 
 __all__ = ['MODEL_NAMES', 'Recipe', 'Weights', 'choose_config', 'choose_recipe', 'config_text']
@@ -127,7 +126,8 @@ def find_weights(base: str, cfg: Config, given: str | None) -> Weights:
             raise FileNotFoundError(f'--weights: there is no file {given}')
         return Weights(str(Path(path).resolve()), None, f'the weights {given}')
     missing = []
-    for source in filter(None, (cfg.get('load_from'), _published_weights(base))):
+    published = published_model(Path(base).stem if base.endswith('.py') else base)
+    for source in filter(None, (cfg.get('load_from'), published and published[1])):
         try:
             path = str(download(source)) if '://' in source else source
         except DownloadError as error:
@@ -145,17 +145,6 @@ def find_weights(base: str, cfg: Config, given: str | None) -> Weights:
         missing.append(problem)
     why = f' ({"; ".join(missing)})' if missing else ''
     return Weights(None, None, f'random weights{why}')
-
-
-def _published_weights(base: str) -> str | None:
-    """The address of the weights that a metafile has for a config."""
-    stem = Path(base).stem if base.endswith('.py') else base
-    for file in (config_folder() / 'recognition').rglob('metafile.yml'):
-        for entry in yaml.safe_load(file.read_text(encoding='utf-8')).get('Models') or []:
-            if entry['Name'].rpartition('/')[2] == stem and entry.get('Weights'):
-                found = str(entry['Weights'])
-                return found if found.endswith(('.pth', '.safetensors')) else None
-    return None
 
 
 def _try_pretrained(cfg: Config, pretrained: str | bool) -> str | None:

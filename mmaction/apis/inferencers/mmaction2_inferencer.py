@@ -11,6 +11,7 @@ from torch import nn
 
 from mmaction.registry import INFERENCERS
 from mmaction.structures import ActionDataSample
+from mmaction.utils.packaged_configs import published_model
 
 from .actionrecog_inferencer import ActionRecogInferencer
 
@@ -25,14 +26,17 @@ class MMAction2Inferencer(ActionRecogInferencer):
     rec_names=[name], top5=[(name, score), ...]).
 
     Args:
-        rec: Config file, config, or a recognizer of `init_recognizer`.
-        rec_weights: Checkpoint; random weights if None.
+        rec: Config file, config, or a recognizer of `init_recognizer`; or a model of
+            docs/model_zoo.md by the name of its config or its family (`'tsn'`).
+        rec_weights: Checkpoint. If None, a model by its name has its published weights, which
+            are downloaded once, and any other random ones.
         device: Where it runs; the first GPU, or the CPU without one, if None.
         label_file: Names of the classes, one a line; those of the checkpoint if None.
         input_format: 'video', 'rawframes' or 'array'; told from each input if None.
 
     Raises:
         ValueError: `rec` is missing.
+        CheckpointError: The published weights cannot be fetched.
 
     Source: the class of this name in mmaction2 1.x.
     """
@@ -47,6 +51,11 @@ class MMAction2Inferencer(ActionRecogInferencer):
     ) -> None:
         if rec is None:
             raise ValueError('MMAction2Inferencer needs rec, the config of a recognizer')
+        if isinstance(rec, str) and not Path(rec).is_file():
+            published = published_model(rec.removesuffix('.py'))
+            if published is not None:
+                rec, address = published
+                rec_weights = rec_weights or address
         super().__init__(rec, rec_weights, device, label_file, input_format)
 
     def _as_dict(self, sample: ActionDataSample) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class FileSource:
             content = self._backend.get(path)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise UnreadableVideoError(redacted(path), reason) from None
+            raise UnreadableVideoError(redacted(path), reason) from error
         if content is None:
             raise UnreadableVideoError(path, f'there is no such file in {self.io_backend}')
         return bytes(content)
@@ -169,7 +169,18 @@ class RawFrameDecode(_ImageTransform):
             black = BlankReader(results['frame_dir']).get_batch(frame_inds)
             return _set_frames(results, black if modality == 'RGB' else black[..., :2])
         indices = frame_inds + results.get('offset', 0)
-        return _set_frames(results, read_once(indices, lambda unique: self._read(unique, results)))
+        try:
+            imgs = read_once(indices, lambda unique: self._read(unique, results))
+        except UnreadableVideoError as error:
+            if not isinstance(error.__cause__, FileNotFoundError) or 'start_index' not in results:
+                raise
+            start = results['start_index']
+            raise UnreadableVideoError(
+                error.filename,
+                f'{error.reason} (start_index={start}: is the first frame of a folder number '
+                f'{start}?)',
+            ) from error
+        return _set_frames(results, imgs)
 
     def _read(self, indices: np.ndarray, results: dict[str, Any]) -> np.ndarray:
         folder, template = results['frame_dir'], results['filename_tmpl']

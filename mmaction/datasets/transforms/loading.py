@@ -6,8 +6,8 @@ An `...Init` transform opens the file in the worker and writes `video_reader`,
 `original_shape` and `img_shape` (h, w). Where `blank` is set, black frames
 stand for the file.
 
-Frame sampling is in `sampling.py`, image files in `images.py`; they can be
-imported from here too, where mmaction2 keeps them.
+Frame sampling, image files, labels and inputs of inferencers have modules of their own;
+they can be imported from here too, where mmaction2 keeps them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,16 @@ from mmaction.registry import TRANSFORMS
 from mmaction.utils.remote import read_bytes, redacted
 
 from .base import BaseTransform
-from .image_loading import ArrayDecode, BuildPseudoClip, FileSource, ImageDecode, RawFrameDecode
+from .image_loading import (
+    ArrayDecode,
+    BuildPseudoClip,
+    FileSource,
+    ImageDecode,
+    LoadRGBFromFile,
+    RawFrameDecode,
+)
+from .inference_input import InferencerPackInput
+from .labels import LoadHVULabel
 from .sampling import DenseSampleFrames, SampleFrames, UniformSample, UntrimmedSampleFrames
 
 __all__ = [
@@ -48,6 +57,9 @@ __all__ = [
     'DecordInit',
     'DenseSampleFrames',
     'ImageDecode',
+    'InferencerPackInput',
+    'LoadHVULabel',
+    'LoadRGBFromFile',
     'OpenCVDecode',
     'OpenCVInit',
     'PIMSDecode',

@@ -14,6 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
+from mmaction.datasets.numbered_frames import numbered_frames
 from mmaction.datasets.shard_dataset import ShardDataset
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError
@@ -126,6 +127,7 @@ def _inspect(split: str, dataset: Any, num_classes: int | None) -> SplitFacts:
             + (f'; a line is "{form}"' if form else '')
         )
     _check_paths(split, dataset, paths)
+    _check_first_frames(split, dataset)
     if not labels:
         return SplitFacts(len(dataset), unlabeled=True)
     return SplitFacts(len(dataset), len(labels), min(labels), max(labels))
@@ -220,6 +222,35 @@ def _check_paths(split: str, dataset: object, paths: list[str]) -> None:
             f'exist: {shown}. Set data_root and data_prefix to where the clips are, or take '
             'the lines out of the list'
         )
+
+
+def _check_first_frames(split: str, dataset: Any) -> None:
+    """Tell a wrong `start_index` by the first clip: of later ones a frame may be missing."""
+    info = dataset.get_data_info(0)
+    if not {'frame_dir', 'filename_tmpl', 'total_frames'} <= set(info):
+        return
+    folder, start = Path(info['frame_dir']), info.get('start_index', 0)
+    if not folder.is_dir():  # an address, or what another backend reads
+        return
+    present = {path.name for path in folder.iterdir()}
+
+    def name(number: int) -> str:
+        args = ('x', number) if info.get('modality') == 'Flow' else (number,)
+        return str(info['filename_tmpl'].format(*args))
+
+    first = start + info.get('offset', 0)
+    last = first + info['total_frames'] - 1
+    # Where frames count from 0 and start_index is 1, only the last of them is asked for in vain.
+    one_late = name(last) not in present and name(start - 1) in present
+    if name(first) in present and not one_late:
+        return
+    found = numbered_frames(present)
+    what = f'its frames are {found.template} from {found.first} on' if found else 'it has none'
+    raise ConfigError(
+        f'{split} list {_list_of(dataset)}: the first clip, {folder}, should have the frames '
+        f'{name(first)} to {name(last)} (start_index={start}), but {what}: set start_index and '
+        'filename_tmpl of the dataset, or correct the list'
+    )
 
 
 def missing_paths(paths: Iterable[str]) -> list[str]:

@@ -91,8 +91,11 @@ class ActionRunner(CheckpointingRunner):
             check_loader(name, loop.dataloader, loop)
         self.split_facts = {}
         splits_of(self)
-        untried = {name: loop.dataloader for name, loop in loops.items() if name not in self._tried}
-        self.trials = {**self.trials, **try_clips(self.bare_model, untried, self.seed)}
+        untried = {name: loop for name, loop in loops.items() if name not in self._tried}
+        hooks = [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]
+        best_by = [key for hook in hooks if hook.save_best for key in hook.key_indicators]
+        tried = try_clips(self.bare_model, untried, self.seed, best_by if mode == 'train' else ())
+        self.trials = {**self.trials, **tried}
         self._tried = self._tried.union(untried)
 
     def _try_optimization(self) -> None:

@@ -1,4 +1,4 @@
-"""One clip of each split, read and put through the model before the first step.
+"""One clip of each split, read, put through the model and measured before the first step.
 
 What a list, a pipeline and a model say of themselves may be in order and still not fit
 together. A trial finds it in a second, instead of a worker in the middle of a run.
@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sized
+import warnings
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import is_main_process
+from mmengine.structures import BaseDataElement
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 from mmaction.datasets.samplers import SampleKey
 from mmaction.distributed.collectives import broadcast_object
-from mmaction.errors import ConfigError, UnreadableVideoError
+from mmaction.errors import ConfigError, DivergedError, UnreadableVideoError
+from mmaction.evaluation.metrics import ClipMetric
 from mmaction.utils.cli import describe, raised_in
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
@@ -85,30 +88,37 @@ def _len(clips: object) -> int:
     return len(clips)
 
 
-def try_clips(model: nn.Module, loaders: dict[str, DataLoader[Any]], seed: int) -> dict[str, Trial]:
-    """Read a clip of each split and put it through the model.
+def try_clips(
+    model: nn.Module, loops: dict[str, Any], seed: int, best_by: Sequence[str] = ()
+) -> dict[str, Trial]:
+    """Read a clip of each split, put it through the model and measure what it predicts.
 
     The first process does it, all hear of it. Weights, statistics and random state stay as
     they are.
 
     Args:
         model: The bare model.
-        loaders: Loaders by the names of their splits.
+        loops: Loops by the names of their splits.
         seed: Seed of the run.
+        best_by: The metrics by which `save_best` compares validations.
 
     Returns:
         In the first process, the clips that could be read by the names of their splits.
 
     Raises:
-        ConfigError: The pipeline fails, or the model cannot take what it gives.
+        ConfigError: The pipeline fails, the model cannot take what it gives, or the metrics
+            cannot take what the model predicts or are none of `best_by`.
     """
     problem, cause, trials = None, None, {}
     if is_main_process():
         try:
-            for split, loader in loaders.items():
-                trial = _read(split, loader, seed)
+            for split, loop in loops.items():
+                trial = _read(split, loop.dataloader, seed)
                 if trial is not None:
-                    _forward(split, loader, trial.clip, model)
+                    predicted = _forward(split, loop.dataloader, trial.clip, model)
+                    if predicted:
+                        wanted = best_by if split == 'val' else ()
+                        _measure(split, loop.evaluator.metrics, predicted[0], wanted)
                     trials[split] = trial
         except (ConfigError, UnreadableVideoError) as error:
             problem, cause = str(error), error
@@ -158,12 +168,14 @@ def _frames_at_once(model: Any, views: torch.Tensor) -> int:
     return max(getattr(part, 'num_segments', None) or 1 for part in parts)
 
 
-def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> None:
+def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> list[Any]:
+    """What the model predicts of a clip; nothing of one to train with."""
     given = clip.get('inputs') if isinstance(clip, dict) else None
     shape = f' of shape {tuple(given.shape)}' if isinstance(given, torch.Tensor) else ''
     if isinstance(given, torch.Tensor) and not given.numel():
         raise ConfigError(f'{split}_dataloader: its pipeline leaves nothing of a clip{shape}')
     state, training = random_state(), model.training
+    predicted: list[Any] = []
     model.eval()
     try:
         batch = loader.collate_fn([clip])
@@ -175,7 +187,7 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> None
             else:
                 # One view tells as much as thirty.
                 batch['inputs'] = [views[: _frames_at_once(model, views)] for views in inputs]
-                model(**model.data_preprocessor(batch, False), mode='predict')
+                predicted = model(**model.data_preprocessor(batch, False), mode='predict')
     except Exception as error:
         raise ConfigError(
             f'the model cannot take the first {split} clip{shape}: {_named(error)}'
@@ -189,6 +201,38 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> None
             f'({single[0]}) has no statistics: set train_dataloader.drop_last=True, or another '
             'batch_size'
         )
+    return predicted
+
+
+def _measure(split: str, metrics: Sequence[object], predicted: Any, best_by: Sequence[str]) -> None:
+    """Have the metrics take a prediction, and look for those of `best_by` among them."""
+    # As mmengine's evaluator does.
+    sample = predicted.to_dict() if isinstance(predicted, BaseDataElement) else predicted
+    names: list[str] = []
+    are_all = True
+    for metric in metrics:
+        if not isinstance(metric, ClipMetric):  # the user's, which may need more than one clip
+            are_all = False
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # of classes without a clip
+                found = metric.try_clip(sample)
+        except DivergedError:  # the run may get over it
+            found = None
+        except ValueError as error:
+            raise ConfigError(
+                f'{split}_evaluator: {type(metric).__name__} cannot take the first {split} clip: '
+                f'{describe(error)}'
+            ) from error
+        names += found or ()
+        are_all = are_all and found is not None
+    for key in best_by if are_all else ():
+        if key not in ('auto', *names):
+            raise ConfigError(
+                f'default_hooks.checkpoint.save_best: validation gives no "{key}", but '
+                f'{", ".join(names)}'
+            )
 
 
 def _named(error: Exception) -> str:

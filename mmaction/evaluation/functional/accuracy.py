@@ -6,36 +6,24 @@ counts as wrong everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ['confusion_matrix', 'mean_class_accuracy', 'top_k_accuracy', 'top_k_classes']
+# mmaction2 has all measures in this module
+from .precision import mean_average_precision, mmit_mean_average_precision
+from .scores import ArrayLike, as_scores, get_weighted_score, softmax
 
-ArrayLike = npt.ArrayLike | Sequence[Any]
-
-
-def as_scores(scores: ArrayLike) -> np.ndarray:
-    """Scores as a float array of shape (N, K).
-
-    Raises:
-        ValueError: They are ragged, empty, or not one row of scores per sample.
-    """
-    try:
-        rows = np.asarray(scores, dtype=float)
-    except ValueError:
-        assert isinstance(scores, Iterable)
-        lengths = sorted({np.size(row) for row in scores})
-        raise ValueError(
-            f'all samples must have as many scores as there are classes, found {lengths} scores'
-        ) from None
-    if rows.ndim != 2 or not rows.size:
-        raise ValueError(
-            f'scores must have shape (samples, classes) with at least one of each, not {rows.shape}'
-        )
-    return rows
+__all__ = [
+    'confusion_matrix',
+    'get_weighted_score',
+    'mean_average_precision',
+    'mean_class_accuracy',
+    'mmit_mean_average_precision',
+    'softmax',
+    'top_k_accuracy',
+    'top_k_classes',
+]
 
 
 def as_labels(labels: ArrayLike, num_samples: int) -> np.ndarray:

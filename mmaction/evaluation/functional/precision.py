@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from .accuracy import ArrayLike, as_scores
+from .scores import ArrayLike, as_scores
 
 __all__ = ['mean_average_precision', 'mmit_mean_average_precision']
 

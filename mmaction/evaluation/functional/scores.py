@@ -1,14 +1,37 @@
-"""Bringing scores together."""
+"""Checking scores, and bringing them together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
-
-from .accuracy import ArrayLike
+import numpy.typing as npt
 
 __all__ = ['get_weighted_score', 'softmax']
+
+ArrayLike = npt.ArrayLike | Sequence[Any]
+
+
+def as_scores(scores: ArrayLike) -> np.ndarray:
+    """Scores as a float array of shape (N, K).
+
+    Raises:
+        ValueError: They are ragged, empty, or not one row of scores per sample.
+    """
+    try:
+        rows = np.asarray(scores, dtype=float)
+    except ValueError:
+        assert isinstance(scores, Iterable)
+        lengths = sorted({np.size(row) for row in scores})
+        raise ValueError(
+            f'all samples must have as many scores as there are classes, found {lengths} scores'
+        ) from None
+    if rows.ndim != 2 or not rows.size:
+        raise ValueError(
+            f'scores must have shape (samples, classes) with at least one of each, not {rows.shape}'
+        )
+    return rows
 
 
 def get_weighted_score(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -18,15 +18,18 @@ from mmaction.registry import METRICS
 from mmaction.utils.suggest import did_you_mean
 
 from .clip_metric import ClipMetric, Result, to_array
+from .confusion_matrix import ConfusionMatrix  # mmaction2 has it here
 
-__all__ = ['AccMetric']
+__all__ = ['AccMetric', 'ConfusionMatrix']
 
-NAMES = (
+# As a type, by which the check of a config knows the names.
+MetricName = Literal[
     'top_k_accuracy',
     'mean_class_accuracy',
     'mean_average_precision',
     'mmit_mean_average_precision',
-)
+]
+NAMES = get_args(MetricName)
 
 
 @METRICS.register_module()
@@ -60,7 +63,7 @@ class AccMetric(ClipMetric):
 
     def __init__(
         self,
-        metric_list: str | Sequence[str] = ('top_k_accuracy', 'mean_class_accuracy'),
+        metric_list: MetricName | Sequence[MetricName] = ('top_k_accuracy', 'mean_class_accuracy'),
         collect_device: str = 'cpu',
         metric_options: Mapping[str, Any] | None = None,
         prefix: str | None = None,

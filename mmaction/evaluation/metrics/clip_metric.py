@@ -115,10 +115,26 @@ class ClipMetric(BaseMetric):
         self.unreadable = [
             (result['filename'], result['unreadable']) for result in results if result['unreadable']
         ]
-        labeled = any(np.size(result['label']) > 1 or result['label'] != -1 for result in results)
-        metrics = dict(self.compute_metrics(results)) if labeled else {}
+        metrics = self._of_labeled(results)
         if self.unreadable:
             metrics['unreadable'] = len(self.unreadable)
+        return self._prefixed(metrics)
+
+    def try_clip(self, sample: Mapping[str, Any]) -> list[str] | None:
+        """Names of the metrics there will be, by what is predicted of one clip; None if it is open.
+
+        Raises:
+            ValueError: The prediction or its label do not fit the metric.
+        """
+        self.process(None, [sample])
+        results, self.results = self.results, []
+        return list(self._prefixed(self._of_labeled(results))) or None
+
+    def _of_labeled(self, results: list[Result]) -> dict[str, Any]:
+        labeled = any(np.size(result['label']) > 1 or result['label'] != -1 for result in results)
+        return dict(self.compute_metrics(results)) if labeled else {}
+
+    def _prefixed(self, metrics: dict[str, Any]) -> dict[str, Any]:
         return {f'{self.prefix}/{key}' if self.prefix else key: metrics[key] for key in metrics}
 
 

@@ -95,6 +95,9 @@ class HVUMetric(ClipMetric):
                 )
             result['category_mask'] = to_array(sample['category_mask'])
 
+    def try_clip(self, sample: Mapping[str, Any]) -> None:
+        """One clip has labels in some of the categories, or in none."""
+
     def compute_metrics(self, results: list[Result]) -> dict[str, float]:
         """The metrics of all clips.
 

@@ -6,11 +6,12 @@ Shapes: N videos of T frames; frames (N*T, C, H, W), clips (N, C, T, H, W).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.nn.modules.utils import _ntuple
 
+from mmaction.mmaction2_names import refuse_names_of
 from mmaction.models.common.cnn import CNNBackbone, shortcut
 from mmaction.models.common.layers import (
     ConvModule,
@@ -23,6 +24,9 @@ from mmaction.models.common.layers import (
 from mmaction.registry import MODELS
 
 __all__ = ['C2D', 'DEPTHS', 'EXPANSION', 'Block', 'ResNet', 'check_stages', 'per_block']
+
+if not TYPE_CHECKING:  # which would let any name pass
+    __getattr__ = refuse_names_of(__name__)
 
 
 class Block(ResidualBlock):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from mmaction.mmaction2_names import refuse_names_of
 from mmaction.models.common.cnn import DEFAULTS_3D, CNNBackbone
 from mmaction.models.common.layers import ConvModule, Size
 from mmaction.models.common.non_local import NonLocal3d
@@ -20,6 +21,9 @@ from mmaction.utils import OptConfigType
 from .resnet import DEPTHS, Block, check_stages, per_block
 
 __all__ = ['ResNet2Plus1d', 'ResNet3d', 'ResNet3dCSN', 'block_kernels']
+
+if not TYPE_CHECKING:  # which would let any name pass
+    __getattr__ = refuse_names_of(__name__)
 
 
 def block_kernels(

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmaction.models.common.layers import to_clips, to_frames
+from mmaction.models.common.layers import split_segments, to_clips, to_frames
 from mmaction.models.common.non_local import NonLocal3d
 from mmaction.registry import MODELS
 from mmaction.utils import OptConfigType
@@ -28,25 +28,8 @@ __all__ = [
     'TemporalPool',
     'TemporalShift',
     'shift_groups',
-    'split_segments',
     'temporal_shift',
 ]
-
-
-def split_segments(x: Tensor, segments: int) -> Tensor:
-    """(N*T, C, H, W) -> (N, T, C, H, W) of T = `segments`.
-
-    Raises:
-        ValueError: The frames are no multiple of `segments`.
-    """
-    frames = x.shape[0]  # len() would fix the size of the batch in an exported network
-    if frames % segments:
-        raise ValueError(
-            f'{frames} frames are no multiple of num_segments={segments}: num_clips of '
-            'SampleFrames must be num_segments of backbone and head'
-        )
-    y: Tensor = x.unflatten(0, (-1, segments))
-    return y
 
 
 def temporal_shift(x: Tensor, segments: int, shift_div: int = 8) -> Tensor:

@@ -1,3 +1,6 @@
 """Building blocks that networks share."""
 
-__all__: list[str] = []
+from .layers import Conv2plus1d
+from .tam import TAM
+
+__all__ = ['TAM', 'Conv2plus1d']

@@ -29,6 +29,7 @@ __all__ = [
     'build_norm_layer',
     'feed_forward',
     'named',
+    'split_segments',
     'to_clips',
     'to_frames',
 ]
@@ -47,6 +48,22 @@ def to_frames(x: Tensor) -> Tensor:
 def to_clips(x: Tensor, frames: int) -> Tensor:
     """(N*T, C, H, W) -> (N, C, T, H, W) of T = `frames`."""
     return torch.unflatten(x, 0, (-1, frames)).transpose(1, 2)
+
+
+def split_segments(x: Tensor, segments: int) -> Tensor:
+    """(N*T, C, H, W) -> (N, T, C, H, W) of T = `segments`.
+
+    Raises:
+        ValueError: The frames are no multiple of `segments`.
+    """
+    frames = x.shape[0]  # len() would fix the size of the batch in an exported network
+    if frames % segments:
+        raise ValueError(
+            f'{frames} frames are no multiple of num_segments={segments}: num_clips of '
+            'SampleFrames must be num_segments of backbone and head'
+        )
+    y: Tensor = x.unflatten(0, (-1, segments))
+    return y
 
 
 class SyncBatchNorm(nn.SyncBatchNorm):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, OptConfigType, SampleList
 
-__all__ = ['BaseHead', 'ClassifierHead']
+__all__ = ['AvgConsensus', 'BaseHead', 'ClassifierHead']
 
 AVERAGE_CLIPS = ('score', 'prob', None)
 
@@ -187,6 +187,19 @@ class ClassifierHead(BaseHead):
         """(..., C) -> logits (..., K)."""
         scores: Tensor = self.fc_cls(x if self.dropout is None else self.dropout(x))
         return scores
+
+
+@MODELS.register_module()
+class AvgConsensus(nn.Module):
+    """The mean along an axis, which stays with length 1."""
+
+    def __init__(self, dim: int = 1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, T, ...) -> (N, 1, ...)."""
+        return x.mean(self.dim, keepdim=True)
 
 
 def _top_k(scores: Tensor, labels: Tensor, k: int) -> Tensor:

@@ -17,7 +17,6 @@ from mmaction.utils import ConfigType
 from .base import ClassifierHead
 
 __all__ = [
-    'AvgConsensus',
     'RelationModule',
     'RelationModuleMultiScale',
     'TPNHead',
@@ -25,19 +24,6 @@ __all__ = [
     'TSMHead',
     'TSNHead',
 ]
-
-
-@MODELS.register_module()
-class AvgConsensus(nn.Module):
-    """The mean along an axis, which stays with length 1."""
-
-    def __init__(self, dim: int = 1) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, T, ...) -> (N, 1, ...)."""
-        return x.mean(self.dim, keepdim=True)
 
 
 @MODELS.register_module()

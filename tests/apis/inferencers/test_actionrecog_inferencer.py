@@ -11,6 +11,8 @@ import torch
 from mmaction.apis import ActionRecogInferencer, MMAction2Inferencer
 from mmaction.apis.inference import inference_recognizer
 from mmaction.datasets.video_source import VideoSource
+from mmaction.errors import CheckpointError
+from mmaction.utils.packaged_configs import published_model
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
 
@@ -199,3 +201,15 @@ def test_messages_do_not_hold_the_input(inferencer, given):
     with pytest.raises((FileNotFoundError, TypeError, ValueError)) as error:
         inferencer([given])
     assert len(str(error.value)) < 500
+
+
+def test_a_family_of_mmaction2_has_its_published_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    _, address = published_model('tsn')
+    cached = tmp_path / 'hub' / 'checkpoints' / address.rpartition('/')[2]
+    cached.parent.mkdir(parents=True)
+    torch.save(dict(state_dict=dict(other=torch.zeros(1))), cached)
+    with pytest.raises(CheckpointError, match=f'{cached.name} does not fit the model'):
+        MMAction2Inferencer(rec='tsn', device='cpu')
+    with pytest.raises(FileNotFoundError, match=r'own\.pth'):
+        MMAction2Inferencer(rec='TSN', rec_weights='own.pth', device='cpu')

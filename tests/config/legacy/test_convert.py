@@ -228,6 +228,10 @@ def test_keys_without_counterpart_are_named(changed, capsys, more, told):
         ('chekpoint_config = dict()', 'did you mean "checkpoint_config"'),
         ('evaluation = dict(by_epoch=False)', 'evaluation.by_epoch: False has no counterpart'),
         ('evaluation = dict(metric="x")', 'evaluation.metric:.*did you mean "metrics"'),
+        (
+            'evaluation = dict(metrics=["top_k_acc"])',
+            r"_evaluator.metric_list: .*'top_k_acc'.*new f",
+        ),
         ('runner = dict(type="IterBasedRunner", max_iters=9)', '"IterBasedRunner" has no counter'),
         ('log_config = dict(hooks=3)', 'log_config.hooks: a list was expected'),
         ('optimizer = dict(constructor="OtherConstructor")', 'no constructor "OtherConstructor"'),

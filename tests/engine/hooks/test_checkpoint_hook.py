@@ -2,9 +2,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from mmengine.evaluator import BaseMetric
 
 from mmaction.engine.runner.checkpoint import load_checkpoint_file
 from mmaction.errors import ConfigError
+from mmaction.registry import METRICS
 from mmaction.utils.io import partial_path
 from tests.engine.toy import build_runner, last_checkpoint, toy_config
 
@@ -36,9 +38,27 @@ def test_max_keep_ckpts_and_save_best(tmp_path):
     assert info['best_score'] == scores.max()
 
 
-def test_save_best_of_unknown_metric_is_error(tmp_path):
+def test_save_best_of_unknown_metric_is_error_before_training(tmp_path):
     cfg = toy_config(tmp_path, **{'default_hooks.checkpoint.save_best': 'acc/top3'})
     with pytest.raises(ConfigError, match=r'gives no "acc/top3", but acc/top1, acc/mean1'):
+        build_runner(cfg).prepare('train')
+
+
+@METRICS.register_module(force=True)
+class OneAccuracy(BaseMetric):
+    """A metric of a user's."""
+
+    def process(self, data_batch, data_samples):
+        self.results += data_samples
+
+    def compute_metrics(self, results):
+        return dict(accuracy=len(results) / 12)
+
+
+def test_save_best_of_what_a_metric_of_the_users_may_give_is_told_after_validation(tmp_path):
+    cfg = toy_config(tmp_path, **{'default_hooks.checkpoint.save_best': 'own/top9'})
+    cfg.val_evaluator = [dict(type='AccMetric'), dict(type='OneAccuracy', prefix='own')]
+    with pytest.raises(ConfigError, match=r'gives no "own/top9", but .*, own/accuracy'):
         build_runner(cfg).train()
 
 

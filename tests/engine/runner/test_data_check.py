@@ -55,6 +55,33 @@ def test_a_negative_label(tmp_path):
         prepared(tmp_path, [dict(label=-2, filename='a.mp4')])
 
 
+@pytest.mark.parametrize(
+    ('numbers', 'template', 'start', 'offset', 'told'),
+    [
+        (range(1, 6), '{}.jpg', 1, 0, None),
+        (range(5), '{}.jpg', 0, 0, None),
+        # a later frame may be missing
+        (range(1, 5), '{}.jpg', 1, 0, None),
+        (range(1, 9), '{}.jpg', 1, 3, None),
+        (range(1, 6), '{}.jpg', 0, 0, r'0\.jpg to 4\.jpg \(start_index=0\), but .* from 1 on: set'),
+        (range(5), '{}.jpg', 1, 0, r'1\.jpg to 5\.jpg \(start_index=1\), but .* from 0 on: set'),
+        (range(1, 6), 'f{}.jpg', 1, 0, r'f1\.jpg to f5\.jpg .* its frames are \{\}\.jpg from 1 on'),
+        ([], '{}.jpg', 1, 0, r'but it has none: set start_index and filename_tmpl'),
+    ],
+)
+def test_a_wrong_start_index(tmp_path, numbers, template, start, offset, told):
+    for number in numbers:
+        (tmp_path / f'{number}.jpg').touch()
+    info = dict(label=0, frame_dir=str(tmp_path), total_frames=5, filename_tmpl=template)
+    info.update(start_index=start, offset=offset, modality='RGB')
+    dataset = ListedClips([info])
+    if told is None:
+        check_splits({'train': dataset}, 4)
+        return
+    with pytest.raises(ConfigError, match=f'train list list.txt: the first clip, .*{told}'):
+        check_splits({'train': dataset}, 4)
+
+
 def test_label_types(tmp_path):
     infos = [
         dict(label=0),

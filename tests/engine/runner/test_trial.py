@@ -7,7 +7,7 @@ from torch import nn
 
 from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS, MODELS
-from tests.engine.toy import ToyClips, build_runner, toy_config
+from tests.engine.toy import CLASSES, ToyClips, build_runner, toy_config
 
 
 @DATASETS.register_module(force=True)
@@ -27,6 +27,16 @@ class FailingClips(ToyClips):
         if int(key) == 0:
             raise KeyError('imgs')
         return super().__getitem__(key)
+
+
+@DATASETS.register_module(force=True)
+class ClipsOfSeveralLabels(ToyClips):
+    """Clips with a vector of labels."""
+
+    def __getitem__(self, key):
+        clip = super().__getitem__(key)
+        clip['data_samples'].gt_label = torch.ones(CLASSES)
+        return clip
 
 
 @MODELS.register_module(force=True)
@@ -72,6 +82,20 @@ def test_a_pipeline_that_leaves_nothing_of_a_clip(tmp_path):
     dataset = dict(type='FailingClips', empty=True)
     with pytest.raises(ConfigError, match=r'val_dataloader: .* leaves nothing of a clip of shape'):
         prepared(tmp_path, **{'val_dataloader.dataset': dataset})
+
+
+def test_metrics_for_one_label_that_meet_several(tmp_path):
+    message = (
+        'val_evaluator: AccMetric cannot take the first val clip: top_k_accuracy needs one label '
+        'for each clip, but these have several: use mean_average_precision'
+    )
+    with pytest.raises(ConfigError, match=message):
+        prepared(tmp_path, **{'val_dataloader.dataset.type': 'ClipsOfSeveralLabels'})
+
+
+def test_the_trial_leaves_nothing_in_the_metrics(tmp_path):
+    (metric,) = prepared(tmp_path).val_loop.evaluator.metrics
+    assert not metric.results
 
 
 def test_the_trial_leaves_weights_statistics_and_random_state_alone(tmp_path):
