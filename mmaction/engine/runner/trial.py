@@ -211,7 +211,9 @@ def _measure(split: str, metrics: Sequence[object], predicted: Any, best_by: Seq
     names: list[str] = []
     are_all = True
     for metric in metrics:
-        if not isinstance(metric, ClipMetric):  # the user's, which may need more than one clip
+        # One of the user's, derived from ours or not, may need more than one clip.
+        is_ours = type(metric).__module__.startswith('mmaction.')
+        if not (is_ours and isinstance(metric, ClipMetric)):
             are_all = False
             continue
         try:

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from mmaction.errors import ConfigError
-from mmaction.registry import DATASETS, MODELS
+from mmaction.evaluation.metrics import AccMetric
+from mmaction.registry import DATASETS, METRICS, MODELS
 from tests.engine.toy import CLASSES, ToyClips, build_runner, toy_config
 
 
@@ -91,6 +92,20 @@ def test_metrics_for_one_label_that_meet_several(tmp_path):
     )
     with pytest.raises(ConfigError, match=message):
         prepared(tmp_path, **{'val_dataloader.dataset.type': 'ClipsOfSeveralLabels'})
+
+
+@METRICS.register_module(force=True)
+class AreaUnderCurve(AccMetric):
+    """A metric of the user's that one clip is too few for."""
+
+    def compute_metrics(self, results):
+        if len({int(result['label']) for result in results}) < 2:
+            raise ValueError('only one class present')
+        return super().compute_metrics(results)
+
+
+def test_metrics_of_the_users_wait_for_all_clips(tmp_path):
+    prepared(tmp_path, **{'val_evaluator.type': 'AreaUnderCurve'})
 
 
 def test_the_trial_leaves_nothing_in_the_metrics(tmp_path):
