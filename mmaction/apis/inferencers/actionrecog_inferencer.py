@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -84,6 +85,12 @@ class ActionRecogInferencer:
             self.model: Any = model
         else:
             self.model = init_recognizer(model, weights, device)
+            if weights is None:
+                warnings.warn(
+                    'no weights are given: the predictions are those of random weights, at least '
+                    'in the head',
+                    stacklevel=2,
+                )
         if label_file is None:
             self.classes = self.model.dataset_meta.get('classes')
         else:

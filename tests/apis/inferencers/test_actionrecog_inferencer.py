@@ -57,6 +57,11 @@ def test_default_pipeline_is_single_view(inferencer, array):
     np.testing.assert_allclose(scores(inferencer(array))[0], expected, atol=1e-6)
 
 
+def test_random_weights_are_told():
+    with pytest.warns(UserWarning, match='predictions are those of random weights'):
+        ActionRecogInferencer(tiny_config(), device='cpu')
+
+
 def test_config_and_weights(model, array, tmp_path):
     path = tmp_path / 'model.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
