@@ -265,6 +265,14 @@ def test_browse_dataset_shows_training_clips(config, tmp_path, monkeypatch, caps
     assert 'has no val_dataloader' in message
 
 
+def test_browse_dataset_shows_clips_of_each_class(config, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr('mmaction.visualization.contact_sheet', lambda rows, *_: shown.append(rows))
+    # the list is sorted by class, two clips of each
+    run(browse_dataset, monkeypatch, config, '--out', tmp_path / 'a.png', '--show-number', 5)
+    assert [name for name, _ in shown[0]] == ['run', 'jump', 'sit', 'run', 'jump']
+
+
 @pytest.mark.parametrize(
     'name', ['eval_metric', 'confusion_matrix', 'analyze_logs', 'browse_dataset']
 )
