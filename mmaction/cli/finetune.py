@@ -77,8 +77,14 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     for name, least in (('folds', 1), ('seeds', 1), ('seed', 0), ('epochs', 1), ('batch', 1)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f'--{name} {getattr(args, name)} must be at least {least}')
-    if not (0 <= args.val < 1 and 0 < args.test < 1 and args.val + args.test < 1):
-        parser.error(f'--val {args.val} and --test {args.test} must leave some clips to train on')
+    if not 0 <= args.val < 1:
+        parser.error(f'--val {args.val:g} must be at least 0 and below 1: a part of all clips')
+    if not 0 < args.test < 1:
+        parser.error(f'--test {args.test:g} must be above 0 and below 1: a part of all clips')
+    if args.val + args.test >= 1:
+        parser.error(
+            f'--val {args.val:g} and --test {args.test:g} must leave some clips to train on'
+        )
     if args.work_dir is None:
         name = DEMO if args.demo else args.folder.resolve().stem
         args.work_dir = Path('work_dirs', f'finetune_{name}')

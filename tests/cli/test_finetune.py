@@ -162,6 +162,9 @@ MISTAKES = {
     'x --demo': 'give a folder or table of clips, or --demo without one',
     'x --folds 0': '--folds 0 must be at least 1',
     'x --test 0.9 --val 0.2': '--val 0.2 and --test 0.9 must leave some clips to train on',
+    'x --test 0': '--test 0 must be above 0 and below 1: a part of all clips',
+    'x --test 20': '--test 20 must be above 0 and below 1: a part of all clips',
+    'x --val -0.1': '--val -0.1 must be at least 0 and below 1: a part of all clips',
     'x --epoch 3 --modle pico': 'there is no option --modle; did you mean "--model"?',
 }
 
