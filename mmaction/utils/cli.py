@@ -42,6 +42,7 @@ __all__ = [
     'one_line',
     'printable',
     'quick_imports',
+    'some',
     'user_errors',
 ]
 
@@ -328,6 +329,12 @@ def brief(value: object, length: int = 60) -> str:
         value = value[: length + 1]
     text = repr(value)
     return text if len(text) <= length else text[: length - 3] + '...'
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
 
 
 def printable(name: str | Path) -> str:

@@ -17,6 +17,7 @@ from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.data_preparation.file_lists import Clip
 from mmaction.evaluation.functional import wilson_interval
 from mmaction.evaluation.results import labeled_results
+from mmaction.utils.cli import some
 from mmaction.utils.io import write_json, write_text
 from mmaction.visualization import ClipWriter, GradCAM, overlay, resize_frames
 from mmaction.visualization.feature_maps import first_clip
@@ -36,10 +37,9 @@ def few_clips(splits: Mapping[str, Sequence[Clip]]) -> list[str]:
     counts = Counter(clip.label for clip in splits['train'])
     low = sorted((count, name) for name, count in counts.items() if count < _FEW)
     if low:
-        some = ', '.join(f'{name} ({count})' for count, name in low[:5])
-        more = f' and {len(low) - 5} more' if len(low) > 5 else ''
+        counted = some([f'{name} ({count})' for count, name in low], 5)
         warnings.append(
-            f'fewer than {_FEW} clips to train on: {some}{more}. Expect chance to decide much'
+            f'fewer than {_FEW} clips to train on: {counted}. Expect chance to decide much'
         )
     tested = len(splits['test'])
     if tested < _FEW_TESTED:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from mmaction.errors import CheckpointError, RemoteFileError
 from mmaction.utils.checkpoint_reading import bare_name, load_checkpoint_file
+from mmaction.utils.cli import some
 from mmaction.utils.io import atomic_path, write_text
 from mmaction.utils.remote import exists, is_remote, list_folder, read_bytes, uploaded, uri_of
 from mmaction.version import __version__
@@ -231,12 +232,12 @@ class LoadReport:
         if self.mismatched:
             parts.append(
                 'other shapes: '
-                + _some([f'{n} ({a} in the file, {b} here)' for n, a, b in self.mismatched])
+                + some([f'{n} ({a} in the file, {b} here)' for n, a, b in self.mismatched], 20)
             )
         if self.missing:
-            parts.append(f'not in the file: {_some(self.missing)}')
+            parts.append(f'not in the file: {some(self.missing, 20)}')
         if self.unexpected:
-            parts.append(f'not in the model: {_some(self.unexpected)}')
+            parts.append(f'not in the model: {some(self.unexpected, 20)}')
         return '; '.join(parts) or 'all weights match'
 
 
@@ -250,11 +251,6 @@ def _pooling_kernels(model: nn.Module) -> set[str]:
 
 def _in_head(name: str) -> bool:
     return name.startswith('cls_head.')
-
-
-def _some(names: list[str], most: int = 20) -> str:
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
 
 
 def load_weights(
