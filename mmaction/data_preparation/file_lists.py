@@ -18,7 +18,7 @@ from mmaction.utils.cli import brief, one_line, some
 from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from mmaction.utils.io import partial_path, write_lines
 
-from .jobs import find_files
+from .jobs import find_files, note_left_out
 
 __all__ = [
     'Clip',
@@ -64,13 +64,7 @@ def find_clips(folder: Path, rawframes: bool) -> dict[str, int | None]:
     """
     wanted = IMAGE_EXTENSIONS if rawframes else VIDEO_EXTENSIONS
     found, others = find_files(folder, wanted)
-    for name in ('.txt', '.csv', '.tsv', '.json', '.jsonl'):
-        others.pop(name, None)
-    if others:
-        kinds = ', '.join(
-            f'{count} {name or "without extension"}' for name, count in others.items()
-        )
-        print(f'note: other files were left out: {kinds}', file=sys.stderr)
+    note_left_out(others)
     if not rawframes:
         return dict.fromkeys(found)
     names: dict[str, list[str]] = defaultdict(list)

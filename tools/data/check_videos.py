@@ -77,16 +77,13 @@ def read_entries(args: argparse.Namespace) -> Listed:
         FileNotFoundError: There is no such list.
         ValueError: The list is malformed, or the folder holds no videos.
     """
-    from mmaction.data_preparation.jobs import find_files
+    from mmaction.data_preparation.jobs import find_videos
     from mmaction.datasets.annotations import ListFormat, read_list
-    from mmaction.utils.file_types import VIDEO_EXTENSIONS
     from mmaction.utils.remote import is_remote, read_bytes
 
     file = Path(args.list)
     if file.is_dir():
-        names, _ = find_files(file, VIDEO_EXTENSIONS)
-        if not names:
-            raise ValueError(f'there are no videos in {str(file)!r}')
+        names = find_videos(file)
         paths = [str(file / name) for name in names]
         # From the root on: the list does not lie in the folder.
         entries: list[Any] = [str(file.resolve() / name) for name in names]
