@@ -112,6 +112,17 @@ def test_its_weights_predict(trained, tmp_path, capsys):
     assert {name for name, _ in rows[0]['classes']} == {motion_digits.CLASSES[i] for i in LABELS}
 
 
+def test_its_config_is_tested_beside_it(trained, tmp_path, monkeypatch, capsys):
+    work, _, _ = trained
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / 'elsewhere'
+    shutil.copytree(work, copy)
+    status, out, _ = run(capsys, 'test', copy / 'config.py', copy / 'model.pth')
+    assert status == 0
+    assert f'metrics: {copy / "config" / "metrics.json"}' in out
+    assert not (tmp_path / 'work_dirs').exists()
+
+
 def test_again_nothing_is_done_again(trained, clips, capsys):
     work, _, _ = trained
     weights = (work / 'model.pth').read_bytes()

@@ -292,6 +292,8 @@ def config_text(
         f'_base_ = {recipe.base!r}',
         '',
         "data_root = '{{ fileDirname }}'",
+        # All of them are called config, and would share work_dirs/config.
+        "work_dir = '{{ fileDirname }}/{{ fileBasenameNoExtension }}'",
         f'clips = dict(data_root=data_root, data_prefix=dict(video={videos!r}))',
     ]
     for split, batch in (('train', recipe.batch), ('val', recipe.batch), ('test', None)):
