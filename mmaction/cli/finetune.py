@@ -216,8 +216,17 @@ def write_configs(
     args: argparse.Namespace, folds: list[tuple[str, dict[str, Any]]], videos: str, side: int
 ) -> tuple[list[Run], int | None]:
     """Choose and write the config of each fold, unless it is there; the runs, and their threads."""
-    from mmaction.apis.finetune.recipe import choose_config, choose_recipe, config_text, fit_batch
+    from mmaction.apis.finetune.recipe import (
+        choose_config,
+        choose_recipe,
+        config_text,
+        fit_batch,
+        frames_needed,
+    )
+    from mmaction.apis.finetune.summary import short_videos
     from mmaction.apis.finetune.training import Run
+    from mmaction.config.load import load_config
+    from mmaction.data_preparation.own_clips import frame_counts
     from mmaction.utils.io import write_text
 
     base = choose_config(args.model, side)
@@ -262,6 +271,11 @@ def write_configs(
             parts += [f'seed {seed}'] if args.seeds > 1 else []
             folder = '_'.join(['run', *(part.replace(' ', '') for part in parts)])
             runs.append(Run(config, args.work_dir / folder, seed, ', '.join(parts)))
+    members = [clip for part in first.values() for clip in part]
+    counts = frame_counts([args.work_dir / videos / clip.path for clip in members])
+    warning = short_videos(counts, frames_needed(load_config(runs[0].config)), len(members))
+    if warning is not None:
+        print(f'warning: {warning}', file=sys.stderr)
     print(f'model {base} from {recipe.weights.text}')
     print(
         f'{recipe.epochs} epochs in batches of {recipe.batch}, {recipe.workers} processes read; '

@@ -22,6 +22,7 @@ from .reencode import Settings, reencode_videos
 __all__ = [
     'divide',
     'find_own_clips',
+    'frame_counts',
     'join_copies',
     'prepare_clips',
     'smallest_side',
@@ -217,6 +218,16 @@ def smallest_side(files: Sequence[Path], most: int = 50) -> int:
         finally:
             reader.close()
     return min(sides)
+
+
+def frame_counts(files: Sequence[Path], most: int = 1000) -> list[int]:
+    """Frames of the videos; of more than `most`, of every n-th."""
+    counts = []
+    for file in files[:: -(-len(files) // most)]:
+        reader = PyAVReader(str(file))
+        counts.append(len(reader))
+        reader.close()
+    return counts
 
 
 def divide(clips: Sequence[Clip], *, val: float, test: float, seed: int) -> dict[str, list[Clip]]:

@@ -48,6 +48,8 @@ def run(capsys, *words):
 def clips(tmp_path_factory):
     folder = write_clips(tmp_path_factory.mktemp('own') / 'my clips', 5)
     (folder / 'growing' / 'broken.mov').write_bytes(b'nothing')
+    frames, _ = motion_digits.make_clip(0, 'train', 0)
+    motion_digits.write_video(folder / 'moving left' / '0000.mp4', frames[:5])
     return folder
 
 
@@ -71,6 +73,10 @@ def test_it_says_what_it_does_and_where_the_results_are(trained):
     assert 'growing/broken.mov: ' in err
     assert 'fewer than 10 clips to train on: ' in err
     assert 'only 3 clips to test on' in err
+    assert (
+        '1 of 15 videos have fewer than the 8 frames that a clip of the model spans, the '
+        'shortest 5: their frames repeat in it\n'
+    ) in err
     assert 'from random weights' in out
     before, _, after = out.partition('Epoch(val)')
     assert re.search(r'time:  about \d+ s, until', before)

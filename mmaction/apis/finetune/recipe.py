@@ -22,7 +22,15 @@ from mmaction.utils.download import DownloadError, download
 from mmaction.utils.packaged_configs import config_folder, packaged_configs
 from mmaction.utils.suggest import did_you_mean
 
-__all__ = ['MODEL_NAMES', 'Recipe', 'Weights', 'choose_config', 'choose_recipe', 'config_text']
+__all__ = [
+    'MODEL_NAMES',
+    'Recipe',
+    'Weights',
+    'choose_config',
+    'choose_recipe',
+    'config_text',
+    'frames_needed',
+]
 
 MODEL_NAMES = {
     'pico': 'pico_finetune',
@@ -271,6 +279,16 @@ def fit_batch(recipe: Recipe, config: Path) -> int:
     if found is None or found.largest >= recipe.batch:
         return recipe.batch
     return int(2 ** int(math.log2(max(1, found.largest))))
+
+
+def frames_needed(cfg: Config) -> int:
+    """Frames of a video that a training clip spans; in shorter ones frames repeat. 0: not known."""
+    for step in cfg.train_dataloader.dataset.get('pipeline') or ():
+        if 'clip_len' in step and not step.get('target_fps'):
+            spanned = (step['clip_len'] - 1) * (step.get('frame_interval') or 1) + 1
+            # Clips of one frame are taken from one segment of the video each.
+            return max(int(spanned), int(step.get('num_clips', 1)))
+    return 0
 
 
 def config_text(
