@@ -12,9 +12,9 @@ from typing import Any
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; importing little keeps `--help` quick."""
-    from mmaction.utils.cli import add_model_args
+    from mmaction.utils.cli import Parser, add_model_args
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     add_model_args(parser, video=True)
     add = parser.add_argument
     add('--out', default='tokens.png', metavar='FILE', help='.png (default: tokens.png)')

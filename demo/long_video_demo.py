@@ -11,9 +11,9 @@ from typing import Any
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; importing little keeps `--help` quick."""
-    from mmaction.utils.cli import add_model_args
+    from mmaction.utils.cli import Parser, add_model_args
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     add_model_args(parser, video=True, label=True)
     add = parser.add_argument
     add('out_file', nargs='?', help='video with the classes and a timeline, .mp4 or .gif')

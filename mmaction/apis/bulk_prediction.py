@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
-from mmaction.data_preparation.jobs import check_settings, find_files
+from mmaction.data_preparation.jobs import check_settings, find_videos
 from mmaction.datasets import BaseActionDataset, ShardDataset, VideoDataset
 from mmaction.datasets.video_source import VideoSource
 from mmaction.errors import ConfigError
 from mmaction.models.recognizers import BaseRecognizer
-from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import file_digest, write_json
 from mmaction.utils.prediction_parts import parts_there, write_part
 from mmaction.utils.remote import exists, is_remote, local_path
@@ -119,9 +118,7 @@ def _listed(request: BulkRequest) -> str:
     """A list of the videos of a folder, made once: the positions have to stay the same."""
     path = os.path.join(request.out, 'clips.json')
     if not exists(path):
-        names, _ = find_files(Path(request.source), VIDEO_EXTENSIONS)
-        if not names:
-            raise ValueError(f'there are no videos in {request.source!r}')
+        names = find_videos(Path(request.source))
         write_json(path, [dict(filename=name, label=-1) for name in names], indent=None)
     return path
 

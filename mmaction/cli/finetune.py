@@ -77,8 +77,14 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     for name, least in (('folds', 1), ('seeds', 1), ('seed', 0), ('epochs', 1), ('batch', 1)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f'--{name} {getattr(args, name)} must be at least {least}')
-    if not (0 <= args.val < 1 and 0 < args.test < 1 and args.val + args.test < 1):
-        parser.error(f'--val {args.val} and --test {args.test} must leave some clips to train on')
+    if not 0 <= args.val < 1:
+        parser.error(f'--val {args.val:g} must be at least 0 and below 1: a part of all clips')
+    if not 0 < args.test < 1:
+        parser.error(f'--test {args.test:g} must be above 0 and below 1: a part of all clips')
+    if args.val + args.test >= 1:
+        parser.error(
+            f'--val {args.val:g} and --test {args.test:g} must leave some clips to train on'
+        )
     if args.work_dir is None:
         name = DEMO if args.demo else args.folder.resolve().stem
         args.work_dir = Path('work_dirs', f'finetune_{name}')
@@ -210,8 +216,17 @@ def write_configs(
     args: argparse.Namespace, folds: list[tuple[str, dict[str, Any]]], videos: str, side: int
 ) -> tuple[list[Run], int | None]:
     """Choose and write the config of each fold, unless it is there; the runs, and their threads."""
-    from mmaction.apis.finetune.recipe import choose_config, choose_recipe, config_text, fit_batch
+    from mmaction.apis.finetune.recipe import (
+        choose_config,
+        choose_recipe,
+        config_text,
+        fit_batch,
+        frames_needed,
+    )
+    from mmaction.apis.finetune.summary import short_videos
     from mmaction.apis.finetune.training import Run
+    from mmaction.config.load import load_config
+    from mmaction.data_preparation.own_clips import frame_counts
     from mmaction.utils.io import write_text
 
     base = choose_config(args.model, side)
@@ -256,6 +271,11 @@ def write_configs(
             parts += [f'seed {seed}'] if args.seeds > 1 else []
             folder = '_'.join(['run', *(part.replace(' ', '') for part in parts)])
             runs.append(Run(config, args.work_dir / folder, seed, ', '.join(parts)))
+    members = [clip for part in first.values() for clip in part]
+    counts = frame_counts([args.work_dir / videos / clip.path for clip in members])
+    warning = short_videos(counts, frames_needed(load_config(runs[0].config)), len(members))
+    if warning is not None:
+        print(f'warning: {warning}', file=sys.stderr)
     print(f'model {base} from {recipe.weights.text}')
     print(
         f'{recipe.epochs} epochs in batches of {recipe.batch}, {recipe.workers} processes read; '

@@ -4,8 +4,9 @@
     mmaction predict FOLDER --config CONFIG --checkpoint FILE --out predictions.csv
 
 RUN is what "mmaction finetune" or "mmaction train" wrote: its config and its best checkpoint, or
-the last one, are taken. A list has a path a line, from its own folder on; what follows the last
-blank is ignored if it is a number.
+the last one, are taken. Of a folder the videos are taken, at any depth; files of other kinds
+(.gif) are left out with a note, but read where they are named themselves. A list has a path a
+line, from its own folder on; what follows the last blank is ignored if it is a number.
 
     mmaction predict LIST --config CONFIG --checkpoint FILE --out predictions/ --workers 8
 
@@ -24,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from mmaction.utils.cli import Parser, check_files, printable, user_errors
-from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.work_share import add_share_option, with_rank
 
 __all__ = ['main', 'parse_args']
@@ -82,17 +82,14 @@ def videos_of(source: str) -> list[str]:
         ValueError: There are none.
         FileNotFoundError: A list names a file that is not there.
     """
-    from mmaction.data_preparation.jobs import find_files
+    from mmaction.data_preparation.jobs import find_videos
     from mmaction.datasets.numbered_frames import numbered_frames
 
     path = Path(source)
     if path.is_dir():
         if numbered_frames([each.name for each in path.iterdir()]) is not None:
             return [source]
-        found, _ = find_files(path, VIDEO_EXTENSIONS)
-        if not found:
-            raise ValueError(f'there are no videos in {source!r}')
-        return [str(path / name) for name in found]
+        return [str(path / name) for name in find_videos(path)]
     if path.suffix.lower() not in LISTS:
         return [source]
     return _listed(path)
@@ -103,7 +100,7 @@ def _listed(path: Path) -> list[str]:
     lines = path.read_text(encoding='utf-8-sig', errors='surrogateescape').splitlines()
     for number, line in enumerate(lines, start=1):
         name = line.split(',' if path.suffix.lower() == '.csv' else '\t')[0].strip()
-        if not name or (number == 1 and name in ('path', 'video', 'file')):
+        if not name or (number == 1 and name.lower() in ('path', 'video', 'file')):
             continue
         start, _, label = name.rpartition(' ')
         if label.isdigit() and not (path.parent / name).exists():

@@ -29,7 +29,8 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     add = parser.add_argument
     add('config', help='config file')
     add('checkpoint', help='checkpoint file or its http(s) address')
-    add('--work-dir', help='folder for metrics.json and logs (default: ./work_dirs/CONFIG_NAME)')
+    default = 'default: that of the config, or else ./work_dirs/CONFIG_NAME'
+    add('--work-dir', help=f'folder for metrics.json and logs ({default})')
     add('--out', metavar='FILE', help='write the scores of each clip (.pkl, .json or .yaml)')
     add('--dump', metavar='FILE', help='write predictions and labels of each clip (.json or .pkl)')
     add('--eval', nargs='+', choices=METRICS, help='metrics (default: those of the config)')

@@ -23,7 +23,8 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     parser = Parser(prog=prog, description='Train a recognizer.')
     add = parser.add_argument
     add('config', help='config file')
-    add('--work-dir', help='folder for checkpoints and logs (default: ./work_dirs/CONFIG_NAME)')
+    default = 'default: that of the config, or else ./work_dirs/CONFIG_NAME'
+    add('--work-dir', help=f'folder for checkpoints and logs ({default})')
     add(
         '--resume',
         nargs='?',

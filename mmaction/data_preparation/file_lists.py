@@ -14,11 +14,11 @@ from pathlib import Path
 from mmaction.datasets.annotations import ListFormat, read_list
 from mmaction.datasets.numbered_frames import numbered_frames
 from mmaction.utils.class_names import read_class_names
-from mmaction.utils.cli import brief, one_line
+from mmaction.utils.cli import brief, one_line, some
 from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from mmaction.utils.io import partial_path, write_lines
 
-from .jobs import find_files
+from .jobs import find_files, note_left_out
 
 __all__ = [
     'Clip',
@@ -64,13 +64,7 @@ def find_clips(folder: Path, rawframes: bool) -> dict[str, int | None]:
     """
     wanted = IMAGE_EXTENSIONS if rawframes else VIDEO_EXTENSIONS
     found, others = find_files(folder, wanted)
-    for name in ('.txt', '.csv', '.tsv', '.json', '.jsonl'):
-        others.pop(name, None)
-    if others:
-        kinds = ', '.join(
-            f'{count} {name or "without extension"}' for name, count in others.items()
-        )
-        print(f'note: other files were left out: {kinds}', file=sys.stderr)
+    note_left_out(others)
     if not rawframes:
         return dict.fromkeys(found)
     names: dict[str, list[str]] = defaultdict(list)
@@ -93,14 +87,13 @@ def from_folders(folder: Path, rawframes: bool, splits: bool) -> list[Clip]:
         ValueError: A clip lies outside of the folders of the classes.
     """
     clips = []
+    found = find_clips(folder, rawframes)
     form = f'{"SPLIT/" if splits else ""}CLASS/CLIP'
-    for path, frames in find_clips(folder, rawframes).items():
+    outside = [path for path in found if len(Path(path).parts) < form.count('/') + 1]
+    if outside:
+        raise ValueError(_outside_of_classes(folder, outside, form, alone=outside == [*found]))
+    for path, frames in found.items():
         parts = Path(path).parts
-        if len(parts) < form.count('/') + 1:
-            raise ValueError(
-                f'{str(folder / path)!r} lies in no folder of a class; expected '
-                f'{folder}/{form}. Put it there, or give a table of paths and labels instead'
-            )
         split = parts[0] if splits else ''
         if split and split not in SPLITS:
             raise ValueError(f'{str(folder / split)!r}: expected folders train, val (and test)')
@@ -131,13 +124,9 @@ def from_csv(file: Path, folder: Path, rawframes: bool) -> list[Clip]:
     places: dict[str, str] = {}
     counts = find_clips(folder, rawframes) if rawframes else {}
     with file.open(encoding='utf-8-sig', errors='surrogateescape', newline='') as text:
-        reader = csv.DictReader(text, delimiter='\t' if file.suffix.lower() == '.tsv' else ',')
-        missing = {'path', 'label'} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(
-                f'{file}:1: expected a header with the columns path,label and maybe group,split; '
-                f'found {reader.fieldnames}'
-            )
+        separator = '\t' if file.suffix.lower() == '.tsv' else ','
+        reader = csv.DictReader(text, delimiter=separator)
+        reader.fieldnames = _columns(reader.fieldnames or (), file, separator)
         for row in reader:
             place = f'{file}:{reader.line_num}'
             path, label = (row['path'] or '').strip(), (row['label'] or '').strip()
@@ -157,6 +146,50 @@ def from_csv(file: Path, folder: Path, rawframes: bool) -> list[Clip]:
                 Clip(path, label, row.get('group') or path, split, place, counts.get(path))
             )
     return clips
+
+
+def _outside_of_classes(folder: Path, paths: Sequence[str], form: str, *, alone: bool) -> str:
+    """The message for clips beside the folders of the classes, or, `alone`, without any."""
+    several = len(paths) > 1
+    lies = f'{some([*map(brief, paths)], 3)} {"lie" if several else "lies"}'
+    message = f'{str(folder)!r}: {lies} in no folder of a class; expected {folder}/{form}. '
+    if alone:
+        return (
+            f'{message}If {folder.resolve().name!r} is one class, give the folder above it, which '
+            f'holds the folders of all classes: {str(folder.resolve().parent)!r}; or give a table '
+            'of paths and labels'
+        )
+    return (
+        f'{message}Move {"them" if several else "it"} there or out of {str(folder)!r}, or give a '
+        'table of paths and labels'
+    )
+
+
+_SEPARATORS = {',': 'commas', ';': 'semicolons', '\t': 'tabs'}
+
+
+def _columns(header: Sequence[str], file: Path, separator: str) -> list[str]:
+    """The columns that a header names; 'Path' is 'path', unless there are both.
+
+    Raises:
+        ValueError: 'path' or 'label' is not among them.
+    """
+    small = [name.strip().lower() for name in header]
+    known = ('path', 'label', 'group', 'split')
+    names = [
+        low if low in known and small.count(low) == 1 else name
+        for low, name in zip(small, header, strict=True)
+    ]
+    if not {'path', 'label'} <= set(names):
+        other = next((mark for mark in _SEPARATORS if mark in header[0]), None) if header else None
+        found = f'found {separator.join(header)!r}'
+        if other is not None:
+            found += f', with {_SEPARATORS[other]} between the columns'
+        raise ValueError(
+            f'{file}:1: expected a header with the columns path,label and maybe group,split, with '
+            f'{_SEPARATORS[separator]} between them ({file.suffix}); {found}'
+        )
+    return names
 
 
 def regroup(clips: Sequence[Clip], pattern: str) -> list[Clip]:

@@ -11,7 +11,7 @@ import json
 import os
 import queue
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,9 +36,11 @@ __all__ = [
     'check_settings',
     'check_targets',
     'find_files',
+    'find_videos',
     'find_work',
     'frame_chunks',
     'is_done',
+    'note_left_out',
     'output_folder',
     'report_failures',
     'run_jobs',
@@ -261,6 +263,34 @@ def find_files(
     return sorted(found), others
 
 
+def kinds_of(others: Mapping[str, int]) -> str:
+    """Files that were left out, as `find_files` counts them, in words."""
+    return ', '.join(f'{count} {name or "without extension"}' for name, count in others.items())
+
+
+def note_left_out(others: Mapping[str, int]) -> None:
+    """Tell which files of a folder are not taken for clips; lists and notes of clips are none."""
+    beside = ('.txt', '.csv', '.tsv', '.json', '.jsonl')
+    left = {name: count for name, count in others.items() if name not in beside}
+    if left:
+        print(f'note: other files were left out: {kinds_of(left)}', file=sys.stderr)
+
+
+def find_videos(folder: Path, without: Sequence[Path] = ()) -> list[str]:
+    """The videos under a folder, as `find_files` gives them; other files are noted.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no videos.
+    """
+    found, others = find_files(folder, VIDEO_EXTENSIONS, without)
+    if not found:
+        there = f' (found: {kinds_of(others)})' if others else ''
+        raise ValueError(f'there are no videos in {str(folder)!r}{there}')
+    note_left_out(others)
+    return found
+
+
 def find_work(
     folder: Path,
     out: Path,
@@ -287,9 +317,7 @@ def find_work(
     """
     if out.resolve() == folder.resolve():
         raise ValueError(f'{out} holds the videos themselves: give another folder to write to')
-    names, _ = find_files(folder, VIDEO_EXTENSIONS, without=[out])
-    if not names:
-        raise ValueError(f'there are no videos in {str(folder)!r}')
+    names = find_videos(folder, without=[out])
     targets: dict[str, str] = {}
     for name in names:
         target = os.path.splitext(name)[0] + suffix

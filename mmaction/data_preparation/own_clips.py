@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmaction.datasets.decoders import PyAVReader
 from mmaction.utils.class_names import class_names_beside
-from mmaction.utils.cli import brief
+from mmaction.utils.cli import brief, some
 
 from .file_lists import SPLITS, Clip, from_csv, from_folders, split_by_group
 from .integrity import check_clips
@@ -22,6 +22,7 @@ from .reencode import Settings, reencode_videos
 __all__ = [
     'divide',
     'find_own_clips',
+    'frame_counts',
     'join_copies',
     'prepare_clips',
     'smallest_side',
@@ -173,7 +174,7 @@ def join_copies(clips: Sequence[Clip], folder: Path) -> tuple[list[Clip], list[s
         folder: Their folder.
 
     Returns:
-        The clips, and a sentence for each file that is there with several labels.
+        The clips, and a sentence for each video that is there with several labels.
     """
     sizes = defaultdict(list)
     for clip in clips:
@@ -197,11 +198,13 @@ def join_copies(clips: Sequence[Clip], folder: Path) -> tuple[list[Clip], list[s
             a, b = first(same[0].group), first(clip.group)
             if a != b:
                 joined[b] = a
-        labels = sorted({clip.label for clip in same})
-        if len(labels) > 1:
-            doubts.append(
-                f'{brief(same[0].path)} is there {len(same)} times, as {" and as ".join(labels)}'
-            )
+        firsts = {clip.label: clip for clip in reversed(same)}
+        if len(firsts) > 1:
+            # One of each class first, for only some are named.
+            order = sorted(same, key=lambda clip: firsts[clip.label] is not clip)
+            paths = some([brief(clip.path) for clip in order], 5)
+            labels = ' and as '.join(sorted(firsts))
+            doubts.append(f'one video is there as {labels}, {len(same)} times: {paths}')
     return [dataclasses.replace(clip, group=first(clip.group)) for clip in clips], doubts
 
 
@@ -215,6 +218,16 @@ def smallest_side(files: Sequence[Path], most: int = 50) -> int:
         finally:
             reader.close()
     return min(sides)
+
+
+def frame_counts(files: Sequence[Path], most: int = 1000) -> list[int]:
+    """Frames of the videos; of more than `most`, of every n-th."""
+    counts = []
+    for file in files[:: -(-len(files) // most)]:
+        reader = PyAVReader(str(file))
+        counts.append(len(reader))
+        reader.close()
+    return counts
 
 
 def divide(clips: Sequence[Clip], *, val: float, test: float, seed: int) -> dict[str, list[Clip]]:

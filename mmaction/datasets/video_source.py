@@ -91,7 +91,10 @@ def _folder_info(folder: Path) -> dict[str, Any]:
     """Template, first number and count of the frames `name_0001.jpg, ...` of a folder."""
     frames = numbered_frames(path.name for path in folder.iterdir())
     if frames is None:
-        raise ValueError(f'{folder} holds no numbered images such as img_00001.jpg')
+        raise ValueError(
+            f'{folder} holds no numbered images such as img_00001.jpg, the frames of one video. If '
+            f'it holds videos, give a list of their paths, or call "mmaction predict {folder}"'
+        )
     if frames.fault:
         raise ValueError(f'{folder}: {frames.fault}')
     return dict(

@@ -24,7 +24,7 @@ from mmaction.utils.download import DownloadError, download
 from mmaction.utils.hub import SCHEME, fetch
 from mmaction.utils.plain_pickle import numpy_stand_ins, resolve
 from mmaction.utils.remote import SCHEMES, is_remote, local_path, redacted
-from mmaction.utils.suggest import did_you_mean, missing_file
+from mmaction.utils.suggest import did_you_mean, missing_file, other_kind
 
 __all__ = [
     'bare_name',
@@ -57,7 +57,7 @@ def load_checkpoint_file(path: str | Path, map_location: MAP_LOCATION = 'cpu') -
 
     Raises:
         MissingCheckpointError: There is no such file.
-        CheckpointError: The file is cut off or no checkpoint, or holds Python
+        CheckpointError: The file is cut off, a config, a video or no checkpoint, or holds Python
             objects that only running it would make.
     """
     if is_remote(path):
@@ -68,6 +68,9 @@ def load_checkpoint_file(path: str | Path, map_location: MAP_LOCATION = 'cpu') -
         raise CheckpointError(f'checkpoint {path} is {kind}: give the path of a .pth file')
     if not path.is_file():
         raise MissingCheckpointError(missing_file(path, 'checkpoint'))
+    other = other_kind(path, 'checkpoint')
+    if other is not None:
+        raise CheckpointError(other)
     if path.suffix == '.safetensors':
         return _load_safetensors(path)
     try:

@@ -28,7 +28,7 @@ from mmaction.errors import (
     UnreadableVideoError,
 )
 from mmaction.utils.packaged_configs import find_config
-from mmaction.utils.suggest import did_you_mean, missing_file
+from mmaction.utils.suggest import did_you_mean, missing_file, other_kind
 
 __all__ = [
     'Parser',
@@ -42,6 +42,7 @@ __all__ = [
     'one_line',
     'printable',
     'quick_imports',
+    'some',
     'user_errors',
 ]
 
@@ -220,7 +221,7 @@ _FILES = {
 
 
 def check_files(args: argparse.Namespace, *names: str) -> None:
-    """End with one `error: ...` line where a file of the command line is not there.
+    """End with one `error: ...` line where a file is missing, or is another kind of file.
 
     Commands call it before they import what takes seconds, of which `quick_imports` spares them
     some. Addresses (`https://...`), `-` and options that were not given are left alone. A
@@ -240,9 +241,12 @@ def check_files(args: argparse.Namespace, *names: str) -> None:
                 # Addresses; of two slashes a `Path` leaves one.
                 if path in (None, '-') or re.match(r'\w{2,}:/', str(path)):
                     continue
-                if Path(path).expanduser().exists():
-                    continue
-                raise FileNotFoundError(missing_file(path, _FILES[name]))
+                if not Path(path).expanduser().exists():
+                    raise FileNotFoundError(missing_file(path, _FILES[name]))
+                if name in ('checkpoint', 'video'):
+                    other = other_kind(Path(path).expanduser(), _FILES[name])
+                    if other is not None:
+                        raise ValueError(other)
     quick_imports()
 
 
@@ -285,7 +289,22 @@ def leave_out_adafactor() -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of command lines that tells a mistake in one sentence, with what may be meant."""
+    """A parser of command lines that tells a mistake in one sentence, with what may be meant.
+
+    A file `-clip.mp4` is taken for one, though its name begins as those of options do.
+    """
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """As argparse does, once files are told from options."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([self._as_path(word) for word in words], namespace)
+
+    def _as_path(self, word: str) -> str:
+        option = word.partition('=')[0] in self._option_string_actions
+        is_file = word.startswith('-') and not option and os.path.lexists(word)
+        return f'./{word}' if is_file else word
 
     def error(self, message: str) -> NoReturn:
         """End with status 2 and one `error: ...` line."""
@@ -328,6 +347,12 @@ def brief(value: object, length: int = 60) -> str:
         value = value[: length + 1]
     text = repr(value)
     return text if len(text) <= length else text[: length - 3] + '...'
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    more = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + more
 
 
 def printable(name: str | Path) -> str:

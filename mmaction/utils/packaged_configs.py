@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .suggest import close_names, missing_file
+from mmaction.errors import ConfigError
+
+from .suggest import close_names, missing_file, other_kind
 
 __all__ = ['config_folder', 'find_config', 'packaged_configs', 'published_model']
 
@@ -63,9 +65,13 @@ def find_config(name: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: There is neither such a file nor such a config.
+        ConfigError: The file is a checkpoint or a video.
     """
     path = Path(name).expanduser()
     if path.is_file():
+        other = other_kind(path, 'config file')
+        if other is not None:
+            raise ConfigError(other)
         return path
     if path.exists():
         raise FileNotFoundError(missing_file(path, 'config file'))

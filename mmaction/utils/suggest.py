@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ['close_names', 'did_you_mean', 'missing_file']
+from .file_types import VIDEO_EXTENSIONS
+
+__all__ = ['close_names', 'did_you_mean', 'missing_file', 'other_kind']
 
 
 def close_names(
@@ -45,6 +47,29 @@ def did_you_mean(
     if near:
         return f'; did you mean {" or ".join(filter(None, [", ".join(near[:-1]), near[-1]]))}?'
     return f'; known are {", ".join(known)}' if list_known and known else ''
+
+
+_KINDS = {
+    'checkpoint': ('.pth', '.pt', '.safetensors'),
+    'config file': ('.json', '.py', '.yaml', '.yml'),
+    'video': (*VIDEO_EXTENSIONS, '.gif'),
+}
+
+
+def other_kind(path: str | Path, what: str) -> str | None:
+    """The message for a file that by its name is of another kind than expected, else None.
+
+    Args:
+        path: A file that is there.
+        what: What it should be: 'config file', 'checkpoint', 'video file ...'.
+    """
+    suffix = Path(path).suffix.lower()
+    kind = next((kind for kind, suffixes in _KINDS.items() if suffix in suffixes), None)
+    if kind is None or kind in what or not Path(path).is_file():
+        return None
+    swapped = {kind, what} == {'checkpoint', 'config file'}
+    hint = '; are the config and the checkpoint swapped?' if swapped else ''
+    return f'{path} is a {kind}, expected a {what}{hint}'
 
 
 _ADVICE = {

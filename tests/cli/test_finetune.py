@@ -48,6 +48,8 @@ def run(capsys, *words):
 def clips(tmp_path_factory):
     folder = write_clips(tmp_path_factory.mktemp('own') / 'my clips', 5)
     (folder / 'growing' / 'broken.mov').write_bytes(b'nothing')
+    frames, _ = motion_digits.make_clip(0, 'train', 0)
+    motion_digits.write_video(folder / 'moving left' / '0000.mp4', frames[:5])
     return folder
 
 
@@ -71,6 +73,10 @@ def test_it_says_what_it_does_and_where_the_results_are(trained):
     assert 'growing/broken.mov: ' in err
     assert 'fewer than 10 clips to train on: ' in err
     assert 'only 3 clips to test on' in err
+    assert (
+        '1 of 15 videos have fewer than the 8 frames that a clip of the model spans, the '
+        'shortest 5: their frames repeat in it\n'
+    ) in err
     assert 'from random weights' in out
     before, _, after = out.partition('Epoch(val)')
     assert re.search(r'time:  about \d+ s, until', before)
@@ -110,6 +116,17 @@ def test_its_weights_predict(trained, tmp_path, capsys):
     rows = json.loads(target.read_text())
     assert len(rows) == 5
     assert {name for name, _ in rows[0]['classes']} == {motion_digits.CLASSES[i] for i in LABELS}
+
+
+def test_its_config_is_tested_beside_it(trained, tmp_path, monkeypatch, capsys):
+    work, _, _ = trained
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / 'elsewhere'
+    shutil.copytree(work, copy)
+    status, out, _ = run(capsys, 'test', copy / 'config.py', copy / 'model.pth')
+    assert status == 0
+    assert f'metrics: {copy / "config" / "metrics.json"}' in out
+    assert not (tmp_path / 'work_dirs').exists()
 
 
 def test_again_nothing_is_done_again(trained, clips, capsys):
@@ -162,6 +179,9 @@ MISTAKES = {
     'x --demo': 'give a folder or table of clips, or --demo without one',
     'x --folds 0': '--folds 0 must be at least 1',
     'x --test 0.9 --val 0.2': '--val 0.2 and --test 0.9 must leave some clips to train on',
+    'x --test 0': '--test 0 must be above 0 and below 1: a part of all clips',
+    'x --test 20': '--test 20 must be above 0 and below 1: a part of all clips',
+    'x --val -0.1': '--val -0.1 must be at least 0 and below 1: a part of all clips',
     'x --epoch 3 --modle pico': 'there is no option --modle; did you mean "--model"?',
 }
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from mmaction.cli import predict
 from mmaction.cli.main import HELP, VERBS, main
 from mmaction.version import __version__
 
@@ -82,6 +83,16 @@ def test_what_is_not_there_is_one_sentence_and_status_1(capsys, line):
     assert (status, out) == (1, '')
     assert err.startswith(f'error: {ABSENT[line]}')
     assert err.count('\n') == 1
+
+
+def test_predict_notes_what_it_leaves_out_of_a_folder(tmp_path, capsys):
+    for name in ('a.mp4', 'b.gif'):
+        (tmp_path / name).touch()
+    assert predict.videos_of(str(tmp_path)) == [str(tmp_path / 'a.mp4')]
+    assert 'note: other files were left out: 1 .gif\n' in capsys.readouterr().err
+    assert predict.videos_of(str(tmp_path / 'b.gif')) == [str(tmp_path / 'b.gif')]
+    (tmp_path / 'list.csv').write_text('Path\na.mp4\n')
+    assert predict.videos_of(str(tmp_path / 'list.csv')) == [str(tmp_path / 'a.mp4')]
 
 
 @pytest.mark.parametrize('words', [['--help'], ['train', '--help'], ['predict', '-h']])

@@ -63,6 +63,20 @@ def test_files_are_found_once_and_others_counted(tmp_path):
         file_jobs.find_files(tmp_path / 'nowhere', ['.mp4'])
 
 
+def test_files_that_are_no_videos_are_noted(tmp_path, capsys):
+    for name in ('a.gif', 'b.GIF', 'c.asf', 'list.txt', 'no'):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r'no videos in .* \(found: .*2 \.gif'):
+        file_jobs.find_videos(tmp_path)
+    (tmp_path / 'd.mp4').touch()
+    capsys.readouterr()
+    assert file_jobs.find_videos(tmp_path) == ['d.mp4']
+    note = capsys.readouterr().err.splitlines()[-1]
+    assert note.startswith('note: other files were left out: ')
+    assert all(each in note for each in ('2 .gif', '1 .asf', '1 without extension'))
+    assert '.txt' not in note
+
+
 def test_outdated_and_missing_outputs_are_rebuilt(tmp_path):
     videos, out = tmp_path / 'videos', tmp_path / 'videos' / 'out'
     out.mkdir(parents=True)

@@ -201,6 +201,23 @@ def test_folder_without_videos_says_what_is_expected(tmp_path):
         find_own_clips(tmp_path)
 
 
+def test_a_folder_of_one_class_is_told_from_a_stray_video(videos, tmp_path):
+    with pytest.raises(ValueError, match='no folder of a class') as caught:
+        find_own_clips(videos / 'run')
+    message = str(caught.value)
+    assert "'0.mp4', '1.mp4', '2.mp4' and 1 more lie in no folder of a class" in message
+    assert "If 'run' is one class, give the folder above it, which holds the folders" in message
+    assert repr(str(videos)) in message
+    for label in ('run', 'jump'):
+        (tmp_path / label).symlink_to(videos / label)
+    (tmp_path / 'stray.mp4').symlink_to(videos / 'run' / '0.mp4')
+    with pytest.raises(ValueError, match='no folder of a class') as caught:
+        find_own_clips(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{str(tmp_path)!r}: 'stray.mp4' lies in no folder of a class")
+    assert f'Move it there or out of {str(tmp_path)!r}, or give a table' in message
+
+
 def test_copies_are_one_group_and_other_labels_are_doubted(videos):
     clips, folder = find_own_clips(videos)
     joined, doubts = join_copies(clips, folder)
@@ -208,7 +225,20 @@ def test_copies_are_one_group_and_other_labels_are_doubted(videos):
     assert groups['run/copy of 0.mp4'] == groups['run/0.mp4'] != groups['run/1.mp4']
     # 0.mp4 of both classes has the same content
     assert groups['jump/0.mp4'] == groups['run/0.mp4']
-    assert any('as jump and as run' in doubt for doubt in doubts)
+    assert doubts[0].startswith('one video is there as jump and as run, 3 times: ')
+    for path in ('jump/0.mp4', 'run/0.mp4', 'run/copy of 0.mp4'):
+        assert repr(path) in doubts[0]
+
+
+def test_copies_name_a_clip_of_each_class(tmp_path):
+    clips = [Clip(f'a/{i}.mp4', 'a', f'a {i}') for i in range(9)] + [Clip('b/9.mp4', 'b', 'b')]
+    for clip in clips:
+        (tmp_path / clip.path).parent.mkdir(exist_ok=True)
+        (tmp_path / clip.path).write_text('the same')
+    _, (doubt,) = join_copies(clips, tmp_path)
+    assert doubt.endswith(
+        "10 times: 'a/0.mp4', 'b/9.mp4', 'a/1.mp4', 'a/2.mp4', 'a/3.mp4' and 5 more"
+    )
 
 
 def test_a_link_to_nothing_is_left_to_the_reader(tmp_path):

@@ -188,11 +188,12 @@ def run_dir(tmp_path):
 
 
 def test_series_in_epochs_across_a_resume(run_dir):
-    places, values, unit = analyze_logs.series(str(run_dir), 'loss')
+    (run_of_two,) = analyze_logs.read_runs(str(run_dir))
+    places, values, unit = analyze_logs.series(run_of_two, 'loss')
     assert places == [step / 4 for step in range(1, 9)]
     assert values == [4.0 - step for step in range(1, 9)]
     assert unit == 'epoch'
-    assert analyze_logs.series(str(run_dir), 'acc/top1') == ([1, 2], [0.25, 0.5], 'epoch')
+    assert analyze_logs.series(run_of_two, 'acc/top1') == ([1, 2], [0.25, 0.5], 'epoch')
 
 
 def test_curves_of_several_runs(run_dir, tmp_path, monkeypatch, capsys):
@@ -205,7 +206,27 @@ def test_curves_of_several_runs(run_dir, tmp_path, monkeypatch, capsys):
     assert "has no 'speed' in its log (there are: acc/top1, data_time, loss, lr, time)" in message
     options = ['--legend', 'a', 'b', '--out', out]
     message = fails(analyze_logs, monkeypatch, capsys, 'plot_curve', run_dir, *options)
-    assert '--legend has 2 names for 1 runs' in message
+    assert '--legend has 2 names for 1 runs: work' in message
+
+
+def test_runs_of_one_work_dir_are_drawn_apart(run_dir, tmp_path, monkeypatch, capsys):
+    again = run_dir / '3' / 'vis_data'
+    again.mkdir(parents=True)
+    lines = [dict(lr=1.0, loss=9.0, time=0.5, epoch=1, iter=step, step=step) for step in (1, 2)]
+    (again / 'scalars.json').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    first, second = analyze_logs.read_runs(str(run_dir))
+    assert analyze_logs.series(first, 'loss')[1] == [4.0 - step for step in range(1, 9)]
+    assert analyze_logs.series(second, 'loss')[1] == [9.0, 9.0]
+    assert analyze_logs.short_names([first.name, second.name]) == ['work/1', 'work/3']
+    out = tmp_path / 'curve.png'
+    options = ['--keys', 'loss', '--out', out, '--legend', 'a']
+    message = fails(analyze_logs, monkeypatch, capsys, 'plot_curve', run_dir, *options)
+    assert '--legend has 1 names for 2 runs: work/1, work/3' in message
+    run(analyze_logs, monkeypatch, 'plot_curve', run_dir, *options, 'b')
+    assert out.exists()
+    capsys.readouterr()
+    run(analyze_logs, monkeypatch, 'cal_train_time', run_dir)
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_names_of_runs_in_the_legend(run_dir, tmp_path):
@@ -221,10 +242,11 @@ def test_names_of_runs_in_the_legend(run_dir, tmp_path):
 
 def test_time_per_iteration(run_dir):
     # without the first line of each epoch: 0.2, 0.3, 0.4 and 0.6, 0.7, 0.8
-    text = analyze_logs.train_times(str(run_dir), include_outliers=False)
+    (resumed,) = analyze_logs.read_runs(str(run_dir))
+    text = analyze_logs.train_times(resumed, include_outliers=False)
     assert '0.500 s per iteration, 0.010 s of it' in text
     assert 'slowest epoch 2 (0.700 s), fastest epoch 1 (0.300 s)' in text
-    assert '0.450 s per iteration' in analyze_logs.train_times(str(run_dir), include_outliers=True)
+    assert '0.450 s per iteration' in analyze_logs.train_times(resumed, include_outliers=True)
 
 
 def test_damaged_and_missing_logs(run_dir, tmp_path, monkeypatch, capsys):
@@ -263,6 +285,14 @@ def test_browse_dataset_shows_training_clips(config, tmp_path, monkeypatch, caps
     assert '--start 9: the list has 6 clips' in message
     message = fails(browse_dataset, monkeypatch, capsys, *arguments, '--phase', 'val')
     assert 'has no val_dataloader' in message
+
+
+def test_browse_dataset_shows_clips_of_each_class(config, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr('mmaction.visualization.contact_sheet', lambda rows, *_: shown.append(rows))
+    # the list is sorted by class, two clips of each
+    run(browse_dataset, monkeypatch, config, '--out', tmp_path / 'a.png', '--show-number', 5)
+    assert [name for name, _ in shown[0]] == ['run', 'jump', 'sit', 'run', 'jump']
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,13 @@ def test_csv_with_splits_and_class_order(tmp_path, capsys):
     ('text', 'message'),
     [
         ('a.mp4,run\n', 'labels.csv:1: expected a header with the columns path,label'),
+        (
+            'path;label\na.mp4;run\n',
+            "with commas between them (.csv); found 'path;label', with semicolons",
+        ),
+        ('path\tlabel\na.mp4\trun\n', 'with tabs between the columns'),
+        ('Path,PATH,label\na.mp4,b,run\n', "found 'Path,PATH,label'\n"),
+        ('', "with commas between them (.csv); found ''\n"),
         ('path,label\na.mp4,run\nb.mp4,run\n', 'labels.csv:3: there is no clip'),
         ('path,label\na.mp4,\n', "labels.csv:2: expected ['path', 'label'], found ['a.mp4', '']"),
         ('path,label\na.mp4,x,y\n', "labels.csv:2: expected ['path', 'label']"),
@@ -172,6 +179,15 @@ def test_a_malformed_csv_is_named(tmp_path, capsys, text, message):
     touch(tmp_path, 'a.mp4')
     (tmp_path / 'labels.csv').write_text(text)
     assert message in fails(capsys, tmp_path, '--csv', tmp_path / 'labels.csv')
+
+
+@pytest.mark.parametrize('header', ['Path, LABEL ,Split,x', 'path,label,split,Path'])
+def test_capitals_in_the_header_of_a_csv(tmp_path, header):
+    touch(tmp_path, 'a.mp4', 'b.mp4')
+    file = tmp_path / 'labels.csv'
+    file.write_text(f'{header}\na.mp4,run,train,c.mp4\nb.mp4,run,val,c.mp4\n')
+    run(tmp_path, '--csv', file)
+    assert entries(tmp_path / 'train.txt') == [('a.mp4', 0)]
 
 
 def test_share_of_a_class_is_rounded(tmp_path):

@@ -104,6 +104,24 @@ def test_a_folder_without_videos_and_a_missing_list_are_errors(tmp_path, capsys)
     assert 'there is no list or folder' in capsys.readouterr().err
 
 
+def test_nothing_is_written_into_a_folder_of_videos(tmp_path, clip, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    videos = tmp_path / 'my clips'
+    (videos / 'run').mkdir(parents=True)
+    shutil.copy(clip, videos / 'run' / 'a.mp4')
+    write_broken(videos / 'run' / 'b.mp4', 'text')
+    assert run('my clips') == 1
+    out, err = capsys.readouterr()
+    assert '1 videos can be read, 1 cannot; written: work_dirs/check_my clips/videos.*' in out
+    assert '1 bad videos, listed in work_dirs/check_my clips/videos.bad.txt' in err
+    assert sorted(path.name for path in videos.rglob('*')) == ['a.mp4', 'b.mp4', 'run']
+    # what predict takes, wherever the list lies
+    clean = tmp_path / 'work_dirs' / 'check_my clips' / 'videos.clean.txt'
+    assert clean.read_text() == f'{videos / "run" / "a.mp4"}\n'
+    assert run('my clips', '--out', 'here') == 1
+    assert (tmp_path / 'here' / 'videos.bad.txt').exists()
+
+
 def test_cut_video_is_counted_as_it_is_shown(tmp_path):
     whole = write_video(tmp_path / 'whole.mp4', num_frames=60, key_interval=20, b_frames=2)
     facts = inspect_video(str(cut_video(whole, tmp_path / 'cut.mp4', 30)), False)

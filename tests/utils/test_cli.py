@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from mmaction.datasets import UnreadableVideoError
 from mmaction.errors import CheckpointError, ConfigError, TrainingError
-from mmaction.utils.cli import add_cfg_options, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, check_files, user_errors
 
 
 @pytest.mark.parametrize(
@@ -237,6 +237,47 @@ def test_imports_are_quick_and_transformers_is_imported_when_it_is_needed(tmp_pa
         f'{slow}',
         'True',
     ], done.stderr
+
+
+def test_a_file_that_begins_like_an_option_is_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path('-clip.mp4').touch()
+    Path('--out').touch()
+    parser = Parser()
+    parser.add_argument('videos', nargs='+')
+    parser.add_argument('--out')
+    args = parser.parse_args(['-clip.mp4', 'b.mp4', '--out', 'c'])
+    assert (args.videos, args.out) == (['./-clip.mp4', 'b.mp4'], 'c')
+    monkeypatch.setattr(sys, 'argv', ['x', '-clip.mp4'])
+    assert parser.parse_args().videos == ['./-clip.mp4']
+    with pytest.raises(SystemExit):
+        parser.parse_args(['b.mp4', '-other.mp4'])
+    assert 'there is no option -other.mp4' in capsys.readouterr().err
+
+
+WRONG_KINDS = {
+    'm.pth c.py': 'm.pth is a checkpoint, expected a config file; are the config and the '
+    'checkpoint swapped?',
+    'c.py c.py': 'c.py is a config file, expected a checkpoint; are the config and the '
+    'checkpoint swapped?',
+    'c.py v.MP4': 'v.MP4 is a video, expected a checkpoint',
+    'v.MP4 m.pth': 'v.MP4 is a video, expected a config file',
+    'c.py m.pth m.pth': 'm.pth is a checkpoint, expected a video file or folder of frames',
+}
+
+
+@pytest.mark.parametrize('line', WRONG_KINDS)
+def test_files_of_another_kind_are_told(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ('c.py', 'm.pth', 'v.MP4'):
+        Path(name).touch()
+    config, checkpoint, *video = line.split()
+    args = argparse.Namespace(config=config, checkpoint=checkpoint, video=video)
+    with pytest.raises(SystemExit):
+        check_files(args, 'config', 'checkpoint', 'video')
+    assert capsys.readouterr().err == f'error: {WRONG_KINDS[line]}\n'
+    args = argparse.Namespace(config='c.py', checkpoint='m.pth', video=['v.MP4', '.'])
+    check_files(args, 'config', 'checkpoint', 'video')
 
 
 def test_options_of_the_config_may_be_given_several_times():

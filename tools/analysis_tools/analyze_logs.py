@@ -3,7 +3,8 @@
     python tools/analysis_tools/analyze_logs.py plot_curve RUN ... --keys loss acc/top1 --out C.png
     python tools/analysis_tools/analyze_logs.py cal_train_time RUN ...
 
-RUN is a work dir, all of whose logs are read, or one `vis_data/scalars.json` in it.
+RUN is a work dir, all of whose logs are read, or one `vis_data/scalars.json` in it. A log that
+begins where another did, rather than where it ended, is another run, shown by itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 Line = dict[str, Any]
 
@@ -41,40 +42,71 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def read_run(run: str) -> tuple[list[Line], list[Line]]:
-    """Lines of training and of validation of a run, by their steps.
+class Run(NamedTuple):
+    """A run, and what it logged.
 
-    Where a run was resumed, the later log of a step is taken.
+    Args:
+        name: The work dir; or a log, where the work dir has several runs or the log was named.
+        train: Lines of training, by their steps; where it was resumed, the later log of a step.
+        val: Those of validation.
+    """
+
+    name: str
+    train: list[Line]
+    val: list[Line]
+
+
+def read_runs(path: str) -> list[Run]:
+    """The runs of a work dir, the first one first, or that of a log.
 
     Raises:
         FileNotFoundError: There is no log.
         ValueError: A line of a log is damaged.
     """
-    path = Path(run)
-    files = sorted(path.glob('*/vis_data/scalars.json')) if path.is_dir() else [path]
+    folder = Path(path)
+    files = sorted(folder.glob('*/vis_data/scalars.json')) if folder.is_dir() else [folder]
     if not files or not files[0].is_file():
         raise FileNotFoundError(
-            f'{run}: expected a work dir with */vis_data/scalars.json in it, or such a file'
+            f'{path}: expected a work dir with */vis_data/scalars.json in it, or such a file'
         )
+    runs: list[tuple[Path, dict[int, Line], dict[int, Line]]] = []
+    for file in files:
+        train, val = _read_log(file)
+        # A run that is resumed goes on after the first step that was logged.
+        if runs and not (train and runs[-1][1] and min(train) <= min(runs[-1][1])):
+            runs[-1][1].update(train)
+            runs[-1][2].update(val)
+        else:
+            runs.append((file, train, val))
+    return [
+        Run(
+            path if len(runs) == 1 else str(file),
+            [train[step] for step in sorted(train)],
+            [val[step] for step in sorted(val)],
+        )
+        for file, train, val in runs
+    ]
+
+
+def _read_log(file: Path) -> tuple[dict[int, Line], dict[int, Line]]:
     train: dict[int, Line] = {}
     val: dict[int, Line] = {}
-    for file in files:
-        for number, text in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise ValueError(f'{file}:{number}: expected JSON, found {text[:40]!r}') from error
-            (train if 'lr' in line else val)[line.get('step', 0)] = line
-    return [train[step] for step in sorted(train)], [val[step] for step in sorted(val)]
+    for number, text in enumerate(file.read_text(encoding='utf-8').splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'{file}:{number}: expected JSON, found {text[:40]!r}') from error
+        (train if 'lr' in line else val)[line.get('step', 0)] = line
+    return train, val
 
 
-def series(run: str, key: str) -> tuple[list[float], list[float], str]:
+def series(run: Run, key: str) -> tuple[list[float], list[float], str]:
     """Places and values of a key in a run, and what the places count.
 
     Raises:
         ValueError: No line has the key; the message lists those there are.
     """
-    train, val = read_run(run)
+    _, train, val = run
     by_epoch = bool(train) and 'epoch' in train[-1]
     for lines, is_train in ((train, True), (val, False)):
         kept = [line for line in lines if key in line]
@@ -86,7 +118,7 @@ def series(run: str, key: str) -> tuple[list[float], list[float], str]:
         places = [line['step'] / scale for line in kept]
         return places, [line[key] for line in kept], 'epoch' if by_epoch else 'iteration'
     there = sorted({name for line in (*train, *val) for name in line} - {'epoch', 'iter', 'step'})
-    raise ValueError(f'{run} has no {key!r} in its log (there are: {", ".join(there)})')
+    raise ValueError(f'{run.name} has no {key!r} in its log (there are: {", ".join(there)})')
 
 
 def short_names(runs: list[str]) -> list[str]:
@@ -118,13 +150,15 @@ def plot_curve(args: argparse.Namespace) -> None:
     from mmaction.visualization import check_out_name
 
     check_out_name(args.out, ('.png', '.pdf', '.svg'))
-    names = args.legend or short_names(args.runs)
-    if len(names) != len(args.runs):
-        raise ValueError(f'--legend has {len(names)} names for {len(args.runs)} runs')
+    runs = [run for path in args.runs for run in read_runs(path)]
+    ends = short_names([run.name for run in runs])
+    names = args.legend or ends
+    if len(names) != len(runs):
+        raise ValueError(f'--legend has {len(names)} names for {len(runs)} runs: {", ".join(ends)}')
     figure = Figure(figsize=(8, 0.6 + 2.4 * len(args.keys)), layout='constrained')
     axes = figure.subplots(len(args.keys), 1, sharex=True, squeeze=False)[:, 0]
     for axis, key in zip(axes, args.keys, strict=True):
-        for name, run in zip(names, args.runs, strict=True):
+        for name, run in zip(names, runs, strict=True):
             places, values, unit = series(run, key)
             marker = 'o' if len(places) <= 30 else None
             axis.plot(places, values, label=name, linewidth=1.6, marker=marker, markersize=3.5)
@@ -140,14 +174,13 @@ def plot_curve(args: argparse.Namespace) -> None:
     print(f'written: {args.out}')
 
 
-def train_times(run: str, include_outliers: bool) -> str:
+def train_times(run: Run, include_outliers: bool) -> str:
     """A sentence on the seconds per iteration of a run.
 
     Raises:
         ValueError: The log has no times.
     """
-    train, _ = read_run(run)
-    lines = [line for line in train if 'time' in line]
+    lines = [line for line in run.train if 'time' in line]
     if not include_outliers:
         numbers = [line.get('epoch', 0) for line in lines]
         later = [
@@ -157,7 +190,7 @@ def train_times(run: str, include_outliers: bool) -> str:
         ]
         lines = later or lines
     if not lines:
-        raise ValueError(f'{run} has no times in its log')
+        raise ValueError(f'{run.name} has no times in its log')
     epochs: dict[int, list[float]] = {}
     for line in lines:
         epochs.setdefault(line.get('epoch', 0), []).append(line['time'])
@@ -166,8 +199,8 @@ def train_times(run: str, include_outliers: bool) -> str:
     mean = sum(line['time'] for line in lines) / len(lines)
     waiting = sum(line.get('data_time', 0.0) for line in lines) / len(lines)
     return (
-        f'{run}: {mean:.3f} s per iteration, {waiting:.3f} s of it waiting for data; slowest epoch '
-        f'{slow} ({means[slow]:.3f} s), fastest epoch {fast} ({means[fast]:.3f} s)'
+        f'{run.name}: {mean:.3f} s per iteration, {waiting:.3f} s of it waiting for data; '
+        f'slowest epoch {slow} ({means[slow]:.3f} s), fastest epoch {fast} ({means[fast]:.3f} s)'
     )
 
 
@@ -184,8 +217,9 @@ def main() -> None:
         if args.task == 'plot_curve':
             plot_curve(args)
         else:
-            for run in args.runs:
-                print(train_times(run, args.include_outliers))
+            for path in args.runs:
+                for run in read_runs(path):
+                    print(train_times(run, args.include_outliers))
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ python tools/analysis_tools/browse_dataset.py CONFIG --phase train --out SHEET.p
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mmaction.utils.cli import add_cfg_options, check_files, user_errors
@@ -22,12 +23,35 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--phase', choices=('train', 'val', 'test'), default='train')
     add('--out', required=True, metavar='FILE', help='the .png file')
     add('--show-number', type=int, default=8, help='clips to show (default: 8)')
-    add('--start', type=int, default=0, help='first clip of the list to show (default: 0)')
+    start = 'show the clips of the list from this one on (default: some of each class)'
+    add('--start', type=int, metavar='N', help=start)
     add('--frames', type=int, default=8, help='frames of each clip to show (default: 8)')
     add('--epoch', type=int, default=0, help='epoch whose augmentation is shown (default: 0)')
     add('--seed', type=int, default=0, help='seed of the run (default: 0)')
     add_cfg_options(parser)
     return parser.parse_args(arguments)
+
+
+def positions(dataset: Any, start: int | None) -> list[int]:
+    """The clips of a dataset in the order in which they are shown.
+
+    Lists are often sorted by class, so by default the first clip of each class comes first,
+    then the second of each, and so on. With `start`, the order of the list from there on.
+
+    Raises:
+        ValueError: The list ends before `start`.
+    """
+    if start is not None:
+        if not 0 <= start < len(dataset):
+            raise ValueError(f'--start {start}: the list has {len(dataset)} clips')
+        return list(range(start, len(dataset)))
+    seen: Counter[tuple[int, ...]] = Counter()
+    turns = []
+    for i in range(len(dataset)):
+        label = tuple(dataset.get_cat_ids(i)[:1])
+        turns.append((seen[label], label, i))
+        seen[label] += 1
+    return [i for _, _, i in sorted(turns)]
 
 
 def rows_of(data: Any, classes: list[str] | None) -> list[tuple[str, np.ndarray]]:
@@ -69,15 +93,13 @@ def main() -> None:
         if loader is None:
             raise ValueError(f'{args.config} has no {args.phase}_dataloader')
         dataset = DATASETS.build(loader.dataset)
-        if not 0 <= args.start < len(dataset):
-            raise ValueError(f'--start {args.start}: the list has {len(dataset)} clips')
-        stop = min(args.start + args.show_number, len(dataset))
+        chosen = positions(dataset, args.start)[: args.show_number]
         names = dataset.metainfo.get('classes')
         head = (cfg.get('model') or {}).get('cls_head') or {}
         if names is None and 'num_classes' in head:
             names = find_class_names(cfg, head['num_classes'])
         rows: list[tuple[str, Any]] = []
-        for i in range(args.start, stop):
+        for i in chosen:
             data = dataset[SampleKey(i, args.epoch, args.seed)]
             rows += rows_of(data, names)
         rows = rows[: args.show_number]

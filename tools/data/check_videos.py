@@ -3,7 +3,8 @@
     python tools/data/check_videos.py LIST_OR_FOLDER [--data-prefix DIR] [--quick]
 
 Every frame of every video is decoded as in training, in child processes that a crash or a
-hang cannot stop. For a list train.txt this writes, beside it or into --out:
+hang cannot stop. For a list train.txt this writes, beside it or into --out (for a folder
+FOLDER videos.bad.txt and so on, into work_dirs/check_FOLDER, lest they lie among the videos):
 
     train.bad.txt       the videos that cannot be read, each with the reason
     train.clean.txt     the lines of the list without them
@@ -50,19 +51,17 @@ class Listed(NamedTuple):
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    from mmaction.utils.cli import add_job_options
+    from mmaction.utils.cli import Parser, add_job_options
     from mmaction.utils.work_share import add_ray_option, add_share_option
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('list', metavar='LIST_OR_FOLDER', help='.txt, .csv or .json list, or a folder')
     add('--data-prefix', help='folder of the videos (default: that of the list)')
     add('--multi-class', action='store_true', help='the list has any number of labels on a line')
     add('--delimiter', default=' ', help='what parts path and label')
     add('--quick', action='store_true', help='decode the first, middle and last frame only')
-    add('--out', type=Path, metavar='DIR', help='where to write (default: beside the list)')
+    add('--out', type=Path, metavar='DIR', help='where to write (default: see above)')
     add_job_options(parser, timeout=300)
     add_share_option(parser)
     add_ray_option(parser)
@@ -76,17 +75,18 @@ def read_entries(args: argparse.Namespace) -> Listed:
         FileNotFoundError: There is no such list.
         ValueError: The list is malformed, or the folder holds no videos.
     """
-    from mmaction.data_preparation.jobs import find_files
+    from mmaction.data_preparation.jobs import find_videos
     from mmaction.datasets.annotations import ListFormat, read_list
-    from mmaction.utils.file_types import VIDEO_EXTENSIONS
     from mmaction.utils.remote import is_remote, read_bytes
 
     file = Path(args.list)
     if file.is_dir():
-        names, _ = find_files(file, VIDEO_EXTENSIONS)
-        if not names:
-            raise ValueError(f'there are no videos in {str(file)!r}')
-        return Listed([str(file / name) for name in names], names, 'videos', '.txt', file)
+        names = find_videos(file)
+        paths = [str(file / name) for name in names]
+        # From the root on: the list does not lie in the folder.
+        entries: list[Any] = [str(file.resolve() / name) for name in names]
+        folder = Path('work_dirs', f'check_{file.resolve().name}')
+        return Listed(paths, entries, 'videos', '.txt', folder)
     if is_remote(args.list) and args.out is None:
         raise ValueError('--out DIR: what is known of the videos of a remote list is kept locally')
     form = ListFormat('filename', delimiter=args.delimiter, multi_class=args.multi_class)
@@ -95,7 +95,7 @@ def read_entries(args: argparse.Namespace) -> Listed:
     paths = [os.path.join(prefix, entry['filename']) for entry in parsed]
     text = read_bytes(args.list, fresh=True).decode('utf-8-sig', errors='surrogateescape')
     if file.suffix.lower() == '.json':
-        entries: list[Any] = json.loads(text)
+        entries = json.loads(text)
     else:
         entries = [line.strip() for line in text.split('\n') if line.strip()]
     return Listed(paths, entries, file.stem, file.suffix, file.parent)
@@ -190,7 +190,7 @@ def _check_listed(args: argparse.Namespace, listed: Listed, out: Path) -> int:
             print(f'note: {printable(path)}: {facts["remark"]}')
     if good:
         print_summary(result)
-    print(f'{len(good)} videos can be read, {len(bad)} cannot')
+    print(f'{len(good)} videos can be read, {len(bad)} cannot; written: {out / listed.name}.*')
     return 1 if bad else 0
 
 

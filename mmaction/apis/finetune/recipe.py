@@ -21,7 +21,15 @@ from mmaction.utils.download import DownloadError, download
 from mmaction.utils.packaged_configs import packaged_configs, published_model
 from mmaction.utils.suggest import did_you_mean
 
-__all__ = ['MODEL_NAMES', 'Recipe', 'Weights', 'choose_config', 'choose_recipe', 'config_text']
+__all__ = [
+    'MODEL_NAMES',
+    'Recipe',
+    'Weights',
+    'choose_config',
+    'choose_recipe',
+    'config_text',
+    'frames_needed',
+]
 
 MODEL_NAMES = {
     'pico': 'pico_finetune',
@@ -262,6 +270,16 @@ def fit_batch(recipe: Recipe, config: Path) -> int:
     return int(2 ** int(math.log2(max(1, found.largest))))
 
 
+def frames_needed(cfg: Config) -> int:
+    """Frames of a video that a training clip spans; in shorter ones frames repeat. 0: not known."""
+    for step in cfg.train_dataloader.dataset.get('pipeline') or ():
+        if 'clip_len' in step and not step.get('target_fps'):
+            spanned = (step['clip_len'] - 1) * (step.get('frame_interval') or 1) + 1
+            # Clips of one frame are taken from one segment of the video each.
+            return max(int(spanned), int(step.get('num_clips', 1)))
+    return 0
+
+
 def config_text(
     recipe: Recipe, *, title: str, classes: int, lists: str, videos: str, splits: Sequence[str]
 ) -> str:
@@ -281,6 +299,8 @@ def config_text(
         f'_base_ = {recipe.base!r}',
         '',
         "data_root = '{{ fileDirname }}'",
+        # All of them are called config, and would share work_dirs/config.
+        "work_dir = '{{ fileDirname }}/{{ fileBasenameNoExtension }}'",
         f'clips = dict(data_root=data_root, data_prefix=dict(video={videos!r}))',
     ]
     for split, batch in (('train', recipe.batch), ('val', recipe.batch), ('test', None)):

@@ -17,6 +17,7 @@ from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.data_preparation.file_lists import Clip
 from mmaction.evaluation.functional import wilson_interval
 from mmaction.evaluation.results import labeled_results
+from mmaction.utils.cli import some
 from mmaction.utils.io import write_json, write_text
 from mmaction.visualization import ClipWriter, GradCAM, overlay, resize_frames
 from mmaction.visualization.feature_maps import first_clip
@@ -24,7 +25,7 @@ from mmaction.visualization.grad_cam import scale_saliency
 
 from .training import Run
 
-__all__ = ['few_clips', 'read_results', 'summarize', 'write_maps', 'write_page']
+__all__ = ['few_clips', 'read_results', 'short_videos', 'summarize', 'write_maps', 'write_page']
 
 _FEW = 10  # clips of a class to train on, below which a warning is due
 _FEW_TESTED = 30  # clips to test on
@@ -36,10 +37,9 @@ def few_clips(splits: Mapping[str, Sequence[Clip]]) -> list[str]:
     counts = Counter(clip.label for clip in splits['train'])
     low = sorted((count, name) for name, count in counts.items() if count < _FEW)
     if low:
-        some = ', '.join(f'{name} ({count})' for count, name in low[:5])
-        more = f' and {len(low) - 5} more' if len(low) > 5 else ''
+        counted = some([f'{name} ({count})' for count, name in low], 5)
         warnings.append(
-            f'fewer than {_FEW} clips to train on: {some}{more}. Expect chance to decide much'
+            f'fewer than {_FEW} clips to train on: {counted}. Expect chance to decide much'
         )
     tested = len(splits['test'])
     if tested < _FEW_TESTED:
@@ -49,6 +49,24 @@ def few_clips(splits: Mapping[str, Sequence[Clip]]) -> list[str]:
             f'{100 * low_end:.0f} to {100 * high_end:.0f} % (95 % interval). --folds tests on all'
         )
     return warnings
+
+
+def short_videos(counts: Sequence[int], needed: int, videos: int) -> str | None:
+    """A warning where videos have fewer frames than a clip of the model.
+
+    Args:
+        counts: Frames of the videos that were looked at.
+        needed: See `frames_needed`.
+        videos: Number of all videos.
+    """
+    short = sum(count < needed for count in counts)
+    if not short:
+        return None
+    looked = ' that were looked at' if len(counts) < videos else ''
+    return (
+        f'{short} of {len(counts)} videos{looked} have fewer than the {needed} frames that a clip '
+        f'of the model spans, the shortest {min(counts)}: their frames repeat in it'
+    )
 
 
 def read_results(run: Run, cfg: Config) -> Results:

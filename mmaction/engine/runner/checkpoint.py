@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from mmaction.errors import CheckpointError, RemoteFileError
 from mmaction.utils.checkpoint_reading import bare_name, load_checkpoint_file
+from mmaction.utils.cli import some
 from mmaction.utils.io import atomic_path, write_text
 from mmaction.utils.remote import exists, is_remote, list_folder, read_bytes, uploaded, uri_of
 from mmaction.version import __version__
@@ -226,17 +227,41 @@ class LoadReport:
             'checkpoint of it'
         )
 
+    def likely_reason(self) -> str:
+        """Why the weights do not fit, in a sentence."""
+        shared = [*self.loaded, *(name for name, _, _ in self.mismatched)]
+        if all(map(_in_head, shared)):
+            return 'It is of another kind of model: take the config that it was made with'
+        wrong = [*self.missing, *self.unexpected, *(name for name, _, _ in self.mismatched)]
+        # Of a layer for other classes only the first side differs.
+        classes = {
+            (*theirs[:1], *ours[:1]) if theirs[1:] == ours[1:] else ()
+            for _, theirs, ours in self.mismatched
+        }
+        if all(map(_in_head, wrong)) and [*map(len, classes)] == [2]:
+            ((theirs, ours),) = classes
+            return (
+                f'It was trained on {theirs} classes, and the config has '
+                f'model.cls_head.num_classes={ours}'
+            )
+        if not all(_in_head(name) for name, _, _ in self.mismatched):
+            return (
+                'It is most likely of another size of the model (tiny, small, base) or of its '
+                'clips: take the config that it was made with'
+            )
+        return 'Was it made with another config?'
+
     def __str__(self) -> str:
         parts = []
         if self.mismatched:
             parts.append(
                 'other shapes: '
-                + _some([f'{n} ({a} in the file, {b} here)' for n, a, b in self.mismatched])
+                + some([f'{n} ({a} in the file, {b} here)' for n, a, b in self.mismatched], 3)
             )
         if self.missing:
-            parts.append(f'not in the file: {_some(self.missing)}')
+            parts.append(f'not in the file: {some(self.missing, 3)}')
         if self.unexpected:
-            parts.append(f'not in the model: {_some(self.unexpected)}')
+            parts.append(f'not in the model: {some(self.unexpected, 3)}')
         return '; '.join(parts) or 'all weights match'
 
 
@@ -250,11 +275,6 @@ def _pooling_kernels(model: nn.Module) -> set[str]:
 
 def _in_head(name: str) -> bool:
     return name.startswith('cls_head.')
-
-
-def _some(names: list[str], most: int = 20) -> str:
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(names[:most]) + more
 
 
 def load_weights(
@@ -300,7 +320,7 @@ def load_weights(
     if not fitting or not wrong.complete:
         raise CheckpointError(
             f'checkpoint {source} does not fit the model of this config: {wrong}. '
-            'Was it made with another config?'
+            f'{wrong.likely_reason()}'
         )
     model.load_state_dict(fitting, strict=False)
     # As the model holds them: a number of more bits may be too large for it.

@@ -13,9 +13,12 @@ from mmaction.apis.finetune.recipe import (
     choose_recipe,
     config_text,
     find_weights,
+    frames_needed,
     learning_rate,
 )
+from mmaction.apis.finetune.summary import short_videos
 from mmaction.config.load import load_config
+from mmaction.registry import TRANSFORMS
 from mmaction.utils.packaged_configs import packaged_configs
 
 SCRATCH = Weights(None, None, 'random weights')
@@ -105,6 +108,35 @@ def test_weights_of_an_address_are_fetched_or_the_reason_is_said(tmp_path, monke
     found = find_weights('x', cfg, None)
     assert not found.found
     assert 'could not be fetched' in found.text
+
+
+@pytest.mark.parametrize(
+    ('config', 'frames'),
+    [
+        ('pico_finetune', 8),  # eight of any video
+        ('tiny_finetune', 63),  # the first and the last of 32, two apart
+        ('dualformer_small_patch244_window877_diving48', 125),
+        ('tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb', 8),
+    ],
+)
+def test_frames_that_a_clip_spans(config, frames):
+    cfg = load_config(config)
+    assert frames_needed(cfg) == frames
+    sampler = next(step for step in cfg.train_dataloader.dataset.pipeline if 'clip_len' in step)
+    if sampler['type'] == 'SampleFrames' and sampler['clip_len'] > 1:
+        taken = [
+            TRANSFORMS.build(sampler)(dict(total_frames=total, start_index=0))['frame_inds']
+            for total in (frames, frames - 1)
+        ]
+        assert [len(set(each.tolist())) for each in taken] == [32, 31]
+    cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset={})
+    assert frames_needed(cfg) == 0
+
+
+def test_short_videos_are_counted():
+    assert short_videos([8, 9], 8, 2) is None
+    assert short_videos([7, 9, 3], 8, 3).startswith('2 of 3 videos have fewer than the 8 frames')
+    assert '1 of 2 videos that were looked at have' in short_videos([7, 9], 8, 4)
 
 
 @pytest.mark.parametrize('splits', [('train', 'val', 'test'), ('train', 'test')])

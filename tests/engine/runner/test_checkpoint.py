@@ -274,6 +274,45 @@ def test_mismatch_outside_the_head_is_error(change, message):
     assert not bool((model.backbone.bias == 1).all())
 
 
+def layers(width, classes, name='conv'):
+    """A model of eight layers; a kind of model has its own names of them."""
+    backbone = nn.ModuleDict({f'{name}{i}': nn.Linear(width, width) for i in range(8)})
+    return nn.ModuleDict(dict(backbone=backbone, cls_head=nn.Linear(4, classes)))
+
+
+REASONS = {
+    'classes': (
+        layers(4, 7),
+        'other shapes: cls_head.weight ((7, 4) in the file, (3, 4) here), cls_head.bias ((7,) in '
+        'the file, (3,) here). It was trained on 7 classes, and the config has '
+        'model.cls_head.num_classes=3',
+    ),
+    'size': (
+        layers(5, 7),
+        'other shapes: backbone.conv0.weight ((5, 5) in the file, (4, 4) here), '
+        'backbone.conv0.bias ((5,) in the file, (4,) here), backbone.conv1.weight ((5, 5) in the '
+        'file, (4, 4) here) and 15 more. It is most likely of another size of the model (tiny, '
+        'small, base) or of its clips: take the config that it was made with',
+    ),
+    'kind': (
+        layers(4, 3, 'block'),
+        'not in the file: backbone.conv0.weight, backbone.conv0.bias, backbone.conv1.weight and '
+        '13 more; not in the model: backbone.block0.weight, backbone.block0.bias, '
+        'backbone.block1.weight and 13 more. It is of another kind of model: take the config that '
+        'it was made with',
+    ),
+}
+
+
+@pytest.mark.parametrize('reason', REASONS)
+def test_mismatch_is_short_and_gives_the_likely_reason(reason):
+    other, message = REASONS[reason]
+    with pytest.raises(CheckpointError) as caught:
+        load_weights(layers(4, 3), other.state_dict(), 'x.pth', strict=True)
+    expected = f'checkpoint x.pth does not fit the model of this config: {message}'
+    assert str(caught.value) == expected
+
+
 def test_checkpoint_without_matching_keys_is_refused():
     with pytest.raises(CheckpointError, match='does not fit the model'):
         load_weights(Recognizer(), {'other': torch.ones(1)}, 'x.pth', strict=False)
