@@ -246,7 +246,7 @@ def write_configs(
         tail = f'_fold{number}' if len(folds) > 1 else ''
         config = args.work_dir / f'config{tail}.py'
         again = f'mmaction train {quote(str(config))}'
-        title = f'{args.folder or "Motion Digits"}: "{again}" trains it again.'
+        title = f'{args.folder or "Motion Digits"}: "{again} --seed {args.seed}" trains it again.'
         facts: dict[str, Any] = dict(
             title=title, classes=classes, lists=lists, videos=videos, splits=[*splits]
         )
