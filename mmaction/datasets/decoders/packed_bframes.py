@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ['has_packed_bframes', 'is_placeholder', 'unpacked']
+__all__ = ['is_placeholder', 'says_packed', 'unpacked']
 
 _PACKED = re.compile(rb'DivX\d+(b|Build)\d+p')
 _VOP = b'\0\0\1\xb6'
@@ -18,9 +18,9 @@ _VOP = b'\0\0\1\xb6'
 _PLACEHOLDER_BYTES = 4
 
 
-def has_packed_bframes(context: Any) -> bool:
-    """Whether a stream says that its B-frames are packed, in the user data of its headers."""
-    return context.name == 'mpeg4' and bool(_PACKED.search(context.extradata or b''))
+def says_packed(headers: bytes) -> bool:
+    """Whether headers of an MPEG-4 stream have user data that say that B-frames are packed."""
+    return bool(_PACKED.search(headers))
 
 
 def is_placeholder(packet: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .h264_fields import SecondFields
-from .packed_bframes import is_placeholder
+from .packed_bframes import is_placeholder, says_packed
 
 __all__ = ['FrameTable', 'PacketTable']
 
@@ -58,7 +58,8 @@ class PacketTable(NamedTuple):
 
         # Why not trust the header's number of frames and rate? It may be missing or wrong, and with
         # a variable rate, index / rate is another frame. Reading packets decodes nothing.
-        times, keys, shown, spans = [], [], [], []
+        times: list[int] = []
+        keys, shown, spans = [], [], []
         is_hidden = _HIDDEN.get(context.name)
         is_second = SecondFields(context.extradata if context.name == 'h264' else None)
         has_fields = has_changes = is_whole = False
@@ -69,6 +70,9 @@ class PacketTable(NamedTuple):
                     if is_second.possible and is_second(bytes(packet)):
                         has_fields = True
                         continue
+                    if is_hidden and not times and says_packed(bytes(packet)):
+                        # The headers did not say so: a placeholder stands for a B-frame.
+                        is_hidden = None
                     time, start, is_key = packet.pts, packet.pos, packet.is_keyframe
                     times.append(_NO_TIME if time is None else time)
                     keys.append(is_key)

@@ -14,7 +14,7 @@ from mmaction.utils.ranged_file import RangedFile
 
 from .container import open_container, video_streams
 from .deferred import DeferredFrames
-from .packed_bframes import has_packed_bframes, unpacked
+from .packed_bframes import says_packed, unpacked
 from .packet_cache import file_identity, has_packets, kept_packets
 from .packet_table import FrameTable, PacketTable
 from .reader import IN_MEMORY, Indices, key_before, read_once, remote_content, unreadable
@@ -135,7 +135,7 @@ class PyAVReader:
             self._stream.codec_context.options = dict(max_pixels=str(self._max_pixels))
         self.use_threads(self._num_threads)
         context = self._stream.codec_context
-        self._is_packed = has_packed_bframes(context)
+        self._is_packed = context.name == 'mpeg4' and says_packed(context.extradata or b'')
         self._is_unreferenced = unreferenced_test(context.name, context.extradata)
 
     def _demux(self) -> Iterator[Any]:
@@ -273,7 +273,8 @@ class PyAVReader:
 
         Also that the container has dependable time stamps.
         """
-        return self._frames.in_plain_order and self.has_one_stream and self.container in _SEEKABLE
+        in_order = self._frames.in_plain_order and not self._is_packed
+        return in_order and self.has_one_stream and self.container in _SEEKABLE
 
     @property
     def is_timed(self) -> bool:
