@@ -6,8 +6,6 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from .file_types import VIDEO_EXTENSIONS
-
 __all__ = ['close_names', 'did_you_mean', 'missing_file', 'other_kind']
 
 
@@ -49,13 +47,6 @@ def did_you_mean(
     return f'; known are {", ".join(known)}' if list_known and known else ''
 
 
-_KINDS = {
-    'checkpoint': ('.pth', '.pt', '.safetensors'),
-    'config file': ('.json', '.py', '.yaml', '.yml'),
-    'video': (*VIDEO_EXTENSIONS, '.gif'),
-}
-
-
 def other_kind(path: str | Path, what: str) -> str | None:
     """The message for a file that by its name is of another kind than expected, else None.
 
@@ -63,8 +54,15 @@ def other_kind(path: str | Path, what: str) -> str | None:
         path: A file that is there.
         what: What it should be: 'config file', 'checkpoint', 'video file ...'.
     """
+    from .file_types import VIDEO_EXTENSIONS
+
+    kinds = {
+        'checkpoint': ('.pth', '.pt', '.safetensors'),
+        'config file': ('.json', '.py', '.yaml', '.yml'),
+        'video': (*VIDEO_EXTENSIONS, '.gif'),
+    }
     suffix = Path(path).suffix.lower()
-    kind = next((kind for kind, suffixes in _KINDS.items() if suffix in suffixes), None)
+    kind = next((kind for kind, suffixes in kinds.items() if suffix in suffixes), None)
     if kind is None or kind in what or not Path(path).is_file():
         return None
     swapped = {kind, what} == {'checkpoint', 'config file'}

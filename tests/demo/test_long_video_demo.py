@@ -49,7 +49,10 @@ def test_table_and_video(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     'options', [('--stride', 1.5), ('--stride', 0), ('--stride', 'nan'), ('--threshold', 2)]
 )
-def test_wrong_options_fail_before_any_work(options):
-    done = run(CONFIG, CONFIG, CONFIG, *options)
+def test_wrong_options_fail_before_any_work(tmp_path, options):
+    weights, video = tmp_path / 'x.pth', tmp_path / 'x.mp4'
+    weights.touch()
+    video.touch()
+    done = run(CONFIG, weights, video, *options)
     assert done.returncode == 2
     assert done.stderr.startswith(f'error: {options[0]} {options[1]}')
