@@ -302,9 +302,12 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args([self._as_path(word) for word in words], namespace)
 
     def _as_path(self, word: str) -> str:
-        option = word.partition('=')[0] in self._option_string_actions
-        is_file = word.startswith('-') and not option and os.path.lexists(word)
-        return f'./{word}' if is_file else word
+        # Numbers, `-n5` and beginnings of options remain what they are.
+        known = self._option_string_actions
+        start = word.partition('=')[0]
+        is_option = word[:2] in known or any(option.startswith(start) for option in known)
+        is_name = word.startswith('-') and not re.fullmatch(r'[-\d.]+', word)
+        return f'./{word}' if is_name and not is_option and os.path.lexists(word) else word
 
     def error(self, message: str) -> NoReturn:
         """End with status 2 and one `error: ...` line."""

@@ -248,6 +248,12 @@ def test_a_file_that_begins_like_an_option_is_a_file(tmp_path, monkeypatch, caps
     parser.add_argument('--out')
     args = parser.parse_args(['-clip.mp4', 'b.mp4', '--out', 'c'])
     assert (args.videos, args.out) == (['./-clip.mp4', 'b.mp4'], 'c')
+    for name in ('-1', '-n5', '--ou', '--', '-7.mp4'):
+        Path(name).touch()
+    parser.add_argument('-n', type=int)
+    args = parser.parse_args(['-n5', '--ou', 'c', '--', '-clip.mp4', '-7.mp4'])
+    assert (args.n, args.out, args.videos) == (5, 'c', ['./-clip.mp4', './-7.mp4'])
+    assert parser.parse_args(['b.mp4', '-n', '-1']).n == -1
     monkeypatch.setattr(sys, 'argv', ['x', '-clip.mp4'])
     assert parser.parse_args().videos == ['./-clip.mp4']
     with pytest.raises(SystemExit):

@@ -62,6 +62,7 @@ class PacketTable(NamedTuple):
         keys, shown, spans = [], [], []
         is_hidden = _HIDDEN.get(context.name)
         is_second = SecondFields(context.extradata if context.name == 'h264' else None)
+        settings = bytes(context.extradata or b'')
         has_fields = has_changes = is_whole = False
         with suppress(av.FFmpegError, LookupError):
             for packet in packets:
@@ -77,7 +78,9 @@ class PacketTable(NamedTuple):
                     times.append(_NO_TIME if time is None else time)
                     keys.append(is_key)
                     if is_key and packet.has_sidedata('new_extradata'):
-                        has_changes = True
+                        # Live streams may say the same again and again.
+                        told = bytes(packet.get_sidedata('new_extradata'))
+                        has_changes = has_changes or told != settings
                     # An edit list decodes frames that it does not show, such as those between
                     # a key frame and the cut.
                     hidden = packet.is_discard or (is_hidden is not None and is_hidden(packet))

@@ -312,8 +312,7 @@ class PyAVReader:
         """
         if self._frames.is_timed:
             frames = start()
-            # A decoder that joins in late has missed what changed.
-            in_order = self._frames.has_changes or self._decode_parts(indices, frames)
+            in_order = not self._can_seek or self._decode_parts(indices, frames)
             if in_order and frames.count < len(indices):
                 self._reopen()
                 frames = start()
@@ -323,6 +322,16 @@ class PyAVReader:
         # Without time stamps to check it by, a seek may land anywhere: count from the first frame.
         self._reopen()
         return self._decode_by_count(indices, start())
+
+    @property
+    def _can_seek(self) -> bool:
+        """Whether frames that are decoded from a key frame on can be told by their times."""
+        if self._frames.has_changes:  # which a decoder that joins in late has missed
+            return False
+        # Containers without times of their own number H.264 in the order of the file, though
+        # pictures are shown in another; only all of them, one after the other, show it.
+        is_reordered = self.codec in ('h264', 'hevc') and self._stream.codec_context.has_b_frames
+        return self.container in _SEEKABLE or not (is_reordered and self._frames.in_file_order)
 
     def _decode_parts(self, indices: np.ndarray, frames: Batch) -> bool:
         """Add the frames at increasing indices, fewer if one does not come out, by seeking.
@@ -335,10 +344,7 @@ class PyAVReader:
             Whether time stamps and order of the frames agree.
         """
         table, decode, parts = self._frames, self._decode_by_time, self._parts(indices)
-        # What the first of two fields tells, the second may not hold. Times in the order of the
-        # file cannot be those of pictures that are shown in another order, which only pictures
-        # decoded one after the other show.
-        if table.has_fields or (table.in_file_order and self._stream.codec_context.has_b_frames):
+        if table.has_fields:  # what the first of two tells, the second may not hold
             decode, parts = self._decode_all_by_time, [indices]
         self._announce(parts)
         for part in parts:

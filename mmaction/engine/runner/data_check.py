@@ -14,8 +14,8 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
-from mmaction.datasets.numbered_frames import numbered_frames
 from mmaction.datasets.shard_dataset import ShardDataset
+from mmaction.datasets.transforms import RawFrameDecode
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError
 from mmaction.utils.model_wrapper import bare_model
@@ -225,32 +225,28 @@ def _check_paths(split: str, dataset: object, paths: list[str]) -> None:
 
 
 def _check_first_frames(split: str, dataset: Any) -> None:
-    """Tell a wrong `start_index` by the first clip: of later ones a frame may be missing."""
+    """Tell by the first clip that `start_index` is one off: of any a frame may be missing."""
     info = dataset.get_data_info(0)
-    if not {'frame_dir', 'filename_tmpl', 'total_frames'} <= set(info):
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    is_read = any(isinstance(step, RawFrameDecode) for step in steps)
+    if not is_read or not {'frame_dir', 'total_frames'} <= set(info) or info.get('offset'):
         return
-    folder, start = Path(info['frame_dir']), info.get('start_index', 0)
-    if not folder.is_dir():  # an address, or what another backend reads
-        return
-    present = {path.name for path in folder.iterdir()}
 
     def name(number: int) -> str:
         args = ('x', number) if info.get('modality') == 'Flow' else (number,)
         return str(info['filename_tmpl'].format(*args))
 
-    first = start + info.get('offset', 0)
-    last = first + info['total_frames'] - 1
-    # Where frames count from 0 and start_index is 1, only the last of them is asked for in vain.
-    one_late = name(last) not in present and name(start - 1) in present
-    if name(first) in present and not one_late:
-        return
-    found = numbered_frames(present)
-    what = f'its frames are {found.template} from {found.first} on' if found else 'it has none'
-    raise ConfigError(
-        f'{split} list {_list_of(dataset)}: the first clip, {folder}, should have the frames '
-        f'{name(first)} to {name(last)} (start_index={start}), but {what}: set start_index and '
-        'filename_tmpl of the dataset, or correct the list'
-    )
+    def are_there(*numbers: int) -> bool:
+        return all((Path(info['frame_dir']) / name(number)).exists() for number in numbers)
+
+    start, count = info.get('start_index', 0), info['total_frames']
+    for other, absent in ((start + 1, start), (start - 1, start + count - 1)):
+        if are_there(other, other + count - 1) and not are_there(absent):
+            raise ConfigError(
+                f'{split} list {_list_of(dataset)}: the frames of the first clip, '
+                f'{info["frame_dir"]}, are {name(other)} to {name(other + count - 1)}: set '
+                f'start_index={other} of the dataset, found {start}'
+            )
 
 
 def missing_paths(paths: Iterable[str]) -> list[str]:

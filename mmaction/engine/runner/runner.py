@@ -92,11 +92,17 @@ class ActionRunner(CheckpointingRunner):
         self.split_facts = {}
         splits_of(self)
         untried = {name: loop for name, loop in loops.items() if name not in self._tried}
-        hooks = [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]
-        best_by = [key for hook in hooks if hook.save_best for key in hook.key_indicators]
-        tried = try_clips(self.bare_model, untried, self.seed, best_by if mode == 'train' else ())
+        tried = try_clips(self.bare_model, untried, self.seed, self._best_by(mode))
         self.trials = {**self.trials, **tried}
         self._tried = self._tried.union(untried)
+
+    def _best_by(self, mode: str) -> list[str]:
+        """The metrics of `save_best`, unless a hook of the user's may add some to them."""
+        origins = {type(hook).after_val_epoch.__module__.partition('.')[0] for hook in self.hooks}
+        if mode != 'train' or not origins <= {'mmengine', 'mmaction'}:
+            return []
+        hooks = [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]
+        return [key for hook in hooks if hook.save_best for key in hook.key_indicators]
 
     def _try_optimization(self) -> None:
         """Build optimizer and schedulers and throw them away: `train` builds them later."""

@@ -116,9 +116,11 @@ def try_clips(
                 trial = _read(split, loop.dataloader, seed)
                 if trial is not None:
                     predicted = _forward(split, loop.dataloader, trial.clip, model)
-                    if predicted:
+                    metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', None)
+                    # Loops and models of the user's may do without an evaluator, or samples.
+                    if metrics and isinstance(predicted, list) and predicted:
                         wanted = best_by if split == 'val' else ()
-                        _measure(split, loop.evaluator.metrics, predicted[0], wanted)
+                        _measure(split, metrics, predicted[0], wanted)
                     trials[split] = trial
         except (ConfigError, UnreadableVideoError) as error:
             problem, cause = str(error), error

@@ -126,6 +126,8 @@ class ClipMetric(BaseMetric):
         Raises:
             ValueError: The prediction or its label do not fit the metric.
         """
+        if sample.get('unreadable'):
+            return None
         self.process(None, [sample])
         results, self.results = self.results, []
         return list(self._prefixed(self._of_labeled(results))) or None

@@ -39,6 +39,8 @@ FILES = {
     'hevc_p.mp4': (h265('bframes=0:open-gop=0'), False),
     # its time stamps rise with the packets, though its pictures are shown in another order
     'unordered.avi': (h264(), False),
+    'unordered.mxf': (h264('open-gop=1'), False),
+    'unordered.asf': (h264('b-pyramid=normal'), False),
     'mpeg4.mp4': (dict(codec='mpeg4', b_frames=2), True),
     # frames that precede a key frame in time follow it in the file
     'mpeg4.avi': (dict(codec='mpeg4', b_frames=2), True),
@@ -127,21 +129,23 @@ def test_frames_equal_full_decode(files, monkeypatch, name):
         assert np.array_equal(reader.get_batch(indices), expected[indices]), indices
     # Seeking in a transport stream may lead anywhere; intra-refresh takes a while to recover.
     assert (
-        not again
-        or name.endswith('.ts')
-        or name in ('refresh.mp4', 'unordered.avi', 'no_index.avi')
+        not again or name.endswith('.ts') or name.startswith(('refresh', 'unordered', 'no_index'))
     )
     assert bool(packets) == FILES[name.removeprefix('cut_')][1]
 
 
-@pytest.mark.parametrize('name', ['ffv1.mxf', 'hevc_open.mkv', 'mpeg4.avi', 'strict_pyramid.mkv'])
+EACH = ('ffv1.mxf', 'hevc_open.mkv', 'mpeg4.avi', 'strict_pyramid.mkv')
+UNORDERED = ('unordered.asf', 'unordered.avi', 'unordered.mxf')
+
+
+@pytest.mark.parametrize('name', [*EACH, *UNORDERED])
 def test_each_frame_first(files, monkeypatch, name):
     """As those that follow a key frame in the file and precede it in time."""
     path, expected = files(name)
     again, reader = decoded_again(monkeypatch), PyAVReader(path)
     for index in range(FRAMES - 1, -1, -1):
         assert np.array_equal(reader.get_batch([index])[0], expected[index]), index
-    assert not again
+    assert bool(again) == (name in UNORDERED)
 
 
 @pytest.mark.parametrize('name', ['pyramid.mp4', 'hevc.mp4', 'mpeg4.mp4', 'hevc_p.mp4'])
@@ -207,6 +211,26 @@ def test_settings_that_change_on_the_way(tmp_path, monkeypatch):
     monkeypatch.setenv('MMACTION_PACKETS', str(tmp_path / 'packets'))
     assert [PyAVReader(str(path)).in_plain_order for _ in range(2)] == [False, False]
     assert PyAVReader(str(other)).in_plain_order
+
+
+def test_settings_that_are_told_again(tmp_path):
+    """As live streams do before each key frame, so that those who join in can decode."""
+    path = write_video(tmp_path / 'a.flv', num_frames=FRAMES, key_interval=12, **h264())
+    content, place, tags = path.read_bytes(), 13, []
+    while place < len(content):  # type 1, size 3, time 4, stream 3; then how long it was, 4
+        end = place + 15 + int.from_bytes(content[place + 1 : place + 4], 'big')
+        tags.append(content[place:end])
+        place = end
+    settings = next(tag for tag in tags if tag[0] == 9 and tag[12] == 0)
+    again = [
+        settings[:4] + tag[4:8] + settings[8:] + tag if tag[0] == 9 and tag[11] >> 4 == 1 else tag
+        for tag in tags
+    ]
+    path.write_bytes(content[:13] + b''.join(again))
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.has_sidedata('new_extradata')]
+    assert packets
+    assert PyAVReader(str(path)).in_plain_order
 
 
 def test_key_frames_between_clips_are_jumped_to(files, monkeypatch):

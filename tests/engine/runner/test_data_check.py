@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmaction.datasets.transforms.pipeline import Pipeline
 from mmaction.engine.runner.data_check import SplitFacts, check_splits, missing_paths, splits_of
 from mmaction.errors import ConfigError
 from mmaction.registry import DATASETS
@@ -56,29 +57,35 @@ def test_a_negative_label(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('numbers', 'template', 'start', 'offset', 'told'),
+    ('numbers', 'start', 'more', 'told'),
     [
-        (range(1, 6), '{}.jpg', 1, 0, None),
-        (range(5), '{}.jpg', 0, 0, None),
-        # a later frame may be missing
-        (range(1, 5), '{}.jpg', 1, 0, None),
-        (range(1, 9), '{}.jpg', 1, 3, None),
-        (range(1, 6), '{}.jpg', 0, 0, r'0\.jpg to 4\.jpg \(start_index=0\), but .* from 1 on: set'),
-        (range(5), '{}.jpg', 1, 0, r'1\.jpg to 5\.jpg \(start_index=1\), but .* from 0 on: set'),
-        (range(1, 6), 'f{}.jpg', 1, 0, r'f1\.jpg to f5\.jpg .* its frames are \{\}\.jpg from 1 on'),
-        ([], '{}.jpg', 1, 0, r'but it has none: set start_index and filename_tmpl'),
+        (range(1, 6), 1, {}, None),
+        (range(5), 0, {}, None),
+        (range(1, 6), 0, {}, r'1\.jpg to f/5\.jpg: set start_index=1 of the dataset, found 0'),
+        (range(5), 1, {}, r'0\.jpg to f/4\.jpg: set start_index=0 of the dataset, found 1'),
+        # of what a damaged clip lacks, the run tells
+        (range(1, 5), 1, {}, None),
+        (range(2, 6), 1, {}, None),
+        ([], 1, {}, None),
+        # a list may leave out frames before or after
+        (range(1, 6), 0, dict(offset=1), None),
+        (range(9), 1, {}, None),
+        (range(5), 1, dict(transforms=[]), None),
     ],
 )
-def test_a_wrong_start_index(tmp_path, numbers, template, start, offset, told):
+def test_a_start_index_that_is_one_off(tmp_path, numbers, start, more, told):
+    (tmp_path / 'f').mkdir()
     for number in numbers:
-        (tmp_path / f'{number}.jpg').touch()
-    info = dict(label=0, frame_dir=str(tmp_path), total_frames=5, filename_tmpl=template)
-    info.update(start_index=start, offset=offset, modality='RGB')
+        (tmp_path / 'f' / f'{number}.jpg').touch()
+    steps = more.pop('transforms', [dict(type='RawFrameDecode')])
+    info = dict(label=0, frame_dir=str(tmp_path), total_frames=5, filename_tmpl='f/{}.jpg')
+    info.update(start_index=start, modality='RGB', **more)
     dataset = ListedClips([info])
+    dataset.pipeline = Pipeline(steps)
     if told is None:
         check_splits({'train': dataset}, 4)
         return
-    with pytest.raises(ConfigError, match=f'train list list.txt: the first clip, .*{told}'):
+    with pytest.raises(ConfigError, match=f'train list list.txt: the frames of the .*f/{told}'):
         check_splits({'train': dataset}, 4)
 
 

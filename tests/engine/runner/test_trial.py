@@ -3,11 +3,14 @@ import signal
 
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
 from mmaction.errors import ConfigError
-from mmaction.evaluation.metrics import AccMetric
-from mmaction.registry import DATASETS, METRICS, MODELS
+from mmaction.evaluation.metrics import AccMetric, ConfusionMatrix
+from mmaction.models.recognizers import Recognizer3D
+from mmaction.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS
 from tests.engine.toy import CLASSES, ToyClips, build_runner, toy_config
 
 
@@ -106,6 +109,55 @@ class AreaUnderCurve(AccMetric):
 
 def test_metrics_of_the_users_wait_for_all_clips(tmp_path):
     prepared(tmp_path, **{'val_evaluator.type': 'AreaUnderCurve'})
+
+
+@HOOKS.register_module(force=True)
+class AddsScore(Hook):
+    """A hook of the user's that adds a metric before checkpoints are compared by it."""
+
+    priority = 'HIGH'
+
+    def after_val_epoch(self, runner, metrics=None):
+        metrics['mine/accuracy'] = 0.5
+
+
+def test_metrics_that_a_hook_adds(tmp_path):
+    best = {'default_hooks.checkpoint.save_best': 'mine/accuracy'}
+    with pytest.raises(ConfigError, match='validation gives no "mine/accuracy"'):
+        prepared(tmp_path, **best)
+    prepared(tmp_path, **best, custom_hooks=[dict(type='AddsScore')])
+
+
+@LOOPS.register_module(force=True)
+class LoopWithoutEvaluator(BaseLoop):
+    """A validation of the user's."""
+
+    def __init__(self, runner, dataloader, evaluator):
+        super().__init__(runner, dataloader)
+
+    def run(self):
+        pass
+
+
+@MODELS.register_module(force=True)
+class ScoresAlone(Recognizer3D):
+    """A model that predicts no samples."""
+
+    def predict(self, inputs, data_samples=None, **kwargs):
+        samples = super().predict(inputs, data_samples, **kwargs)
+        return torch.stack([sample.pred_score for sample in samples])
+
+
+@pytest.mark.parametrize(
+    'changes', [{'val_cfg.type': 'LoopWithoutEvaluator'}, {'model.type': 'ScoresAlone'}]
+)
+def test_loops_and_models_of_the_users(tmp_path, changes):
+    prepared(tmp_path, **changes)
+
+
+def test_metrics_wait_for_a_clip_that_can_be_read():
+    metric = ConfusionMatrix()
+    assert metric.try_clip(dict(unreadable='cut off', gt_label=torch.tensor([1]))) is None
 
 
 def test_the_trial_leaves_nothing_in_the_metrics(tmp_path):
