@@ -256,7 +256,8 @@ class PyAVReader:
     @property
     def is_marked_interlaced(self) -> bool:
         """Whether the container or the codec says that the video is interlaced."""
-        return self._stream.codec_context.field_order not in (0, 1)
+        # PyAV 17, the last one for Python 3.10, does not say.
+        return getattr(self._stream.codec_context, 'field_order', None) not in (0, 1)
 
     @property
     def has_one_stream(self) -> bool:
