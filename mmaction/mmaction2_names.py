@@ -19,6 +19,7 @@ __all__ = ['find_mmaction2_names', 'refuse_names_of', 'why_left_out']
 _MOVED = {
     'engine.hooks.visualization_hook': 'engine.hooks.visualization',
     'engine.optimizers.layer_decay_optim_wrapper_constructor': 'engine.optimizers.layer_decay',
+    'evaluation.functional.accuracy': 'evaluation.functional',
     'models.backbones.c2d': 'models.backbones.resnet',
     'models.backbones.mobilenet_v2_tsm': 'models.backbones.mobilenet_v2',
     'models.backbones.resnet2plus1d': 'models.backbones.resnet3d',

@@ -20,7 +20,7 @@ from mmaction.config.load import load_config
 from mmaction.errors import ConfigError
 from mmaction.registry import MODELS
 from tests import zoo
-from tests.tools.test_train_and_test import tool
+from tests.tools.test_train_and_test_options import tool
 from tests.video_factory import frame_pixels, write_video
 
 # What makes a network of a type small, and the channels that it gives then; a row of a table

@@ -1,6 +1,6 @@
 """Measures of predictions, as functions of arrays."""
 
-from .accuracy import confusion_matrix, mean_class_accuracy, top_k_accuracy, top_k_classes
+from .classification import confusion_matrix, mean_class_accuracy, top_k_accuracy, top_k_classes
 from .intervals import wilson_interval
 from .precision import mean_average_precision, mmit_mean_average_precision
 from .scores import get_weighted_score, softmax

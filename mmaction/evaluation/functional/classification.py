@@ -10,20 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# mmaction2 has all measures in this module
-from .precision import mean_average_precision, mmit_mean_average_precision
-from .scores import ArrayLike, as_scores, get_weighted_score, softmax
+from .scores import ArrayLike, as_scores
 
-__all__ = [
-    'confusion_matrix',
-    'get_weighted_score',
-    'mean_average_precision',
-    'mean_class_accuracy',
-    'mmit_mean_average_precision',
-    'softmax',
-    'top_k_accuracy',
-    'top_k_classes',
-]
+__all__ = ['confusion_matrix', 'mean_class_accuracy', 'top_k_accuracy', 'top_k_classes']
 
 
 def as_labels(labels: ArrayLike, num_samples: int) -> np.ndarray:
