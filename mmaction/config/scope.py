@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmaction.errors import ConfigError
 from mmaction.mmaction2_names import why_left_out
 
+from .registered_types import is_registered
+
 __all__ = ['mend_published', 'refuse_left_out', 'why_missing']
 
 
@@ -42,7 +44,8 @@ def why_missing(kind: str) -> str | None:
 def refuse_left_out(cfg: Config) -> None:
     """Tell a config for another task than recognition before any slip within it.
 
-    `dataset_type` is all that a config without a model says of its task.
+    `dataset_type` is all that a config without a model says of its task. A class that a user
+    has registered under such a name is theirs to use.
 
     Raises:
         ConfigError: With the first type that is left out on purpose.
@@ -59,8 +62,10 @@ def _refuse(node: object, way: tuple[str, ...]) -> None:
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
             _refuse(value, (*way, str(index)))
-    elif isinstance(node, str) and way[-1] in ('type', 'dataset_type') and why_missing(node):
-        raise ConfigError(f'config key {".".join(way)}: {why_missing(node)}')
+    elif isinstance(node, str) and way[-1] in ('type', 'dataset_type'):
+        reason = why_missing(node)
+        if reason and not is_registered(node):
+            raise ConfigError(f'config key {".".join(way)}: {reason}')
 
 
 def mend_published(cfg: Config) -> None:

@@ -2,10 +2,12 @@
 
 import pytest
 from mmengine.config import Config
+from torch import nn
 
 from mmaction.config.check import check_config
 from mmaction.config.scope import mend_published, why_missing
 from mmaction.errors import ConfigError
+from mmaction.registry import MODELS
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,14 @@ def test_names_that_are_merely_unknown_have_no_reason():
 def test_config_of_another_task_is_told_before_its_slips(values, key, subject):
     with pytest.raises(ConfigError, match=f'key {key}: .*, for {subject}, which'):
         check_config(Config(values))
+
+
+def test_class_of_a_user_under_such_a_name_is_theirs_to_use():
+    MODELS.register_module(name='STGCN', module=nn.Identity)
+    try:
+        check_config(Config(dict(model=dict(type='STGCN'))))
+    finally:
+        MODELS.module_dict.pop('STGCN')
 
 
 def test_keys_at_the_wrong_place_are_moved_and_named(capsys):
