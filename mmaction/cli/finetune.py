@@ -37,9 +37,7 @@ ASKED = (
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add('folder', nargs='?', type=Path, metavar='FOLDER|TABLE', help='the clips')
     add('--demo', action='store_true', help='generate Motion Digits and train on it')

@@ -291,8 +291,13 @@ def leave_out_adafactor() -> None:
 class Parser(argparse.ArgumentParser):
     """A parser of command lines that tells a mistake in one sentence, with what may be meant.
 
-    A file `-clip.mp4` is taken for one, though its name begins as those of options do.
+    A file `-clip.mp4` is taken for one, though its name begins as those of options do. The
+    description is shown as it is written.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
