@@ -34,7 +34,6 @@ __all__ = [
     'Parser',
     'add_cfg_options',
     'add_job_options',
-    'amp_values',
     'brief',
     'describe',
     'end_after',
@@ -291,8 +290,8 @@ def leave_out_adafactor() -> None:
 class Parser(argparse.ArgumentParser):
     """A parser of command lines that tells a mistake in one sentence, with what may be meant.
 
-    A file `-clip.mp4` is taken for one, though its name begins as those of options do. The
-    description is shown as it is written.
+    A file `-clip.mp4` is taken for one, though its name begins as those of options do, and in
+    `--amp CONFIG` the config is no precision. The description is shown as it is written.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -302,9 +301,18 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """As argparse does, once files are told from options."""
-        words = sys.argv[1:] if args is None else args
-        return super().parse_known_args([self._as_path(word) for word in words], namespace)
+        """As argparse does, once files are told from options, and from their values."""
+        words = [self._as_path(word) for word in (sys.argv[1:] if args is None else args)]
+        following = [*words, None][1:]
+        told = [self._with_value(*pair) for pair in zip(words, following, strict=True)]
+        return super().parse_known_args(told, namespace)
+
+    def _with_value(self, word: str, following: str | None) -> str:
+        """An option whose value may be left out takes what follows only if it is a choice."""
+        action = self._option_string_actions.get(word)
+        if action is None or action.nargs != '?' or not action.choices:
+            return word
+        return word if following in action.choices else f'{word}={action.const}'
 
     def _as_path(self, word: str) -> str:
         # Numbers, `-n5` and beginnings of options remain what they are.
@@ -395,16 +403,6 @@ def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
         metavar='SECONDS',
         help='time for one file, after which it counts as bad (%(default)g)',
     )
-
-
-def amp_values(arguments: list[str], precisions: tuple[str, ...]) -> list[str]:
-    """Arguments in which `--amp CONFIG` does not read the config as the precision."""
-    result = []
-    for position, argument in enumerate(arguments):
-        following = arguments[position + 1 : position + 2]
-        bare = argument == '--amp' and (not following or following[0] not in precisions)
-        result.append('--amp=auto' if bare else argument)
-    return result
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
