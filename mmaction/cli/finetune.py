@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from mmaction.utils.cli import Parser, add_job_options, check_files, user_errors
+from mmaction.utils.cli import Parser, add_job_options, available_cores, check_files, user_errors
 
 if TYPE_CHECKING:
     from mmaction.apis.finetune.training import Run
@@ -347,7 +347,6 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     with user_errors(setup=True):
-        from mmaction.engine.runner.dry_run import available_cores
         from mmaction.utils.io import lock
 
         args.work_dir.mkdir(parents=True, exist_ok=True)

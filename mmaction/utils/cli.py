@@ -34,6 +34,7 @@ __all__ = [
     'Parser',
     'add_cfg_options',
     'add_job_options',
+    'available_cores',
     'brief',
     'describe',
     'end_after',
@@ -377,6 +378,12 @@ def printable(name: str | Path) -> str:
     return text.replace('\n', '\\n')
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, 'sched_getaffinity', None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
     """Add `--workers` and `--timeout`."""
 
@@ -392,9 +399,11 @@ def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
             raise argparse.ArgumentTypeError(f'{text} is not at least 1')
         return value
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     parser.add_argument(
-        '--workers', type=count, default=cores or 1, help='files at the same time (%(default)s)'
+        '--workers',
+        type=count,
+        default=available_cores(),
+        help='files at the same time (%(default)s)',
     )
     parser.add_argument(
         '--timeout',
