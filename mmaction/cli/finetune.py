@@ -220,6 +220,7 @@ def write_configs(
         config_text,
         fit_batch,
         frames_needed,
+        learning_rate,
     )
     from mmaction.apis.finetune.summary import short_videos
     from mmaction.apis.finetune.training import Run
@@ -254,15 +255,8 @@ def write_configs(
             if args.batch is None and recipe.threads is None:
                 batch = fit_batch(recipe, config)
             if batch != recipe.batch:
-                recipe = choose_recipe(
-                    base,
-                    len(first['train']),
-                    weights=args.weights,
-                    batch=batch,
-                    epochs=recipe.epochs,
-                    workers=recipe.workers,
-                    freeze=args.freeze,
-                )
+                rate = learning_rate(load_config(base), batch)
+                recipe = recipe._replace(batch=batch, rate=rate)
                 write_text(config, config_text(recipe, **facts))
         for seed in range(args.seed, args.seed + args.seeds):
             parts = [f'fold {number}'] if len(folds) > 1 else []

@@ -28,7 +28,9 @@ __all__ = [
     'choose_config',
     'choose_recipe',
     'config_text',
+    'fit_batch',
     'frames_needed',
+    'learning_rate',
 ]
 
 MODEL_NAMES = {
