@@ -298,6 +298,7 @@ def report(args: argparse.Namespace, runs: list[Run], folds: list[Any]) -> None:
 
     from mmaction.apis.finetune import summary as outcome
     from mmaction.config.load import load_config
+    from mmaction.utils.io import write_json
 
     work = args.work_dir
     configs = [load_config(run.config) for run in runs]
@@ -311,7 +312,7 @@ def report(args: argparse.Namespace, runs: list[Run], folds: list[Any]) -> None:
     notes = [text, *outcome.few_clips(folds[0][1])]
     outcome.write_page(work / 'report.html', shown, names, str(args.folder or DEMO), notes, maps)
     shutil.copyfile(runs[0].checkpoint, work / 'model.pth')
-    outcome.save_summary(work / 'summary.json', found, classes=names)
+    write_json(work / 'summary.json', {**found, 'classes': names})
     print(text)
     config = runs[0].config
     rows = [

@@ -160,7 +160,7 @@ def dry_run(
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise ConfigError(
-                f'a batch of {max(batch, other) if other > batch else batch} clips does not fit '
+                f'a batch of {max(batch, other)} clips does not fit '
                 'into the memory of the GPU: lower train_dataloader.batch_size, or take '
                 'optim_wrapper.accumulative_counts, --amp or model.backbone.use_checkpoint=True'
             ) from error
