@@ -13,10 +13,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from mmaction.config.load import load_config
-from mmaction.engine.runner.dry_run import available_cores, dry_run
+from mmaction.engine.runner.dry_run import dry_run
 from mmaction.errors import CheckpointError
 from mmaction.registry import DATASETS, MODELS
-from mmaction.utils.cli import describe
+from mmaction.utils.cli import available_cores, describe
 from mmaction.utils.download import DownloadError, download
 from mmaction.utils.packaged_configs import packaged_configs, published_model
 from mmaction.utils.suggest import did_you_mean
@@ -28,7 +28,9 @@ __all__ = [
     'choose_config',
     'choose_recipe',
     'config_text',
+    'fit_batch',
     'frames_needed',
+    'learning_rate',
 ]
 
 MODEL_NAMES = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -17,11 +16,12 @@ from torch.utils._pytree import tree_leaves
 
 from mmaction.distributed.sync_batch_norm import CpuSyncBatchNorm
 from mmaction.errors import ConfigError
+from mmaction.utils.cli import available_cores
 from mmaction.utils.memory import available_memory, resident_memory
 
 from .random_state import random_state, restore_random_state
 
-__all__ = ['DryRun', 'PeakMemory', 'available_cores', 'dry_run', 'step_seconds', 'unchanged']
+__all__ = ['DryRun', 'PeakMemory', 'dry_run', 'step_seconds', 'unchanged']
 
 _LONG = 4.0  # seconds: a step that took longer is not repeated
 _MARGIN = 0.9  # of the free memory: what fragments, and what other libraries take
@@ -78,13 +78,6 @@ class PeakMemory(TorchDispatchMode):
             self.peak = max(self.peak, self.now)
             weakref.finalize(storage, self._free, size)
         return result
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -167,7 +160,7 @@ def dry_run(
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise ConfigError(
-                f'a batch of {max(batch, other) if other > batch else batch} clips does not fit '
+                f'a batch of {max(batch, other)} clips does not fit '
                 'into the memory of the GPU: lower train_dataloader.batch_size, or take '
                 'optim_wrapper.accumulative_counts, --amp or model.backbone.use_checkpoint=True'
             ) from error
