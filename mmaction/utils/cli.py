@@ -381,7 +381,7 @@ def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     parser.add_argument(
-        '--workers', type=count, default=cores or 1, help='files at the same time (%(default)s)'
+        '--workers', type=count, default=cores or 1, help=f'files at the same time ({cores or 1})'
     )
     parser.add_argument(
         '--timeout',
