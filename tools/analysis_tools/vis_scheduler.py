@@ -129,8 +129,8 @@ def main(argv: list[str] | None = None) -> None:
             rates = learning_rates(cfg, steps)
             curves[Path(file).stem] = rates, steps
             print(
-                f'{Path(file).stem}: {len(rates)} steps, learning rate {rates[0]:.3g} at the start, '
-                f'at most {max(rates):.3g}, {rates[-1]:.3g} at the end'
+                f'{Path(file).stem}: {len(rates)} steps, learning rate {rates[0]:.3g} at the '
+                f'start, at most {max(rates):.3g}, {rates[-1]:.3g} at the end'
             )
         draw(curves, args.out)
         print(f'written: {args.out}')
