@@ -67,7 +67,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     for name in LOGGERS:
         training(f'--{name}', action='store_true', help=f'also log to {name}')
     add_job_options(parser, timeout=600)
-    parser.set_defaults(workers=None)
+    parser.set_defaults(workers=None)  # all cores prepare, and the recipe says how many read
     args = parser.parse_args(argv)
     if args.demo == (args.folder is not None):
         parser.error('give a folder or table of clips, or --demo' + (
@@ -342,8 +342,10 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     with user_errors(setup=True):
+        from mmaction.apis.finetune.recipe import check_choices
         from mmaction.utils.io import lock
 
+        check_choices(args.model, args.weights, args.freeze)
         args.work_dir.mkdir(parents=True, exist_ok=True)
         jobs = args.workers or available_cores()
         with lock(args.work_dir, 'tool'):

@@ -403,7 +403,7 @@ def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
         '--workers',
         type=count,
         default=available_cores(),
-        help='files at the same time (%(default)s)',
+        help=f'files at the same time ({available_cores()})',
     )
     parser.add_argument(
         '--timeout',
