@@ -134,6 +134,8 @@ class ProgressHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Move on by a step."""
+        if self._bar is None:  # a validation among the iterations of a run has had its place
+            self.before_train_epoch(runner)
         if self._bar is None:
             return
         scalars = runner.message_hub.log_scalars

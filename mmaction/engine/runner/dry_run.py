@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -144,27 +144,31 @@ def dry_run(
         return time.perf_counter() - start
 
     def peak(size: int) -> tuple[int, float]:
-        seconds, taken = _peak_of(lambda: step(size), device)
-        model.zero_grad(set_to_none=True)
+        try:
+            seconds, taken = _peak_of(lambda: step(size), device)
+        finally:
+            model.zero_grad(set_to_none=True)
         return taken, seconds
 
     # Two sizes give the part that grows with the batch.
     other = batch // 2 if batch > 3 else batch + 1
+    at_other = None
     with unchanged(model):
         model.train()
         try:
-            at_other, _ = peak(other)
+            # One clip more than asked for may be too many.
+            with suppress(torch.OutOfMemoryError) if other > batch else nullcontext():
+                at_other, _ = peak(other)
             at_batch, seconds = peak(batch)
             if seconds < _LONG:
                 seconds = min(step(batch) for _ in range(2))
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise ConfigError(
-                f'a batch of {max(batch, other)} clips does not fit '
+                f'a batch of {batch} clips does not fit '
                 'into the memory of the GPU: lower train_dataloader.batch_size, or take '
                 'optim_wrapper.accumulative_counts, --amp or model.backbone.use_checkpoint=True'
             ) from error
-    per_clip = max(1, (at_batch - at_other) // (batch - other))
     if device.type == 'cuda':
         base = torch.cuda.memory_allocated(device)
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
@@ -172,7 +176,11 @@ def dry_run(
         base = resident_memory()
         free = available_memory() + base
     memory = base + states + at_batch
-    largest = batch + int((free * _MARGIN - memory) // per_clip)
+    if at_other is None:
+        per_clip, largest = at_batch // batch, batch
+    else:
+        per_clip = max(1, (at_batch - at_other) // (batch - other))
+        largest = batch + int((free * _MARGIN - memory) // per_clip)
     return DryRun(batch, seconds, memory, per_clip, free, max(largest, 0))
 
 
