@@ -51,6 +51,8 @@ import mmaction, mmaction.registry, mmaction.datasets, mmaction.engine
 heavy = [name for name in ('torchvision', 'timm', 'decord', 'av') if name in sys.modules]
 from mmaction.config.load import load_config
 built_on = load_config('mine.py').model == load_config('pico_finetune').model
+import mmaction.models
+heavy += [name for name in ('timm', 'transformers') if name in sys.modules]
 root = pathlib.Path(mmaction.__file__).parent
 modules = [m.name for m in pkgutil.walk_packages([str(root)], 'mmaction.')
            if not m.name.startswith('mmaction.configs')]

@@ -40,6 +40,7 @@ __all__ = [
     'export',
     'export_checked',
     'predict',
+    'run_onnx',
 ]
 
 TOLERANCE = 1e-4
@@ -129,7 +130,7 @@ def export(model: Classifier, clips: Tensor, out: Path, aot: bool, about: dict[s
         onnx_file = out.with_suffix('.onnx')
         _write_onnx(model, clips, onnx_file, about)
         if out.suffix == '.onnx':
-            return _run_onnx(out)
+            return run_onnx(out)
         save_model(read_model(onnx_file), out, about)
         onnx_file.unlink()
         return model_runner(out, 'f32')
@@ -172,10 +173,13 @@ def _write_onnx(model: Classifier, clips: Tensor, out: Path, about: dict[str, An
     onnx.save(written, str(out))
 
 
-def _run_onnx(file: Path) -> Run:
+def run_onnx(file: Path, threads: int = 0) -> Run:
+    """A function that runs a file by ONNX Runtime on the CPU; 0 leaves it the number of threads."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(file), providers=['CPUExecutionProvider'])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
     return lambda x: torch.from_numpy(session.run(None, {'clips': x.numpy()})[0])
 
 

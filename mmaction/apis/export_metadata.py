@@ -21,6 +21,7 @@ def describe_model(recognizer: Any, shape: tuple[int, int, int]) -> dict[str, An
     preprocessor = recognizer.data_preprocessor
     steps = pipeline_steps(cfg)
     sampling: dict[str, Any] = next((step for step in steps if 'clip_len' in step), {})
+    spread = sampling.get('type') == 'UniformSample'
     if head.average_clips == 'prob':
         output = 'probabilities (sigmoid)' if head.multi_class else 'probabilities (softmax)'
     else:
@@ -36,7 +37,8 @@ def describe_model(recognizer: Any, shape: tuple[int, int, int]) -> dict[str, An
         ),
         input_range=[0, 255],
         clip_len=sampling.get('clip_len', shape[0]),
-        frame_interval=sampling.get('frame_interval', 1),
+        # None: the frames of a clip are spread over the video, however long it is.
+        frame_interval=None if spread else sampling.get('frame_interval', 1),
         num_clips=sampling.get('num_clips', 1),
         resize=_resize_of(steps),
         crop=_crop_of(steps),

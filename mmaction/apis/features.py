@@ -168,7 +168,7 @@ def extract_features(
         Subset(dataset, mine),
         batch_size or loader_cfg.get('batch_size', 1),
         num_workers=loader_cfg.get('num_workers', 0),
-        collate_fn=_as_list,
+        collate_fn=list,
         worker_init_fn=hand_over_as_bytes,
     )
     shown = tqdm(loader, desc='features', disable=not is_main_process() or not mine)
@@ -240,10 +240,6 @@ _NO_PART = ('filename', 'frame_dir', 'label', 'sample_idx', 'modality', 'start_i
 def _label(info: dict[str, Any]) -> Any:
     label = info['label']
     return label.tolist() if isinstance(label, Tensor) else int(label)
-
-
-def _as_list(items: list[Any]) -> list[Any]:
-    return items
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,7 @@ def init_recognizer(
     if isinstance(config, (str, Path)):
         cfg = load_config(config, cfg_options)
     elif isinstance(config, Config):
-        cfg = config
+        cfg = copy.deepcopy(config)
         if cfg_options:
             raise TypeError('cfg_options go with a config file, not with a config that is read')
     else:

@@ -179,6 +179,8 @@ def _checkpoint(run: Path) -> Path:
         return run
     if not run.is_dir():
         raise CheckpointError(f'there is no run {run}: give a work dir or a checkpoint')
+    if (run / 'model.pth').is_file():
+        return run / 'model.pth'  # the weights that finetune has tested
     best = sorted(run.glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
     found = best[-1] if best else find_checkpoint(run)
     if found is None:
@@ -202,6 +204,8 @@ def _metrics(
     if given is not None:
         return metrics_of(given, checkpoint), ()
     path = folder / 'metrics.json'
+    if not path.is_file():
+        path = folder / 'run' / 'metrics.json'  # of finetune
     if not path.is_file():
         return {}, (f'{folder} holds no metrics.json of a test, so the card has no metrics',)
     try:

@@ -21,9 +21,7 @@ __all__ = ['main', 'parse_args']
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add('folder', type=Path, help='folder of the clips, by default with a folder for each class')
     add('--csv', type=Path, metavar='FILE', help='path,label[,group][,split]; .tsv takes tabs')

@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from mmaction.utils.cli import Parser, add_job_options, check_files, user_errors
+from mmaction.utils.cli import Parser, add_job_options, available_cores, check_files, user_errors
 
 if TYPE_CHECKING:
     from mmaction.apis.finetune.training import Run
@@ -37,9 +37,7 @@ ASKED = (
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add('folder', nargs='?', type=Path, metavar='FOLDER|TABLE', help='the clips')
     add('--demo', action='store_true', help='generate Motion Digits and train on it')
@@ -69,7 +67,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     for name in LOGGERS:
         training(f'--{name}', action='store_true', help=f'also log to {name}')
     add_job_options(parser, timeout=600)
-    parser.set_defaults(workers=None)
+    parser.set_defaults(workers=None)  # all cores prepare, and the recipe says how many read
     args = parser.parse_args(argv)
     if args.demo == (args.folder is not None):
         parser.error('give a folder or table of clips, or --demo' + (
@@ -222,6 +220,7 @@ def write_configs(
         config_text,
         fit_batch,
         frames_needed,
+        learning_rate,
     )
     from mmaction.apis.finetune.summary import short_videos
     from mmaction.apis.finetune.training import Run
@@ -256,15 +255,8 @@ def write_configs(
             if args.batch is None and recipe.threads is None:
                 batch = fit_batch(recipe, config)
             if batch != recipe.batch:
-                recipe = choose_recipe(
-                    base,
-                    len(first['train']),
-                    weights=args.weights,
-                    batch=batch,
-                    epochs=recipe.epochs,
-                    workers=recipe.workers,
-                    freeze=args.freeze,
-                )
+                rate = learning_rate(load_config(base), batch)
+                recipe = recipe._replace(batch=batch, rate=rate)
                 write_text(config, config_text(recipe, **facts))
         for seed in range(args.seed, args.seed + args.seeds):
             parts = [f'fold {number}'] if len(folds) > 1 else []
@@ -306,6 +298,7 @@ def report(args: argparse.Namespace, runs: list[Run], folds: list[Any]) -> None:
 
     from mmaction.apis.finetune import summary as outcome
     from mmaction.config.load import load_config
+    from mmaction.utils.io import write_json
 
     work = args.work_dir
     configs = [load_config(run.config) for run in runs]
@@ -319,7 +312,7 @@ def report(args: argparse.Namespace, runs: list[Run], folds: list[Any]) -> None:
     notes = [text, *outcome.few_clips(folds[0][1])]
     outcome.write_page(work / 'report.html', shown, names, str(args.folder or DEMO), notes, maps)
     shutil.copyfile(runs[0].checkpoint, work / 'model.pth')
-    outcome.save_summary(work / 'summary.json', found, classes=names)
+    write_json(work / 'summary.json', {**found, 'classes': names})
     print(text)
     config = runs[0].config
     rows = [
@@ -349,9 +342,10 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     # Threads that wait must not hold a core that reading processes need; read as torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     with user_errors(setup=True):
-        from mmaction.engine.runner.dry_run import available_cores
+        from mmaction.apis.finetune.recipe import check_choices
         from mmaction.utils.io import lock
 
+        check_choices(args.model, args.weights, args.freeze)
         args.work_dir.mkdir(parents=True, exist_ok=True)
         jobs = args.workers or available_cores()
         with lock(args.work_dir, 'tool'):

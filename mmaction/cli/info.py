@@ -7,10 +7,9 @@ mmaction info --configs dualformer
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
-from mmaction.utils.cli import Parser, user_errors
+from mmaction.utils.cli import Parser, available_cores, user_errors
 from mmaction.utils.packaged_configs import config_folder, packaged_configs
 
 __all__ = ['main', 'parse_args']
@@ -18,9 +17,7 @@ __all__ = ['main', 'parse_args']
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     parser.add_argument(
         '--configs',
         nargs='?',
@@ -50,8 +47,10 @@ def machine() -> list[tuple[str, str]]:
 
     from mmaction.utils.memory import available_memory
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    rows = [('cores', f'{cores}'), ('memory free', f'{available_memory() / 1e9:.1f} GB')]
+    rows = [
+        ('cores', f'{available_cores()}'),
+        ('memory free', f'{available_memory() / 1e9:.1f} GB'),
+    ]
     gpus = range(torch.cuda.device_count())
     for i in gpus:
         properties = torch.cuda.get_device_properties(i)

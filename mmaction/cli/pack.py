@@ -29,9 +29,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add('list', help='annotation list of videos')
     add('out', help='folder to write to, or its address (s3://...)')

@@ -34,9 +34,7 @@ LISTS = ('.txt', '.csv', '.tsv')
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add('video', nargs='+', metavar='VIDEO|FOLDER|LIST', help='what to classify')
     add('--run', type=Path, metavar='DIR', help='folder of a training')

@@ -28,7 +28,6 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
         prog=prog,
         description=__doc__,
         epilog=f'datasets: {", ".join(prepare_dataset.DATASETS)}',
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add('folder', type=Path, help='folder of the videos, with a folder for each class')

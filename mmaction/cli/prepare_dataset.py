@@ -50,9 +50,7 @@ DATASETS = {
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add('dataset', choices=DATASETS, metavar='DATASET', help=', '.join(DATASETS))
     add('--annotations', type=Path, required=True, metavar='DIR', help='official annotation')

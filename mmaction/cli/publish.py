@@ -15,9 +15,7 @@ __all__ = ['main', 'parse_args']
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add('run', help='work dir (its best checkpoint, else its last) or checkpoint')
     add('--to', required=True, metavar='PLACE', help='folder, or hf://ORG/REPO[@BRANCH]')

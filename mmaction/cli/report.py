@@ -18,9 +18,7 @@ __all__ = ['main', 'parse_args']
 
 def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add('config', help='config file')
     add('results', type=Path, help='file of tools/test.py --dump')

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import TYPE_CHECKING
 
-from mmaction.utils.cli import Parser, add_cfg_options, amp_values, check_files, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, check_files, user_errors
 
 if TYPE_CHECKING:
     from mmaction.engine.runner import ActionRunner
 
 __all__ = ['main', 'parse_args']
 
-PRECISIONS = ('bf16', 'fp16', 'off')
 METRICS = (
     'top_k_accuracy',
     'mean_class_accuracy',
@@ -59,7 +57,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
         '--amp',
         nargs='?',
         const='auto',
-        choices=('auto', *PRECISIONS),
+        choices=('auto', 'bf16', 'fp16', 'off'),
         default='off',
         help='precision of the forward pass (default: off, fp32, as published results are '
         'tested); without a value bf16, or fp16 on GPUs that have no bf16',
@@ -74,8 +72,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     add('--tmpdir', help='accepted; results travel between the processes without files')
     add('--gpu-collect', action='store_true', help='accepted; see --tmpdir')
-    given = sys.argv[1:] if arguments is None else arguments
-    args = parser.parse_args(amp_values(given, PRECISIONS))
+    args = parser.parse_args(arguments)
     if args.show or args.wait_time is not None:
         parser.error(
             'there is no --show: --show-dir DIR draws the clips into a folder, and with '

@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmaction.utils.cli import Parser, add_cfg_options, amp_values, check_files, user_errors
+from mmaction.utils.cli import Parser, add_cfg_options, check_files, user_errors
 
 if TYPE_CHECKING:
     from mmaction.engine.runner import ActionRunner
 
 __all__ = ['main', 'parse_args']
-
-PRECISIONS = ('bf16', 'fp16', 'off', 'apex')
 
 
 def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -44,7 +42,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
         '--amp',
         nargs='?',
         const='auto',
-        choices=('auto', *PRECISIONS),
+        choices=('auto', 'bf16', 'fp16', 'off', 'apex'),
         help='mixed precision; without a value what a short measurement finds fastest here',
     )
     add(
@@ -59,8 +57,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     add('--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none')
     add('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
     add('--gpus', '--gpu-ids', nargs='*', help=argparse.SUPPRESS)
-    given = sys.argv[1:] if arguments is None else arguments
-    args = parser.parse_args(amp_values(given, PRECISIONS))
+    args = parser.parse_args(arguments)
     if args.gpus is not None:
         parser.error(
             '--gpus and --gpu-ids are gone: use "bash tools/dist_train.sh CONFIG N" for N GPUs, '

@@ -28,13 +28,13 @@ __all__ = [
     'set_work_dir',
 ]
 
-LOGGERS: dict[str, tuple[str, dict[str, Any]]] = {
-    'tensorboard': ('TensorboardVisBackend', {}),
-    'wandb': ('WandbVisBackend', {}),
-    'mlflow': ('MLflowVisBackend', {}),
-    'trackio': ('TrackioVisBackend', {}),
+LOGGERS = {
+    'tensorboard': 'TensorboardVisBackend',
+    'wandb': 'WandbVisBackend',
+    'mlflow': 'MLflowVisBackend',
+    'trackio': 'TrackioVisBackend',
 }
-"""Options of the command line, which are called like the package: backend and its arguments."""
+"""Options of the command line, which are called like the package, and their backends."""
 
 
 def apply_train_args(cfg: Config, args: Namespace) -> None:
@@ -187,13 +187,13 @@ def add_loggers(cfg: Config, names: Sequence[str]) -> None:
     visualizer = cfg.get('visualizer') or dict(type='Visualizer', vis_backends=[])
     backends = list(visualizer.get('vis_backends') or [])
     for name in names:
-        kind, options = LOGGERS[name]
+        kind = LOGGERS[name]
         if name == 'mlflow':
             # mmengine writes files, which MLflow since 3.7 wants to be asked for.
             os.environ.setdefault('MLFLOW_ALLOW_FILE_STORE', 'true')
         if find_spec(name) is None:
             raise ConfigError(f'--{name}: {name} is not installed: pip install {name}')
         if all(backend['type'] != kind for backend in backends):
-            backends.append(dict(type=kind, **options))
+            backends.append(dict(type=kind))
     if names:
         cfg.visualizer = {**visualizer, 'vis_backends': backends}

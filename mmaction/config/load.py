@@ -29,7 +29,7 @@ from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_
 from .model_clips import apply_model_clips
 from .options import Options, apply_options, parse_options
 from .registered_types import is_registered
-from .scope import mend_published
+from .scope import fit_blending, mend_published
 
 __all__ = ['load_config', 'read_config']
 
@@ -68,6 +68,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     mend_published(cfg)
     if changes:
         apply_options(cfg, changes)
+    fit_blending(cfg)
     apply_model_clips(cfg)
     if check:
         check_config(cfg)

@@ -11,7 +11,9 @@ from mmengine.config import Config
 from mmaction.errors import ConfigError
 from mmaction.mmaction2_names import why_left_out
 
-__all__ = ['mend_published', 'refuse_left_out', 'why_missing']
+from .registered_types import is_registered
+
+__all__ = ['fit_blending', 'mend_published', 'refuse_left_out', 'why_missing']
 
 
 def why_missing(kind: str) -> str | None:
@@ -42,7 +44,8 @@ def why_missing(kind: str) -> str | None:
 def refuse_left_out(cfg: Config) -> None:
     """Tell a config for another task than recognition before any slip within it.
 
-    `dataset_type` is all that a config without a model says of its task.
+    `dataset_type` is all that a config without a model says of its task. A class that a user
+    has registered under such a name is theirs to use.
 
     Raises:
         ConfigError: With the first type that is left out on purpose.
@@ -59,16 +62,17 @@ def _refuse(node: object, way: tuple[str, ...]) -> None:
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
             _refuse(value, (*way, str(index)))
-    elif isinstance(node, str) and way[-1] in ('type', 'dataset_type') and why_missing(node):
-        raise ConfigError(f'config key {".".join(way)}: {why_missing(node)}')
+    elif isinstance(node, str) and way[-1] in ('type', 'dataset_type'):
+        reason = why_missing(node)
+        if reason and not is_registered(node):
+            raise ConfigError(f'config key {".".join(way)}: {reason}')
 
 
 def mend_published(cfg: Config) -> None:
-    """Read three slips in configs of mmaction2 1.2 as they were meant, and say so on stderr.
+    """Read two slips in configs of mmaction2 1.2 as they were meant, and say so on stderr.
 
     `pipeline` and `test_mode` beside a dataloader's dataset belong to the dataset;
-    `DecordDecode` has no `io_backend`, which `DecordInit` has; the classes that
-    `MixupBlending` and `CutmixBlending` mix are those of the head.
+    `DecordDecode` has no `io_backend`, which `DecordInit` has.
     """
     notes = []
     for name, loader in cfg.items():
@@ -80,25 +84,27 @@ def mend_published(cfg: Config) -> None:
                 notes.append(f'{name}.{key} is read as {name}.dataset.{key}')
     if _drop_io_backend(cfg._cfg_dict):
         notes.append('io_backend of DecordDecode is dropped: DecordInit reads the file')
-    notes += _fit_blending(cfg.get('model'))
     for note in notes:
         print(f'note: {cfg.filename}: {note}', file=sys.stderr)
 
 
-def _fit_blending(model: Any) -> list[str]:
-    """Have blendings mix the classes of the head; says which did not."""
+def fit_blending(cfg: Config) -> None:
+    """Have blendings mix the classes of the head, and say on stderr which did not.
+
+    Some configs of mmaction2 1.2 forget to, and so does whoever sets the classes of the head alone.
+    """
+    model: Any = cfg.get('model')
     try:
         classes = model['cls_head']['num_classes']
         blending = model['data_preprocessor']['blending']
         blends = [blending, *blending.get('augments', [])]
     except (AttributeError, KeyError, TypeError):
-        return []  # no blending, or no config of a recognizer
-    notes = []
+        return  # no blending, or no config of a recognizer
     for blend in blends:
         if blend.get('num_classes', classes) != classes:
-            notes.append(f'{blend["type"]}.num_classes={blend["num_classes"]} is read as {classes}')
+            note = f'{blend["type"]}.num_classes={blend["num_classes"]} is read as {classes}'
+            print(f'note: {cfg.filename}: {note}', file=sys.stderr)
             blend['num_classes'] = classes
-    return notes
 
 
 def _drop_io_backend(node: object) -> bool:

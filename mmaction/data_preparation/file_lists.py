@@ -8,7 +8,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmaction.datasets.annotations import ListFormat, read_list
@@ -208,7 +208,7 @@ def regroup(clips: Sequence[Clip], pattern: str) -> list[Clip]:
         if match is None:
             raise ValueError(f'--group {pattern!r} finds nothing in {clip.path!r}')
         group = match[1] if regex.groups else match[0]
-        result.append(Clip(clip.path, clip.label, group or '', '', clip.place, clip.frames))
+        result.append(replace(clip, group=group or '', split=''))
     return result
 
 

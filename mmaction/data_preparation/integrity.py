@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -115,12 +116,15 @@ class Journal:
         self._file.close()
 
 
-def inspect_images(job: tuple[str, FrameFolder | None], quick: bool) -> None:
+def inspect_images(job: tuple[str, FrameFolder | None], quick: bool) -> dict[str, Any]:
     """Read an image, or the images of a folder: in a child process.
 
     Args:
         job: The image; or, with the frames of a folder, the last of them.
         quick: Read the first, middle and last image of a folder only.
+
+    Returns:
+        What is known of the frames of a folder.
 
     Raises:
         UnreadableVideoError: An image cannot be read.
@@ -141,6 +145,7 @@ def inspect_images(job: tuple[str, FrameFolder | None], quick: bool) -> None:
             raise UnreadableVideoError(file, f'{name}: {error.strerror}') from None
         if image is None:
             raise UnreadableVideoError(file, f'{name} is no image that can be read')
+    return {} if frames is None else frames._asdict()
 
 
 def _file(path: Path, frames: FrameFolder | None) -> str:
@@ -185,26 +190,14 @@ def check_clips(
         else:
             videos.append(full[path])
     try:
-        for name, facts, reason in run_jobs(
-            partial(inspect_video, quick=quick),
-            videos,
-            workers=workers,
-            timeout=timeout,
-            title='check',
+        options: dict[str, Any] = dict(workers=workers, timeout=timeout, title='check')
+        for job, facts, reason in itertools.chain(
+            run_jobs(partial(inspect_video, quick=quick), videos, **options),
+            run_jobs(partial(inspect_images, quick=quick), images, **options),
         ):
+            name = job if isinstance(job, str) else job[0]
             if reason is None:
                 journal.add(name, facts)
-            else:
-                bad[short[name]] = reason
-        for (name, frames), _, reason in run_jobs(
-            partial(inspect_images, quick=quick),
-            images,
-            workers=workers,
-            timeout=timeout,
-            title='check',
-        ):
-            if reason is None:
-                journal.add(name, {} if frames is None else frames._asdict())
             else:
                 bad[short[name]] = reason
     finally:

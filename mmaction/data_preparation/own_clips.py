@@ -142,9 +142,7 @@ def prepare_clips(
                if str(folder / clip.path) in failures}  # fmt: skip
     report_failures(bad, out / 'left_out.txt', f'of {len(clips)} videos are broken and left out')
     kept = [
-        dataclasses.replace(clip, path=targets[clip.path], group=clip.group)
-        for clip in clips
-        if clip.path not in bad
+        dataclasses.replace(clip, path=targets[clip.path]) for clip in clips if clip.path not in bad
     ]
     if not kept:
         raise ValueError(f'none of the {len(clips)} videos can be read: see {out / "left_out.txt"}')

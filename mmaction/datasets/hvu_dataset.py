@@ -12,7 +12,26 @@ from mmaction.registry import DATASETS
 from .annotations import ListFormat
 from .base import BaseActionDataset
 
-__all__ = ['HVUDataset']
+__all__ = ['CATEGORIES', 'CATEGORY_NUMS', 'HVUDataset', 'labels_of_categories']
+
+# The order in mmaction2's configs, in which the classes of all of them are counted.
+CATEGORIES = ('action', 'attribute', 'concept', 'event', 'object', 'scene')
+CATEGORY_NUMS = (739, 117, 291, 69, 1678, 248)
+"""Labels of each category."""
+
+
+def labels_of_categories(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
+    """The number of labels of each category by its name.
+
+    Raises:
+        ValueError: There are not as many numbers as names.
+    """
+    if len(names) != len(counts):
+        raise ValueError(
+            f'{len(names)} tag_categories, but {len(counts)} tag_category_nums: give the number '
+            'of labels of each category'
+        )
+    return dict(zip(names, counts, strict=True))
 
 
 @DATASETS.register_module()
@@ -48,26 +67,14 @@ class HVUDataset(BaseActionDataset):
         self,
         ann_file: str,
         pipeline: list[dict[str, Any] | Callable[..., Any]],
-        tag_categories: Sequence[str] = (
-            'action',
-            'attribute',
-            'concept',
-            'event',
-            'object',
-            'scene',
-        ),
-        tag_category_nums: Sequence[int] = (739, 117, 291, 69, 1678, 248),
+        tag_categories: Sequence[str] = CATEGORIES,
+        tag_category_nums: Sequence[int] = CATEGORY_NUMS,
         data_prefix: dict[str, str | None] | None = None,
         filename_tmpl: str | None = None,
         start_index: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if len(tag_categories) != len(tag_category_nums):
-            raise ValueError(
-                f'{len(tag_categories)} tag_categories, but {len(tag_category_nums)} '
-                'tag_category_nums: give the number of labels of each category'
-            )
-        self.categories = dict(zip(tag_categories, tag_category_nums, strict=True))
+        self.categories = labels_of_categories(tag_categories, tag_category_nums)
         self.filename_tmpl = filename_tmpl
         kwargs.update(multi_class=True, num_classes=sum(tag_category_nums))
         self._prefix_key = 'video' if filename_tmpl is None else 'img'

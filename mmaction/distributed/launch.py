@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from mmaction.errors import ConfigError
+from mmaction.utils.cli import available_cores
 from mmaction.utils.memory import keep_freed_memory
 
 from .collectives import open_control_group
@@ -166,9 +167,7 @@ def _mpi_env() -> None:
 
 def core_share(processes: int) -> int:
     """Cores of this machine for each of so many processes, at least 1."""
-    affinity = getattr(os, 'sched_getaffinity', None)
-    cores = len(affinity(0)) if affinity else (os.cpu_count() or 1)
-    return max(1, cores // processes)
+    return max(1, available_cores() // processes)
 
 
 def _share_cores(processes: int) -> None:

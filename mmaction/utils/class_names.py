@@ -68,8 +68,10 @@ def read_class_names(path: str | Path, num_classes: int | None = None) -> list[s
     """
     if not exists(path) or Path(path).is_dir():
         raise FileNotFoundError(f'there is no label file {path}')
-    content = read_bytes(path, fresh=True)
-    names = _names_in(content.decode('utf-8-sig', errors='surrogateescape'), path)
+    text = read_bytes(path, fresh=True).decode('utf-8-sig', errors='surrogateescape')
+    names = [line.strip() for line in text.rstrip().split('\n')]
+    if '' in names:
+        raise ValueError(f'{path}:{names.index("") + 1}: expected a class name, found a blank line')
     if num_classes not in (None, len(names)):
         raise ValueError(f'{path} names {len(names)} classes, but the model has {num_classes}')
     return names
@@ -81,18 +83,12 @@ def class_names_beside(ann_file: str) -> list[str] | None:
     Raises:
         ValueError: The file is empty or a line in it is blank.
     """
-    path = osp.join(osp.dirname(ann_file), 'classes.txt')
-    if not ann_file or not exists(path):
+    if not ann_file:
         return None
-    content = read_bytes(path, fresh=True)
-    return _names_in(content.decode('utf-8-sig', errors='surrogateescape'), path)
-
-
-def _names_in(text: str, path: str | Path) -> list[str]:
-    names = [line.strip() for line in text.rstrip().split('\n')]
-    if '' in names:
-        raise ValueError(f'{path}:{names.index("") + 1}: expected a class name, found a blank line')
-    return names
+    try:
+        return read_class_names(osp.join(osp.dirname(ann_file), 'classes.txt'))
+    except FileNotFoundError:
+        return None
 
 
 def known_class_names(data_set: str) -> list[str]:

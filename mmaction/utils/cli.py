@@ -34,7 +34,7 @@ __all__ = [
     'Parser',
     'add_cfg_options',
     'add_job_options',
-    'amp_values',
+    'available_cores',
     'brief',
     'describe',
     'end_after',
@@ -291,15 +291,29 @@ def leave_out_adafactor() -> None:
 class Parser(argparse.ArgumentParser):
     """A parser of command lines that tells a mistake in one sentence, with what may be meant.
 
-    A file `-clip.mp4` is taken for one, though its name begins as those of options do.
+    A file `-clip.mp4` is taken for one, though its name begins as those of options do, and in
+    `--amp CONFIG` the config is no precision. The description is shown as it is written.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """As argparse does, once files are told from options."""
-        words = sys.argv[1:] if args is None else args
-        return super().parse_known_args([self._as_path(word) for word in words], namespace)
+        """As argparse does, once files are told from options, and from their values."""
+        words = [self._as_path(word) for word in (sys.argv[1:] if args is None else args)]
+        following = [*words, None][1:]
+        told = [self._with_value(*pair) for pair in zip(words, following, strict=True)]
+        return super().parse_known_args(told, namespace)
+
+    def _with_value(self, word: str, following: str | None) -> str:
+        """An option whose value may be left out takes what follows only if it is a choice."""
+        action = self._option_string_actions.get(word)
+        if action is None or action.nargs != '?' or not action.choices:
+            return word
+        return word if following in action.choices else f'{word}={action.const}'
 
     def _as_path(self, word: str) -> str:
         # Numbers, `-n5` and beginnings of options remain what they are.
@@ -364,6 +378,12 @@ def printable(name: str | Path) -> str:
     return text.replace('\n', '\\n')
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    affinity = getattr(os, 'sched_getaffinity', None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
     """Add `--workers` and `--timeout`."""
 
@@ -379,9 +399,11 @@ def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
             raise argparse.ArgumentTypeError(f'{text} is not at least 1')
         return value
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     parser.add_argument(
-        '--workers', type=count, default=cores or 1, help='files at the same time (%(default)s)'
+        '--workers',
+        type=count,
+        default=available_cores(),
+        help=f'files at the same time ({available_cores()})',
     )
     parser.add_argument(
         '--timeout',
@@ -390,16 +412,6 @@ def add_job_options(parser: argparse.ArgumentParser, timeout: float) -> None:
         metavar='SECONDS',
         help='time for one file, after which it counts as bad (%(default)g)',
     )
-
-
-def amp_values(arguments: list[str], precisions: tuple[str, ...]) -> list[str]:
-    """Arguments in which `--amp CONFIG` does not read the config as the precision."""
-    result = []
-    for position, argument in enumerate(arguments):
-        following = arguments[position + 1 : position + 2]
-        bare = argument == '--amp' and (not following or following[0] not in precisions)
-        result.append('--amp=auto' if bare else argument)
-    return result
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:

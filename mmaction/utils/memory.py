@@ -38,12 +38,10 @@ def peak_memory() -> int:
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved()
-    try:  # Linux; what getrusage counts there includes the process that started this one
-        for line in Path('/proc/self/status').read_text().splitlines():
-            if line.startswith('VmHWM:'):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    # Linux; what getrusage counts there includes the process that started this one.
+    peak = _bytes_of('/proc/self/status', 'VmHWM:')
+    if peak is not None:
+        return peak
     try:
         from resource import RUSAGE_SELF, getrusage
     except ImportError:  # Windows has no such count
@@ -54,13 +52,16 @@ def peak_memory() -> int:
 
 def resident_memory() -> int:
     """Bytes of the machine's memory that this process has now (0: unknown)."""
+    return _bytes_of('/proc/self/status', 'VmRSS:') or 0
+
+
+def _bytes_of(file: str, name: str) -> int | None:
+    """An entry in kB of a file of Linux's /proc; None if it is not there."""
     try:
-        for line in Path('/proc/self/status').read_text().splitlines():
-            if line.startswith('VmRSS:'):
-                return int(line.split()[1]) * 1024
+        lines = Path(file).read_text().splitlines()
     except OSError:
-        pass
-    return 0
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
 def available_memory() -> int:
@@ -68,11 +69,9 @@ def available_memory() -> int:
 
     A container may have less than the machine that it runs on.
     """
-    free = []
+    machine = _bytes_of('/proc/meminfo', 'MemAvailable:')
+    free = [] if machine is None else [machine]
     try:
-        for line in Path('/proc/meminfo').read_text().splitlines():
-            if line.startswith('MemAvailable:'):
-                free.append(int(line.split()[1]) * 1024)
         group = Path('/sys/fs/cgroup')
         limit = (group / 'memory.max').read_text().strip()
         if limit != 'max':

@@ -32,15 +32,16 @@ def map_memory(handle: int) -> torch.UntypedStorage:
 class MemoryFiles:
     """Memories of this process that others can map.
 
-    One write is faster than torch's way, which faults each page in, and the memory does not count
-    against the size of /dev/shm. What is kept is as much as was held at once. Linux only.
+    A new one is written in one call, which is faster than torch's way of faulting each page in, and
+    does not count against the size of /dev/shm. What is kept is as much as was held at once. Linux
+    only.
 
     Args:
         kept: Number of memories that are kept at most, for none to be used again 0.
     """
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._kept: list[int] = []
+        self._kept: list[_Memory] = []
         self._room = kept if kept and _leases_tell() else 0
 
     def write(self, storage: torch.UntypedStorage) -> int:
@@ -55,31 +56,47 @@ class MemoryFiles:
         memory = self._free()
         if memory is None and self._room:
             self._room -= 1
-            memory = _new()
+            memory = _Memory()
             self._kept.append(memory)
         if memory is not None:
-            _fill(memory, storage)
-            return _opened_again(memory)
+            memory.fill(storage)
+            return _opened_again(memory.file)
         handle = os.memfd_create('clip')
-        _fill(handle, storage)
+        os.ftruncate(handle, storage.nbytes())
+        content, place = memoryview(_bytes_of(storage).numpy().data), 0
+        while place < len(content):
+            place += os.pwrite(handle, content[place:], place)
         return handle
 
-    def _free(self) -> int | None:
+    def _free(self) -> _Memory | None:
         """The memory that was written first of those that nobody holds."""
         for memory in self._kept:
-            if _is_ours_alone(memory):
+            if _is_ours_alone(memory.file):
                 self._kept.remove(memory)
                 self._kept.append(memory)
                 return memory
         return None
 
 
-def _fill(memory: int, storage: torch.UntypedStorage) -> None:
-    content = memoryview(torch.empty(0, dtype=torch.uint8).set_(storage).numpy().data)
-    os.ftruncate(memory, len(content))
-    place = 0
-    while place < len(content):
-        place += os.pwrite(memory, content[place:], place)
+class _Memory:
+    """A memory that stays mapped here, for whose pages the kernel need not be asked again."""
+
+    def __init__(self) -> None:
+        self.file = _new()
+        self._pages = torch.empty(0, dtype=torch.uint8)
+
+    def fill(self, storage: torch.UntypedStorage) -> None:
+        """Copy a storage into it."""
+        size = storage.nbytes()
+        if size != len(self._pages):
+            os.ftruncate(self.file, size)
+            # by the same descriptor: no lease is refused for the sake of this mapping
+            self._pages = _bytes_of(map_memory(self.file))
+        self._pages.copy_(_bytes_of(storage))
+
+
+def _bytes_of(storage: torch.UntypedStorage) -> torch.Tensor:
+    return torch.empty(0, dtype=torch.uint8).set_(storage)
 
 
 def _new() -> int:

@@ -92,10 +92,6 @@ def _array(content: object, dtype: object, shape: object, order: str) -> np.ndar
     return array
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
 def _from_buffer(content: object, dtype: object, shape: object, order: object) -> _Array:
     made = _Array()
     made.value = _array(content, dtype, shape, str(order))
@@ -124,7 +120,7 @@ def numpy_stand_ins() -> list[tuple[Any, str]]:
         (_no_bytes, '__builtin__.bytes'),
     ]
     for core in ('numpy.core', 'numpy._core'):
-        pairs.append((_reconstruct, f'{core}.multiarray._reconstruct'))
+        pairs.append((_Array, f'{core}.multiarray._reconstruct'))
         pairs.append((_scalar, f'{core}.multiarray.scalar'))
         pairs.append((_from_buffer, f'{core}.numeric._frombuffer'))
     return pairs

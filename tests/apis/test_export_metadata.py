@@ -45,6 +45,13 @@ def test_resize_is_described(model, step, resize):
     assert [each['type'] for each in about['pipeline']] == [each['type'] for each in pipeline]
 
 
+def test_frames_spread_over_the_video_have_no_interval(model, monkeypatch):
+    pipeline = [dict(type='UniformSample', clip_len=4, test_mode=True)]
+    monkeypatch.setitem(model.cfg._cfg_dict, 'test_pipeline', pipeline)
+    about = describe_model(model, (4, 40, 40))
+    assert (about['clip_len'], about['frame_interval']) == (4, None)
+
+
 @pytest.mark.parametrize(
     ('kind', 'by_frame', 'order'),
     [

@@ -114,6 +114,7 @@ def test_config_file_and_options(tmp_path):
     assert model.cls_head.num_classes == 9
     pretrained = tiny_config(**{'model.backbone.pretrained': 'nowhere.pth'})
     assert init_recognizer(pretrained, device='cpu').cfg.model.backbone.pretrained is None
+    assert pretrained.model.backbone.pretrained == 'nowhere.pth'  # to be trained from, say
 
 
 def test_names_beside_the_test_list(tmp_path):

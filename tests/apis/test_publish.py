@@ -138,6 +138,18 @@ def test_metrics_of_another_checkpoint_are_left_out_and_said(run):
     assert 'Not measured.' in last.files['README.md'].decode()
 
 
+def test_folder_of_finetune_is_its_tested_weights_and_their_metrics(run, tmp_path):
+    """Where `mmaction finetune` puts model.pth above the folder of its run."""
+    work = tmp_path / 'finetune'
+    work.mkdir()
+    run.rename(work / 'run')
+    (work / 'run' / 'tiny.py').rename(work / 'config.py')
+    (work / 'model.pth').write_bytes((work / 'run' / 'best_acc_epoch_1.pth').read_bytes())
+    made = prepare(work)
+    assert made.notes == ()
+    assert 'Not measured.' not in made.files['README.md'].decode()
+
+
 def test_what_cannot_be_published(run, tmp_path):
     with pytest.raises(CheckpointError, match='there is no run'):
         prepare(tmp_path / 'none')

@@ -62,7 +62,7 @@ def test_logger_is_added_once_or_reported_missing(monkeypatch, installed, name):
     from_args.add_loggers(cfg, [name])
     from_args.add_loggers(cfg, [name])
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
-    assert kinds == ['LocalVisBackend', from_args.LOGGERS[name][0]]
+    assert kinds == ['LocalVisBackend', from_args.LOGGERS[name]]
     assert kinds[1] in VISBACKENDS
 
 

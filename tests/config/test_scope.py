@@ -2,10 +2,13 @@
 
 import pytest
 from mmengine.config import Config
+from torch import nn
 
 from mmaction.config.check import check_config
+from mmaction.config.load import load_config
 from mmaction.config.scope import mend_published, why_missing
 from mmaction.errors import ConfigError
+from mmaction.registry import MODELS
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,14 @@ def test_config_of_another_task_is_told_before_its_slips(values, key, subject):
         check_config(Config(values))
 
 
+def test_class_of_a_user_under_such_a_name_is_theirs_to_use():
+    MODELS.register_module(name='STGCN', module=nn.Identity)
+    try:
+        check_config(Config(dict(model=dict(type='STGCN'))))
+    finally:
+        MODELS.module_dict.pop('STGCN')
+
+
 def test_keys_at_the_wrong_place_are_moved_and_named(capsys):
     decode = dict(type='DecordDecode', io_backend='disk')
     loader = dict(dataset=dict(type='VideoDataset'), pipeline=[decode], test_mode=True)
@@ -80,3 +91,14 @@ def test_a_config_in_order_is_left_alone(capsys):
     mend_published(cfg)
     assert cfg.to_dict() == values
     assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize('classes', [400, 3])
+def test_blendings_mix_the_classes_of_the_head_that_an_option_sets(classes, capsys):
+    name = 'mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb'
+    cfg = load_config(name, {'model.cls_head.num_classes': classes})
+    augments = cfg.model.data_preprocessor.blending.augments
+    assert [each.num_classes for each in augments] == [classes, classes]
+    assert ('MixupBlending.num_classes=400 is read as 3' in capsys.readouterr().err) == (
+        classes == 3
+    )

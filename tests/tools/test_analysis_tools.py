@@ -296,6 +296,37 @@ def test_browse_dataset_shows_clips_of_each_class(config, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
+    ('wrapper', 'number', 'first'),
+    [
+        (dict(type='RepeatDataset', times=2), 12, [*NAMES, 'run']),
+        (dict(type='ClassBalancedDataset', oversample_thr=0.1), 6, [*NAMES, 'run']),
+        (dict(type='ConcatDataset'), 7, [*NAMES, *NAMES, 'sit']),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else '',
+)
+def test_browse_dataset_looks_into_wrappers(
+    config, wrapper, number, first, tmp_path, monkeypatch, capsys
+):
+    cfg = Config.fromfile(config)
+    one = cfg.train_dataloader.dataset
+    if wrapper['type'] == 'ConcatDataset':
+        (Path(one.data_root) / 'more.txt').write_text('clip.mp4 2\n')
+        wrapper = dict(wrapper, datasets=[one, dict(one, ann_file='more.txt')])
+    else:
+        wrapper = dict(wrapper, dataset=one)
+    cfg.train_dataloader.dataset = wrapper
+    cfg.dump(config)
+    shown = []
+    monkeypatch.setattr('mmaction.visualization.contact_sheet', lambda rows, *_: shown.append(rows))
+    count = str(len(first))
+    run(browse_dataset, monkeypatch, config, '--out', tmp_path / 'a.png', '--show-number', count)
+    assert [name for name, _ in shown[0]] == first
+    out = capsys.readouterr().out
+    assert f'shown: {count} of {number} clips' in out
+    assert '6 clips: DecordInit, SampleFrames' in out
+
+
+@pytest.mark.parametrize(
     'name', ['eval_metric', 'confusion_matrix', 'analyze_logs', 'browse_dataset']
 )
 def test_help_imports_nothing_heavy(name):

@@ -24,6 +24,7 @@ def tool(name):
         (['--amp', 'c.py'], 'auto'),
         (['c.py', '--amp'], 'auto'),
         (['c.py', '--amp', 'fp16'], 'fp16'),
+        (['c.py', '--amp', 'auto'], 'auto'),
         (['c.py', '--amp=off'], 'off'),
         (['c.py', '--amp', '--seed', '3'], 'auto'),
     ],

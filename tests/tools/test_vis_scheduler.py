@@ -8,8 +8,11 @@ from tools.analysis_tools import vis_scheduler
 CONFIG = 'configs/recognition/dualformer/dualformer_tiny_patch244_window877_kinetics400_1k.py'
 
 
-def test_plotted_schedule_equals_a_run(tmp_path):
+@pytest.mark.parametrize('ends', [True, False])
+def test_plotted_schedule_equals_a_run(ends, tmp_path):
     cfg = toy_config(tmp_path)
+    if not ends:  # as in our configs: the cosine ends with training
+        cfg.param_scheduler[-1] = dict(type='CosineAnnealingLR', convert_to_iter_based=True)
     rates = vis_scheduler.learning_rates(cfg, 7)
     build_runner(cfg).train()
     scalars = last_checkpoint(tmp_path)['message_hub']['log_scalars']
@@ -22,7 +25,7 @@ def test_picture(tmp_path, capsys):
     out = tmp_path / 'new' / 'lr.png'
     vis_scheduler.main([CONFIG, '--out', str(out), '--steps', '10'])
     shown = capsys.readouterr().out
-    assert '300 steps, from 0.0001 to at most 0.00' in shown
+    assert '300 steps, learning rate 0.0001 at the start, at most 0.00' in shown
     assert out.read_bytes()[:4] == b'\x89PNG'
 
 

@@ -227,19 +227,13 @@ def print_row(name: str, seconds: float, size: float = 0.0) -> None:
     print(f'{name:<22}{1e3 * seconds:>10.2f}{rate:>14}' + (f'{size:>10.2f}' if size else ''))
 
 
-def processor_name() -> str:
-    """The model of the processor, if the system tells."""
-    lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
-    names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else 'unknown processor'
-
-
 def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
     """Print the CPU time of a clip by the pipeline and by its opponents, which take turns."""
     import random
 
     import numpy as np
     import torch
+    from benchmark import processor
     from plain_reading import OPPONENTS, plain_reading
 
     from mmaction.datasets import SampleKey
@@ -287,7 +281,7 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
                 spent[name].append(seconds)
     print(
         f'{file}: {args.clips} clips of every {sampling.frame_interval} frames, CPU time of one '
-        f'thread, {processor_name()}'
+        f'thread, {processor(torch.device("cpu"))}'
     )
     base = float(np.mean(spent['pipeline']))
     for name, seconds in spent.items():

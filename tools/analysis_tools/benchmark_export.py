@@ -24,7 +24,7 @@ from mmaction.utils.cli import Parser, add_cfg_options, check_files, user_errors
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add('config', help='config file')
     add('checkpoint', help='checkpoint file, or - for random weights')
@@ -44,29 +44,18 @@ def runners(recognizer: Any, files: list[str], threads: int) -> dict[str, Callab
     """Functions from clips (B, 3, T, H, W), float32, to scores (B, classes), by name."""
     import torch
 
-    from mmaction.apis.export import Classifier
+    from mmaction.apis.export import Classifier, run_onnx
     from mmaction.apis.openvino_model import model_runner
 
     classifier = Classifier(recognizer).eval()
     found: dict[str, Callable[[Any], Any]] = dict(eager=torch.no_grad()(classifier))
     for file in map(Path, files):
         if file.suffix == '.onnx':
-            found[file.name] = run_onnx(str(file), threads)
+            found[file.name] = run_onnx(file, threads)
         else:
             found[file.name] = model_runner(file, threads=threads)
             found[f'{file.name}, f32'] = model_runner(file, 'f32', threads)
     return found
-
-
-def run_onnx(file: str, threads: int) -> Callable[[Any], Any]:
-    """A function that runs a file by ONNX Runtime."""
-    import onnxruntime
-    import torch
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(file, options, providers=['CPUExecutionProvider'])
-    return lambda clips: torch.from_numpy(session.run(None, {'clips': clips.numpy()})[0])
 
 
 def top1(scores: Any, labels: list[Any]) -> float:

@@ -24,7 +24,7 @@ from mmaction.utils.cli import Parser, check_files, user_errors
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add('config', nargs='?', help='config file')
     add('checkpoint', nargs='?', help='checkpoint file')

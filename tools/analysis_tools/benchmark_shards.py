@@ -40,7 +40,7 @@ ROUNDS = 3
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add('--clips', type=int, default=200, help='videos to write and read (%(default)s)')
     add('--workers', type=int, default=2, help='processes that read (%(default)s)')

@@ -31,7 +31,7 @@ from mmaction.utils.small_tensors import hand_over_as_bytes
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument(
         '--shape', type=int, nargs='+', default=[3, 32, 224, 224], help='of a clip (%(default)s)'
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmaction.utils.cli import add_cfg_options, check_files, user_errors
@@ -32,8 +33,17 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def positions(dataset: Any, start: int | None) -> list[int]:
-    """The clips of a dataset in the order in which they are shown.
+def parts_of(dataset: Any) -> list[Any]:
+    """The datasets with a list each of which a wrapper's clips come, in their order."""
+    if hasattr(dataset, 'datasets'):  # ConcatDataset
+        return [part for each in dataset.datasets for part in parts_of(each)]
+    if hasattr(dataset, 'times'):  # RepeatDataset
+        return parts_of(dataset.dataset) * dataset.times
+    return [dataset]
+
+
+def positions(parts: Sequence[Any], start: int | None) -> list[int]:
+    """The clips of datasets in the order in which they are shown.
 
     Lists are often sorted by class, so by default the first clip of each class comes first,
     then the second of each, and so on. With `start`, the order of the list from there on.
@@ -41,14 +51,15 @@ def positions(dataset: Any, start: int | None) -> list[int]:
     Raises:
         ValueError: The list ends before `start`.
     """
+    number = sum(map(len, parts))
     if start is not None:
-        if not 0 <= start < len(dataset):
-            raise ValueError(f'--start {start}: the list has {len(dataset)} clips')
-        return list(range(start, len(dataset)))
+        if not 0 <= start < number:
+            raise ValueError(f'--start {start}: the list has {number} clips')
+        return list(range(start, number))
     seen: Counter[tuple[int, ...]] = Counter()
     turns = []
-    for i in range(len(dataset)):
-        label = tuple(dataset.get_cat_ids(i)[:1])
+    labels = (tuple(part.get_cat_ids(i)[:1]) for part in parts for i in range(len(part)))
+    for i, label in enumerate(labels):
         turns.append((seen[label], label, i))
         seen[label] += 1
     return [i for _, _, i in sorted(turns)]
@@ -93,7 +104,8 @@ def main() -> None:
         if loader is None:
             raise ValueError(f'{args.config} has no {args.phase}_dataloader')
         dataset = DATASETS.build(loader.dataset)
-        chosen = positions(dataset, args.start)[: args.show_number]
+        parts = parts_of(dataset)
+        chosen = positions(parts, args.start)[: args.show_number]
         names = dataset.metainfo.get('classes')
         head = (cfg.get('model') or {}).get('cls_head') or {}
         if names is None and 'num_classes' in head:
@@ -104,8 +116,11 @@ def main() -> None:
             rows += rows_of(data, names)
         rows = rows[: args.show_number]
         contact_sheet(rows, args.out, args.frames)
-        steps = ', '.join(type(step).__name__ for step in dataset.pipeline.transforms)
-        print(f'{len(rows)} clips of {len(dataset)}: {steps}')
+        for part in {id(part): part for part in parts}.values():
+            pipeline = getattr(part, 'dataset', part).pipeline  # of ClassBalancedDataset's dataset
+            steps = ', '.join(type(step).__name__ for step in pipeline.transforms)
+            print(f'{len(part)} clips: {steps}')
+        print(f'shown: {len(rows)} of {len(dataset)} clips')
         print(f'written: {args.out}')
 
 

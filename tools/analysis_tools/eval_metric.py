@@ -11,14 +11,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mmaction.cli.test import METRICS
 from mmaction.utils.cli import add_cfg_options, check_files, user_errors
-
-METRICS = (
-    'top_k_accuracy',
-    'mean_class_accuracy',
-    'mean_average_precision',
-    'mmit_mean_average_precision',
-)
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -1,20 +1,53 @@
-"""What scripts that compare trainings share: train or go on, keep what is done, mean and spread."""
+"""What scripts that compare trainings share: lists, train or go on, keep what is done, spread."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+
 from mmaction.distributed.launch import init_processes
 from mmaction.engine.runner import ActionRunner
 from mmaction.engine.runner.resume import set_resume
-from mmaction.utils.io import write_json
+from mmaction.utils.io import write_json, write_lines
 
-__all__ = ['bare', 'cell', 'run_missing', 'train']
+__all__ = ['bare', 'cell', 'run_missing', 'train', 'write_lists']
+
+
+def write_lists(
+    folder: Path, root: Path, classes: Mapping[int, str], few: int = 0, seeds: Iterable[int] = ()
+) -> None:
+    """Write lists of some classes of a set, whose labels count from 0, into a folder.
+
+    Args:
+        folder: Gets classes.txt, train.txt and val.txt, and train_SEED.txt.
+        root: Folder of the set, with train.txt and val.txt.
+        classes: Names of the classes by their labels in the set.
+        few: Training clips of each class in train_SEED.txt.
+        seeds: What draws these.
+    """
+    folder.mkdir(exist_ok=True)
+    write_lines(folder / 'classes.txt', classes.values())
+    labels = {str(label): number for number, label in enumerate(classes)}
+    rows: dict[str, list[tuple[str, int]]] = {}
+    for split in ('train', 'val'):
+        lines = (root / f'{split}.txt').read_text(encoding='utf-8').splitlines()
+        found = [line.rsplit(' ', 1) for line in lines]
+        start = os.path.relpath(root, folder)
+        rows[split] = [(f'{start}/{clip}', labels[n]) for clip, n in found if n in labels]
+        write_lines(folder / f'{split}.txt', (f'{clip} {label}' for clip, label in rows[split]))
+    for seed in seeds:
+        order = np.random.default_rng(seed).permutation(len(rows['train'])).tolist()
+        of_class = ([i for i in order if rows['train'][i][1] == n] for n in labels.values())
+        picked = sorted(i for part in of_class for i in part[:few])
+        chosen = (rows['train'][i] for i in picked)
+        write_lines(folder / f'train_{seed}.txt', (f'{clip} {label}' for clip, label in chosen))
 
 
 def bare(cfg: Any) -> Any:

@@ -112,7 +112,7 @@ def predict(rates: Rates, nodes: int) -> tuple[float, str, dict[str, float]]:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add('--nodes', type=int, nargs='+', default=[1, 2, 4, 8], metavar='N', help='(1 2 4 8)')
     add('--step', type=float, default=0.42, help='seconds of a step without reading (%(default)s)')

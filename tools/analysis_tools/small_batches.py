@@ -51,14 +51,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_list(path: Path, labels: tuple[int, ...]) -> list[tuple[str, int]]:
-    """Clips of these labels, which are counted anew from 0."""
-    rows = [line.rsplit(' ', 1) for line in path.read_text(encoding='utf-8').splitlines()]
-    return [(clip, labels.index(int(n))) for clip, n in rows if int(n) in labels]
-
-
 def make_data(args: argparse.Namespace) -> None:
     """Make the clips; lists of both halves of the digits, and of the few clips of each seed."""
+    from experiments import write_lists
+
     from mmaction.data_preparation.motion_digits import DIGITS, MotionSet, build
 
     diagonals = MotionSet('Motion Diagonals', 1, DIAGONALS, diagonal)
@@ -70,7 +66,8 @@ def make_data(args: argparse.Namespace) -> None:
         root = args.work_dir / motions.name.lower().replace(' ', '_')
         count = len(motions.classes)
         build(root, args.clips * count, args.val_clips * count, workers=1, motions=motions)
-        write_lists(args, target, root, [motions.classes[i] for i in labels], labels)
+        classes = {label: motions.classes[label] for label in labels}
+        write_lists(args.work_dir / target, root, classes, args.few, args.seeds)
 
 
 def diagonal(rng: Any, label: int) -> Any:
@@ -82,30 +79,6 @@ def diagonal(rng: Any, label: int) -> Any:
     rng.bit_generator.state = state
     poses[:, 1] = DIGITS.trajectory(rng, 2 + label // 2)[:, 1]  # up, down
     return poses
-
-
-def write_lists(
-    args: argparse.Namespace, target: str, root: Path, names: list[str], labels: tuple[int, ...]
-) -> None:
-    """The lists of one target: all training clips, and `few` of each class for each seed."""
-    import numpy as np
-
-    from mmaction.utils.io import write_lines
-
-    folder = args.work_dir / target
-    folder.mkdir(exist_ok=True)
-    write_lines(folder / 'classes.txt', names)
-    for split in ('train', 'val'):
-        rows = [(f'../{root.name}/{p}', n) for p, n in read_list(root / f'{split}.txt', labels)]
-        write_lines(folder / f'{split}.txt', (f'{path} {label}' for path, label in rows))
-        if split == 'val':
-            continue
-        for seed in args.seeds:
-            order = np.random.default_rng(seed).permutation(len(rows))
-            of_class = ([i for i in order if rows[i][1] == n] for n in range(len(labels)))
-            picked = sorted(int(i) for part in of_class for i in part[: args.few])
-            lines = (f'{rows[i][0]} {rows[i][1]}' for i in picked)
-            write_lines(folder / f'train_{seed}.txt', lines)
 
 
 def rule_options(rule: str, batch: int) -> dict[str, Any]:

@@ -40,37 +40,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def make_data(args: argparse.Namespace) -> Path:
     """Make the clips, and a list for either half and each seed."""
-    import numpy as np
+    from experiments import write_lists
 
     from mmaction.data_preparation.motion_digits import CLASSES, build
-    from mmaction.utils.io import write_lines
 
     root: Path = args.work_dir / 'data'
     build(root, args.clips * len(CLASSES), args.val_clips * len(CLASSES), workers=1)
-    for half, names in (('old', CLASSES[:MOTIONS]), ('new', CLASSES[MOTIONS:])):
-        folder = root / half
-        folder.mkdir(exist_ok=True)
-        write_lines(folder / 'classes.txt', names)
-        first = 0 if half == 'old' else MOTIONS
-        for split in ('train', 'val'):
-            lines = []
-            for line in (root / f'{split}.txt').read_text(encoding='utf-8').splitlines():
-                path, label = line.split()
-                if first <= int(label) < first + MOTIONS:
-                    lines.append((f'../{path}', int(label) - first))
-            write_lines(folder / f'{split}.txt', (f'{path} {label}' for path, label in lines))
-            if split == 'train' and half == 'new':
-                for seed in args.seeds:
-                    order = np.random.default_rng(seed).permutation(len(lines))
-                    chosen = [
-                        [i for i in order if lines[i][1] == label][: args.few]
-                        for label in range(MOTIONS)
-                    ]
-                    picked = sorted(int(i) for part in chosen for i in part)
-                    write_lines(
-                        folder / f'train_{seed}.txt',
-                        (f'{lines[i][0]} {lines[i][1]}' for i in picked),
-                    )
+    classes = list(enumerate(CLASSES))
+    write_lists(root / 'old', root, dict(classes[:MOTIONS]))
+    write_lists(root / 'new', root, dict(classes[MOTIONS:]), args.few, args.seeds)
     return root
 
 

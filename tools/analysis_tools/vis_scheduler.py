@@ -67,6 +67,8 @@ def learning_rates(cfg: Any, steps: int) -> list[float]:
     schedulers = []
     for given in cfg.get('param_scheduler') or []:
         options = dict(given)
+        # As the runner does: without an end of its own, a scheduler ends with training.
+        options.setdefault('end', epochs if options.get('by_epoch', True) else epochs * steps)
         kind: Any = PARAM_SCHEDULERS.get(options.pop('type'))
         if options.pop('convert_to_iter_based', False):
             schedulers.append(
@@ -127,8 +129,8 @@ def main(argv: list[str] | None = None) -> None:
             rates = learning_rates(cfg, steps)
             curves[Path(file).stem] = rates, steps
             print(
-                f'{Path(file).stem}: {len(rates)} steps, from {rates[0]:.3g} to at most '
-                f'{max(rates):.3g} to {rates[-1]:.3g}'
+                f'{Path(file).stem}: {len(rates)} steps, learning rate {rates[0]:.3g} at the '
+                f'start, at most {max(rates):.3g}, {rates[-1]:.3g} at the end'
             )
         draw(curves, args.out)
         print(f'written: {args.out}')

@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     from mmaction.utils.cli import Parser, add_job_options
     from mmaction.utils.work_share import add_ray_option, add_share_option
 
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add('list', metavar='LIST_OR_FOLDER', help='.txt, .csv or .json list, or a folder')
     add('--data-prefix', help='folder of the videos (default: that of the list)')

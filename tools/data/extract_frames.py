@@ -24,7 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     from mmaction.utils.cli import Parser, add_job_options
     from mmaction.utils.file_types import IMAGE_EXTENSIONS
 
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add('folder', type=Path, help='folder of the videos')
     add('out', type=Path, help='folder to write to')

@@ -13,10 +13,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from mmaction.config.load import load_config
-from mmaction.engine.runner.dry_run import available_cores, dry_run
+from mmaction.datasets import VideoDataset
+from mmaction.engine.runner.dry_run import dry_run
 from mmaction.errors import CheckpointError
 from mmaction.registry import DATASETS, MODELS
-from mmaction.utils.cli import describe
+from mmaction.utils.cli import available_cores, describe
 from mmaction.utils.download import DownloadError, download
 from mmaction.utils.packaged_configs import packaged_configs, published_model
 from mmaction.utils.suggest import did_you_mean
@@ -25,10 +26,13 @@ __all__ = [
     'MODEL_NAMES',
     'Recipe',
     'Weights',
+    'check_choices',
     'choose_config',
     'choose_recipe',
     'config_text',
+    'fit_batch',
     'frames_needed',
+    'learning_rate',
 ]
 
 MODEL_NAMES = {
@@ -76,6 +80,7 @@ class Recipe(NamedTuple):
         workers: Processes that read clips.
         threads: Cores that compute; None leaves it to PyTorch.
         frozen_stages: Stages of the backbone that keep their weights; None: as the base.
+        swap_flips: Whether flips of the base keep the label of "turn left", which finetune swaps.
     """
 
     base: str
@@ -86,6 +91,7 @@ class Recipe(NamedTuple):
     workers: int
     threads: int | None
     frozen_stages: int | None = None
+    swap_flips: bool = False
 
 
 def choose_config(model: str | None, short_side: int) -> str:
@@ -108,7 +114,40 @@ def choose_config(model: str | None, short_side: int) -> str:
         return model
     known = {*MODEL_NAMES, *packaged_configs()}
     hint = did_you_mean(model, known, count=2) or f'; there are {", ".join(MODEL_NAMES)}'
-    raise FileNotFoundError(f'--model: there is no {model}{hint}, and every config of the package')
+    raise FileNotFoundError(
+        f'--model: there is no {model}{hint}, and every config of the package '
+        '("mmaction info --configs" lists them)'
+    )
+
+
+def check_choices(model: str | None, weights: str | None, freeze: int | None) -> None:
+    """Refuse what cannot be trained, before hours go into preparing the videos.
+
+    Raises:
+        FileNotFoundError: There is no such model, or no such file of weights.
+        ValueError: The model is not for videos with one label each, or cannot be frozen, or only
+            as random weights.
+    """
+    if weights not in (None, 'none') and '://' not in weights and not Path(weights).is_file():
+        raise FileNotFoundError(f'--weights: there is no file {weights}')
+    base = choose_config(model, _SMALL)
+    cfg = load_config(base)
+    kind = (cfg.get('train_dataloader') or {}).get('dataset', {}).get('type')
+    if kind is None or not issubclass(DATASETS.get(kind) or object, VideoDataset):
+        raise ValueError(
+            f'--model: {base} trains on {kind}, finetune on videos: take a config of VideoDataset'
+        )
+    if cfg.model.cls_head.get('multi_class'):
+        raise ValueError(
+            f'--model: {base} is for clips with several labels, finetune for clips with one'
+        )
+    if _stages(cfg, freeze) is not None and weights != 'none':
+        found = find_weights(base, cfg, weights)
+        if not found.found:
+            raise ValueError(
+                f'--freeze would keep {found.text}, of which a head learns little: give '
+                '--weights FILE, or leave --freeze out'
+            )
 
 
 def find_weights(base: str, cfg: Config, given: str | None) -> Weights:
@@ -209,6 +248,10 @@ def choose_recipe(
         workers,
         None if on_gpu else max(1, cores - workers),
         _stages(cfg, freeze),
+        any(
+            step['type'] == 'Flip' and step.get('flip_label_map') != 'names'
+            for step in cfg.train_dataloader.dataset.get('pipeline') or ()
+        ),
     )
 
 
@@ -303,15 +346,23 @@ def config_text(
         "work_dir = '{{ fileDirname }}/{{ fileBasenameNoExtension }}'",
         f'clips = dict(data_root=data_root, data_prefix=dict(video={videos!r}))',
     ]
+    if recipe.swap_flips:
+        lines += [
+            'train_pipeline = [',
+            "    dict(step, flip_label_map='names') if step['type'] == 'Flip' else step",
+            '    for step in _base_.train_dataloader.dataset.pipeline',
+            ']',
+        ]
     for split, batch in (('train', recipe.batch), ('val', recipe.batch), ('test', None)):
         if split not in splits:
             lines += [f'{split}_dataloader = {split}_evaluator = {split}_cfg = None']
             continue
         size = '' if batch is None else f'batch_size={batch}, '
+        flips = 'pipeline=train_pipeline, ' if recipe.swap_flips and split == 'train' else ''
         lines += [
             f'{split}_dataloader = dict(',
             f'    {size}num_workers={recipe.workers},',
-            f"    dataset=dict(ann_file='{lists}/{split}.txt', **clips),",
+            f"    dataset=dict(ann_file='{lists}/{split}.txt', {flips}**clips),",
             ')',
         ]
     lines += ['', f'model = dict(cls_head=dict(num_classes={classes}))']

@@ -18,7 +18,7 @@ from mmaction.data_preparation.file_lists import Clip
 from mmaction.evaluation.functional import wilson_interval
 from mmaction.evaluation.results import labeled_results
 from mmaction.utils.cli import some
-from mmaction.utils.io import write_json, write_text
+from mmaction.utils.io import write_text
 from mmaction.visualization import ClipWriter, GradCAM, overlay, resize_frames
 from mmaction.visualization.feature_maps import first_clip
 from mmaction.visualization.grad_cam import scale_saliency
@@ -169,8 +169,3 @@ def write_maps(cfg: Config, run: Run, results: Results, folder: Path, count: int
             writer.write(np.concatenate([frames, mixed.byte().numpy()], axis=2))
         files.append(file)
     return files
-
-
-def save_summary(path: Path, summary: Mapping[str, Any], **facts: Any) -> None:
-    """Write summary.json."""
-    write_json(path, {**summary, **facts})

@@ -14,11 +14,9 @@ from mmaction.data_preparation import (
     text_rows,
     try_annotation,
 )
+from mmaction.datasets.hvu_dataset import CATEGORIES
 
 __all__ = ['clip_names', 'read', 'read_categories']
-
-# The order in mmaction2's configs, in which the classes of all of them are counted.
-CATEGORIES = ('action', 'attribute', 'concept', 'event', 'object', 'scene')
 
 
 def read_categories(path: Path) -> dict[str, list[str]]:

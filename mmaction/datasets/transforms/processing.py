@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from mmaction.datasets.decoders.deferred import loaded
 from mmaction.registry import TRANSFORMS
@@ -206,7 +207,8 @@ class Flip(BaseTransform):
         ValueError: `direction` is unknown, or a key point index is given, or flow
             is to be flipped vertically or lazily, or `flip_label_map` is something else
             or names classes that no dataset has resolved.
-        TypeError: `flip_label_map` meets a clip with several labels.
+        TypeError: `flip_label_map` meets a label that is neither an integer nor a tensor with ones
+            at the labels of a clip.
     """
 
     takes_deferred = True
@@ -314,9 +316,25 @@ class Flip(BaseTransform):
             )
         if not (self.swaps or self.fixed):
             return label, True
+        if isinstance(label, torch.Tensor) and label.ndim == 1:
+            return self._mapped_labels(label)
         if not isinstance(label, (int, np.integer)):
-            raise TypeError(f'flip_label_map needs one integer label per clip, not {label!r}')
+            raise TypeError(
+                'flip_label_map needs one integer label per clip, or a tensor with ones at its '
+                f'labels, not {label!r}'
+            )
         return self.swaps.get(int(label), label), int(label) not in self.fixed
+
+    def _mapped_labels(self, labels: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        """The same of a clip with several labels, (number of classes,) with ones at them."""
+        if any(labels[label] for label in self.fixed):
+            return labels, False
+        swaps = self.swaps or {}
+        mirrored = labels.clone()
+        mirrored[list(swaps)] = 0
+        for label, other in swaps.items():
+            mirrored[other] = torch.maximum(mirrored[other], labels[label])
+        return mirrored, True
 
 
 def _invert_x(imgs: Frames) -> None:

@@ -35,29 +35,22 @@ class _AboveBar:
         sys.stdout.flush()
 
 
-class _NoStepLines(logging.Filter):
-    """Keeps the lines of single steps, which the bar shows, off the console."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = str(record.msg)
-        return not _of_step(text)
-
-
-def _of_step(text: str) -> bool:
-    return text.startswith(('Epoch(train)', 'Iter(train)')) or 'eta:' in text
-
-
 class _FewStepLines(logging.Filter):
-    """Shows the line of a step only where the last one was shown some time ago."""
+    """Shows the line of a step only where the last one was shown some time ago.
 
-    def __init__(self, seconds: float) -> None:
+    Args:
+        seconds: The time; None shows no such line, for where a bar says the same.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
         super().__init__()
         self.seconds, self._next = seconds, 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not _of_step(str(record.msg)):
+        text = str(record.msg)
+        if not text.startswith(('Epoch(train)', 'Iter(train)')) and 'eta:' not in text:
             return True
-        if record.created < self._next:
+        if self.seconds is None or record.created < self._next:
             return False
         self._next = record.created + self.seconds
         return True
@@ -88,7 +81,7 @@ class ProgressHook(Hook):
         self._active = shown and is_main_process()
         for handler in runner.logger.handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
-                quiet = _NoStepLines() if self._active else _FewStepLines(self.every)
+                quiet = _FewStepLines(None if self._active else self.every)
                 handler.addFilter(quiet)
                 self._restore.append((handler, handler.stream, quiet))
                 if self._active:
@@ -141,6 +134,8 @@ class ProgressHook(Hook):
         outputs: dict[str, Any] | None = None,
     ) -> None:
         """Move on by a step."""
+        if self._bar is None:  # a validation among the iterations of a run has had its place
+            self.before_train_epoch(runner)
         if self._bar is None:
             return
         scalars = runner.message_hub.log_scalars
@@ -159,36 +154,19 @@ class ProgressHook(Hook):
         self._bar.set_postfix_str('  '.join(facts), refresh=False)
         self._bar.update()
 
-    def after_train_epoch(self, runner: ActionRunner) -> None:
-        """Take the bar of the epoch away."""
-        self._close()
-
     def before_val_epoch(self, runner: ActionRunner) -> None:
         """Start the bar of a validation."""
         self._open('validation', len(runner.val_dataloader))
-
-    def after_val_iter(self, runner: ActionRunner, *args: Any, **kwargs: Any) -> None:
-        """Move on by a batch."""
-        if self._bar is not None:
-            self._bar.update()
-
-    def after_val_epoch(
-        self, runner: ActionRunner, metrics: dict[str, float] | None = None
-    ) -> None:
-        """Take the bar of the validation away."""
-        self._close()
 
     def before_test_epoch(self, runner: ActionRunner) -> None:
         """Start the bar of a test."""
         self._open('test', len(runner.test_dataloader))
 
-    def after_test_iter(self, runner: ActionRunner, *args: Any, **kwargs: Any) -> None:
-        """Move on by a batch."""
+    def _after_iter(self, runner: ActionRunner, *args: Any, **kwargs: Any) -> None:
+        """Move on by a batch of a validation or a test."""
         if self._bar is not None:
             self._bar.update()
 
-    def after_test_epoch(
-        self, runner: ActionRunner, metrics: dict[str, float] | None = None
-    ) -> None:
-        """Take the bar of the test away."""
+    def _after_epoch(self, runner: ActionRunner, mode: str = 'train') -> None:
+        """Take the bar away."""
         self._close()

@@ -64,35 +64,21 @@ class UnreadableClipsHook(Hook):
     def _list_of(runner: ActionRunner) -> Path:
         return Path(runner.work_dir, 'unreadable.txt')
 
-    def after_train_iter(
+    def _after_iter(
         self,
         runner: ActionRunner,
         batch_idx: int,
         data_batch: DATA_BATCH = None,
         outputs: object = None,
+        mode: str = 'train',
     ) -> None:
-        """Look at the samples of a training batch."""
-        self._look(runner, batch_idx, data_batch)
-
-    def after_val_iter(
-        self,
-        runner: ActionRunner,
-        batch_idx: int,
-        data_batch: DATA_BATCH = None,
-        outputs: object = None,
-    ) -> None:
-        """Look at the samples of a validation batch."""
-        self._look(runner, batch_idx, data_batch, together=False)
-
-    def after_test_iter(
-        self,
-        runner: ActionRunner,
-        batch_idx: int,
-        data_batch: DATA_BATCH = None,
-        outputs: object = None,
-    ) -> None:
-        """Look at the samples of a test batch."""
-        self._look(runner, batch_idx, data_batch, together=False)
+        """Take note of a batch; in training processes have equally many, and may tell together."""
+        report = reading_report(data_batch)
+        self._unreadable.add(report.replaced + report.unreadable)
+        self._fallback.add(report.fallback)
+        together = mode == 'train' and self.every_n_inner_iters(batch_idx, self.interval)
+        if together or get_world_size() == 1:
+            self._tell(runner)
 
     def after_train_epoch(self, runner: ActionRunner) -> None:
         """Tell of the epoch."""
@@ -109,17 +95,6 @@ class UnreadableClipsHook(Hook):
     ) -> None:
         """Tell of the test."""
         self._sum_up(runner, 'test', 'count as wrong')
-
-    def _look(
-        self, runner: ActionRunner, batch_idx: int, batch: object, together: bool = True
-    ) -> None:
-        """Take note of a batch; processes that have equally many may tell `together`."""
-        report = reading_report(batch)
-        self._unreadable.add(report.replaced + report.unreadable)
-        self._fallback.add(report.fallback)
-        alone = get_world_size() == 1
-        if alone or (together and self.every_n_inner_iters(batch_idx, self.interval)):
-            self._tell(runner)
 
     def _tell(self, runner: ActionRunner) -> None:
         """Name the files of all processes that are new."""

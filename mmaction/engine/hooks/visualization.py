@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmengine.hooks import Hook
 
 from mmaction.registry import HOOKS
-from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import find_class_names
 from mmaction.utils.model_wrapper import bare_model
 from mmaction.visualization import ActionVisualizer, enlarge
@@ -61,49 +59,31 @@ class VisualizationHook(Hook):
         if self.enable and not isinstance(runner.visualizer, ActionVisualizer):
             raise ValueError(self._no_visualizer(runner))
 
-    def after_val_iter(
+    def _after_iter(
         self,
         runner: ActionRunner,
         batch_idx: int,
         data_batch: Any = None,
-        outputs: Sequence[ActionDataSample] | None = None,
+        outputs: Any = None,
+        mode: str = 'train',
     ) -> None:
-        """Draw clips of a validation batch."""
-        self._draw(runner.val_dataloader, runner, batch_idx, data_batch, outputs, runner.iter)
-
-    def after_test_iter(
-        self,
-        runner: ActionRunner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence[ActionDataSample] | None = None,
-    ) -> None:
-        """Draw clips of a test batch."""
-        self._draw(runner.test_dataloader, runner, batch_idx, data_batch, outputs, 0)
-
-    def _draw(
-        self,
-        loader: Any,
-        runner: ActionRunner,
-        batch_idx: int,
-        batch: Mapping[str, Any] | None,
-        samples: Sequence[ActionDataSample] | None,
-        step: int,
-    ) -> None:
-        if not self.enable or not samples or not batch:
+        """Draw clips of a batch of a validation or a test."""
+        if mode == 'train' or not self.enable or not outputs or not data_batch:
             return
+        loader: Any = runner.val_dataloader if mode == 'val' else runner.test_dataloader
+        step = runner.iter if mode == 'val' else 0
         # Names and scores cannot be read in small clips; a size that is asked for stays.
         sized = {'target_resolution', 'rescale_factor'} & set(self.draw_args)
         visualizer = runner.visualizer
         if not (visualizer.dataset_meta or {}).get('classes'):
             visualizer.dataset_meta = self._meta(runner, loader.dataset)
-        size = len(samples)
+        size = len(outputs)
         # All batches but the last are of one size, so the first clip has this number.
         first = batch_idx * max(size, getattr(loader, 'batch_size', None) or 1)
         for number in range(
             -(-first // self.interval) * self.interval, first + size, self.interval
         ):
-            clip, sample = batch['inputs'][number - first], samples[number - first]
+            clip, sample = data_batch['inputs'][number - first], outputs[number - first]
             source = sample.metainfo.get('filename') or sample.metainfo.get('frame_dir')
             # The number tells clips of the same name in several folders apart.
             name = f'{number:05d}_{Path(str(source)).stem}' if source else f'{number:05d}'

@@ -105,7 +105,6 @@ class CheckpointingRunner(BuildingRunner):
             self.logger.warning(f'{text}; {report}. What was not loaded starts anew')
         return checkpoint
 
-    @names_checkpoint
     def resume(
         self,
         filename: str,
@@ -118,17 +117,20 @@ class CheckpointingRunner(BuildingRunner):
         Raises:
             CheckpointError: It holds weights only, or does not fit.
         """
-        checkpoint = self.load_checkpoint(filename, map_location, strict=True)
-        check_resumable(checkpoint, filename)
-        resume_message_hub(self.message_hub, checkpoint.get('message_hub', {}))
-        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
-        if self.param_schedulers:
-            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
-        self._resume_optimization(checkpoint, filename, resume_optimizer, resume_param_scheduler)
-        states = checkpoint.get('processes', [])
-        self.resumed_random_state = resume_rank_state(
-            states, self.rank, self.world_size, self.bare_model
-        )
+        with names_checkpoint(filename):
+            checkpoint = self.load_checkpoint(filename, map_location, strict=True)
+            check_resumable(checkpoint, filename)
+            resume_message_hub(self.message_hub, checkpoint.get('message_hub', {}))
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            if self.param_schedulers:
+                self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+            self._resume_optimization(
+                checkpoint, filename, resume_optimizer, resume_param_scheduler
+            )
+            states = checkpoint.get('processes', [])
+            self.resumed_random_state = resume_rank_state(
+                states, self.rank, self.world_size, self.bare_model
+            )
         if self.resumed_random_state is None:
             self.logger.warning(
                 f'{filename} was written by {len(states) or "an unknown number of"} processes and '

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -17,11 +16,12 @@ from torch.utils._pytree import tree_leaves
 
 from mmaction.distributed.sync_batch_norm import CpuSyncBatchNorm
 from mmaction.errors import ConfigError
+from mmaction.utils.cli import available_cores
 from mmaction.utils.memory import available_memory, resident_memory
 
 from .random_state import random_state, restore_random_state
 
-__all__ = ['DryRun', 'PeakMemory', 'available_cores', 'dry_run', 'step_seconds', 'unchanged']
+__all__ = ['DryRun', 'PeakMemory', 'dry_run', 'step_seconds', 'unchanged']
 
 _LONG = 4.0  # seconds: a step that took longer is not repeated
 _MARGIN = 0.9  # of the free memory: what fragments, and what other libraries take
@@ -78,13 +78,6 @@ class PeakMemory(TorchDispatchMode):
             self.peak = max(self.peak, self.now)
             weakref.finalize(storage, self._free, size)
         return result
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -151,27 +144,31 @@ def dry_run(
         return time.perf_counter() - start
 
     def peak(size: int) -> tuple[int, float]:
-        seconds, taken = _peak_of(lambda: step(size), device)
-        model.zero_grad(set_to_none=True)
+        try:
+            seconds, taken = _peak_of(lambda: step(size), device)
+        finally:
+            model.zero_grad(set_to_none=True)
         return taken, seconds
 
     # Two sizes give the part that grows with the batch.
     other = batch // 2 if batch > 3 else batch + 1
+    at_other = None
     with unchanged(model):
         model.train()
         try:
-            at_other, _ = peak(other)
+            # One clip more than asked for may be too many.
+            with suppress(torch.OutOfMemoryError) if other > batch else nullcontext():
+                at_other, _ = peak(other)
             at_batch, seconds = peak(batch)
             if seconds < _LONG:
                 seconds = min(step(batch) for _ in range(2))
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise ConfigError(
-                f'a batch of {max(batch, other) if other > batch else batch} clips does not fit '
+                f'a batch of {batch} clips does not fit '
                 'into the memory of the GPU: lower train_dataloader.batch_size, or take '
                 'optim_wrapper.accumulative_counts, --amp or model.backbone.use_checkpoint=True'
             ) from error
-    per_clip = max(1, (at_batch - at_other) // (batch - other))
     if device.type == 'cuda':
         base = torch.cuda.memory_allocated(device)
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
@@ -179,7 +176,11 @@ def dry_run(
         base = resident_memory()
         free = available_memory() + base
     memory = base + states + at_batch
-    largest = batch + int((free * _MARGIN - memory) // per_clip)
+    if at_other is None:
+        per_clip, largest = at_batch // batch, batch
+    else:
+        per_clip = max(1, (at_batch - at_other) // (batch - other))
+        largest = batch + int((free * _MARGIN - memory) // per_clip)
     return DryRun(batch, seconds, memory, per_clip, free, max(largest, 0))
 
 

@@ -6,9 +6,9 @@ gradients add up, ends with the very weights of an unbroken one.
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -113,27 +113,23 @@ def find_resume_point(
     return None
 
 
-def names_checkpoint(resume: Callable[..., None]) -> Callable[..., None]:
-    """Turn what a damaged state of a run raises in a method `resume(self, filename)` into an error.
+@contextmanager
+def names_checkpoint(filename: str) -> Iterator[None]:
+    """Turn what a damaged state of a run raises within a block into an error that names its file.
 
     Raises:
         CheckpointError: Instead of a `KeyError`, `TypeError` and so on.
     """
-
-    @functools.wraps(resume)
-    def wrapped(self: object, filename: str, *args: Any, **kwargs: Any) -> None:
-        try:
-            resume(self, filename, *args, **kwargs)
-        except (CheckpointError, ConfigError):
-            raise
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            line = (str(error).strip().splitlines() or [''])[0][:200]
-            raise CheckpointError(
-                f'{filename}: the state of its run is damaged or of another model '
-                f'({type(error).__name__}: {line}); to start from its weights set load_from instead'
-            ) from error
-
-    return wrapped
+    try:
+        yield
+    except (CheckpointError, ConfigError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        line = (str(error).strip().splitlines() or [''])[0][:200]
+        raise CheckpointError(
+            f'{filename}: the state of its run is damaged or of another model '
+            f'({type(error).__name__}: {line}); to start from its weights set load_from instead'
+        ) from error
 
 
 def check_optimizer_state(optimizer: Optimizer) -> None:
@@ -149,12 +145,8 @@ def check_optimizer_state(optimizer: Optimizer) -> None:
                 raise ValueError(f'{name} does not have the shape {tuple(parameter.shape)}')
 
 
-def check_resumable(checkpoint: Mapping[str, Any], filename: str) -> dict[str, Any]:
-    """The `meta` of a checkpoint that holds a run.
-
-    Raises:
-        CheckpointError: It holds weights only.
-    """
+def check_resumable(checkpoint: Mapping[str, Any], filename: str) -> None:
+    """Raise `CheckpointError` for a checkpoint that holds weights only, and no run."""
     meta = checkpoint.get('meta') or {}
     lacking = [key for key in ('epoch', 'iter') if key not in meta]
     lacking += [] if 'optimizer' in checkpoint else ['optimizer']
@@ -163,7 +155,6 @@ def check_resumable(checkpoint: Mapping[str, Any], filename: str) -> dict[str, A
             f'{filename} holds no state of a run to resume (it lacks {", ".join(lacking)}); to '
             'start from its weights set load_from instead'
         )
-    return meta
 
 
 def resume_message_hub(hub: MessageHub, state: Mapping[str, Any]) -> None:

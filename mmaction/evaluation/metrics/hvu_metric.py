@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmaction.datasets.hvu_dataset import CATEGORIES, CATEGORY_NUMS, labels_of_categories
 from mmaction.evaluation.functional import mean_average_precision
 from mmaction.registry import METRICS
 
@@ -40,25 +41,13 @@ class HVUMetric(ClipMetric):
 
     def __init__(
         self,
-        tag_categories: Sequence[str] = (
-            'action',
-            'attribute',
-            'concept',
-            'event',
-            'object',
-            'scene',
-        ),
-        tag_category_nums: Sequence[int] = (739, 117, 291, 69, 1678, 248),
+        tag_categories: Sequence[str] = CATEGORIES,
+        tag_category_nums: Sequence[int] = CATEGORY_NUMS,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if len(tag_categories) != len(tag_category_nums):
-            raise ValueError(
-                f'{len(tag_categories)} tag_categories, but {len(tag_category_nums)} '
-                'tag_category_nums: give the number of labels of each category'
-            )
-        self.categories = dict(zip(tag_categories, tag_category_nums, strict=True))
+        self.categories = labels_of_categories(tag_categories, tag_category_nums)
 
     def prediction(self, sample: Mapping[str, Any], name: str) -> np.ndarray:
         """The scores (K,) of a clip."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from timm.layers import make_divisible
 from torch import Tensor, nn
 
 from mmaction.models.common.cnn import CNNBackbone
-from mmaction.models.common.layers import ConvModule, ResidualBlock
+from mmaction.models.common.layers import ConvModule, ResidualBlock, divisible
 from mmaction.registry import MODELS
 
 from .resnet_tsm import TemporalShift
@@ -87,10 +86,10 @@ class MobileNetV2(CNNBackbone):
             )
         self.out_indices = tuple(out_indices)
         layers = dict(self.layer_cfgs, bias='auto')
-        wide = make_divisible(32 * widen_factor)
+        wide = divisible(32 * widen_factor)
         self.conv1 = ConvModule(3, wide, 3, 2, **layers)
         for expand_ratio, channels, count, stride in STAGES:
-            out = make_divisible(channels * widen_factor)
+            out = divisible(channels * widen_factor)
             sizes = [(wide, out, stride)] + [(out, out, 1)] * (count - 1)
             self.add_stage([InvertedResidual(*size, expand_ratio, **layers) for size in sizes])
             wide = out

@@ -9,11 +9,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from timm.layers import make_divisible
 from torch import Tensor, nn
 
 from mmaction.models.common.cnn import DEFAULTS_3D, CNNBackbone, shortcut
-from mmaction.models.common.layers import ConvModule, ResidualBlock, Size, build_activation
+from mmaction.models.common.layers import (
+    ConvModule,
+    ResidualBlock,
+    Size,
+    build_activation,
+    divisible,
+)
 from mmaction.registry import MODELS
 
 __all__ = ['X3D', 'BlockX3D', 'SEModule']
@@ -24,7 +29,7 @@ class SEModule(nn.Module):
 
     def __init__(self, channels: int, reduction: float) -> None:
         super().__init__()
-        within = make_divisible(channels * reduction)
+        within = divisible(channels * reduction)
         self.avg_pool = nn.AdaptiveAvgPool3d(1)
         self.fc1 = nn.Conv3d(channels, within, 1)
         self.relu = nn.ReLU()
@@ -108,7 +113,7 @@ class X3D(CNNBackbone):
         self.out_indices = (num_stages - 1,)
         layers = self.layer_cfgs
         plain = dict(layers, norm_cfg=None, act_cfg=None)
-        wide = base = make_divisible(24 * (gamma_w or 1))
+        wide = base = divisible(24 * (gamma_w or 1))
         self.conv1_s = ConvModule(in_channels, base, (1, 3, 3), (1, 2, 2), **plain)
         self.conv1_t = ConvModule(base, base, (5, 1, 1), groups=base, **layers)
         for i, count in enumerate((1, 2, 5, 3)[:num_stages]):

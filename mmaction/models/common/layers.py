@@ -27,6 +27,7 @@ __all__ = [
     'SyncBatchNorm',
     'build_activation',
     'build_norm_layer',
+    'divisible',
     'feed_forward',
     'named',
     'split_segments',
@@ -138,6 +139,14 @@ def build_activation(cfg: ConfigType, inplace: bool = True) -> nn.Module:
         options.setdefault('inplace', inplace)
     layer: nn.Module = kind(**options)
     return layer
+
+
+def divisible(channels: float) -> int:
+    """The multiple of 8 that is nearest, or the next where that is over a tenth below."""
+    from timm.layers import make_divisible  # takes longer to import than this package
+
+    wide: int = make_divisible(channels)
+    return wide
 
 
 def feed_forward(dims: int, hidden: int, drop: float = 0.0) -> nn.Sequential:

@@ -9,6 +9,7 @@ from mmaction.apis.finetune.recipe import (
     MODEL_NAMES,
     Recipe,
     Weights,
+    check_choices,
     choose_config,
     choose_recipe,
     config_text,
@@ -68,6 +69,50 @@ def test_what_is_asked_for_is_taken():
 def test_freezing_what_cannot_be_frozen_is_an_error():
     with pytest.raises(ValueError, match=r'--freeze: timm\.resnet18 has no frozen_stages'):
         choose_recipe('resnet18_motion_digits', 100, weights='none', freeze=1)
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (('resnet81', None, None), 'there is no resnet81; did you mean'),
+        (('nothing', None, None), r'"mmaction info --configs" lists them'),
+        ((None, 'no.pth', None), '--weights: there is no file no.pth'),
+        (('dualformer_small_patch244_window877_ucf101', None, None), 'trains on RawframeDataset'),
+        (('dualformer_small_patch244_window877_mmit', None, None), 'clips with several labels'),
+        (('s3d', None, -1), r'torchvision\.s3d has no frozen_stages'),
+        (('pico', None, -1), '--freeze would keep random weights'),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_the_videos_are_prepared(words, message):
+    with pytest.raises((FileNotFoundError, ValueError), match=message):
+        check_choices(*words)
+
+
+def test_models_of_the_package_and_frozen_weights_of_a_file_are_not_refused(tmp_path):
+    for model in (*MODEL_NAMES, 'slowonly_r50_8xb16-8x8x1-256e_kinetics400-rgb'):
+        check_choices(model, None, None)
+    (tmp_path / 'w.pth').write_bytes(b'')
+    check_choices('pico', str(tmp_path / 'w.pth'), 1)
+    check_choices('pico', 'none', 1)
+
+
+@pytest.mark.parametrize('base', ['tiny_finetune', 'pico_finetune', 'slowonly_motion_digits'])
+def test_flips_swap_directional_classes_whatever_the_model(base, tmp_path):
+    """A mirrored clip of "turn left" must not teach it as one."""
+    recipe = choose_recipe(base, 100, weights='none')
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'videos').mkdir()
+    (tmp_path / 'config.py').write_text(
+        config_text(
+            recipe, title='x', classes=2, lists='lists', videos='videos', splits=['train', 'test']
+        )
+    )
+    pipeline = load_config(tmp_path / 'config.py').train_dataloader.dataset.pipeline
+    given = load_config(base).train_dataloader.dataset.pipeline
+    assert [step.type for step in pipeline] == [step.type for step in given]
+    flips = [step for step in pipeline if step.type == 'Flip']
+    assert flips
+    assert all(step.flip_label_map == 'names' for step in flips)
 
 
 def test_learning_rate_follows_the_batch():

@@ -3,6 +3,7 @@ import random
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -231,7 +232,18 @@ def test_flip_label_map_requires_integers(swapped):
         Flip(1.0, flip_label_map=swapped)
 
 
-def test_flip_label_map_takes_one_label(make_clip):
+def test_flip_swaps_each_of_several_labels(make_clip):
+    transform = Flip(1.0, flip_label_map='names')
+    transform.bind_classes(['left', 'right', 'jump', 'turn left'])
+    for shown, mirrored in [('1010', '0110'), ('1100', '1100'), ('0010', '0010')]:
+        clip = transform(make_clip(label=torch.tensor([float(c) for c in shown])))
+        assert (clip['label'].tolist(), clip['flip']) == ([float(c) for c in mirrored], True)
+    # What a mirrored "turn left" shows is no class.
+    clip = transform(make_clip(label=torch.tensor([1.0, 0, 0, 1.0])))
+    assert (clip['label'].tolist(), clip['flip']) == ([1, 0, 0, 1], False)
+
+
+def test_flip_label_map_takes_labels_as_the_dataset_gives_them(make_clip):
     with pytest.raises(TypeError, match='one integer label'):
         Flip(1.0, flip_label_map={4: 6})(make_clip(label=[4, 5]))
 

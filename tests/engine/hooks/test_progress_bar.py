@@ -34,6 +34,19 @@ def test_progress_bar_fields(tmp_path, monkeypatch):
     assert 'Epoch(train)' in log_of(runner)
 
 
+def test_bar_of_a_run_by_iterations_comes_back_after_a_validation(tmp_path, monkeypatch):
+    screen = Watched()
+    monkeypatch.setattr(sys, 'stdout', screen)
+    cfg = short_config(tmp_path, [dict(type='ProgressHook')])
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=6, val_interval=2)
+    cfg.param_scheduler = []
+    build_runner(cfg).train()
+    monkeypatch.undo()
+    bars = re.findall(r'training .*?(\d)/6', screen.getvalue())
+    assert bars[-1] == '6'
+    assert {'2', '4'} <= set(bars)
+
+
 def test_no_progress_bar_without_terminal(tmp_path, capsys):
     runner = build_runner(short_config(tmp_path, [dict(type='ProgressHook')]))
     runner.train()

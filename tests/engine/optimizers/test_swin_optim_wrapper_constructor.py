@@ -1,24 +1,10 @@
 """Parameter groups of SwinOptimWrapperConstructor and, of transformers, of layer decay."""
 
 import pytest
-from mmengine.optim import build_optim_wrapper
-from torch import nn
 
 from mmaction.registry import MODELS
 from tests import zoo
-
-
-def groups_of(model, **config):
-    """Name -> (learning rate, weight decay), both of a base of 1, in the order of the groups."""
-    wrapper = build_optim_wrapper(
-        model, dict(optimizer=dict(type='AdamW', lr=1.0, weight_decay=1.0), **config)
-    )
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    return {
-        names[parameter]: (group['lr'], group['weight_decay'])
-        for group in wrapper.optimizer.param_groups
-        for parameter in group['params']
-    }
+from tests.engine.optimizers.param_groups import Video2D, groups_of
 
 
 def test_groups_of_swin_are_those_of_the_published_config():
@@ -78,45 +64,18 @@ def test_layer_decay_of_mvit_is_that_of_the_published_config():
     assert groups['cls_head.fc_cls.weight'] == (1, 1)
 
 
-class Video2D(nn.Module):
-    """A network of the kinds of layers that TSN has."""
-
-    def __init__(self):
-        super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
-        self.fc_cls = nn.Linear(4, 2)
-
-
-def built_groups(constructor, model, paramwise_cfg):
-    from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS
-
-    config = dict(
-        type=constructor,
-        optim_wrapper_cfg=dict(
-            type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1, weight_decay=0.01)
-        ),
-        paramwise_cfg=paramwise_cfg,
-    )
-    groups = OPTIM_WRAPPER_CONSTRUCTORS.build(config)(model).optimizer.param_groups
-    by_id = {id(p): name for name, p in model.named_parameters()}
-    return {
-        by_id[id(p)]: (round(g['lr'], 9), round(g['weight_decay'], 9))
-        for g in groups
-        for p in g['params']
-    }
-
-
 def test_swin_constructor_multiplies_all_keys_that_match():
     rules = {'backbone': dict(lr_mult=0.1), '.1.': dict(decay_mult=0.0, lr_mult=0.5)}
     model = Video2D()
     model.backbone[2].requires_grad_(False)
-    assert built_groups('SwinOptimWrapperConstructor', model, rules) == {
-        'backbone.0.weight': (0.01, 0.01),
-        'backbone.0.bias': (0.01, 0.01),
-        'backbone.1.weight': (0.005, 0),
-        'backbone.1.bias': (0.005, 0),
-        'backbone.2.weight': (0.1, 0.01),  # frozen
-        'backbone.2.bias': (0.1, 0.01),
-        'fc_cls.weight': (0.1, 0.01),
-        'fc_cls.bias': (0.1, 0.01),
+    found = groups_of(model, constructor='SwinOptimWrapperConstructor', paramwise_cfg=rules)
+    assert found == {
+        'backbone.0.weight': (0.1, 1),
+        'backbone.0.bias': (0.1, 1),
+        'backbone.1.weight': (0.05, 0),
+        'backbone.1.bias': (0.05, 0),
+        'backbone.2.weight': (1, 1),  # frozen
+        'backbone.2.bias': (1, 1),
+        'fc_cls.weight': (1, 1),
+        'fc_cls.bias': (1, 1),
     }

@@ -9,6 +9,7 @@ from torch import nn
 from mmaction.config.load import load_config
 from mmaction.distributed.sync_batch_norm import CpuSyncBatchNorm
 from mmaction.engine.runner.dry_run import PeakMemory, dry_run, step_seconds
+from mmaction.errors import ConfigError
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 
@@ -90,6 +91,20 @@ def test_memory_is_linear_in_the_batch(pico, clip):
     # 8 x 40 x 40 clips of pico keep some megabytes each
     assert 1e6 < small.per_clip < 3e7
     assert large.largest * large.per_clip < large.free
+
+
+@pytest.mark.parametrize('fits', [1, 2])
+def test_batch_that_is_the_largest_fits(pico, clip, fits):
+    def collate(clips):
+        if len(clips) > fits:
+            raise torch.OutOfMemoryError
+        return pseudo_collate(clips)
+
+    found = dry_run(pico, clip, fits, collate=collate)
+    assert (found.batch, found.largest) == (fits, fits)
+    assert all(parameter.grad is None for parameter in list(pico.parameters())[1:])
+    with pytest.raises(ConfigError, match='a batch of 3 clips does not fit'):
+        dry_run(pico, clip, 3, collate=collate)
 
 
 @pytest.mark.parametrize('kind', [nn.SyncBatchNorm, CpuSyncBatchNorm])
