@@ -38,7 +38,8 @@ def parts_of(dataset: Any) -> list[Any]:
     if hasattr(dataset, 'datasets'):  # ConcatDataset
         return [part for each in dataset.datasets for part in parts_of(each)]
     if hasattr(dataset, 'times'):  # RepeatDataset
-        return parts_of(dataset.dataset) * dataset.times
+        repeated: list[Any] = parts_of(dataset.dataset) * dataset.times
+        return repeated
     return [dataset]
 
 

@@ -127,9 +127,14 @@ class PyAVReader:
         )
 
     def _open(self) -> None:
+        from av.stream import Discard
+
         self._container = open_container(self.filename, self._content, self._format)
         self._streams = video_streams(self._container, self.filename)
         self._stream = self._streams[self._rank]
+        for stream in self._container.streams:
+            if stream is not self._stream:  # such as sound, whose packets need not be read
+                stream.discard = Discard.all
         self._stream.thread_type = 'AUTO'
         if self._max_pixels is not None:
             self._stream.codec_context.options = dict(max_pixels=str(self._max_pixels))

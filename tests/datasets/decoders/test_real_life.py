@@ -91,6 +91,14 @@ def test_sound_with_a_cover_is_no_video(tmp_path, reader, name):
         reader(str(path))
 
 
+@pytest.mark.parametrize('name', ['a.mp4', 'a.avi', 'a.mkv'])
+def test_no_packet_of_another_stream_is_read(tmp_path, name):
+    one, two = (write_video(tmp_path / f'{i}.mp4', 20, codec='mpeg4') for i in range(2))
+    video = PyAVReader(str(join_streams(tmp_path / name, [one, two])))
+    video._container.seek(0)
+    assert {packet.stream.index for packet in video._container.demux() if packet.size} == {0}
+
+
 @pytest.mark.parametrize('reader', READERS)
 @pytest.mark.parametrize(
     ('name', 'default', 'width'),
