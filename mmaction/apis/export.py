@@ -81,11 +81,8 @@ class Classifier(nn.Module):
         if not self.by_frame:
             return 1
         parts = (self.recognizer.backbone, self.recognizer.cls_head)
-        # A loop, since older compilers do not trace `next` with a default.
-        for part in parts:
-            if segments := getattr(part, 'num_segments', None):
-                return frames // int(segments)
-        return 1
+        segments = (getattr(part, 'num_segments', None) for part in parts)
+        return frames // (next(filter(None, segments), None) or frames)
 
 
 def decoded_views(recognizer: Any, video: str | None) -> Tensor:

@@ -7,10 +7,12 @@ import pickle
 import signal
 import time
 
+import av
 import numpy as np
 import pytest
 import torch
 from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset, pseudo_collate
+from mmengine.utils import digit_version
 from torch.utils.data import DataLoader
 
 from mmaction.datasets import EpochSampler, SampleKey, UnreadableVideoError, VideoDataset
@@ -279,6 +281,10 @@ def test_transform_returning_none_counts_as_unreadable(folder):
     assert set(told) == {(str(folder.root / 'good2.mp4'), 'a transform returned None')}
 
 
+@pytest.mark.skipif(
+    digit_version(av.__version__) < digit_version('18'),
+    reason='PyAV 17 does not say which videos are interlaced, so OpenCV reads none',
+)
 def test_decoder_fallback_is_logged(folder, monkeypatch):
     def failing(self, filename, *args):
         raise UnreadableVideoError(filename, 'OpenCV is out of order')

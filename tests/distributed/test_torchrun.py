@@ -48,7 +48,9 @@ def test_two_processes_under_torchrun(tmp_path):
     assert done.returncode == 0, done.stderr
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     expected = [f'{Processes("pytorch", rank, rank, 2, 2, "cpu")} {threads}' for rank in (0, 1)]
-    assert sorted(done.stdout.splitlines()) == expected
+    # Gloo of some releases of PyTorch says on stdout that it is connected.
+    told = [line for line in done.stdout.splitlines() if line.startswith('Processes')]
+    assert sorted(told) == expected
     assert done.stderr == ''
 
 

@@ -7,6 +7,7 @@ product, which no library does as fast for tokens in this order.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -164,12 +165,9 @@ class _Depthwise3x3x3(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         T, H, W = grid_of(x)
         padded = F.pad(x, (0, 0, 1, 1, 1, 1, 1, 1))
-        # Not itertools.product with `repeat`, which the compiler of PyTorch 2.7 does not trace.
         shifted = (
             padded[:, t : t + T, h : h + H, w : w + W]
-            for t in range(3)
-            for h in range(3)
-            for w in range(3)
+            for t, h, w in itertools.product(range(3), repeat=3)
         )
         wide = grad.float()
         grad_weight = torch.stack([(cut * wide).sum((0, 1, 2, 3)) for cut in shifted], -1)

@@ -195,7 +195,10 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     # PyTorch's own reaches as much of the peak as one written like this kernel would.
     backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward  # noqa: SLF001 (it has no public name)
-    return (*backward(grad, *ctx.saved_tensors, 0.0, False, scale=ctx.scale), None)
+    *qkv, out, log_sums = ctx.saved_tensors
+    # That of PyTorch 2.9 takes it for granted that the channels of a token lie side by side.
+    inputs = _with_rows(grad, *qkv)
+    return (*backward(*inputs, out, log_sums, 0.0, False, scale=ctx.scale), None)
 
 
 _attention.register_autograd(_gradients, setup_context=_save)
