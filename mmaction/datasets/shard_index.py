@@ -99,8 +99,7 @@ def write_index(path: str | Path, shards: Sequence[str], entries: Iterable[Shard
     arrays['names'] = np.frombuffer(bytes(names), np.uint8)
     arrays['shards'] = np.frombuffer(json.dumps(list(shards)).encode(), np.uint8)
     with atomic_path(path) as part, part.open('wb') as file:
-        # Without allow_pickle, which NumPy before 2.2 would store as one more array.
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
     return count
 
 
