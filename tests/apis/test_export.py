@@ -11,6 +11,7 @@ import torch
 from mmaction.apis import export, inference_recognizer, init_recognizer
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.config.load import load_config
+from mmaction.datasets.transforms import UniformSample
 from tests.apis.small_model import run, write_small, write_weights
 from tests.video_factory import write_video
 
@@ -213,6 +214,18 @@ def test_the_documented_example_with_onnxruntime(
     expected = inference_recognizer(model, video, steps)
     assert name == f'class {int(expected.pred_label)}'
     assert float(score) == pytest.approx(float(expected.pred_score.max()), abs=0.02)
+
+
+def test_the_documented_frames_of_a_whole_video():
+    text = (ROOT / 'docs' / 'deployment.md').read_text()
+    (lines,) = re.findall(r'```python\n(part = .*?)```', text, flags=re.S)
+    for T in (8, 16):
+        sampling = UniformSample(clip_len=T, test_mode=True)
+        for total in range(1, 200):
+            names = dict(np=np, T=T, frames=[None] * total)
+            exec(lines, names)
+            found = sampling(dict(total_frames=total, start_index=0))
+            assert names['picks'].tolist() == found['frame_inds'].tolist()
 
 
 def test_what_cannot_be_exported(tmp_path, checkpoint, capsys):
