@@ -207,7 +207,10 @@ def _metrics(
     if not path.is_file():
         path = folder / 'run' / 'metrics.json'  # of finetune
     if not path.is_file():
-        return {}, (f'{folder} holds no metrics.json of a test, so the card has no metrics',)
+        return {}, (
+            f'{folder} holds no metrics.json of a test, so the card has no metrics ("mmaction test '
+            f'CONFIG CHECKPOINT --work-dir {folder}" writes one)',
+        )
     try:
         return metrics_of(path, checkpoint), ()
     except ValueError as error:

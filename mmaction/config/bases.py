@@ -12,14 +12,31 @@ import yaml
 
 from mmaction.errors import ConfigError
 from mmaction.utils.cli import brief
-from mmaction.utils.packaged_configs import packaged_configs
+from mmaction.utils.packaged_configs import config_folder, packaged_configs
 from mmaction.utils.suggest import missing_file
 
-__all__ = ['check_bases']
+__all__ = ['check_bases', 'find_base']
 
 _VARIABLE = re.compile(r'\{\{[^{}]*\}\}')
 """`{{ fileDirname }}`, `{{$NAME:default}}`, `{{_base_.name}}`, with which YAML is not valid yet."""
 _FILLED_IN = '__filled_in__'
+_OWN = 'mmaction::'
+
+
+def find_base(base: str, folder: Path) -> Path | None:
+    """The file that a `_base_` means, there or not; None if it is of another package.
+
+    Args:
+        base: A path from the config's folder on, the name of a config of this package, or
+            `mmaction::` and a path in its `configs`, as in mmaction2.
+        folder: Where the config is.
+    """
+    if base.startswith(_OWN):
+        return config_folder() / base.removeprefix(_OWN)
+    if '::' in base:
+        return None
+    path = folder / base
+    return path if path.is_file() else packaged_configs().get(base.removesuffix('.py'), path)
 
 
 def check_bases(path: Path, above: tuple[Path, ...] = ()) -> None:
@@ -46,14 +63,12 @@ def check_bases(path: Path, above: tuple[Path, ...] = ()) -> None:
                 f'_base_ of {path.name}: expected the name of a config, or a list of names, '
                 f'found {brief(base)}'
             )
-        # Of another package, or with a value that mmengine fills in.
-        if '::' in base or _FILLED_IN in base:
+        target = find_base(base, path.parent)
+        if target is None or _FILLED_IN in base:  # mmengine fills the value in
             continue
-        target = Path(path.parent, base)
-        if target.is_file():
-            check_bases(target, (*above, path))
-        elif base.removesuffix('.py') not in packaged_configs():
+        if not target.is_file():
             raise FileNotFoundError(f'_base_ of {path}: {missing_file(target, "config file")}')
+        check_bases(target, (*above, path))
 
 
 def _bases_of(path: Path) -> Any:

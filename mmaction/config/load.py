@@ -20,16 +20,16 @@ from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
 from mmaction.utils.cli import brief, describe, user_line
 from mmaction.utils.file_backend import register_file_backend
-from mmaction.utils.packaged_configs import find_config, packaged_configs
+from mmaction.utils.packaged_configs import find_config
 
-from .bases import check_bases
+from .bases import check_bases, find_base
 from .check import check_config
 from .known_keys import RUNNER_KEYS
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
 from .model_clips import apply_model_clips
 from .options import Options, apply_options, parse_options
 from .registered_types import is_registered
-from .scope import fit_blending, mend_published
+from .scope import fit_blending, mend_published, why_missing
 
 __all__ = ['load_config', 'read_config']
 
@@ -139,7 +139,9 @@ def _import_custom(wanted: Any) -> None:
             else:
                 place = user_line(error)
                 reason = f'{place}: {describe(error)}' if place else describe(error)
-            text = f'custom_imports: {name!r} cannot be imported: {reason}'
+            # Installing mmpretrain, of which mmaction2's own configs import models, would not help.
+            why = why_missing(name) or f'{name!r} cannot be imported: {reason}'
+            text = f'custom_imports: {why}'
             if not wanted.get('allow_failed_imports'):
                 raise ConfigError(text) from error
             warnings.warn(text, stacklevel=2)
@@ -167,10 +169,8 @@ def _bases_by_name() -> Iterator[None]:
     given = config._get_cfg_path
 
     def find(base: str, filename: str) -> tuple[str, str | None]:
-        path, scope = given(base, filename)
-        if scope is None and not Path(path).is_file():
-            path = str(packaged_configs().get(base.removesuffix('.py'), path))
-        return path, scope
+        path = find_base(base, Path(filename).parent)
+        return given(base, filename) if path is None else (str(path), None)
 
     config._get_cfg_path = staticmethod(find)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from mmaction.datasets.decoders import PyAVReader
 from mmaction.utils.class_names import class_names_beside
 from mmaction.utils.cli import brief, some
+from mmaction.utils.file_types import IMAGE_EXTENSIONS
 
 from .file_lists import SPLITS, Clip, from_csv, from_folders, split_by_group
 from .integrity import check_clips
@@ -54,9 +56,15 @@ def find_own_clips(source: Path) -> tuple[list[Clip], Path]:
         if not clips:
             _, others = find_files(source, ())
             kinds = ', '.join(sorted(others)[:5]) or 'nothing'
+            frames = (
+                '. Folders of frames are trained on from lists, which '
+                f'"python tools/data/build_file_list.py {shlex.quote(str(source))} --rawframes" '
+                'writes (docs/data.md, "Extract frames")'
+            )
             raise ValueError(
                 f'there are no videos in {str(source)!r} (found: {kinds}); expected a folder for '
                 'each class with videos in it, FOLDER/CLASS/clip.mp4'
+                + (frames if others.keys() & IMAGE_EXTENSIONS else '')
             )
         return clips, source
     if source.suffix.lower() in ('.csv', '.tsv'):

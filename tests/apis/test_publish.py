@@ -136,6 +136,9 @@ def test_metrics_of_another_checkpoint_are_left_out_and_said(run):
     assert 'no metrics: ' in last.notes[0]
     assert 'best_acc_epoch_1.pth, which is not' in last.notes[0]
     assert 'Not measured.' in last.files['README.md'].decode()
+    (run / 'metrics.json').unlink()
+    (note,) = prepare(run).notes
+    assert f'"mmaction test CONFIG CHECKPOINT --work-dir {run}" writes one' in note
 
 
 def test_folder_of_finetune_is_its_tested_weights_and_their_metrics(run, tmp_path):

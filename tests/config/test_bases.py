@@ -68,6 +68,22 @@ def test_missing_base_names_both_files(tmp_path):
         read_config(tmp_path / 'a.py')
 
 
+def test_base_in_the_scope_of_mmaction_is_of_this_package(tmp_path):
+    pico = 'dualformer_pico_motion_digits.py'
+    text = (
+        f"_base_ = 'mmaction::recognition/dualformer/{pico}'\ntest_pipeline = _base_.val_pipeline\n"
+    )
+    write(tmp_path, a_py=text)
+    cfg, named = read_config(tmp_path / 'a.py'), read_config(pico)
+    named.test_pipeline = named.val_pipeline
+    assert cfg.to_dict() == named.to_dict()
+    write(tmp_path, a_py="_base_ = 'mmaction::recognition/dualformer/dualformer_pico.py'\n")
+    with pytest.raises(
+        FileNotFoundError, match=r'_base_ of .*a\.py: there is no config file .*dualformer_pico\.py'
+    ):
+        read_config(tmp_path / 'a.py')
+
+
 @pytest.mark.parametrize(
     ('name', 'text', 'message'),
     [

@@ -322,6 +322,14 @@ def test_custom_imports_that_fail(tmp_path, monkeypatch, content, message):
     assert 'wave' in sys.modules
 
 
+def test_custom_imports_of_mmpretrain_name_what_takes_its_place(tmp_path):
+    leaf = tmp_path / 'leaf.py'
+    leaf.write_text("custom_imports = dict(imports=['mmpretrain.models'])\n")
+    message = r'custom_imports: "mmpretrain.models" needs mmpretrain, .* such as "timm\.'
+    with pytest.raises(ConfigError, match=message):
+        load_config(leaf, check=False)
+
+
 def test_custom_imports_of_an_installed_package_that_lacks_another(tmp_path, monkeypatch):
     installed = tmp_path / 'site-packages'
     installed.mkdir()

@@ -1,6 +1,8 @@
 """Own clips: what a folder or a table means, and splits without leaks."""
 
 import random
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -197,8 +199,20 @@ def test_faults_of_a_list_name_the_line(videos, text, error, message):
 
 def test_folder_without_videos_says_what_is_expected(tmp_path):
     (tmp_path / 'notes.doc').write_text('x')
-    with pytest.raises(ValueError, match=r'no videos in .*found: \.doc.*FOLDER/CLASS/clip\.mp4'):
+    with pytest.raises(ValueError, match=r'no videos in .*found: \.doc.*FOLDER/CLASS/clip\.mp4$'):
         find_own_clips(tmp_path)
+
+
+def test_folder_of_frames_says_how_frames_are_trained_on(tmp_path):
+    folder = tmp_path / 'my clips'
+    for name in ('run/0', 'jump/1'):
+        (folder / name).mkdir(parents=True)
+        (folder / name / 'img_00001.jpg').touch()
+    with pytest.raises(ValueError, match=r'found: \.jpg') as caught:
+        find_own_clips(folder)
+    command = shlex.split(str(caught.value).split('"')[1])
+    assert command[1:] == ['tools/data/build_file_list.py', str(folder), '--rawframes']
+    assert Path(__file__).parents[2].joinpath(command[1]).is_file()
 
 
 def test_a_folder_of_one_class_is_told_from_a_stray_video(videos, tmp_path):

@@ -185,9 +185,16 @@ def find_weights(base: str, cfg: Config, given: str | None) -> Weights:
         missing.append(f'there is no file {source}')
     pretrained = cfg.model.backbone.get('pretrained') or cfg.get('imagenet_weights')
     if pretrained:
+        what = 'its library' if pretrained is True else str(pretrained)
+        if pretrained is True or '://' in pretrained:
+            # Libraries ask again several times before they give up, which looks like a hang.
+            print(
+                f'looking for pretrained weights of {cfg.model.backbone.type} ({what}) in the '
+                'cache and on the web: a minute or more without a network (--weights none: skip)',
+                flush=True,
+            )
         problem = _try_pretrained(cfg, pretrained)
         if problem is None:
-            what = 'its library' if pretrained is True else str(pretrained)
             return Weights(None, pretrained, f'pretrained weights of the backbone ({what})')
         missing.append(problem)
     why = f' ({"; ".join(missing)})' if missing else ''

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
+from mmaction.utils.suggest import did_you_mean
+
 from .body import BodyError, receive_file, receive_form
 from .jobs import Busy, Explain, Job, Jobs
 from .reading import UploadReader
@@ -64,6 +66,7 @@ def make_app(
         ValueError: An example cannot be read.
     """
     from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.routing import Route
@@ -100,6 +103,7 @@ def make_app(
             Middleware(_Guard),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
         ],
+        exception_handlers={HTTPException: _no_route},
         lifespan=life,
     )
     app.state.jobs = jobs
@@ -114,7 +118,6 @@ class _Guard:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         from starlette.datastructures import Headers, MutableHeaders
-        from starlette.responses import PlainTextResponse
 
         if scope['type'] != 'http':
             await self.app(scope, receive, send)
@@ -128,9 +131,8 @@ class _Guard:
         headers = Headers(scope=scope)
         foreign = 'origin' in headers and _site(headers['origin']) != headers.get('host')
         if foreign and scope['method'] != 'GET':
-            await PlainTextResponse('requests of other sites are refused', 403)(
-                scope, receive, with_headers
-            )
+            refusal = _sorry(403, 'Requests of other sites are refused.')
+            await refusal(scope, receive, with_headers)
             return
         await self.app(scope, receive, with_headers)
 
@@ -301,11 +303,21 @@ def _sorry(status: int, sentence: str, headers: dict[str, str] | None = None) ->
     return JSONResponse(dict(error=sentence), status, headers)
 
 
+async def _no_route(request: Request, error: Any) -> Response:
+    """Answer to an address (404) or a method (405) that is not there, in JSON as all errors."""
+    sentence = f'{request.method} {request.url.path}: {error.detail}.'
+    return _sorry(error.status_code, sentence, error.headers)
+
+
 def _busy(error: Busy) -> Response:
     return _sorry(503, str(error), {'Retry-After': str(RETRY_AFTER)})
 
 
 def _asks_scores(request: Request) -> bool:
+    for name in request.query_params:
+        if name not in ('name', 'scores'):
+            known = did_you_mean(name, ('name', 'scores'), list_known=True)
+            raise BodyError(400, f'There is no parameter "{name}"{known}')
     given = request.query_params.get('scores')
     if given not in (None, 'only'):
         raise BodyError(400, 'The value of "scores" has to be "only", or it is left out.')

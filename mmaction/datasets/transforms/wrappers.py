@@ -34,7 +34,7 @@ class TorchVisionWrapper(BaseTransform):
             ('nearest', 'bilinear', 'bicubic').
 
     Raises:
-        ValueError: torchvision has no such transform.
+        ValueError: torchvision has no such transform, or there are no frames at this place.
         TypeError: The op returns something else than a tensor (T, C, H, W).
     """
 
@@ -53,8 +53,14 @@ class TorchVisionWrapper(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Apply the op to all frames of `results` at once."""
-        imgs = results['imgs']
-        clip = torch.from_numpy(np.ascontiguousarray(imgs)).permute(0, 3, 1, 2)
+        imgs = results.get('imgs', ())
+        array = np.ascontiguousarray(imgs)
+        if array.ndim != 4:
+            raise ValueError(
+                f'{self.op} needs frames (H, W, C): place {type(self).__name__} after decoding and '
+                'before FormatShape'
+            )
+        clip = torch.from_numpy(array).permute(0, 3, 1, 2)
         out = self.apply(clip)
         if not isinstance(out, torch.Tensor) or out.ndim != 4 or len(out) != len(imgs):
             got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
@@ -119,7 +125,7 @@ class PytorchVideoWrapper(TorchVisionWrapper):
         **kwargs: Arguments of the transform, by pytorchvideo's names.
 
     Raises:
-        ValueError: Another `op`.
+        ValueError: Another `op`, or there are no frames at this place.
 
     Source: the transform of this name in mmaction2 1.2; pytorchvideo 0.1.5.
     """

@@ -155,6 +155,19 @@ def test_weights_of_an_address_are_fetched_or_the_reason_is_said(tmp_path, monke
     assert 'could not be fetched' in found.text
 
 
+def test_search_for_weights_of_a_library_is_said_before_it_takes_long(tmp_path, capsys):
+    cfg = load_config('pico_finetune')
+    cfg.load_from = None
+    cfg.imagenet_weights = f'file://{tmp_path}/gone.pth'
+    assert 'gone.pth' in find_weights('x', cfg, None).text
+    assert capsys.readouterr().out.startswith(
+        f'looking for pretrained weights of DualFormer ({cfg.imagenet_weights}) in the cache'
+    )
+    cfg.imagenet_weights = f'{tmp_path}/gone.pth'  # is there or not: nothing to wait for
+    assert not find_weights('x', cfg, None).found
+    assert capsys.readouterr().out == ''
+
+
 @pytest.mark.parametrize(
     ('config', 'frames'),
     [

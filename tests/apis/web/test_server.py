@@ -176,8 +176,8 @@ def test_aborted_upload_leaves_no_file(site):
 
 def test_cross_origin_requests_are_refused(site, clip):
     data = clip.read_bytes()
-    status, _, _ = site.ask('POST', '/api/jobs?name=a', data, Origin='http://elsewhere.org')
-    assert status == 403
+    status, answer, _ = site.ask('POST', '/api/jobs?name=a', data, Origin='http://elsewhere.org')
+    assert (status, answer) == (403, dict(error='Requests of other sites are refused.'))
     for odd in ('http://[', 'null', ''):
         assert site.ask('POST', '/api/jobs?name=a', data, Origin=odd)[0] == 403
     own = f'http://127.0.0.1:{site.port}'
@@ -201,6 +201,21 @@ def test_scores_has_one_value(site, clip):
         assert status == 400
         assert '"scores" has to be "only"' in content['error']
     assert not site.jobs._jobs
+
+
+def test_misspelled_parameter_is_refused(site, clip):
+    status, content, _ = site.ask('POST', '/api/jobs?score=only', clip.read_bytes())
+    assert status == 400
+    assert content['error'] == 'There is no parameter "score"; did you mean "scores"?'
+    assert not site.jobs._jobs
+
+
+def test_unknown_address_and_method_return_json(site):
+    status, content, _ = site.ask('GET', '/api/job')
+    assert (status, content) == (404, dict(error='GET /api/job: Not Found.'))
+    status, content, headers = site.ask('GET', '/api/jobs')
+    assert (status, headers['Allow']) == (405, 'POST')
+    assert content == dict(error='GET /api/jobs: Method Not Allowed.')
 
 
 def test_clips_are_queued_and_deleted_afterwards(clip):

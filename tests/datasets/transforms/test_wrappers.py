@@ -75,6 +75,14 @@ def test_wrong_ops(make_clip):
         TorchVisionWrapper('Lambda', lambd=lambda clip: clip[::2])(make_clip())
 
 
+@pytest.mark.parametrize('imgs', [None, np.zeros((1, 3, 4, 30, 40), np.uint8)])
+def test_place_in_the_pipeline(imgs):
+    results = {} if imgs is None else dict(imgs=imgs)
+    for kind in (TorchVisionWrapper, PytorchVideoWrapper):
+        with pytest.raises(ValueError, match=f'place {kind.__name__} after decoding and before Fo'):
+            kind('RandAugment')(results)
+
+
 def test_repr():
     assert repr(TorchVisionWrapper('RandAugment')) == 'TorchVisionWrapper(op=RandAugment)'
 
