@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmaction.apis import publish
 from mmaction.cli import finetune
 from mmaction.cli.main import main
 from mmaction.data_preparation import motion_digits
+from mmaction.utils.io import file_digest
 
 ROOT = Path(__file__).parents[2]
 LABELS = (0, 6, 7)
@@ -99,6 +101,8 @@ def test_results_are_whole(trained):
     metrics = json.loads((work / 'run' / 'metrics.json').read_text())
     assert summary['top1_acc'] == pytest.approx(metrics['top1_acc'])
     assert summary['clips'] == metrics['clips'] == 3
+    assert metrics['checkpoint_sha256'] == file_digest(work / 'model.pth')
+    assert publish.prepare(work).notes == ()  # its card has the metrics
     page = (work / 'report.html').read_text()
     assert '95 % interval' in page
     assert page.count('data:image/gif') == len(list((work / 'saliency').glob('*.gif'))) > 0
