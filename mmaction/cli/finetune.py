@@ -160,7 +160,7 @@ def _told(name: str, value: object) -> str:
 
 def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
     """The clips that can be read, the folder of their files, and the size of the smallest."""
-    from mmaction.data_preparation.file_lists import regroup
+    from mmaction.data_preparation.file_lists import class_names, regroup
     from mmaction.data_preparation.own_clips import (
         find_own_clips,
         join_copies,
@@ -172,6 +172,7 @@ def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
     clips, folder = find_own_clips(source)
     if args.group:
         clips = regroup(clips, args.group)
+    class_names(clips, None)  # a faulty label is an error before videos are read, not after
     clips, doubts = join_copies(clips, folder)
     for doubt in doubts:
         print(f'warning: {doubt}', file=sys.stderr)

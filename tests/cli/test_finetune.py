@@ -199,6 +199,27 @@ def test_mistakes_are_one_sentence(capsys, line):
     assert err.count('\n') == 1
 
 
+@pytest.mark.parametrize(
+    ('labels', 'message'),
+    [
+        (('run;jump', 'run', 'jump'), "clips.csv:2: 'run;jump' looks like several labels"),
+        (('run | jump', 'run|turn', 'jump'), "clips.csv:2: 'run | jump' looks like several labels"),
+        (('"one\ntwo"', 'x;y', 'z'), 'does not fit on a line'),
+        (('jump;', 'x;y', 'z'), None),
+    ],
+)
+def test_faulty_labels_are_found_before_videos_are_read(tmp_path, capsys, labels, message):
+    rows = [f'{number}.mp4,{label}' for number, label in enumerate(labels)]
+    (tmp_path / 'clips.csv').write_text('\n'.join(['path,label', *rows]))
+    for number in range(len(labels)):
+        (tmp_path / f'{number}.mp4').touch()
+    work = tmp_path / 'w'
+    status, _, err = run(capsys, 'finetune', tmp_path / 'clips.csv', '--work-dir', work)
+    assert status == 1
+    assert (message or 'the file is empty') in err  # what reading it says
+    assert message is None or not (work / 'videos').exists()
+
+
 def test_wrong_model_is_said_before_anything_is_done(clips, tmp_path, capsys):
     words = ('--work-dir', tmp_path / 'w', '--as-is', '--model', 'resnet81')
     status, out, err = run(capsys, 'finetune', clips, *words)
