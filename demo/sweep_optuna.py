@@ -4,8 +4,8 @@
     python demo/sweep_optuna.py CONFIG --trials 20 [--work-dir work_dirs/sweep]
 
 Each trial trains CONFIG with the values of `suggest` and is judged by the validation accuracy;
-a trial that is behind the median of earlier ones is ended early. Trials are kept in sweep.db of
-the work dir: run again, the search goes on, and several processes may share it.
+a trial that is behind the median of earlier ones is ended early. Trials are kept in sweep.log of
+the work dir: run again, it adds trials to them, and several processes may share them.
 """
 
 from __future__ import annotations
@@ -83,16 +83,20 @@ def main(arguments: list[str] | None = None) -> None:
     with user_errors(setup=True):
         try:
             import optuna
+            from optuna.storages.journal import JournalFileBackend
         except ImportError:
             raise ModuleNotFoundError('Optuna is missing: pip install optuna') from None
 
         args.work_dir.mkdir(parents=True, exist_ok=True)
+        journal = args.work_dir / 'sweep.log'
         study = optuna.create_study(
             study_name='sweep',
-            storage=f'sqlite:///{args.work_dir.resolve()}/sweep.db',
+            # Not SQLite: two processes that start together would both make its tables.
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(journal))),
             load_if_exists=True,
             direction='maximize',
-            sampler=optuna.samplers.TPESampler(seed=len(list(args.work_dir.glob('trial_*')))),
+            # Without a seed, lest processes that share the study draw the same values.
+            sampler=optuna.samplers.TPESampler(),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         )
         with user_errors(setup=False):

@@ -30,6 +30,7 @@ SCRIPTS = {
 }
 OTHER_SCRIPTS = {
     'tools/quickstart.sh': r'(--seed \d+)?',
+    'tools/lint.sh': '',
     'tools/run_tests.sh': '.*',
     'tools/misc/pack_wheels.sh': r'(--python [\d.]+ )?\S+( [\w.-]+)*',
 }

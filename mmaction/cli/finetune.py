@@ -160,7 +160,7 @@ def _told(name: str, value: object) -> str:
 
 def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
     """The clips that can be read, the folder of their files, and the size of the smallest."""
-    from mmaction.data_preparation.file_lists import regroup
+    from mmaction.data_preparation.file_lists import class_names, regroup
     from mmaction.data_preparation.own_clips import (
         find_own_clips,
         join_copies,
@@ -172,6 +172,7 @@ def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
     clips, folder = find_own_clips(source)
     if args.group:
         clips = regroup(clips, args.group)
+    class_names(clips, None)  # a faulty label is an error before videos are read, not after
     clips, doubts = join_copies(clips, folder)
     for doubt in doubts:
         print(f'warning: {doubt}', file=sys.stderr)
@@ -205,7 +206,7 @@ def write_splits(args: argparse.Namespace, clips: list[Clip]) -> list[tuple[str,
     print(count_table(folds[0][1], names))
     if args.folds > 1:
         print(f'(the first of {args.folds} folds; every clip is tested in one of them)')
-    for warning in few_clips(folds[0][1]):
+    for warning in few_clips([splits for _, splits in folds]):
         print(f'warning: {warning}', file=sys.stderr)
     return folds
 
@@ -309,7 +310,7 @@ def report(args: argparse.Namespace, runs: list[Run], folds: list[Any]) -> None:
     maps = outcome.write_maps(configs[0], runs[0], results[0], work / 'saliency')
     # Of several seeds the page shows the first: the others are the same clips again.
     shown = [result for run, result in zip(runs, results, strict=True) if run.seed == args.seed]
-    notes = [text, *outcome.few_clips(folds[0][1])]
+    notes = [text, *outcome.few_clips([splits for _, splits in folds])]
     outcome.write_page(work / 'report.html', shown, names, str(args.folder or DEMO), notes, maps)
     shutil.copyfile(runs[0].checkpoint, work / 'model.pth')
     write_json(work / 'summary.json', {**found, 'classes': names})

@@ -71,9 +71,10 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
 
 
 def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
-    """Test the last and the best checkpoint, as asked."""
+    """Test the last and the best checkpoint, as asked; metrics.json is of the one tested last."""
     from mmengine.hooks import CheckpointHook
 
+    from mmaction.engine.hooks import TestResultsHook
     from mmaction.utils.metric_names import published_names
 
     hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
@@ -83,6 +84,9 @@ def test_after(runner: ActionRunner, args: argparse.Namespace) -> None:
         wanted.append(('last', runner.message_hub.get_info('last_ckpt')))
     if args.test_best:
         wanted.append(('best', runner.message_hub.get_info('best_ckpt')))
+    if wanted:
+        # What the exit status tells of is the training, not unreadable clips of the test.
+        runner.register_hook(TestResultsHook(max_unreadable=1.0))
     for name, checkpoint in wanted:
         if checkpoint is None:
             raise ValueError(f'--test-{name}: the run has no {name} checkpoint')

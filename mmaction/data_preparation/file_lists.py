@@ -272,9 +272,19 @@ def class_names(clips: Sequence[Clip], file: Path | None) -> list[str]:
     """Names of the classes in the order of their labels; numbers are sorted as such.
 
     Raises:
-        ValueError: A clip has a class that `file` lacks, or `file` has one twice.
+        ValueError: A clip has a class that `file` lacks, or several, or `file` has one twice.
     """
     found = {clip.label for clip in clips}
+    parts = {name: {*map(str.strip, re.split('[;|]', name))} - {''} for name in found}
+    uses = Counter(part for several in parts.values() for part in several)
+    for clip in clips:
+        several = parts[clip.label]
+        if len(several) > 1 and any(uses[part] > 1 for part in several):
+            raise ValueError(
+                f'{clip.place}: {clip.label!r} looks like several labels, and a clip has one here '
+                '(docs/training.md, "Multi-label training", trains on several): rename it if it '
+                'is one class'
+            )
     if file is None:
         numbers = all(re.fullmatch('[0-9]+', name) for name in found)
         names = sorted(found, key=(lambda name: (int(name), name)) if numbers else None)

@@ -22,7 +22,7 @@ from .media_index import MediaIndex, scan_frames, usual_frames
 from .outcomes import KEPT, UNREADABLE, RowOutcome, left_out_reasons, summary_table, write_dropped
 from .schema import MMACTION2, SORTED, Annotation, Label, Reader
 from .share_records import Record, write_record
-from .write_lists import list_name, write_list
+from .write_lists import check_list, list_name, list_text
 
 __all__ = ['Request', 'prepare']
 
@@ -89,6 +89,7 @@ def prepare(reader: Reader, request: Request, check: Check | None = None) -> Non
         media = _index(annotation, reader, request)
         matched = _match(annotation, media, reader, request)
         _take_frames(matched, media, request)
+        _try_lists(matched, request)
         if not share.is_all:
             _check_share(matched, check, request)
             return
@@ -285,6 +286,18 @@ def _take_frames(matched: _Matched, media: _Media, request: Request) -> None:
             )
 
 
+def _try_lists(matched: _Matched, request: Request) -> None:
+    """See that all lists can be written before clips are read for hours, or a list is replaced.
+
+    Raises:
+        ValueError: A path cannot stand in a list.
+    """
+    for name, outcomes in matched.lists.items():
+        kept = [outcome for outcome in outcomes if outcome.status == KEPT]
+        if kept:
+            check_list(request.out / list_name(name, request.frames, outcomes), kept)
+
+
 def _check(matched: _Matched, check: Check | None) -> None:
     """Drop what cannot be read.
 
@@ -331,7 +344,7 @@ def _write(
         kept = [outcome for outcome in outcomes if outcome.status == KEPT]
         path = out / list_name(name, request.frames, outcomes)
         if kept:
-            write_list(path, kept)
+            write_lines(path, list_text(kept))
             files.append(path.name)
         else:
             path.unlink(missing_ok=True)

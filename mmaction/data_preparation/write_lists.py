@@ -12,7 +12,7 @@ from mmaction.utils.io import partial_path, write_lines
 
 from .outcomes import RowOutcome
 
-__all__ = ['list_name', 'list_text', 'write_list']
+__all__ = ['check_list', 'list_name', 'list_text']
 
 
 def list_name(name: str, frames: bool, outcomes: Sequence[RowOutcome]) -> str:
@@ -59,8 +59,8 @@ def list_text(outcomes: Sequence[RowOutcome]) -> Iterator[str]:
         yield f'{"[" if i == 0 else ""}{json.dumps(entry)}{"," if i + 1 < len(outcomes) else "]"}'
 
 
-def write_list(path: Path, outcomes: Sequence[RowOutcome]) -> None:
-    """Write a list as a whole, once it reads as it is meant.
+def check_list(path: Path, outcomes: Sequence[RowOutcome]) -> None:
+    """Write a list under another name, and see that it reads as it is meant.
 
     Raises:
         ValueError: A path cannot stand in a list.
@@ -68,25 +68,25 @@ def write_list(path: Path, outcomes: Sequence[RowOutcome]) -> None:
     for outcome in outcomes:
         if '\n' in outcome.path:
             raise ValueError(f'{outcome.path!r} cannot stand in a list: rename it')
-    if path.suffix != '.json':
-        trial = partial_path(path)
-        write_lines(trial, list_text(outcomes))
-        form = ListFormat(
-            'path',
-            _counts(outcomes),
-            multi_class=any(isinstance(outcome.row.label, tuple) for outcome in outcomes),
-        )
-        try:
-            entries = read_list(str(trial), form)
-        finally:
-            trial.unlink()
-        for outcome, entry in zip(outcomes, entries, strict=True):
-            if entry['path'] != outcome.path:
-                raise ValueError(
-                    f'{outcome.path!r} cannot stand in a list, where it reads as '
-                    f'{entry["path"]!r}: rename it'
-                )
-    write_lines(path, list_text(outcomes))
+    if path.suffix == '.json':
+        return
+    trial = partial_path(path)
+    write_lines(trial, list_text(outcomes))
+    form = ListFormat(
+        'path',
+        _counts(outcomes),
+        multi_class=any(isinstance(outcome.row.label, tuple) for outcome in outcomes),
+    )
+    try:
+        entries = read_list(str(trial), form)
+    finally:
+        trial.unlink()
+    for outcome, entry in zip(outcomes, entries, strict=True):
+        if entry['path'] != outcome.path:
+            raise ValueError(
+                f'{outcome.path!r} cannot stand in a list, where it reads as '
+                f'{entry["path"]!r}: rename it'
+            )
 
 
 def _counts(outcomes: Sequence[RowOutcome]) -> dict[str, int]:

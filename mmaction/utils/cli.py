@@ -82,6 +82,9 @@ def end_after(main: Callable[[], object]) -> NoReturn:
         status = main()
     except SystemExit as end:
         status = end.code
+    except KeyboardInterrupt:
+        # While modules are imported, for seconds; `user_errors` takes what comes later.
+        status = 130
     except BaseException:
         sys.excepthook(*sys.exc_info())
     if isinstance(status, str):

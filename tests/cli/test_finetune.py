@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmaction.apis import publish
 from mmaction.cli import finetune
 from mmaction.cli.main import main
 from mmaction.data_preparation import motion_digits
+from mmaction.utils.io import file_digest
 
 ROOT = Path(__file__).parents[2]
 LABELS = (0, 6, 7)
@@ -99,6 +101,8 @@ def test_results_are_whole(trained):
     metrics = json.loads((work / 'run' / 'metrics.json').read_text())
     assert summary['top1_acc'] == pytest.approx(metrics['top1_acc'])
     assert summary['clips'] == metrics['clips'] == 3
+    assert metrics['checkpoint_sha256'] == file_digest(work / 'model.pth')
+    assert publish.prepare(work).notes == ()  # its card has the metrics
     page = (work / 'report.html').read_text()
     assert '95 % interval' in page
     assert page.count('data:image/gif') == len(list((work / 'saliency').glob('*.gif'))) > 0
@@ -193,6 +197,27 @@ def test_mistakes_are_one_sentence(capsys, line):
     assert status == 2
     assert err.startswith(f'error: {MISTAKES[line]}')
     assert err.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('labels', 'message'),
+    [
+        (('run;jump', 'run', 'jump'), "clips.csv:2: 'run;jump' looks like several labels"),
+        (('run | jump', 'run|turn', 'jump'), "clips.csv:2: 'run | jump' looks like several labels"),
+        (('"one\ntwo"', 'x;y', 'z'), 'does not fit on a line'),
+        (('jump;', 'x;y', 'z'), None),
+    ],
+)
+def test_faulty_labels_are_found_before_videos_are_read(tmp_path, capsys, labels, message):
+    rows = [f'{number}.mp4,{label}' for number, label in enumerate(labels)]
+    (tmp_path / 'clips.csv').write_text('\n'.join(['path,label', *rows]))
+    for number in range(len(labels)):
+        (tmp_path / f'{number}.mp4').touch()
+    work = tmp_path / 'w'
+    status, _, err = run(capsys, 'finetune', tmp_path / 'clips.csv', '--work-dir', work)
+    assert status == 1
+    assert (message or 'the file is empty') in err  # what reading it says
+    assert message is None or not (work / 'videos').exists()
 
 
 def test_wrong_model_is_said_before_anything_is_done(clips, tmp_path, capsys):

@@ -4,7 +4,7 @@ from mmaction.data_preparation.outcomes import KEPT, RowOutcome
 from mmaction.data_preparation.schema import Row
 from mmaction.data_preparation.write_lists import list_text
 from mmaction.datasets.numbered_frames import FrameFolder
-from tests.data_preparation.preparing import images, put, run
+from tests.data_preparation.preparing import images, kinetics, lines, put, run, touch
 
 
 def fails(capsys, root, *options, dataset='kinetics400'):
@@ -26,6 +26,21 @@ def test_unlistable_file_name_is_reported(tmp_path, capsys):
     images(tmp_path / 'videos', 'x/a 7', 'x/b')
     error = fails(capsys, tmp_path, '--frames', dataset='mmit')
     assert "'x/a 7' cannot stand in a list, where it reads as 'x/a': rename it" in error
+
+
+def test_unlistable_file_name_is_found_before_clips_are_read_or_lists_replaced(tmp_path, capsys):
+    kinetics(tmp_path, ['x,a,0,1'], ['x,c,0,1'])
+    touch(tmp_path / 'videos', 'a_000000_000001.mp4', 'c_000000_000001.mp4')
+    out = run(tmp_path, 'kinetics400')
+    kinetics(tmp_path, ['x,a,0,1', 'x,b,0,1'], ['x,c,0,1'])
+    touch(tmp_path / 'videos', 'b_000000_000001.mp4')
+    folder = tmp_path / 'videos' / 'two\nlines'
+    folder.mkdir()
+    (tmp_path / 'videos' / 'c_000000_000001.mp4').rename(folder / 'c_000000_000001.mp4')
+    error = fails(capsys, tmp_path, '--check')
+    assert "'two\\nlines/c_000000_000001.mp4' cannot stand in a list: rename it" in error
+    assert not (out / 'checked.jsonl').exists()
+    assert lines(out / 'train.txt') == ['a_000000_000001.mp4 0']
 
 
 @pytest.mark.parametrize(

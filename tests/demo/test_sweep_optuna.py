@@ -1,5 +1,8 @@
 """demo/sweep_optuna.py: trials of a real training, searched further when run again."""
 
+import multiprocessing
+from pathlib import Path
+
 import pytest
 
 from demo import sweep_optuna
@@ -27,11 +30,15 @@ def sweep(data, tmp_path):
             + ['train_cfg.max_epochs=2', 'train_cfg.val_interval=1', 'custom_hooks=[]']
             + [f'{split}_dataloader.num_workers=0' for split in ('train', 'val', 'test')]
         )
-        return optuna.load_study(
-            study_name='sweep', storage=f'sqlite:///{tmp_path}/w/sweep.db'
-        ).trials
+        return trials_of(tmp_path / 'w')
 
     return run
+
+
+def trials_of(folder):
+    journal = optuna.storages.journal.JournalFileBackend(str(folder / 'sweep.log'))
+    storage = optuna.storages.JournalStorage(journal)
+    return optuna.load_study(study_name='sweep', storage=storage).trials
 
 
 def test_what_is_searched_are_keys_of_the_config():
@@ -41,6 +48,30 @@ def test_what_is_searched_are_keys_of_the_config():
     assert cfg.optim_wrapper.optimizer.lr == 3e-4
     assert cfg.optim_wrapper.optimizer.weight_decay == 0.01
     assert cfg.model.cls_head.dropout_ratio == 0.2
+
+
+def test_processes_that_start_together_share_the_study_and_draw_other_values(tmp_path, monkeypatch):
+    def draw(trial, args):
+        return sweep_optuna.suggest(trial)['optim_wrapper.optimizer.lr']
+
+    monkeypatch.setattr(sweep_optuna, 'run_trial', draw)
+    ready, context = Path(tmp_path, 'ready'), multiprocessing.get_context('fork')
+    processes = [context.Process(target=add_trials, args=(tmp_path / 'w', ready)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    ready.touch()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    trials = trials_of(tmp_path / 'w')
+    assert sorted(trial.number for trial in trials) == list(range(8))
+    assert len({trial.params['lr'] for trial in trials}) == 8
+
+
+def add_trials(folder, ready):
+    while not ready.exists():
+        pass
+    sweep_optuna.main(['dualformer_pico_motion_digits', '--work-dir', str(folder), '--trials', '2'])
 
 
 @pytest.mark.slow

@@ -94,6 +94,10 @@ def test_training_with_two_processes_from_another_folder(trained):
     assert done.stdout.count('before the first step') == 2  # of each start, by the first rank
     assert re.search(r'best checkpoint \(best_acc_top1_iter_\d\.pth\): top1_acc: 0\.', done.stdout)
     assert 'test of the last checkpoint (iter_8.pth)' in done.stdout
+    metrics = json.loads((work_dir / 'metrics.json').read_text())
+    best = next(work_dir.glob('best_*.pth'))
+    assert metrics['checkpoint'].endswith(best.name)
+    assert f'best checkpoint ({best.name}): top1_acc: {metrics["top1_acc"]:.4f}' in done.stdout
 
 
 @pytest.mark.dist

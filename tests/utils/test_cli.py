@@ -185,6 +185,7 @@ end_after(main)
         ('return 3', 3, ''),
         ('sys.exit(4)', 4, ''),
         ('sys.exit("no")', 1, 'no\n'),
+        ('raise KeyboardInterrupt', 130, ''),
         ('raise KeyError("x")', 1, "KeyError: 'x'\n"),
     ],
 )

@@ -31,22 +31,23 @@ _FEW = 10  # clips of a class to train on, below which a warning is due
 _FEW_TESTED = 30  # clips to test on
 
 
-def few_clips(splits: Mapping[str, Sequence[Clip]]) -> list[str]:
-    """Warnings where there are too few clips to learn from or to measure with."""
+def few_clips(folds: Sequence[Mapping[str, Sequence[Clip]]]) -> list[str]:
+    """Warnings where there are too few clips to learn from or, over all folds, to measure with."""
     warnings = []
-    counts = Counter(clip.label for clip in splits['train'])
+    counts = Counter(clip.label for clip in folds[0]['train'])
     low = sorted((count, name) for name, count in counts.items() if count < _FEW)
     if low:
         counted = some([f'{name} ({count})' for count, name in low], 5)
         warnings.append(
             f'fewer than {_FEW} clips to train on: {counted}. Expect chance to decide much'
         )
-    tested = len(splits['test'])
+    tested = sum(len(splits['test']) for splits in folds)
     if tested < _FEW_TESTED:
         low_end, high_end = wilson_interval(round(0.9 * tested), tested)
+        hint = '. --folds tests on all' if len(folds) == 1 else ''
         warnings.append(
             f'only {tested} clips to test on: an accuracy of 90 % would mean anything from '
-            f'{100 * low_end:.0f} to {100 * high_end:.0f} % (95 % interval). --folds tests on all'
+            f'{100 * low_end:.0f} to {100 * high_end:.0f} % (95 % interval){hint}'
         )
     return warnings
 

@@ -114,11 +114,13 @@ class TestResultsHook(Hook):
     ) -> None:
         named = published_names(metrics)
         named.pop('unreadable', None)  # listed below
-        checkpoint = str(runner._load_from)
+        checkpoint = runner._load_from and str(runner._load_from)
         facts = dict(
             config=runner.cfg.filename,
             checkpoint=checkpoint,
-            checkpoint_sha256=file_digest(checkpoint) if Path(checkpoint).is_file() else None,
+            checkpoint_sha256=(
+                file_digest(checkpoint) if checkpoint and Path(checkpoint).is_file() else None
+            ),
             clips=size,
             unreadable_clips=unreadable_clips,
             unreadable=[dict(file=file, reason=reason) for file, reason in unreadable.items()],

@@ -95,6 +95,8 @@ class CheckpointingRunner(BuildingRunner):
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         report = load_weights(self.bare_model, checkpoint, filename, strict=strict)
         self._has_loaded = True
+        # What a test after this one names as the checkpoint that it measured.
+        self._load_from = filename
         diverged = report.warning(filename)
         if diverged:
             self.logger.warning(diverged)

@@ -17,8 +17,9 @@ from mmaction.apis.finetune.recipe import (
     frames_needed,
     learning_rate,
 )
-from mmaction.apis.finetune.summary import short_videos
+from mmaction.apis.finetune.summary import few_clips, short_videos
 from mmaction.config.load import load_config
+from mmaction.data_preparation.file_lists import Clip
 from mmaction.registry import TRANSFORMS
 from mmaction.utils.packaged_configs import packaged_configs
 
@@ -189,6 +190,17 @@ def test_frames_that_a_clip_spans(config, frames):
         assert [len(set(each.tolist())) for each in taken] == [32, 31]
     cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset={})
     assert frames_needed(cfg) == 0
+
+
+def test_few_clips_to_test_on_are_counted_over_all_folds():
+    fold = dict(train=[Clip('a.mp4', 'a', '')] * 10, test=[Clip('b.mp4', 'a', '')] * 10)
+    (warning,) = few_clips([fold])
+    assert warning.startswith('only 10 clips to test on')
+    assert warning.endswith('--folds tests on all')
+    (warning,) = few_clips([fold, fold])
+    assert warning.startswith('only 20 clips to test on')
+    assert '--folds' not in warning
+    assert few_clips([fold] * 3) == []
 
 
 def test_short_videos_are_counted():
