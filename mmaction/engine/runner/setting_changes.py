@@ -165,11 +165,12 @@ def load_optimizer(
     saved, now = len(state['param_groups']), len(wrapper.optimizer.param_groups)
     if saved != now:
         raise ValueError(f'its optimizer has {saved} parameter groups, that of the config {now}')
+    # With the group of the logged `base_lr`, which the wrapper holds beside those of the optimizer.
     settings = [
         {key: value for key, value in group.items() if key not in ('params', 'lr')}
-        for group in wrapper.optimizer.param_groups
+        for group in wrapper.param_groups
     ]
-    rates = [group['lr'] for group in wrapper.optimizer.param_groups]
+    rates = [group['lr'] for group in wrapper.param_groups]
     # Before loading: where the state is put (fused Adam counts its steps on the GPU) follows it.
     groups = [
         {**old, **{key: value for key, value in new.items() if key in _IMPLEMENTATION}}
@@ -179,7 +180,7 @@ def load_optimizer(
     wrapper.load_state_dict(state)
     if not changes.texts:
         return
-    for group, setting, rate in zip(wrapper.optimizer.param_groups, settings, rates, strict=True):
+    for group, setting, rate in zip(wrapper.param_groups, settings, rates, strict=True):
         group.update(setting)
         if changes.schedule:
             group['lr'] = rate
