@@ -167,12 +167,12 @@ class CheckpointingRunner(BuildingRunner):
                     f'by the step, {self.iter}'
                 )
         # All that schedulers move: the groups of the optimizer, and that of the logged `base_lr`.
-        rates = [group['lr'] for group in self.optim_wrapper.param_groups] if moved else None
+        rates = [group['lr'] for group in self.optim_wrapper.param_groups]
         if resume_optimizer:
             load_optimizer(self.optim_wrapper, checkpoint['optimizer'], changes)
             check_optimizer_state(self.optim_wrapper.optimizer)
-        if rates is not None:
-            # The schedulers were run up to this step: their rate, not that of the file, counts.
+        if moved or changes.schedule:
+            # The rates of the schedule of this config count, not those of the file.
             for group, rate in zip(self.optim_wrapper.param_groups, rates, strict=True):
                 group['lr'] = rate
         if changes.texts:

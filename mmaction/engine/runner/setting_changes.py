@@ -155,7 +155,7 @@ def _compare_schedulers(
 def load_optimizer(
     wrapper: OptimWrapper | OptimWrapperDict, state: dict[str, Any], changes: SettingChanges
 ) -> None:
-    """Load the state of an optimizer and keep the settings of the config.
+    """Load the state of an optimizer and keep the settings of the config, all but learning rates.
 
     Raises:
         ValueError: It has another number of parameter groups.
@@ -170,7 +170,6 @@ def load_optimizer(
         {key: value for key, value in group.items() if key not in ('params', 'lr')}
         for group in wrapper.param_groups
     ]
-    rates = [group['lr'] for group in wrapper.param_groups]
     # Before loading: where the state is put (fused Adam counts its steps on the GPU) follows it.
     groups = [
         {**old, **{key: value for key, value in new.items() if key in _IMPLEMENTATION}}
@@ -180,10 +179,8 @@ def load_optimizer(
     wrapper.load_state_dict(state)
     if not changes.texts:
         return
-    for group, setting, rate in zip(wrapper.param_groups, settings, rates, strict=True):
+    for group, setting in zip(wrapper.param_groups, settings, strict=True):
         group.update(setting)
-        if changes.schedule:
-            group['lr'] = rate
 
 
 def setting_facts(loop: Any, optim_wrapper: Any, schedulers: Any) -> dict[str, Any]:
