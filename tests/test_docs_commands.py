@@ -11,9 +11,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmaction.cli.main import VERBS
 from mmaction.config.load import load_config
+from mmaction.registry import MODELS
 from mmaction.utils.cli import Parser
 from tests.legacy_configs import write_published
 
@@ -256,3 +258,20 @@ def test_options_in_the_text_exist(page):
     outside = {'--gpus', '--shm-size', '--build-arg', '--fuse-conv-bn', '--onnx', '--tensorrt'}
     outside |= {'--show', '--show-dir', '--interval', '--wait-time'}
     assert set(named) - outside <= all_options()
+
+
+def test_custom_modules_of_the_page_are_built(tmp_path, monkeypatch):
+    page = (ROOT / 'docs' / 'custom_modules.md').read_text()
+    module, config, *_ = (code for _, language, code in BLOCK.findall(page) if language == 'python')
+    for name, content in (
+        ('my_lab/__init__.py', ''),
+        ('my_lab/models.py', module),
+        ('my_config.py', config),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = MODELS.build(load_config(tmp_path / 'my_config.py').model)
+    (sample,) = model(torch.zeros(1, 2, 3, 4, 8, 8), mode='predict')
+    assert sample.pred_score.shape == (8,)

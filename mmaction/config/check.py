@@ -220,7 +220,8 @@ def _check_paramwise(node: dict[str, Any], way: tuple[str, ...]) -> None:
             )
         constructor = found
     default = getattr(constructor, '__name__', '') == 'DefaultOptimWrapperConstructor'
-    known = PARAMWISE if default else getattr(constructor, 'PARAMWISE_KEYS', None)
+    # Not those of its base: a constructor of the user's may read more.
+    known = PARAMWISE if default else vars(constructor).get('PARAMWISE_KEYS')
     if known is None:
         return
     for key in rules:

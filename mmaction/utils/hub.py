@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from mmaction.errors import CheckpointError, ConfigError
 from mmaction.utils.suggest import missing_file
@@ -169,20 +168,3 @@ def model_folder(name: str, weights: bool = True) -> Path:
             'finds the same weights'
         )
     return snapshot(name, weights)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a file.
-
-    Raises:
-        ConfigError: It is none.
-    """
-    import json
-
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f'{path} cannot be read as JSON: {error}') from error
-    if not isinstance(content, dict):
-        raise ConfigError(f'{path} holds a {type(content).__name__}, expected an object')
-    return content

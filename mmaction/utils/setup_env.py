@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from mmengine.registry import DefaultScope
+from mmengine import registry
 
 __all__ = ['register_all_modules']
 
@@ -20,4 +20,4 @@ def register_all_modules(init_default_scope: bool = True) -> None:
     for room in _ROOMS:
         import_module(f'mmaction.{room}')
     if init_default_scope:
-        DefaultScope.get_instance('mmaction', scope_name='mmaction')
+        registry.init_default_scope('mmaction')

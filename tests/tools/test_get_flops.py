@@ -82,6 +82,24 @@ def test_count_on_meta_equals_get_flops(config):
     )
 
 
+@MODELS.register_module(force=True)
+class OneConvolution(nn.Conv3d):
+    """A backbone of a user's, without `pretrained`."""
+
+    def __init__(self):
+        super().__init__(3, 4, 3, padding=1)
+
+
+def test_backbone_of_the_users_that_is_frozen(capsys, tmp_path):
+    config = tmp_path / 'own.py'
+    config.write_text(
+        "model = dict(type='Recognizer3D', backbone=dict(type='OneConvolution', frozen=True),\n"
+        "    cls_head=dict(type='I3DHead', num_classes=2, in_channels=4))\n"
+    )
+    params, flops = get_flops(capsys, config, '--shape', 10, 100, 100)
+    assert (params, flops) == pytest.approx((0, 0.03), abs=0.003)
+
+
 @pytest.mark.parametrize('model', MODELS_OF_README, ids=lambda model: model['Name'])
 def test_metafile_figures_are_current(model):
     cfg = load_config(CONFIGS / f'{model["Name"]}.py', [])

@@ -13,6 +13,18 @@ def test_get_str_type():
     assert get_str_type(3) is None
 
 
+def test_register_all_modules_sets_the_scope_again(recwarn):
+    from mmengine.registry import DefaultScope, init_default_scope
+
+    from mmaction.utils import register_all_modules
+
+    for before in ('mmaction', 'mmengine'):
+        init_default_scope(before)
+        register_all_modules()
+        assert DefaultScope.get_current_instance().scope_name == 'mmaction'
+    assert not [w for w in recwarn if 'get_instance' in str(w.message)]
+
+
 def test_video_writer(tmp_path):
     from mmaction.utils import VideoWriter
 

@@ -71,19 +71,15 @@ def main(argv: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(argv)
     check_files(args, 'config')
-    from mmengine.registry import init_default_scope
-
+    from mmaction.apis import init_recognizer
     from mmaction.config.load import load_config
-    from mmaction.registry import MODELS
 
     cfg = load_config(args.config, args.cfg_options)
-    init_default_scope('mmaction')
     config = cfg.model.backbone
     shape = tuple(args.shape or clip_shape(cfg))
-    config.pretrained = None
     channels = config.get('in_chans', config.get('in_channels', 3))
     by_frame = cfg.model.type == 'Recognizer2D'
-    params, flops = count(MODELS.build(config), shape, channels, by_frame)
+    params, flops = count(init_recognizer(cfg, device='cpu').backbone, shape, channels, by_frame)
     print(f'clip        {shape[0]} x {shape[1]} x {shape[2]}')
     print(f'parameters  {params / 1e6:.3f} M')
     print(f'FLOPs       {flops.total() / 1e9:.2f} G')

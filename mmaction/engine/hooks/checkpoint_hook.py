@@ -39,6 +39,18 @@ class CheckpointHook(_CheckpointHook):
     out_dir: Any
     last_ckpt: Any
 
+    def _init_rule(self, rules: list[str | None], key_indicators: list[str]) -> None:
+        try:
+            super()._init_rule(rules, key_indicators)
+        except ValueError as error:
+            self.rules = rules
+            keys = ', '.join(key_indicators)
+            raise ConfigError(
+                f'default_hooks.checkpoint.save_best: the name of {keys} does not tell whether '
+                "more or less of it is better: set default_hooks.checkpoint.rule='greater' or "
+                "'less'"
+            ) from error
+
     def before_train(self, runner: ActionRunner) -> None:
         """Note where checkpoints go, and drop the pointer of a run that is not resumed."""
         hub = runner.message_hub
@@ -132,7 +144,12 @@ class CheckpointHook(_CheckpointHook):
         if not self.save_best or not isinstance(runner._train_loop, BaseLoop):
             return
         if 'auto' in self.key_indicators:
-            self._init_rule(self.rules, [next(iter(metrics))])
+            try:
+                self._init_rule(self.rules, [next(iter(metrics))])
+            except ConfigError as error:
+                # Metrics of the user's are only known by now, which is no reason to end a run.
+                runner.logger.warning(f'keeps no best checkpoint: {error}')
+                return
         count = runner.epoch if self.by_epoch else runner.iter
         improved = False
         for key in self.key_indicators:

@@ -41,11 +41,13 @@ def settle_buckets(
     clip = broadcast_object(clip)
     if clip is None:
         return
+    wrapped: Any = model
     bare: Any = model.module
     batch = loader.collate_fn([clip] * (loader.batch_size or 1))
     with unchanged(bare):
         model.train()
         # Of the bare model, which has no `no_sync`: a pass that only accumulates sends nothing.
         with optim_wrapper.optim_context(bare):
-            losses = model(**bare.data_preprocessor(batch, True), mode='loss')
+            data = bare.data_preprocessor(batch, True)
+            losses = wrapped._run_forward(data, mode='loss')  # noqa: SLF001 (as train_step)
         bare.parse_losses(losses)[0].backward()

@@ -43,8 +43,6 @@ __all__ = [
 POINTER = 'last_checkpoint'
 """Name of the file in the work dir that names the last checkpoint."""
 
-Device = str | torch.device
-
 
 def save_checkpoint_file(checkpoint: dict[str, Any], path: str | Path) -> None:
     """Write a checkpoint so that `path` at no instant holds half of it.

@@ -92,6 +92,9 @@ class CheckpointingRunner(BuildingRunner):
             checkpoint = self._resume_point[1]
         else:
             checkpoint = read_checkpoint(filename, map_location)
+        if 'state_dict' not in checkpoint:
+            # Hooks, such as mmengine's EMAHook, look for the weights there.
+            checkpoint = {'state_dict': checkpoint.get('model', checkpoint)}
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         report = load_weights(self.bare_model, checkpoint, filename, strict=strict)
         self._has_loaded = True
@@ -165,16 +168,18 @@ class CheckpointingRunner(BuildingRunner):
                     f'{filename} holds no state of the schedulers of this config: they are set '
                     f'by the step, {self.iter}'
                 )
-        rates = [group['lr'] for group in optimizer.param_groups] if moved else None
+        # All that schedulers move: the groups of the optimizer, and that of the logged `base_lr`.
+        rates = [group['lr'] for group in self.optim_wrapper.param_groups]
         if resume_optimizer:
             load_optimizer(self.optim_wrapper, checkpoint['optimizer'], changes)
             check_optimizer_state(self.optim_wrapper.optimizer)
-        if rates is not None:
-            # The schedulers were run up to this step: their rate, not that of the file, counts.
-            for group, rate in zip(self.optim_wrapper.optimizer.param_groups, rates, strict=True):
+        if moved or changes.schedule:
+            # The rates of the schedule of this config count, not those of the file.
+            for group, rate in zip(self.optim_wrapper.param_groups, rates, strict=True):
                 group['lr'] = rate
         if changes.texts:
-            rate = max(rates) if rates and changes.schedule else None
+            now = [group['lr'] for group in optimizer.param_groups]
+            rate = max(now) if moved and changes.schedule else None
             self.logger.warning(changes.report(filename, self.iter + 1, rate))
         if self.iter >= self.max_iters:
             self.logger.warning(

@@ -85,7 +85,8 @@ def forecast(runner: ActionRunner) -> Forecast | None:
 
     Returns:
         None where it cannot be measured: no clip could be read (mmengine's own runner tries
-        none), the model is compiled, or its BatchNorm needs the other processes.
+        none), its samples are not packed as ours, the model is compiled, or its BatchNorm needs
+        the other processes.
 
     Raises:
         ConfigError: The batch does not fit into the memory of the GPU.
@@ -94,6 +95,7 @@ def forecast(runner: ActionRunner) -> Forecast | None:
     loader = runner.train_dataloader
     if (
         trial is None
+        or not (isinstance(trial.clip, dict) and 'inputs' in trial.clip)
         or not isinstance(wrapper, OptimWrapper)
         or not loader.batch_size
         or getattr(runner, 'compile_options', None) is not None

@@ -155,7 +155,7 @@ def _compare_schedulers(
 def load_optimizer(
     wrapper: OptimWrapper | OptimWrapperDict, state: dict[str, Any], changes: SettingChanges
 ) -> None:
-    """Load the state of an optimizer and keep the settings of the config.
+    """Load the state of an optimizer and keep the settings of the config, all but learning rates.
 
     Raises:
         ValueError: It has another number of parameter groups.
@@ -165,11 +165,11 @@ def load_optimizer(
     saved, now = len(state['param_groups']), len(wrapper.optimizer.param_groups)
     if saved != now:
         raise ValueError(f'its optimizer has {saved} parameter groups, that of the config {now}')
+    # With the group of the logged `base_lr`, which the wrapper holds beside those of the optimizer.
     settings = [
         {key: value for key, value in group.items() if key not in ('params', 'lr')}
-        for group in wrapper.optimizer.param_groups
+        for group in wrapper.param_groups
     ]
-    rates = [group['lr'] for group in wrapper.optimizer.param_groups]
     # Before loading: where the state is put (fused Adam counts its steps on the GPU) follows it.
     groups = [
         {**old, **{key: value for key, value in new.items() if key in _IMPLEMENTATION}}
@@ -179,10 +179,8 @@ def load_optimizer(
     wrapper.load_state_dict(state)
     if not changes.texts:
         return
-    for group, setting, rate in zip(wrapper.optimizer.param_groups, settings, rates, strict=True):
+    for group, setting in zip(wrapper.param_groups, settings, strict=True):
         group.update(setting)
-        if changes.schedule:
-            group['lr'] = rate
 
 
 def setting_facts(loop: Any, optim_wrapper: Any, schedulers: Any) -> dict[str, Any]:

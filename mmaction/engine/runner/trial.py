@@ -25,6 +25,7 @@ from mmaction.datasets.samplers import SampleKey
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError, DivergedError, UnreadableVideoError
 from mmaction.evaluation.metrics import ClipMetric
+from mmaction.models.recognizers.base import BaseRecognizer
 from mmaction.utils.cli import describe, raised_in
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
@@ -181,15 +182,17 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> list
     model.eval()
     try:
         batch = loader.collate_fn([clip])
-        inputs = batch['inputs']
+        if split != 'train' and isinstance(model, BaseRecognizer):
+            # One view tells as much as thirty.
+            inputs = batch['inputs']
+            batch['inputs'] = [views[: _frames_at_once(model, views)] for views in inputs]
         with torch.no_grad(), _single_values(model) as single:
+            # As in mmengine's steps: a model of the user's may take batches that are no dicts.
+            data = model.data_preprocessor(batch, split == 'train')
             if split == 'train':
-                data = model.data_preprocessor(batch, True)
-                model.parse_losses(model(**data, mode='loss'))
+                model.parse_losses(model._run_forward(data, mode='loss'))  # noqa: SLF001 (as train_step)
             else:
-                # One view tells as much as thirty.
-                batch['inputs'] = [views[: _frames_at_once(model, views)] for views in inputs]
-                predicted = model(**model.data_preprocessor(batch, False), mode='predict')
+                predicted = model._run_forward(data, mode='predict')  # noqa: SLF001 (as val_step)
     except Exception as error:
         raise ConfigError(
             f'the model cannot take the first {split} clip{shape}: {_named(error)}'

@@ -323,7 +323,7 @@ class DualFormer(BaseModule):
         if x.ndim != 5 or x.shape[1] != self.in_chans:
             raise ValueError(
                 f'DualFormer takes clips of shape (batch, {self.in_chans}, T, H, W), '
-                f'not {tuple(x.shape)}.'
+                f'not {tuple(x.shape)}; a recognizer (batch, views, {self.in_chans}, T, H, W).'
             )
         if any(n < p for n, p in zip(x.shape[2:], patch, strict=True)):
             raise ValueError(

@@ -132,11 +132,11 @@ def _norm_name(layer: nn.Module) -> str:
     return (names or ['bn' if 'batch' in type(layer).__name__.lower() else 'norm_layer'])[0]
 
 
-def build_activation(cfg: ConfigType, inplace: bool = True) -> nn.Module:
+def build_activation(cfg: ConfigType) -> nn.Module:
     """An activation, in place where it can be and the config does not say otherwise."""
     kind, options = _layer_class(cfg)
     if issubclass(kind, _HAVE_INPLACE):
-        options.setdefault('inplace', inplace)
+        options.setdefault('inplace', True)
     layer: nn.Module = kind(**options)
     return layer
 

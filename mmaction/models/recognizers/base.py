@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmaction.models.lora import attach_lora, has_lora
 from mmaction.registry import MODELS
+from mmaction.structures import ActionDataSample
 from mmaction.utils import ConfigType, ForwardResults, OptConfigType, OptSampleList, SampleList
 from mmaction.utils.checkpoint_reading import register_safe_loaders
 
@@ -51,6 +52,9 @@ class BaseRecognizer(BaseModel):
     ) -> None:
         if data_preprocessor is None:
             data_preprocessor = dict(type='ActionDataPreprocessor')
+        if isinstance(data_preprocessor, dict):
+            # Built here, its type resolves in this package whatever the default scope is.
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor)
         # `pretrained` and `init_cfg` of any part go through mmengine's loaders.
         register_safe_loaders()
@@ -162,7 +166,9 @@ class BaseRecognizer(BaseModel):
     def run_neck(self, x: Any, data_samples: OptSampleList, head_kwargs: dict[str, Any]) -> Any:
         """Output of the neck, if there is one; its loss goes into `head_kwargs`."""
         if self.with_neck:
-            x, head_kwargs['loss_aux'] = self.neck(x, data_samples=data_samples)
+            out = self.neck(x, data_samples=data_samples)
+            # A neck of the user's may have no loss, and give features alone.
+            x, head_kwargs['loss_aux'] = out if isinstance(out, tuple) else (out, {})
         return x
 
     def forward(  # type: ignore[override]  # mmengine's types know no other results
@@ -176,7 +182,7 @@ class BaseRecognizer(BaseModel):
 
         Args:
             inputs: Clips (N, views, ...).
-            data_samples: N samples; needed for 'loss' and 'predict'.
+            data_samples: N samples; needed for 'loss', made for 'predict' if not given.
             mode: 'tensor' gives the features after `stage` ('backbone', 'neck' or
                 'head', an argument of its own), 'loss' a dict of losses, 'predict'
                 the samples with their predictions.
@@ -206,6 +212,8 @@ class BaseRecognizer(BaseModel):
         # without the samples, a neck has no labels and computes no loss
         feats, head_kwargs = self.extract_feat(inputs, stage='neck', test_mode=True)
         head_kwargs.pop('loss_aux', None)
+        if data_samples is None:
+            data_samples = [ActionDataSample() for _ in range(len(inputs))]
         samples: SampleList = self.cls_head.predict(feats, data_samples, **head_kwargs)
         return samples
 

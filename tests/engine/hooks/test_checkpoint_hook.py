@@ -8,7 +8,7 @@ from mmaction.engine.runner.checkpoint import load_checkpoint_file
 from mmaction.errors import ConfigError
 from mmaction.registry import METRICS
 from mmaction.utils.io import partial_path
-from tests.engine.toy import build_runner, last_checkpoint, toy_config
+from tests.engine.toy import build_runner, last_checkpoint, log_of, toy_config
 
 
 def test_partial_checkpoint_of_killed_run_is_removed(tmp_path):
@@ -48,11 +48,15 @@ def test_save_best_of_unknown_metric_is_error_before_training(tmp_path):
 class OneAccuracy(BaseMetric):
     """A metric of a user's."""
 
+    def __init__(self, key='accuracy', **kwargs):
+        super().__init__(**kwargs)
+        self.key = key
+
     def process(self, data_batch, data_samples):
         self.results += data_samples
 
     def compute_metrics(self, results):
-        return dict(accuracy=len(results) / 12)
+        return {self.key: len(results) / 12}
 
 
 def test_save_best_of_what_a_metric_of_the_users_may_give_is_told_after_validation(tmp_path):
@@ -60,6 +64,19 @@ def test_save_best_of_what_a_metric_of_the_users_may_give_is_told_after_validati
     cfg.val_evaluator = [dict(type='AccMetric'), dict(type='OneAccuracy', prefix='own')]
     with pytest.raises(ConfigError, match=r'gives no "own/top9", but .*, own/accuracy'):
         build_runner(cfg).train()
+
+
+def test_a_metric_whose_name_tells_no_direction(tmp_path):
+    cfg = toy_config(tmp_path, **{'default_hooks.checkpoint.save_best': 'agreement'})
+    with pytest.raises(ConfigError, match='the name of agreement does not tell whether more or le'):
+        build_runner(cfg)
+    cfg.default_hooks.checkpoint.save_best = 'auto'
+    cfg.val_evaluator = dict(type='OneAccuracy', key='agreement')
+    cfg.train_cfg.max_epochs = 3
+    runner = build_runner(cfg)
+    runner.train()
+    assert "set default_hooks.checkpoint.rule='greater' or 'less'" in log_of(runner)
+    assert not list(tmp_path.glob('best_*'))
 
 
 def two_epochs(work_dir, **changes):

@@ -156,10 +156,12 @@ def test_unrelated_run_in_work_dir_is_not_resumed(tmp_path):
     assert (tmp_path / 'last_checkpoint').read_text().endswith('iter_7.pth')
 
 
-def test_load_from_reports_what_was_not_loaded(tmp_path):
+@pytest.mark.parametrize('key', ['state_dict', 'model', None])
+def test_load_from_reports_what_was_not_loaded(tmp_path, key):
     source = build_runner(toy_config(tmp_path / 'a'))
     path = tmp_path / 'weights.pth'
-    save_checkpoint_file({'state_dict': source.bare_model.state_dict()}, path)
+    weights = source.bare_model.state_dict()
+    save_checkpoint_file(weights if key is None else {key: weights}, path)
     cfg = toy_config(tmp_path / 'b', load_from=str(path))
     cfg.model.cls_head.num_classes = 9
     cfg.model.data_preprocessor.blending.num_classes = 9

@@ -17,6 +17,7 @@ def config(work_dir, epochs=2, **changes):
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     cfg.default_hooks.checkpoint.update(interval=1, by_epoch=True, save_best=None)
     cfg.default_hooks.logger.interval = 1
+    cfg.optim_wrapper.paramwise_cfg = dict(custom_keys=dict(cls_head=dict(lr_mult=0.5)))
     for key in ('T_max', 'end'):
         cfg.param_scheduler[1].pop(key)
     return cfg
@@ -32,8 +33,8 @@ def log_of(runner):
     return Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
 
 
-def rates_of(work_dir):
-    return {line['step']: line['lr'] for line in scalars_of(work_dir) if 'lr' in line}
+def rates_of(work_dir, key='lr'):
+    return {line['step']: line[key] for line in scalars_of(work_dir) if key in line}
 
 
 def resumed(tmp_path, change, epochs=2, stop_epoch=1):
@@ -58,17 +59,18 @@ def test_an_unchanged_config_is_resumed_without_a_word(tmp_path):
 
 
 def test_a_run_is_extended_by_more_epochs(tmp_path):
-    runner = resumed(tmp_path / 'a', lambda cfg: cfg.train_cfg.update(max_epochs=4), stop_epoch=2)
+    runner = resumed(tmp_path / 'a', lambda cfg: cfg.train_cfg.update(max_epochs=5), stop_epoch=2)
     text = log_of(runner)
-    assert 'train_cfg.max_epochs 2 before, 4 now' in text
-    assert 'CosineAnnealingLR.T_max 2 before, 4 now' in text
+    assert 'train_cfg.max_epochs 2 before, 5 now' in text
+    assert 'CosineAnnealingLR.T_max 2 before, 5 now' in text
     assert 'the schedule is that of the config from its start, so step 15 has' in text
-    train(config(tmp_path / 'b', 4))
-    extended, whole = rates_of(tmp_path / 'a'), rates_of(tmp_path / 'b')
-    assert len(whole) == 28
-    for step in range(15, 29):
-        assert extended[step] == pytest.approx(whole[step], rel=1e-6), step
-    assert last_checkpoint(tmp_path / 'a')['meta']['epoch'] == 4
+    train(config(tmp_path / 'b', 5))
+    for key in ('lr', 'base_lr'):
+        extended, whole = rates_of(tmp_path / 'a', key), rates_of(tmp_path / 'b', key)
+        assert len(whole) == 35
+        for step in range(15, 36):
+            assert extended[step] == pytest.approx(whole[step], rel=1e-6), (key, step)
+    assert last_checkpoint(tmp_path / 'a')['meta']['epoch'] == 5
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@ import signal
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
@@ -146,6 +148,57 @@ class ScoresAlone(Recognizer3D):
     def predict(self, inputs, data_samples=None, **kwargs):
         samples = super().predict(inputs, data_samples, **kwargs)
         return torch.stack([sample.pred_score for sample in samples])
+
+
+@DATASETS.register_module(force=True)
+class Pairs:
+    """Clips and labels that are packed as a pair, not as a dict."""
+
+    metainfo = dict(classes=['even', 'odd'])
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.randn(3, 2, 4, 4), index % 2
+
+
+@MODELS.register_module(force=True)
+class PairModel(BaseModel):
+    """A model that is no recognizer and takes pairs."""
+
+    def __init__(self):
+        super().__init__(dict(type='BaseDataPreprocessor'))
+        self.linear = nn.Linear(96, 2)
+
+    def forward(self, clips, labels, mode):
+        scores = self.linear(clips.flatten(1))
+        if mode == 'loss':
+            return dict(loss=nn.functional.cross_entropy(scores, labels))
+        return list(zip(scores.argmax(1).tolist(), labels.tolist(), strict=True))
+
+
+@METRICS.register_module(force=True)
+class PairMetric(BaseMetric):
+    """The share of the pairs that agree."""
+
+    def process(self, data_batch, data_samples):
+        self.results += data_samples
+
+    def compute_metrics(self, results):
+        return dict(accuracy=sum(a == b for a, b in results) / len(results))
+
+
+def test_a_model_of_the_users_that_takes_no_dicts(tmp_path):
+    cfg = toy_config(tmp_path)
+    cfg.model = dict(type='PairModel')
+    cfg.train_cfg.max_epochs = 1
+    cfg.val_evaluator = dict(type='PairMetric')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset, loader.collate_fn = dict(type='Pairs'), dict(type='default_collate')
+    runner = build_runner(cfg)
+    runner.train()
+    assert runner.message_hub.get_scalar('val/accuracy').current() in (0, 0.25, 0.5, 0.75, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Recognizer3D with a small DualFormer."""
 
 import logging
+from collections import OrderedDict
 
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from torch import nn
 
 from mmaction.models import Recognizer3D
 from mmaction.registry import MODELS
@@ -52,6 +55,36 @@ def test_modes(device):
         model(inputs, mode='train')
     with pytest.raises(ValueError, match="stage='hed'"):
         model(inputs, stage='hed')
+
+
+def test_clips_alone_are_predicted(device):
+    model = build(average_clips='prob').eval()
+    inputs = model.data_preprocessor(data(2, views=3))['inputs']
+    given = model(inputs, [ActionDataSample() for _ in inputs], mode='predict')
+    for sample, wanted in zip(model(inputs, mode='predict'), given, strict=True):
+        assert torch.equal(sample.pred_score, wanted.pred_score)
+
+
+@MODELS.register_module(force=True)
+class HalfScale(nn.Module):
+    """A neck that gives features, and no loss beside them."""
+
+    def forward(self, x, data_samples=None):
+        return x / 2
+
+
+def test_a_neck_without_a_loss(device):
+    model = build().eval()
+    inputs = model.data_preprocessor(data())['inputs']
+    features = model(inputs)
+    model.neck = HalfScale()
+    assert torch.equal(model(inputs, stage='neck'), features / 2)
+    assert set(model(inputs, data()['data_samples'], mode='loss')) > {'loss_cls'}
+
+
+def test_parts_are_found_without_a_default_scope(monkeypatch):
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+    assert build().data_preprocessor.mean is not None
 
 
 def test_train_step_moves_every_parameter_and_test_step_predicts(device):
