@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -94,17 +93,31 @@ def video_path(filename: str) -> str:
     return f'{filename}.mp4'
 
 
-@contextmanager
-def unreadable(filename: str, *errors: type[BaseException]) -> Iterator[None]:
-    """Turn errors of a decoder into `UnreadableVideoError`."""
-    try:
-        yield
-    except errors as error:
-        # FFmpeg's own numbers of errors and the name of the file say nothing more.
-        text = getattr(error, 'strerror', None) or str(error)
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        raise UnreadableVideoError(filename, reason) from None
+class unreadable:
+    """Turn errors of a decoder into `UnreadableVideoError`.
+
+    Not a generator: from Python 3.12 on its frame and the error would refer to each other, and
+    keep the file open until the next garbage collection.
+
+    Args:
+        filename: The file that is read.
+        errors: Of these types.
+    """
+
+    def __init__(self, filename: str, *errors: type[BaseException]) -> None:
+        self._filename = filename
+        self._errors = errors
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, self._errors):
+            # FFmpeg's own numbers of errors and the name of the file say nothing more.
+            text = getattr(error, 'strerror', None) or str(error)
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            reason = lines[0] if lines else type(error).__name__
+            raise UnreadableVideoError(self._filename, reason) from None
 
 
 def read_once(indices: Indices, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
