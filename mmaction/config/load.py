@@ -27,7 +27,7 @@ from .check import check_config
 from .known_keys import RUNNER_KEYS
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
 from .model_clips import apply_model_clips
-from .options import Options, apply_options, parse_options
+from .options import Options, apply_options, parse_options, places
 from .registered_types import is_registered
 from .scope import fit_blending, mend_published, why_missing
 
@@ -68,6 +68,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     mend_published(cfg)
     if changes:
         apply_options(cfg, changes)
+    _tell_unused_root(cfg)
     fit_blending(cfg)
     apply_model_clips(cfg)
     if check:
@@ -114,6 +115,22 @@ def read_config(path: str | Path) -> Config:
         line = user_line(error)
         place = f' ({line})' if line else ''
         raise ConfigError(f'{path} cannot be read as a config: {reason}{place}') from error
+
+
+def _tell_unused_root(cfg: Config) -> None:
+    """Warn of a `data_root` that comes too late: its base made the datasets of another before."""
+    root = cfg.get('data_root')
+    values = [(key, holder[key]) for holder, key in places(cfg._cfg_dict, skip='data_root')]
+    others = sorted({str(value) for key, value in values if key == 'data_root'})
+    used = any(isinstance(value, str) and value.startswith(str(root)) for _, value in values)
+    if root and others and not used:
+        print(
+            f'warning: no dataset reads data_root={root!r}: a variable of a base has been used in '
+            f'it, and the datasets have {", ".join(others)}. Set data_root of the datasets '
+            "(train_dataloader=dict(dataset=dict(data_root='...')) and so on), or leave the line "
+            f'out and pass --cfg-options data_root={root}',
+            file=sys.stderr,
+        )
 
 
 def _import_custom(wanted: Any) -> None:

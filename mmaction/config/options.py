@@ -16,7 +16,7 @@ from mmaction.utils.suggest import did_you_mean
 
 from .known_keys import RUNNER_KEYS
 
-__all__ = ['Options', 'apply_options', 'parse_options', 'parse_value']
+__all__ = ['Options', 'apply_options', 'parse_options', 'parse_value', 'places']
 
 Options = Iterable[str] | dict[str, Any] | None
 """`KEY=VALUE` strings as `--cfg-options` takes them, or what they are parsed to."""
@@ -200,18 +200,18 @@ def _replace(cfg: Config, name: str, old: object, new: object) -> int:
     """
     anywhere = isinstance(old, (dict, list, tuple, str)) and bool(old)
     count = 0
-    for holder, key in _places(cfg._cfg_dict, skip=name):
+    for holder, key in places(cfg._cfg_dict, skip=name):
         if holder[key] == old and (anywhere or key == name):
             holder[key] = copy.deepcopy(new)
             count += 1
     return count
 
 
-def _places(node: ConfigDict | list[Any], skip: str | None = None) -> Iterator[tuple[Any, Any]]:
+def places(node: ConfigDict | list[Any], skip: str | None = None) -> Iterator[tuple[Any, Any]]:
     """Every (container, key) of a nested config; `skip` is left out at the top."""
     for key in list(node) if isinstance(node, dict) else range(len(node)):
         if skip is not None and key == skip:
             continue
         yield node, key
         if isinstance(node[key], (dict, list)):
-            yield from _places(node[key])
+            yield from places(node[key])

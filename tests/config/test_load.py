@@ -82,6 +82,17 @@ def test_data_root_option_reaches_every_dataset(config):
     assert cfg.train_dataloader.dataset.data_root == '/my data'
 
 
+def test_data_root_of_a_child_that_no_dataset_reads_is_told(tmp_path, capsys):
+    child = tmp_path / 'child.py'
+    base = "_base_ = 'dualformer_pico_motion_digits'\ndata_root = '/my/clips'\n"
+    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+    used = ''.join(f'{name} = dict(dataset=dict(data_root=data_root))\n' for name in loaders)
+    for text, told in ((base, True), (base + used, False)):
+        child.write_text(text)
+        load_config(child)
+        assert ("no dataset reads data_root='/my/clips'" in capsys.readouterr().err) == told
+
+
 def test_data_root_by_the_environment(config, monkeypatch):
     assert load_config(config()).train_dataloader.dataset.data_root == 'data/digits'
     monkeypatch.setenv('TEST_DATA_ROOT', '/elsewhere')
