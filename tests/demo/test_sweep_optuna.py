@@ -1,13 +1,11 @@
 """demo/sweep_optuna.py: trials of a real training, searched further when run again."""
 
-import multiprocessing
-from pathlib import Path
-
 import pytest
 
 from demo import sweep_optuna
 from mmaction.config.load import load_config
 from mmaction.data_preparation.motion_digits import build
+from tests.processes import Forked, context
 
 optuna = pytest.importorskip('optuna')
 
@@ -50,27 +48,20 @@ def test_what_is_searched_are_keys_of_the_config():
     assert cfg.model.cls_head.dropout_ratio == 0.2
 
 
-def test_processes_that_start_together_share_the_study_and_draw_other_values(tmp_path, monkeypatch):
-    def draw(trial, args):
-        return sweep_optuna.suggest(trial)['optim_wrapper.optimizer.lr']
-
-    monkeypatch.setattr(sweep_optuna, 'run_trial', draw)
-    ready, context = Path(tmp_path, 'ready'), multiprocessing.get_context('fork')
-    processes = [context.Process(target=add_trials, args=(tmp_path / 'w', ready)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    ready.touch()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
+def test_processes_that_start_together_share_the_study_and_draw_other_values(tmp_path):
+    together = context.Barrier(4)
+    forked = Forked(add_trials, (tmp_path / 'w', together), tmp_path / 'output', processes=4)
+    forked.check()
     trials = trials_of(tmp_path / 'w')
     assert sorted(trial.number for trial in trials) == list(range(8))
     assert len({trial.params['lr'] for trial in trials}) == 8
 
 
-def add_trials(folder, ready):
-    while not ready.exists():
-        pass
+def add_trials(folder, together):
+    sweep_optuna.run_trial = lambda trial, args: sweep_optuna.suggest(trial)[
+        'optim_wrapper.optimizer.lr'
+    ]
+    together.wait()
     sweep_optuna.main(['dualformer_pico_motion_digits', '--work-dir', str(folder), '--trials', '2'])
 
 

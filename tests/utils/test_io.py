@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -130,7 +131,7 @@ def test_parts_of_a_living_process_stay(tmp_path, holder):
 def test_durable_files_reach_the_disk_before_their_name(tmp_path, monkeypatch):
     """File, then rename, then folder: in any other order a power cut can lose the old file too."""
     calls = []
-    fsync, replace = os.fsync, os.replace
+    fsync, replace = os.fsync, Path.replace  # in Python 3.10 not a call of os.replace
 
     def noted_fsync(handle):
         is_folder = os.path.isdir(f'/proc/self/fd/{handle}')
@@ -138,7 +139,7 @@ def test_durable_files_reach_the_disk_before_their_name(tmp_path, monkeypatch):
         fsync(handle)
 
     monkeypatch.setattr(os, 'fsync', noted_fsync)
-    monkeypatch.setattr(os, 'replace', lambda *args: (calls.append('rename'), replace(*args)))
+    monkeypatch.setattr(Path, 'replace', lambda *args: (calls.append('rename'), replace(*args)))
     write_bytes(tmp_path / 'a', b'x', durable=True)
     assert calls == ['sync file', 'rename', 'sync folder']
 
