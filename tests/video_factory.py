@@ -8,7 +8,9 @@ that the gray blocks of the top row spell in binary.
 from __future__ import annotations
 
 import contextlib
+import os
 import struct
+import sys
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -106,6 +108,10 @@ def write_video(
             container.mux(stream.encode(frame))
             stamp += 1 if durations is None else durations[index % len(durations)]
         container.mux(stream.encode())
+    if codec == 'libsvtav1' and sys.platform == 'linux':
+        # Run by root, it leaves this thread with real-time priority: the rest of the tests would
+        # starve their own child processes.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     if rotation:
         _set_rotation(path, rotation)
     return path

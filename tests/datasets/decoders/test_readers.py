@@ -1,6 +1,8 @@
 """All readers give the same, right frames of every kind of file they can read."""
 
+import os
 import shutil
+import sys
 from fractions import Fraction
 from importlib.util import find_spec
 
@@ -89,6 +91,12 @@ def test_reference_reader_matches_encoded_pixels(files, name):
         image = upright(frames[7], name)
         expected = frame_pixels(7, image.shape[1], image.shape[0])
         assert np.abs(image.astype(int) - expected).mean() < 6
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='of Linux')
+def test_encoder_of_av1_leaves_no_real_time_priority(tmp_path):
+    write_video(tmp_path / 'a.mp4', num_frames=2, codec='libsvtav1')
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.mark.parametrize(
