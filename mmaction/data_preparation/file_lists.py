@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmaction.datasets.annotations import ListFormat, read_list
+from mmaction.datasets.annotations import ListFormat
 from mmaction.datasets.numbered_frames import numbered_frames
 from mmaction.utils.class_names import read_class_names
 from mmaction.utils.cli import brief, one_line, some
 from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
-from mmaction.utils.io import partial_path, write_lines
+from mmaction.utils.io import write_lines
 
 from .jobs import find_files, note_left_out
+from .write_lists import check_list
 
 __all__ = [
     'Clip',
@@ -312,9 +313,6 @@ def write_lists(
     """
     texts = {'classes.txt': names}
     for split, clips in splits.items():
-        for clip in clips:
-            if '\n' in clip.path:
-                raise ValueError(f'{clip.path!r} cannot stand in a list: rename the file')
         fields = (
             (clip.path, *([] if clip.frames is None else [clip.frames]), names.index(clip.label))
             for clip in clips
@@ -331,18 +329,9 @@ def write_lists(
             raise FileExistsError(f'{old} exists and lists other clips or labels: add --overwrite')
     for split, clips in splits.items():
         counts = {} if clips[0].frames is None else {'total_frames': 1}
-        trial = partial_path(out / f'{split}.txt')
-        write_lines(trial, texts[f'{split}.txt'])
-        try:
-            entries = read_list(str(trial), ListFormat('path', counts, num_classes=len(names)))
-        finally:
-            trial.unlink()
-        for clip, entry in zip(clips, entries, strict=False):
-            if entry['path'] != clip.path:
-                raise ValueError(
-                    f'{clip.path!r} cannot stand in a list, where it reads as {entry["path"]!r}: '
-                    'rename the file'
-                )
+        form = ListFormat('path', counts, num_classes=len(names))
+        lines = texts[f'{split}.txt']
+        check_list(out / f'{split}.txt', lines, form, [clip.path for clip in clips])
     for name, lines in texts.items():
         write_lines(out / name, lines)
 

@@ -22,7 +22,7 @@ from .media_index import MediaIndex, scan_frames, usual_frames
 from .outcomes import KEPT, UNREADABLE, RowOutcome, left_out_reasons, summary_table, write_dropped
 from .schema import MMACTION2, SORTED, Annotation, Label, Reader
 from .share_records import Record, write_record
-from .write_lists import check_list, list_name, list_text
+from .write_lists import check_list, list_format, list_name, list_text
 
 __all__ = ['Request', 'prepare']
 
@@ -295,7 +295,9 @@ def _try_lists(matched: _Matched, request: Request) -> None:
     for name, outcomes in matched.lists.items():
         kept = [outcome for outcome in outcomes if outcome.status == KEPT]
         if kept:
-            check_list(request.out / list_name(name, request.frames, outcomes), kept)
+            path = request.out / list_name(name, request.frames, outcomes)
+            clips = [outcome.path for outcome in kept]
+            check_list(path, list_text(kept), list_format(kept), clips)
 
 
 def _check(matched: _Matched, check: Check | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmaction.utils.io import partial_path, write_lines
 
 from .outcomes import RowOutcome
 
-__all__ = ['check_list', 'list_name', 'list_text']
+__all__ = ['check_list', 'list_format', 'list_name', 'list_text']
 
 
 def list_name(name: str, frames: bool, outcomes: Sequence[RowOutcome]) -> str:
@@ -59,38 +59,45 @@ def list_text(outcomes: Sequence[RowOutcome]) -> Iterator[str]:
         yield f'{"[" if i == 0 else ""}{json.dumps(entry)}{"," if i + 1 < len(outcomes) else "]"}'
 
 
-def check_list(path: Path, outcomes: Sequence[RowOutcome]) -> None:
+def list_format(outcomes: Sequence[RowOutcome]) -> ListFormat | None:
+    """As what a list is read again; None of one in JSON."""
+    first = outcomes[0]
+    if any(isinstance(outcome.row.label, dict) for outcome in outcomes):
+        return None
+    counts = {} if first.frames is None else {'total_frames': 1}
+    if counts and first.row.segment:
+        counts = {'offset': 0, **counts}
+    several = any(isinstance(outcome.row.label, tuple) for outcome in outcomes)
+    return ListFormat('path', counts, multi_class=several)
+
+
+def check_list(
+    path: Path, lines: Iterable[str], form: ListFormat | None, clips: Sequence[str]
+) -> None:
     """Write a list under another name, and see that it reads as it is meant.
+
+    Args:
+        path: Where the list will be.
+        lines: What it says.
+        form: As what it is read; None if it is JSON, which is not read here.
+        clips: The paths in it.
 
     Raises:
         ValueError: A path cannot stand in a list.
     """
-    for outcome in outcomes:
-        if '\n' in outcome.path:
-            raise ValueError(f'{outcome.path!r} cannot stand in a list: rename it')
-    if path.suffix == '.json':
+    for clip in clips:
+        if '\n' in clip:
+            raise ValueError(f'{clip!r} cannot stand in a list: rename it')
+    if form is None:
         return
     trial = partial_path(path)
-    write_lines(trial, list_text(outcomes))
-    form = ListFormat(
-        'path',
-        _counts(outcomes),
-        multi_class=any(isinstance(outcome.row.label, tuple) for outcome in outcomes),
-    )
+    write_lines(trial, lines)
     try:
         entries = read_list(str(trial), form)
     finally:
         trial.unlink()
-    for outcome, entry in zip(outcomes, entries, strict=True):
-        if entry['path'] != outcome.path:
+    for clip, entry in zip(clips, entries, strict=True):
+        if entry['path'] != clip:
             raise ValueError(
-                f'{outcome.path!r} cannot stand in a list, where it reads as '
-                f'{entry["path"]!r}: rename it'
+                f'{clip!r} cannot stand in a list, where it reads as {entry["path"]!r}: rename it'
             )
-
-
-def _counts(outcomes: Sequence[RowOutcome]) -> dict[str, int]:
-    first = outcomes[0]
-    if first.frames is None:
-        return {}
-    return {'offset': 0, 'total_frames': 1} if first.row.segment else {'total_frames': 1}

@@ -252,7 +252,7 @@ def test_ambiguous_path_is_error(tmp_path, capsys):
     touch(tmp_path, '\ufeffb.mp4')
     (tmp_path / 'labels.tsv').write_text('path\tlabel\n\ufeffb.mp4\tx\n')
     error = fails(capsys, tmp_path, '--csv', tmp_path / 'labels.tsv')
-    assert "where it reads as 'b.mp4': rename the file" in error
+    assert "where it reads as 'b.mp4': rename it" in error
 
 
 def test_options_out_of_range(tmp_path, capsys):
