@@ -25,7 +25,6 @@ from mmaction.datasets.samplers import SampleKey
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError, DivergedError, UnreadableVideoError
 from mmaction.evaluation.metrics import ClipMetric
-from mmaction.models.recognizers.base import BaseRecognizer
 from mmaction.utils.cli import describe, raised_in
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
@@ -179,6 +178,9 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> list
         raise ConfigError(f'{split}_dataloader: its pipeline leaves nothing of a clip{shape}')
     state, training = random_state(), model.training
     predicted: list[Any] = []
+    # Not before there is a model: importing all of them takes seconds.
+    from mmaction.models.recognizers.base import BaseRecognizer
+
     model.eval()
     try:
         batch = loader.collate_fn([clip])
