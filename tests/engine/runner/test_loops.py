@@ -1,7 +1,5 @@
 """Training, validation and test loops: order, resuming, precision."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
@@ -16,7 +14,7 @@ from mmaction.engine.runner import ActionRunner, loops
 from mmaction.engine.runner.loops import batches_from
 from mmaction.errors import ConfigError
 from mmaction.registry import HOOKS
-from tests.engine.toy import build_runner, last_checkpoint, toy_config
+from tests.engine.toy import build_runner, last_checkpoint, log_of, toy_config
 
 DTYPES = {'off': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 WORDS = {'off': 'fp32', 'bf16': 'bf16', 'fp16': 'fp16'}
@@ -35,11 +33,6 @@ def observe(runner):
     )
     metrics = runner.test()
     return forward, scores, metrics
-
-
-def log_of(runner):
-    (path,) = Path(runner.log_dir).glob('*.log')
-    return path.read_text(encoding='utf-8')
 
 
 @pytest.mark.parametrize('precision', ['off', 'bf16', 'fp16'])

@@ -1,14 +1,13 @@
 """What resuming with other settings does, and schedules that end with training."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
 
 from mmaction.engine.optimizers import OptimWrapper
 from mmaction.engine.runner.setting_changes import SettingChanges, _compare_groups, load_optimizer
-from tests.engine.toy import build_runner, last_checkpoint, scalars_of, toy_config
+from tests.engine.toy import build_runner, last_checkpoint, log_of, scalars_of, toy_config
 
 
 def config(work_dir, epochs=2, **changes):
@@ -27,10 +26,6 @@ def train(cfg):
     runner = build_runner(cfg)
     runner.train()
     return runner
-
-
-def log_of(runner):
-    return Path(runner.log_dir, f'{runner.timestamp}.log').read_text()
 
 
 def rates_of(work_dir, key='lr'):
