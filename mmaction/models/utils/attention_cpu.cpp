@@ -137,6 +137,19 @@ KERNEL add_weighted_rows(const float *weights, const float *rows, long n, float 
         UNROLL for (int c = 0; c < 2; c++) store(out + r * HEAD + c * LANES, sums[r][c]);
 }
 
+// rows (n, HEAD) += weights (ROWS, STRIDE), transposed, times x (ROWS, HEAD), 2 * LANES channels of them.
+KERNEL add_outer_products(const float *weights, const float *x, long n, float *rows) {
+    vec y[ROWS][2];
+    UNROLL for (int r = 0; r < ROWS; r++)
+        UNROLL for (int c = 0; c < 2; c++) y[r][c] = load(x + r * HEAD + c * LANES);
+    for (long j = 0; j < n; j++) {
+        vec sums[2] = {load(rows + j * HEAD), load(rows + j * HEAD + LANES)};
+        UNROLL for (int r = 0; r < ROWS; r++)
+            UNROLL for (int c = 0; c < 2; c++) sums[c] += weights[r * STRIDE + j] * y[r][c];
+        UNROLL for (int c = 0; c < 2; c++) store(rows + j * HEAD + c * LANES, sums[c]);
+    }
+}
+
 // The weights of n further keys: scores -> 2^(score - highest); highest, total and sums follow.
 KERNEL online_softmax(float *scores, long n, bool first, float *highest, float *total, float *sums) {
     for (int r = 0; r < ROWS; r++)
@@ -168,6 +181,16 @@ KERNEL online_softmax(float *scores, long n, bool first, float *highest, float *
         total[r] = s;
         highest[r] = now[r];
     }
+}
+
+// scores -> weights of the softmax; gradients of the weights -> gradients of the scores.
+KERNEL softmax_gradients(float *scores, float *grads, long n, const float *log_sums, const float *means) {
+    for (int r = 0; r < ROWS; r++)
+        for (long j = 0; j < n; j += LANES) {
+            vec weight = exp2(load(scores + r * STRIDE + j) - log_sums[r]);
+            store(scores + r * STRIDE + j, weight);
+            store(grads + r * STRIDE + j, weight * (load(grads + r * STRIDE + j) - means[r]));
+        }
 }
 
 static float *floats(long n) { return (float *)aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64); }
@@ -228,4 +251,84 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, floa
         }
         free(packed), free(values), free(scores);
     }
+}
+
+// Gradients from that of the output: of q as (B, L, h, HEAD), of k and v as (B, M, h, HEAD). The
+// queries of a head are cut into `parts`, each a task that sums its share of those of k and v.
+extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, Tokens out, const float *log_sums,
+                                   float *grad_q, float *grad_k, float *grad_v, long batch, long heads, long queries,
+                                   long keys, float scale, long parts, int threads) {
+    const long chunk = ((queries + parts - 1) / parts + ROWS - 1) / ROWS * ROWS, size = keys * HEAD;
+    const long fewest = (keys + KEYS - 1) / KEYS;
+    const long block = ((keys + fewest - 1) / fewest + LANES - 1) / LANES * LANES;
+    const long blocks = (keys + block - 1) / block, room = panels(block);
+    float *shares = floats(batch * heads * parts * 2 * size);
+#pragma omp parallel num_threads(threads)
+    {
+        float *packed_k = floats(blocks * room * HEAD), *packed_v = floats(blocks * room * HEAD);
+        float *k_rows = floats(size), *weights = floats(ROWS * STRIDE), *grads = floats(ROWS * STRIDE);
+        float x[ROWS * HEAD], y[ROWS * HEAD], sums[ROWS * HEAD], log_sum[ROWS], mean[ROWS];
+        long held = -1;
+#pragma omp for schedule(static)
+        for (long task = 0; task < batch * heads * parts; task++) {
+            const long owner = task / parts, b = owner / heads, h = owner % heads;
+            if (owner != held) {
+                for (long n = 0; n < blocks; n++) {
+                    long from = n * block, count = keys - from < block ? keys - from : block;
+                    pack(k.of(b, h) + from * k.token, k.token, count, packed_k + n * room * HEAD);
+                    pack(v.of(b, h) + from * v.token, v.token, count, packed_v + n * room * HEAD);
+                }
+                for (long j = 0; j < keys; j++)
+                    memcpy(k_rows + j * HEAD, k.of(b, h) + j * k.token, HEAD * sizeof(float));
+                held = owner;
+            }
+            float *share_k = shares + task * 2 * size, *share_v = share_k + size;
+            memset(share_k, 0, 2 * size * sizeof(float));
+            const long end = (task % parts + 1) * chunk < queries ? (task % parts + 1) * chunk : queries;
+            for (long t = task % parts * chunk; t < end; t += ROWS) {
+                const long rows = end - t < ROWS ? end - t : ROWS;
+                copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale * LOG2E, x);
+                copy_rows(grad.of(b, h) + t * grad.token, grad.token, rows, 1, y);
+                copy_rows(out.of(b, h) + t * out.token, out.token, rows, 1, sums);
+                for (long r = 0; r < ROWS; r++) {
+                    vec s = {};
+                    for (int c = 0; c < HEAD; c += LANES) s += load(y + r * HEAD + c) * load(sums + r * HEAD + c);
+                    mean[r] = sum(s);
+                    log_sum[r] = r < rows ? log_sums[owner * queries + t + r] * LOG2E : 0;
+                }
+                memset(sums, 0, sizeof sums);
+                for (long n = 0; n < blocks; n++) {
+                    long from = n * block, count = keys - from < block ? keys - from : block;
+                    inner_products(x, packed_k + n * room * HEAD, count, weights);
+                    inner_products(y, packed_v + n * room * HEAD, count, grads);
+                    softmax_gradients(weights, grads, count, log_sum, mean);
+                    for (int c = 0; c < HEAD; c += 2 * LANES) {
+                        add_weighted_rows(grads, k_rows + from * HEAD + c, count, sums + c);
+                        add_outer_products(grads, x + c, count, share_k + from * HEAD + c);
+                        add_outer_products(weights, y + c, count, share_v + from * HEAD + c);
+                    }
+                }
+                for (long r = 0; r < rows; r++)
+                    for (int c = 0; c < HEAD; c += LANES)
+                        store(grad_q + ((b * queries + t + r) * heads + h) * HEAD + c, load(sums + r * HEAD + c) * scale);
+            }
+        }
+        free(packed_k), free(packed_v), free(k_rows), free(weights), free(grads);
+#pragma omp for schedule(static)
+        for (long row = 0; row < batch * heads * keys; row++) {
+            const long owner = row / keys, b = owner / heads, h = owner % heads, j = row % keys;
+            const float *share = shares + owner * parts * 2 * size + j * HEAD;
+            for (int c = 0; c < HEAD; c += LANES) {
+                vec of_k = {}, of_v = {};
+                for (long part = 0; part < parts; part++) {
+                    of_k += load(share + part * 2 * size + c);
+                    of_v += load(share + part * 2 * size + size + c);
+                }
+                const long to = ((b * keys + j) * heads + h) * HEAD + c;
+                store(grad_k + to, of_k * LN2);  // x has been multiplied by LOG2E
+                store(grad_v + to, of_v);
+            }
+        }
+    }
+    free(shares);
 }

@@ -17,13 +17,16 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
+
+from .exporting import is_exporting
 
 __all__ = ['cpu_attention', 'takes']
 
@@ -36,7 +39,10 @@ _VECTORS = {
 """Further flags, by what PyTorch says of the processor."""
 
 _CHUNK = 1024
-"""Queries of a task."""
+"""Queries of a task, at most in the forward pass."""
+
+_TASKS = 64
+"""Tasks that a backward pass is cut into if there are fewer heads."""
 
 _SMALL = 1 << 18
 """Products of a query and a key up to which calling the kernel costs more than it saves."""
@@ -48,7 +54,7 @@ def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
     Not where other software is to run the graph (export), and not where PyTorch has been told to
     leave out its own kernel (`torch.nn.attention.sdpa_kernel`).
     """
-    if torch.jit.is_tracing() or _is_exporting():
+    if is_exporting():
         return False
     return (
         q.device.type == 'cpu'
@@ -59,11 +65,6 @@ def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
         and not torch.is_autocast_enabled('cpu')
         and _may_run(q.shape[-1])
     )
-
-
-def _is_exporting() -> bool:
-    # PyTorch has the question from 2.7 on.
-    return bool(getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)())
 
 
 @torch.compiler.assume_constant_result
@@ -129,9 +130,15 @@ def _check(library: ctypes.CDLL, head: int) -> None:
         q, k, v = torch.randn(3, 1, 2, 37, head, generator=generator)
         logits = q @ k.transpose(2, 3) * head**-0.5
         expected = logits.softmax(-1) @ v, logits.logsumexp(-1)
-        for x, y in zip(_forward(library, q, k, v, head**-0.5), expected, strict=True):
-            if not torch.allclose(x, y, rtol=1e-4, atol=1e-5):
-                raise ArithmeticError('it does not compute what PyTorch computes')
+        found = _forward(library, q, k, v, head**-0.5)
+        # With the gradient v of the output; that of the logits is each weight times its distance
+        # from the mean of its row.
+        weights, pull = logits.softmax(-1), v @ v.transpose(2, 3)
+        pull = weights * (pull - (weights * pull).sum(-1, keepdim=True)) * head**-0.5
+        expected += pull @ k, pull.transpose(2, 3) @ q, weights.transpose(2, 3) @ v
+        found += tuple(_backward(library, v, (q, k, v, *found), head**-0.5))
+        if not all(map(partial(torch.allclose, rtol=1e-4, atol=1e-5), found, expected)):
+            raise ArithmeticError('it does not compute what PyTorch computes')
 
 
 # ---------------------------------------------------------------- calls
@@ -148,10 +155,14 @@ def _tokens(x: Tensor) -> _Tokens:
     return _Tokens(x.data_ptr(), *x.stride()[:3])
 
 
-def _sizes(q: Tensor, k: Tensor, scale: float) -> tuple[ctypes._SimpleCData[Any], ...]:
+def _sizes(q: Tensor, k: Tensor, scale: float, cut: int) -> tuple[ctypes._SimpleCData[Any], ...]:
     sizes = (*q.shape[:3], k.shape[2])
     threads = ctypes.c_int(torch.get_num_threads())
-    return (*map(ctypes.c_long, sizes), ctypes.c_float(scale), ctypes.c_long(_CHUNK), threads)
+    return (*map(ctypes.c_long, sizes), ctypes.c_float(scale), ctypes.c_long(cut), threads)
+
+
+def _addresses(*tensors: Tensor) -> list[ctypes.c_void_p]:
+    return [ctypes.c_void_p(x.data_ptr()) for x in tensors]
 
 
 def _forward(
@@ -160,9 +171,26 @@ def _forward(
     q, k, v = _with_rows(q, k, v)
     B, h, L, d = q.shape
     out, log_sums = q.new_empty(B, L, h, d), q.new_empty(B, h, L)
-    results = [ctypes.c_void_p(x.data_ptr()) for x in (out, log_sums)]
-    library.attention_forward(*map(_tokens, (q, k, v)), *results, *_sizes(q, k, scale))
+    library.attention_forward(
+        *map(_tokens, (q, k, v)), *_addresses(out, log_sums), *_sizes(q, k, scale, _CHUNK)
+    )
     return out.transpose(1, 2), log_sums
+
+
+def _backward(
+    library: ctypes.CDLL, grad: Tensor, tensors: Sequence[Tensor], scale: float
+) -> list[Tensor]:
+    *inputs, log_sums = tensors
+    inputs = _with_rows(grad, *inputs)
+    _, q, k, *_ = inputs
+    B, h, L, _ = q.shape
+    # Enough tasks for many threads, whatever their number: it must not change the result.
+    parts = min(-(-L // _CHUNK), max(1, _TASKS // (B * h)))
+    grads = [x.new_empty(B, x.shape[2], h, x.shape[3]) for x in (q, k, k)]
+    library.attention_backward(
+        *map(_tokens, inputs), *_addresses(log_sums, *grads), *_sizes(q, k, scale, parts)
+    )
+    return [x.transpose(1, 2) for x in grads]
 
 
 def _with_rows(*tensors: Tensor) -> list[Tensor]:
@@ -186,6 +214,18 @@ def _(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:  
     return q.new_empty(B, L, h, d).transpose(1, 2), q.new_empty(B, h, L)
 
 
+@torch.library.custom_op('mmaction::cpu_attention_backward', mutates_args=(), device_types='cpu')
+def _attention_backward(grad: Tensor, saved: list[Tensor], scale: float) -> list[Tensor]:
+    library = _library(grad.shape[-1])
+    assert library is not None
+    return _backward(library, grad, saved, scale)
+
+
+@_attention_backward.register_fake
+def _(grad: Tensor, saved: list[Tensor], scale: float) -> list[Tensor]:  # noqa: ARG001 (by name)
+    return [x.new_empty(x.transpose(1, 2).shape).transpose(1, 2) for x in saved[:3]]
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *qkv, ctx.scale = inputs
     ctx.save_for_backward(*qkv, *output)
@@ -193,12 +233,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    # PyTorch's own reaches as much of the peak as one written like this kernel would.
-    backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward  # noqa: SLF001 (it has no public name)
-    *qkv, out, log_sums = ctx.saved_tensors
-    # That of PyTorch 2.9 takes it for granted that the channels of a token lie side by side.
-    inputs = _with_rows(grad, *qkv)
-    return (*backward(*inputs, out, log_sums, 0.0, False, scale=ctx.scale), None)
+    return (*_attention_backward(grad, list(ctx.saved_tensors), ctx.scale), None)
 
 
 _attention.register_autograd(_gradients, setup_context=_save)

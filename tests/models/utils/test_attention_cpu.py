@@ -91,35 +91,40 @@ def test_any_layout_of_inputs_and_gradients(kernel):
 @needs_kernel
 def test_threads_do_not_change_a_bit(kernel):
     q, k, v = tokens(1, 2, 3136, 456, 32)
+    grad = torch.randn(q.shape)
     threads, results = torch.get_num_threads(), []
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            results.append(cpu_attention(q, k, v, 0.2))
+            function = lambda q, k, v: cpu_attention(q, k, v, 0.2)  # noqa: E731
+            results.append(values_and_gradients(function, q, k, v, grad))
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
+    for one, two, three in zip(*results, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
 
 
 @needs_kernel
 @pytest.mark.parametrize('value', [torch.nan, torch.inf])
-@pytest.mark.parametrize('which', [0, 1, 2])
-def test_nan_and_infinity_reach_the_output(kernel, value, which):
-    inputs = [x.clone() for x in tokens(1, 1, 30, 40, 32)]
+@pytest.mark.parametrize('which', [0, 1, 2, 3])
+def test_nan_and_infinity_reach_output_and_gradients(kernel, value, which):
+    inputs = [*(x.clone() for x in tokens(1, 1, 30, 40, 32)), torch.randn(1, 1, 30, 32)]
     inputs[which][0, 0, 3, 5] = value
-    found, expected = (
-        cpu_attention(*inputs, 0.2),
-        F.scaled_dot_product_attention(*inputs, scale=0.2),
-    )
-    assert torch.equal(found.isfinite(), expected.isfinite())
-    assert not found.isfinite().all()
+    found = values_and_gradients(lambda q, k, v: cpu_attention(q, k, v, 0.2), *inputs)
+    plain = lambda q, k, v: (0.2 * q @ k.mT).softmax(-1) @ v  # noqa: E731
+    expected = values_and_gradients(plain, *inputs)
+    for x, y in zip(found, expected, strict=True):
+        assert torch.equal(x.isfinite(), y.isfinite())
+    assert not all(x.isfinite().all() for x in found)
 
 
 @needs_kernel
 def test_operators_keep_the_rules_of_pytorch():
     q, k, v = (x.requires_grad_() for x in tokens(1, 2, 20, 30, 32))
     torch.library.opcheck(attention_cpu._attention, (q, k, v, 0.2))
+    saved = [x.detach() for x in (q, k, v, *attention_cpu._attention(q, k, v, 0.2))]
+    torch.library.opcheck(attention_cpu._attention_backward, (torch.randn(q.shape), saved, 0.2))
 
 
 @needs_kernel
