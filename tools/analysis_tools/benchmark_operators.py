@@ -50,6 +50,11 @@ def operations(name: str, shapes: Shapes) -> int:
     """Floating-point operations of a product or of attention; 0 of what is not counted."""
     if '_linear_pointwise' in name:
         return 2 * math.prod(shapes[0]) * shapes[1][0]
+    if 'convolution' in name:  # a linear layer, if the kernel is 1x1: clips, weights; grad first
+        backward = 'backward' in name
+        tokens, weight = shapes[1:3] if backward else shapes[:2]
+        pointwise = math.prod(weight[2:]) == 1
+        return (4 if backward else 2) * math.prod(tokens) * weight[0] * pointwise
     if name.startswith(('aten.addmm', 'aten.mm.', 'aten.bmm')):
         return 2 * math.prod(shapes[-2]) * shapes[-1][-1]
     if '_scaled_dot_product' in name or 'cpu_attention' in name:

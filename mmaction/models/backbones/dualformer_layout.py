@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -31,6 +32,10 @@ __all__ = [
     'window_merge',
     'window_partition',
 ]
+
+linear: Callable[..., Tensor] = F.linear
+with suppress(ImportError):  # where these files are copied into mmaction2
+    from mmaction.models.utils.linear_cpu import linear
 
 
 def grid_of(x: Tensor) -> Size3:
@@ -96,7 +101,7 @@ def patch_linear(x: Tensor, conv: nn.Conv3d) -> Tensor:
     (B, T, H, W, C) -> (B, T/kt, H/kh, W/kw, out channels).
     """
     weight = conv.weight.permute(0, 2, 3, 4, 1).flatten(1)
-    return F.linear(cells(x, conv.kernel_size).flatten(4), weight, conv.bias)
+    return linear(cells(x, conv.kernel_size).flatten(4), weight, conv.bias)
 
 
 def _pool_copied(x: Tensor, weight: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from mmaction.models.utils.attention_ops import attention
+from mmaction.models.utils.linear_cpu import linear
 
 from .pretrained import Translation, load_pretrained
 
@@ -181,7 +181,7 @@ class Attention(nn.Module):
         bias: Tensor | None = self.qkv.bias
         if hasattr(self, 'q_bias'):
             bias = torch.cat((self.q_bias, torch.zeros_like(self.v_bias), self.v_bias))
-        qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
+        qkv = linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B, h, N, d)
         drop = self.attn_drop if self.training else 0.0
         x = attention(q, k, v, dropout_p=drop, scale=self.scale)

@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmaction.models.lora import attach_lora, has_lora
+from mmaction.models.utils.linear_cpu import use_fast_linear
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import ConfigType, ForwardResults, OptConfigType, OptSampleList, SampleList
@@ -77,6 +78,7 @@ class BaseRecognizer(BaseModel):
             self.neck = MODELS.build(neck)
         if cls_head is not None:
             self.cls_head = MODELS.build(self._with_average_clips(cls_head))
+        use_fast_linear(self)
 
     def _with_average_clips(self, cls_head: ConfigType) -> ConfigType:
         """Published configs give `average_clips` to the recognizer, later ones to the head."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmaction.models.utils import attention_ops
+from mmaction.models.utils import attention_ops, linear_cpu
 
 
 class PlainDualFormer:
@@ -113,10 +113,18 @@ class PlainDualFormer:
 class PyTorchAttention:
     """Forward pass of `model` on a CPU with PyTorch's attention, not that of `attention_cpu`."""
 
+    replaced = mock.patch.object(attention_ops, 'takes', return_value=False)
+
     def __init__(self, model):
         self.model = model
         self.training = model.training
 
     def __call__(self, clips):
-        with mock.patch.object(attention_ops, 'takes', return_value=False):
+        with self.replaced:
             return self.model(clips)
+
+
+class PyTorchLinear(PyTorchAttention):
+    """Likewise with PyTorch's products, not those of `linear_cpu`."""
+
+    replaced = mock.patch.object(linear_cpu, 'GAINS', False)

@@ -1,0 +1,94 @@
+"""Linear layers in fp32 on AMD processors with AVX-512.
+
+PyTorch multiplies fp32 matrices with MKL, which leaves AVX-512 to Intel's processors: on an AMD
+Zen 5 it reaches half of what oneDNN does, with which PyTorch convolves (docs/performance.md). A
+linear layer is a convolution of 1x1 over tokens whose channels lie side by side, nothing is copied.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .exporting import is_exporting
+
+__all__ = ['Linear', 'linear', 'use_fast_linear']
+
+_FEWEST = 128
+"""Tokens from which it pays to bring the weights into oneDNN's order."""
+
+_SMALL = 1 << 23
+"""Multiplications up to which starting a convolution costs more than it saves."""
+
+_ROWS = 16
+"""Rows of pixels that the tokens become: with one thread and fewer, PyTorch convolves with MKL."""
+
+
+def _is_amd() -> bool:
+    try:
+        with Path('/proc/cpuinfo').open(encoding='ascii', errors='replace') as file:
+            return 'AuthenticAMD' in file.read(1024)
+    except OSError:
+        return 'AuthenticAMD' in platform.processor()
+
+
+GAINS = (
+    torch.backends.mkl.is_available()
+    and torch.backends.mkldnn.is_available()
+    and torch.backends.cpu.get_cpu_capability() == 'AVX512'
+    and _is_amd()
+)
+"""Whether oneDNN has wider vectors than MKL on this processor."""
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear`, by oneDNN where that is faster.
+
+    Args:
+        x: (..., in).
+        weight: (out, in).
+        bias: (out,).
+
+    Returns:
+        (..., out).
+    """
+    if not (GAINS and x.device.type == 'cpu' and _takes(x, weight)):
+        return F.linear(x, weight, bias)
+    tokens = x.shape[:-1].numel()
+    rows = 1 if tokens % _ROWS else _ROWS
+    pixels = x.reshape(rows, tokens // rows, 1, -1).permute(0, 3, 1, 2)  # a channels-last view
+    y = F.conv2d(pixels, weight[:, :, None, None], bias)
+    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+def _takes(x: Tensor, weight: Tensor) -> bool:
+    return (
+        not is_exporting()
+        and x.dtype == weight.dtype == torch.float32
+        and (tokens := x.shape[:-1].numel()) >= _FEWEST
+        and tokens * weight.numel() > _SMALL
+        and not torch.is_autocast_enabled('cpu')
+    )
+
+
+class Linear(nn.Linear):
+    """A linear layer that computes with `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return linear(x, self.weight, self.bias)
+
+
+def use_fast_linear(model: nn.Module) -> None:
+    """Make the linear layers of a model `Linear`, in place, where that is faster at all.
+
+    Weights, hooks and names stay what they are.
+    """
+    if GAINS:
+        for module in model.modules():
+            if type(module) is nn.Linear:
+                module.__class__ = Linear

@@ -1,0 +1,149 @@
+"""Linear layers as convolutions: the values and gradients of PyTorch's, where it pays."""
+
+import copy
+import io
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmaction.models.utils import linear_cpu
+from mmaction.models.utils.linear_cpu import Linear, linear, use_fast_linear
+
+
+@pytest.fixture(autouse=True)
+def gains(monkeypatch):
+    """Whatever the processor, let it be one that gains."""
+    monkeypatch.setattr(linear_cpu, 'GAINS', True)
+
+
+class Names(TorchDispatchMode):
+    """The operators that run."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.found.append(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+def convolves(function, *args):
+    with Names() as names:
+        function(*args)
+    return any('convolution' in name for name in names.found)
+
+
+def tokens(*shape, out=256):
+    generator = torch.Generator().manual_seed(sum(shape))
+    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    return draw(*shape), draw(out, shape[-1]), draw(out)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize('shape', [(2, 8, 14, 14, 128), (501, 128), (3, 171, 128)])
+@pytest.mark.parametrize('has_bias', [True, False])
+def test_values_and_gradients_are_those_of_pytorch(threads, shape, has_bias):
+    inputs = [x.requires_grad_() for x in tokens(*shape)][: 2 + has_bias]
+    assert convolves(linear, *inputs)
+    results = []
+    for function in (linear, F.linear):
+        y = function(*inputs)
+        grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+        results.append([y, *torch.autograd.grad(y, inputs, grad)])
+    for x, y in zip(*results, strict=True):
+        assert x.shape == y.shape
+        assert (x - y).abs().max() < 1e-5 * y.abs().max()
+
+
+def test_any_layout_of_tokens_and_weights():
+    x, weight, bias = tokens(4, 128, 128)
+    turned = x.permute(2, 0, 1).contiguous().permute(1, 2, 0), weight.t().contiguous().t(), bias
+    assert convolves(linear, *turned)
+    assert torch.allclose(linear(*turned), F.linear(x, weight, bias), atol=1e-4)
+
+
+def test_it_convolves_where_it_pays():
+    x, weight, bias = tokens(512, 128)
+    assert convolves(linear, x, weight, bias)
+    assert not convolves(linear, x[:100], *tokens(1, 128, out=4096)[1:])  # few tokens
+    assert not convolves(linear, x, weight[:64], bias[:64])  # a small product
+    assert not convolves(linear, *(y.bfloat16() for y in (x, weight, bias)))
+    assert not convolves(linear, *(y.to('meta') for y in (x, weight, bias)))
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not convolves(linear, x, weight, bias)
+    with mock.patch.object(linear_cpu, 'GAINS', False):
+        assert not convolves(linear, x, weight, bias)
+
+
+def test_graphs_for_other_software_hold_products():
+    layer, x = Linear(128, 256), torch.randn(512, 128)
+    assert convolves(layer, x)
+    assert 'conv' not in str(torch.export.export(layer, (x,)).graph)
+    assert 'conv' not in str(torch.jit.trace(layer, x).inlined_graph)
+
+
+def test_compiled_layers_give_the_same():
+    layer, x = Linear(128, 256), torch.randn(512, 128)
+    compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
+    assert torch.equal(compiled(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    ('content', 'processor', 'expected'),
+    [
+        ('vendor_id\t: AuthenticAMD\n', '', True),
+        ('vendor_id\t: GenuineIntel\n', '', False),
+        (None, 'AMD64 Family 26 Model 2 Stepping 1, AuthenticAMD', True),
+        (None, 'arm', False),
+    ],
+)
+def test_amd_is_told_by_the_system(monkeypatch, content, processor, expected):
+    files = mock.mock_open(read_data=content)
+    if content is None:
+        files.side_effect = FileNotFoundError
+    monkeypatch.setattr('pathlib.Path.open', files)
+    monkeypatch.setattr('platform.processor', lambda: processor)
+    assert linear_cpu._is_amd() is expected
+
+
+# ---------------------------------------------------------------- models
+
+
+class Own(nn.Linear):
+    pass
+
+
+def test_models_keep_weights_hooks_and_other_layers():
+    model = nn.Sequential(nn.Linear(8, 8), Own(8, 8), nn.Conv1d(8, 8, 1))
+    calls, state = [], copy.deepcopy(model.state_dict())
+    model[0].register_forward_hook(lambda *_: calls.append(1))
+    use_fast_linear(model)
+    assert [type(layer) for layer in model] == [Linear, Own, nn.Conv1d]
+    copy.deepcopy(model)[0](torch.zeros(1, 8))
+    assert calls
+    model[0]._forward_hooks.clear()  # which no file can hold
+    file = io.BytesIO()
+    torch.save(model[0], file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    assert type(loaded) is Linear
+    assert all(torch.equal(loaded.state_dict()[k], state[f'0.{k}']) for k in ('weight', 'bias'))
+
+
+def test_models_stay_as_they_are_where_nothing_is_gained():
+    model = nn.Sequential(nn.Linear(8, 8))
+    with mock.patch.object(linear_cpu, 'GAINS', False):
+        use_fast_linear(model)
+    assert type(model[0]) is nn.Linear
