@@ -1,4 +1,4 @@
-"""Softmax attention in fp32 on CPUs with AVX2 or AVX-512, compiled by the machine's own g++.
+"""Softmax attention on CPUs with AVX2 or AVX-512, compiled by the machine's own g++.
 
 Windows and pyramids have a few hundred keys of 32 channels, for which PyTorch's kernel reaches 0.4
 to 0.5 of the processor's peak, this one 0.5 to 0.7 (docs/performance.md). `attention_cpu.cpp` is
@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from .cpu import HAS_AMX
 from .exporting import is_exporting
 
 __all__ = ['cpu_attention', 'takes']
@@ -58,13 +59,20 @@ def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
         return False
     return (
         q.device.type == 'cpu'
-        and q.dtype == k.dtype == v.dtype == torch.float32
+        and q.dtype == k.dtype == v.dtype
+        and _takes_dtype(q.dtype)
         and k.shape == v.shape
         and q.shape[-1] % 32 == 0
         and q.shape[:3].numel() * k.shape[2] > _SMALL
-        and not torch.is_autocast_enabled('cpu')
         and _may_run(q.shape[-1])
     )
+
+
+def _takes_dtype(dtype: torch.dtype) -> bool:
+    if torch.is_autocast_enabled('cpu') and dtype != torch.get_autocast_dtype('cpu'):
+        return False
+    # In bf16 PyTorch's kernel takes longer than this one in fp32, unless it has AMX.
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and not HAS_AMX)
 
 
 @torch.compiler.assume_constant_result
@@ -125,7 +133,12 @@ def _check(library: ctypes.CDLL, head: int) -> None:
     Raises:
         ArithmeticError: They differ.
     """
-    with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():
+    with (
+        _disable_current_modes(),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.autocast('cpu', enabled=False),
+    ):
         generator = torch.Generator().manual_seed(0)
         q, k, v = torch.randn(3, 1, 2, 37, head, generator=generator)
         logits = q @ k.transpose(2, 3) * head**-0.5
@@ -168,13 +181,13 @@ def _addresses(*tensors: Tensor) -> list[ctypes.c_void_p]:
 def _forward(
     library: ctypes.CDLL, q: Tensor, k: Tensor, v: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
-    q, k, v = _with_rows(q, k, v)
+    dtype, (q, k, v) = q.dtype, _with_rows(q, k, v)
     B, h, L, d = q.shape
     out, log_sums = q.new_empty(B, L, h, d), q.new_empty(B, h, L)
     library.attention_forward(
         *map(_tokens, (q, k, v)), *_addresses(out, log_sums), *_sizes(q, k, scale, _CHUNK)
     )
-    return out.transpose(1, 2), log_sums
+    return out.transpose(1, 2).to(dtype), log_sums
 
 
 def _backward(
@@ -190,12 +203,12 @@ def _backward(
     library.attention_backward(
         *map(_tokens, inputs), *_addresses(log_sums, *grads), *_sizes(q, k, scale, parts)
     )
-    return [x.transpose(1, 2) for x in grads]
+    return [x.transpose(1, 2).to(grad.dtype) for x in grads]
 
 
 def _with_rows(*tensors: Tensor) -> list[Tensor]:
-    """The same, with the channels of a token side by side."""
-    return [x if x.stride(-1) == 1 else x.contiguous() for x in tensors]
+    """The same in fp32, with the channels of a token side by side."""
+    return [x if x.stride(-1) == 1 else x.contiguous() for x in map(Tensor.float, tensors)]
 
 
 # ---------------------------------------------------------------- operators
@@ -211,7 +224,8 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, T
 @_attention.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:  # noqa: ARG001 (by name)
     B, h, L, d = q.shape
-    return q.new_empty(B, L, h, d).transpose(1, 2), q.new_empty(B, h, L)
+    out = q.new_empty(B, L, h, d).transpose(1, 2)
+    return out, q.new_empty(B, h, L, dtype=torch.float32)
 
 
 @torch.library.custom_op('mmaction::cpu_attention_backward', mutates_args=(), device_types='cpu')

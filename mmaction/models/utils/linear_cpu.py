@@ -7,13 +7,11 @@ linear layer is a convolution of 1x1 over tokens whose channels lie side by side
 
 from __future__ import annotations
 
-import platform
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cpu import IS_AMD
 from .exporting import is_exporting
 
 __all__ = ['Linear', 'linear', 'use_fast_linear']
@@ -28,19 +26,11 @@ _ROWS = 16
 """Rows of pixels that the tokens become: with one thread and fewer, PyTorch convolves with MKL."""
 
 
-def _is_amd() -> bool:
-    try:
-        with Path('/proc/cpuinfo').open(encoding='ascii', errors='replace') as file:
-            return 'AuthenticAMD' in file.read(1024)
-    except OSError:
-        return 'AuthenticAMD' in platform.processor()
-
-
 GAINS = (
     torch.backends.mkl.is_available()
     and torch.backends.mkldnn.is_available()
     and torch.backends.cpu.get_cpu_capability() == 'AVX512'
-    and _is_amd()
+    and IS_AMD
 )
 """Whether oneDNN has wider vectors than MKL on this processor."""
 

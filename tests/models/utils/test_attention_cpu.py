@@ -131,15 +131,50 @@ def test_operators_keep_the_rules_of_pytorch():
 def test_it_runs_where_it_may():
     q, k, v = tokens(2, 4, 392, 392, 32)
     assert takes(q, k, v)
-    assert not takes(*(x.bfloat16() for x in (q, k, v)))
+    assert not takes(q, k.bfloat16(), v.bfloat16())
+    assert not takes(*(x.half() for x in (q, k, v)))
     assert not takes(*(x.to('meta') for x in (q, k, v)))
     assert not takes(*(x[..., :24] for x in (q, k, v)))
     assert not takes(*(x[:, :, :8] for x in (q, k, v)))
     with torch.autocast('cpu', torch.bfloat16):
-        assert not takes(q, k, v)
+        assert not takes(q, k, v)  # they become bf16
     with sdpa_kernel(SDPBackend.MATH):
         assert not takes(q, k, v)
     assert takes(q, k, v)
+
+
+@needs_kernel
+@pytest.mark.parametrize('has_amx', [True, False])
+def test_bf16_is_left_to_amx(monkeypatch, has_amx):
+    monkeypatch.setattr(attention_cpu, 'HAS_AMX', has_amx)
+    inputs = [x.bfloat16() for x in tokens(2, 4, 392, 392, 32)]
+    assert takes(*inputs) is not has_amx
+    with torch.autocast('cpu', torch.bfloat16):
+        assert takes(*inputs) is not has_amx
+    with torch.autocast('cpu', torch.float16):
+        assert not takes(*inputs)
+
+
+@needs_kernel
+def test_bf16_is_rounded_only_at_the_ends(kernel):
+    inputs = [x.bfloat16() for x in (*tokens(2, 3, 392, 456, 32), torch.randn(2, 3, 392, 32))]
+    function = lambda q, k, v: cpu_attention(q, k, v, 0.2)  # noqa: E731
+    with torch.autocast('cpu', torch.bfloat16):
+        found = values_and_gradients(function, *inputs)
+    exact = values_and_gradients(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, scale=0.2),
+        *(x.double() for x in inputs),
+    )
+    for x, y in zip(found, exact, strict=True):
+        assert x.dtype == torch.bfloat16
+        assert (x - y).abs().max() < 0.006 * y.abs().max()
+
+
+@needs_kernel
+def test_compiling_under_autocast_checks_in_fp32():
+    with torch.autocast('cpu', torch.bfloat16), warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert attention_cpu._library.__wrapped__(32) is not None
 
 
 @needs_kernel

@@ -100,24 +100,6 @@ def test_compiled_layers_give_the_same():
     assert torch.equal(compiled(x), layer(x))
 
 
-@pytest.mark.parametrize(
-    ('content', 'processor', 'expected'),
-    [
-        ('vendor_id\t: AuthenticAMD\n', '', True),
-        ('vendor_id\t: GenuineIntel\n', '', False),
-        (None, 'AMD64 Family 26 Model 2 Stepping 1, AuthenticAMD', True),
-        (None, 'arm', False),
-    ],
-)
-def test_amd_is_told_by_the_system(monkeypatch, content, processor, expected):
-    files = mock.mock_open(read_data=content)
-    if content is None:
-        files.side_effect = FileNotFoundError
-    monkeypatch.setattr('pathlib.Path.open', files)
-    monkeypatch.setattr('platform.processor', lambda: processor)
-    assert linear_cpu._is_amd() is expected
-
-
 # ---------------------------------------------------------------- models
 
 
