@@ -197,10 +197,13 @@ def measure_precisions(repeats: int = 3, tokens: int = 1024) -> dict[str, float]
     Returns:
         Seconds for 'off' (fp32) and for 'bf16'.
     """
+    from mmaction.models.utils.linear_cpu import use_fast_linear
+
     device = get_device()
     with torch.random.fork_rng(devices=[]):
         layers = nn.Sequential(nn.Linear(384, 1536), nn.GELU(), nn.Linear(1536, 384)).to(device)
         batch = torch.randn(tokens, 384).to(device)
+    use_fast_linear(layers)
     seconds = {}
     for name in ('off', 'bf16'):
         times = []

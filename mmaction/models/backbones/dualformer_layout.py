@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -33,9 +32,11 @@ __all__ = [
     'window_partition',
 ]
 
-linear: Callable[..., Tensor] = F.linear
-with suppress(ImportError):  # where these files are copied into mmaction2
+linear: Callable[..., Tensor]
+try:
     from mmaction.models.utils.linear_cpu import linear
+except ImportError:  # where these files are copied into mmaction2
+    linear = F.linear
 
 
 def grid_of(x: Tensor) -> Size3:

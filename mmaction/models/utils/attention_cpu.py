@@ -18,7 +18,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .cpu import HAS_AMX
-from .exporting import is_exporting
+from .cpu import HAS_AMX, is_exporting
 
 __all__ = ['cpu_attention', 'takes']
 
@@ -141,16 +140,16 @@ def _check(library: ctypes.CDLL, head: int) -> None:
     ):
         generator = torch.Generator().manual_seed(0)
         q, k, v = torch.randn(3, 1, 2, 37, head, generator=generator)
-        logits = q @ k.transpose(2, 3) * head**-0.5
-        expected = logits.softmax(-1) @ v, logits.logsumexp(-1)
-        found = _forward(library, q, k, v, head**-0.5)
-        # With the gradient v of the output; that of the logits is each weight times its distance
-        # from the mean of its row.
-        weights, pull = logits.softmax(-1), v @ v.transpose(2, 3)
-        pull = weights * (pull - (weights * pull).sum(-1, keepdim=True)) * head**-0.5
-        expected += pull @ k, pull.transpose(2, 3) @ q, weights.transpose(2, 3) @ v
-        found += tuple(_backward(library, v, (q, k, v, *found), head**-0.5))
-        if not all(map(partial(torch.allclose, rtol=1e-4, atol=1e-5), found, expected)):
+        scale = head**-0.5
+        forward = _forward(library, q, k, v, scale)
+        grad = v  # of the output
+        found = (*forward, *_backward(library, grad, (q, k, v, *forward), scale))
+        logits = q @ k.mT * scale
+        weights, slopes = logits.softmax(-1), grad @ v.mT
+        slopes = scale * weights * (slopes - (weights * slopes).sum(-1, keepdim=True))
+        expected = weights @ v, logits.logsumexp(-1), slopes @ k, slopes.mT @ q, weights.mT @ grad
+        pairs = zip(found, expected, strict=True)
+        if not all(torch.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in pairs):
             raise ArithmeticError('it does not compute what PyTorch computes')
 
 

@@ -1,11 +1,13 @@
-"""Facts about the processor that choices of kernels depend on."""
+"""What choosing a kernel for a CPU depends on: the processor, and whether a graph is exported."""
 
 from __future__ import annotations
 
 import platform
 from pathlib import Path
 
-__all__ = ['HAS_AMX', 'IS_AMD']
+import torch
+
+__all__ = ['HAS_AMX', 'IS_AMD', 'is_exporting']
 
 
 def _about() -> str:
@@ -20,3 +22,11 @@ def _about() -> str:
 IS_AMD = 'AuthenticAMD' in _about()
 HAS_AMX = 'amx_tile' in _about().split()
 """Whether the processor multiplies tiles of bf16."""
+
+
+def is_exporting() -> bool:
+    """Whether a graph is being made for other software, which cannot run this package's kernels.
+
+    That is `torch.export`, ONNX's exporter or `torch.jit.trace`.
+    """
+    return bool(torch.jit.is_tracing() or torch.compiler.is_exporting())

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .cpu import IS_AMD
-from .exporting import is_exporting
+from .cpu import IS_AMD, is_exporting
 
 __all__ = ['Linear', 'linear', 'use_fast_linear']
 

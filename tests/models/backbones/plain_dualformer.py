@@ -5,6 +5,7 @@ state dict. Windows at the border simply hold fewer tokens, so there is no paddi
 Fast paths are held against it.
 """
 
+from contextlib import ExitStack
 from unittest import mock
 
 import torch
@@ -113,18 +114,26 @@ class PlainDualFormer:
 class PyTorchAttention:
     """Forward pass of `model` on a CPU with PyTorch's attention, not that of `attention_cpu`."""
 
-    replaced = mock.patch.object(attention_ops, 'takes', return_value=False)
+    replaced = ((attention_ops, 'takes', lambda *_: False),)
 
     def __init__(self, model):
         self.model = model
         self.training = model.training
 
     def __call__(self, clips):
-        with self.replaced:
+        with ExitStack() as stack:
+            for place in self.replaced:
+                stack.enter_context(mock.patch.object(*place))
             return self.model(clips)
 
 
 class PyTorchLinear(PyTorchAttention):
     """Likewise with PyTorch's products, not those of `linear_cpu`."""
 
-    replaced = mock.patch.object(linear_cpu, 'GAINS', False)
+    replaced = ((linear_cpu, 'GAINS', False),)
+
+
+class PyTorchKernels(PyTorchAttention):
+    """Likewise with both."""
+
+    replaced = (*PyTorchAttention.replaced, *PyTorchLinear.replaced)
