@@ -10,6 +10,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmaction.models import Recognizer3D
+from mmaction.models.utils import linear_cpu
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 
@@ -123,6 +124,16 @@ def test_max_testing_views_has_no_part_in_training(device):
     losses = model(**model.data_preprocessor(data(3), True), mode='loss')
     assert sizes == [3]
     assert bool(torch.isfinite(losses['loss_cls']))
+
+
+def test_linear_layers_of_all_parts_are_the_fast_ones(monkeypatch):
+    expected = build().state_dict()
+    monkeypatch.setattr(linear_cpu, 'GAINS', True)
+    model = build()
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    assert {type(layer) for layer in layers} == {linear_cpu.Linear}
+    assert model.cls_head.fc_cls in layers
+    assert list(model.state_dict()) == list(expected)
 
 
 def test_average_clips_on_recognizer_or_head():

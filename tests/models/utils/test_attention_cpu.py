@@ -90,7 +90,7 @@ def test_any_layout_of_inputs_and_gradients(kernel):
 
 @needs_kernel
 def test_threads_do_not_change_a_bit(kernel):
-    q, k, v = tokens(1, 2, 3136, 456, 32)
+    q, k, v = tokens(1, 1, 3136, 456, 32)
     grad = torch.randn(q.shape)
     threads, results = torch.get_num_threads(), []
     try:
@@ -120,11 +120,12 @@ def test_nan_and_infinity_reach_output_and_gradients(kernel, value, which):
 
 
 @needs_kernel
-def test_operators_keep_the_rules_of_pytorch():
-    q, k, v = (x.requires_grad_() for x in tokens(1, 2, 20, 30, 32))
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_operators_keep_the_rules_of_pytorch(dtype):
+    q, k, v = (x.requires_grad_() for x in tokens(1, 2, 20, 30, 32, dtype=dtype))
     torch.library.opcheck(attention_cpu._attention, (q, k, v, 0.2))
     saved = [x.detach() for x in (q, k, v, *attention_cpu._attention(q, k, v, 0.2))]
-    torch.library.opcheck(attention_cpu._attention_backward, (torch.randn(q.shape), saved, 0.2))
+    torch.library.opcheck(attention_cpu._attention_backward, (torch.randn_like(q), saved, 0.2))
 
 
 @needs_kernel

@@ -67,6 +67,13 @@ def test_values_and_gradients_are_those_of_pytorch(threads, shape, has_bias):
         assert (x - y).abs().max() < 1e-5 * y.abs().max()
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='no oneDNN')
+def test_onednn_runs_with_any_number_of_threads(threads):
+    with torch.autograd.profiler.profile() as profile, torch.no_grad():
+        linear(*tokens(512, 128))
+    assert 'aten::mkldnn_convolution' in {event.name for event in profile.function_events}
+
+
 def test_any_layout_of_tokens_and_weights():
     x, weight, bias = tokens(4, 128, 128)
     turned = x.permute(2, 0, 1).contiguous().permute(1, 2, 0), weight.t().contiguous().t(), bias
