@@ -48,6 +48,28 @@ def train(model, steps=3):
     return model.eval()
 
 
+def test_updates_of_multihead_attention_take_part(tmp_path):
+    backbone = dict(
+        type='TimeSformer',
+        num_frames=4,
+        img_size=32,
+        patch_size=16,
+        embed_dims=16,
+        num_heads=2,
+        num_transformer_layers=1,
+    )
+    plain = MODELS.build(dict(type='Recognizer3D', backbone=backbone))
+    save_checkpoint_file(dict(state_dict=plain.state_dict()), tmp_path / 'base.pth')
+    lora = dict(r=2, targets=['out_proj'], base=str(tmp_path / 'base.pth'))
+    model = MODELS.build(dict(type='Recognizer3D', backbone=dict(backbone, lora=lora)))
+    model.backbone(torch.randn(1, 3, 4, 32, 32)).square().sum().backward()
+    updates = {n: p for n, p in model.named_parameters() if 'out_proj.lora_B' in n}
+    assert len(updates) == 2  # of time and of space
+    # That of time goes into a layer of zeros at first.
+    assert all(p.grad is not None for p in updates.values())
+    assert any(p.grad.any() for p in updates.values())
+
+
 def test_only_the_updates_and_the_head_train_and_are_saved(base):
     model = built(base)
     before = {name: value.clone() for name, value in model.named_parameters()}

@@ -19,7 +19,11 @@ from mmengine.model import constant_init, kaiming_init
 from torch import Tensor, nn
 
 from mmaction.models.common.layers import LN, build_norm_layer, feed_forward, named, to_frames
-from mmaction.models.common.transformer import VideoTransformer, drop_path_rates
+from mmaction.models.common.transformer import (
+    MultiheadAttention,
+    VideoTransformer,
+    drop_path_rates,
+)
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
@@ -47,13 +51,13 @@ class Attention(nn.Module):
         super().__init__()
         self.frames = frames
         self.norm = nn.LayerNorm(dims, eps=1e-6) if frames else nn.Identity()
-        self.attn = nn.MultiheadAttention(dims, num_heads, batch_first=True)
+        self.attn = MultiheadAttention(dims, num_heads, batch_first=True)
         self.dropout_layer = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) -> (B, N, C)."""
         x = self.norm(x)
-        y: Tensor = self.dropout_layer(self.attn(x, x, x, need_weights=False)[0])
+        y: Tensor = self.dropout_layer(self.attn(x))
         return y
 
 

@@ -21,7 +21,11 @@ from torch import Tensor, nn
 
 from mmaction.models.common.layers import named
 from mmaction.models.common.pretrained import inflate_center
-from mmaction.models.common.transformer import VideoTransformer, drop_path_rates
+from mmaction.models.common.transformer import (
+    MultiheadAttention,
+    VideoTransformer,
+    drop_path_rates,
+)
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath
@@ -85,7 +89,7 @@ class LocalBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.lmhra1 = local_mhra(dims, reduction) if local > 0 else None
         self.lmhra2 = local_mhra(dims, reduction) if local > 1 else None
-        self.attn = nn.MultiheadAttention(dims, num_heads)
+        self.attn = MultiheadAttention(dims, num_heads)
         self.ln_1 = nn.LayerNorm(dims)
         self.mlp = feed_forward(dims, 4 * dims)
         self.ln_2 = nn.LayerNorm(dims)
@@ -100,8 +104,7 @@ class LocalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(L, B T, C) -> the same."""
         x = self._in_time(x, self.lmhra1)
-        normed = self.ln_1(x)
-        x = x + self.drop_path(self.attn(normed, normed, normed, need_weights=False)[0])
+        x = x + self.drop_path(self.attn(self.ln_1(x)))
         x = self._in_time(x, self.lmhra2)
         y: Tensor = x + self.drop_path(self.mlp(self.ln_2(x)))
         return y
@@ -115,7 +118,7 @@ class GlobalBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.drop_path = DropPath(drop_path)
-        self.attn = nn.MultiheadAttention(dims, num_heads)
+        self.attn = MultiheadAttention(dims, num_heads)
         self.ln_1 = nn.LayerNorm(dims)
         self.mlp = feed_forward(dims, round(mlp_ratio * dims), dropout)
         self.ln_2 = nn.LayerNorm(dims)
@@ -125,8 +128,7 @@ class GlobalBlock(nn.Module):
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         """(1, B, C) and (L T, B, C) -> (1, B, C)."""
-        keys = self.ln_3(tokens)
-        x = x + self.drop_path(self.attn(self.ln_1(x), keys, keys, need_weights=False)[0])
+        x = x + self.drop_path(self.attn(self.ln_1(x), self.ln_3(tokens)))
         y: Tensor = x + self.drop_path(self.mlp(self.ln_2(x)))
         return y
 

@@ -21,6 +21,7 @@ from .pretrained import Translation, load_pretrained
 
 __all__ = [
     'Attention',
+    'MultiheadAttention',
     'PatchTransformer',
     'Size3',
     'VideoTransformer',
@@ -188,3 +189,28 @@ class Attention(nn.Module):
         x = x.transpose(1, 2).flatten(2)  # (B, h, N, d) -> (B, N, C)
         y: Tensor = self.proj_drop(self.proj(x))
         return y
+
+
+class MultiheadAttention(nn.MultiheadAttention):
+    """PyTorch's, computed as that of the other networks; without masks, weights and dropout."""
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Attention of tokens with those of `context`, or with one another.
+
+        Both are (B, N, C) with `batch_first`, else (N, B, C), as is the result.
+        """
+        weight, bias, C = self.in_proj_weight, self.in_proj_bias, self.embed_dim
+        if context is None:
+            q, k, v = self._heads(linear(x, weight, bias), 3)
+        else:
+            (q,) = self._heads(linear(x, weight[:C], bias[:C]), 1)
+            k, v = self._heads(linear(context, weight[C:], bias[C:]), 2)
+        y = attention(q, k, v)  # (B, h, N, d)
+        y = y.transpose(1, 2) if self.batch_first else y.permute(2, 0, 1, 3)
+        out: Tensor = self.out_proj(y.flatten(2))
+        return out
+
+    def _heads(self, x: Tensor, parts: int) -> Tensor:
+        """Projections side by side -> (parts, B, h, N, d)."""
+        x = x.unflatten(-1, (parts, self.num_heads, -1))
+        return x.permute(2, 0, 3, 1, 4) if self.batch_first else x.permute(2, 1, 3, 0, 4)

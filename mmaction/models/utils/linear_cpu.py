@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from .cpu import IS_AMD, is_exporting
 
@@ -79,5 +80,5 @@ def use_fast_linear(model: nn.Module) -> None:
     """
     if GAINS:
         for module in model.modules():
-            if type(module) is nn.Linear:
+            if type(module) in (nn.Linear, NonDynamicallyQuantizableLinear):
                 module.__class__ = Linear

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from mmaction.engine.compile import repeated_blocks
-from mmaction.models.common.transformer import Attention, check_keys, drop_path_rates
+from mmaction.models.common.transformer import (
+    Attention,
+    MultiheadAttention,
+    check_keys,
+    drop_path_rates,
+)
 from mmaction.registry import MODELS
 from tests.golden.fill import make_input
 from tests.models.backbones.reference import cases_of, recorded
@@ -35,6 +40,19 @@ def test_attention_matches_plain_softmax():
         'proj.weight',
         'proj.bias',
     }
+
+
+@pytest.mark.parametrize('batch_first', [True, False])
+@pytest.mark.parametrize('crossed', [True, False])
+def test_multihead_attention_is_that_of_pytorch(batch_first, crossed):
+    theirs = torch.nn.MultiheadAttention(8, 2, batch_first=batch_first)
+    torch.nn.init.normal_(theirs.in_proj_bias)
+    ours = MultiheadAttention(8, 2, batch_first=batch_first)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(3, 5, 8)
+    context = torch.randn((3, 7, 8) if batch_first else (7, 5, 8)) if crossed else x
+    wanted, _ = theirs(x, context, context, need_weights=False)
+    assert torch.allclose(ours(x, context) if crossed else ours(x), wanted, atol=1e-6)
 
 
 def test_stochastic_depth_grows_evenly():
