@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mmaction.models.common.layers import LN, build_norm_layer, named
 from mmaction.models.common.transformer import PatchTransformer, Size3, check_keys, drop_path_rates
+from mmaction.models.utils.attention_ops import attention
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath, Mlp
@@ -144,7 +145,7 @@ class MultiScaleAttention(nn.Module):
         if hasattr(self, 'rel_pos_t'):  # a class token has no position
             bias = self._position_bias(q[:, :, classes:], q_grid, k_grid)
             bias = F.pad(bias, (classes, 0, classes, 0))
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = attention(q, k, v, bias=bias)
         if self.residual_pooling:
             x = torch.cat((x[:, :, :classes], x[:, :, classes:] + q[:, :, classes:]), 2)
         return self.proj(x.transpose(1, 2).flatten(2)), q_grid

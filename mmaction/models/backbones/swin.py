@@ -24,6 +24,7 @@ from torchvision.models.video.swin_transformer import PatchEmbed3d, ShiftedWindo
 
 from mmaction.models.common.layers import build_norm_layer
 from mmaction.models.common.transformer import VideoTransformer, check_keys, drop_path_rates
+from mmaction.models.utils.attention_ops import attention
 from mmaction.registry import MODELS
 
 from .dualformer_blocks import DropPath, Mlp
@@ -65,7 +66,7 @@ class WindowAttention(ShiftedWindowAttention3d):
             bias = (bias + _apart(grid, window, shift, x)).flatten(0, 1)
             q, k, v = (y.unflatten(0, (len(x), -1)).flatten(1, 2) for y in (q, k, v))
         dropout = self.attention_dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, bias, dropout)
+        y = attention(q, k, v, dropout, bias=bias)
         y = y.reshape(-1, self.num_heads, *y.shape[2:]).transpose(1, 2)
         # Copied by name: the ONNX exporter gives the attention another layout than PyTorch.
         y = y.clone(memory_format=torch.contiguous_format).flatten(2)

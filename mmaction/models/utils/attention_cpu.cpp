@@ -30,6 +30,7 @@ constexpr int WIDTH = 2;
 constexpr int PANEL = WIDTH * LANES;  // keys whose channels lie side by side
 constexpr int STRIDE = 528;           // of rows of scores; no power of two, whose rows share cache sets
 constexpr long KEYS = 512;            // most keys of a block
+constexpr float LOG2E = 1.44269504f, LN2 = 0.693147181f;
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef float loose __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -123,6 +124,16 @@ KERNEL inner_products(const float *x, const float *panels, long n, float *out) {
     else if (j < n) panel_product<1>(x, panels + j * HEAD, out + j);
 }
 
+// scores (rows, STRIDE) += bias (rows, n), for powers of 2.
+KERNEL add_bias(const float *bias, long stride, long rows, long n, float *scores) {
+    for (long r = 0; r < rows; r++) {
+        long j = 0;
+        for (; j + LANES <= n; j += LANES)
+            store(scores + r * STRIDE + j, load(scores + r * STRIDE + j) + load(bias + r * stride + j) * LOG2E);
+        for (; j < n; j++) scores[r * STRIDE + j] += bias[r * stride + j] * LOG2E;
+    }
+}
+
 // out (ROWS, HEAD) += weights (ROWS, STRIDE) times rows (n, HEAD), 2 * LANES channels of them.
 KERNEL add_weighted_rows(const float *weights, const float *rows, long n, float *out) {
     vec sums[ROWS][2];
@@ -201,12 +212,11 @@ struct Tokens {  // (B, h, n, HEAD)
     long batch, head, token;  // strides
     const float *of(long b, long h) const { return data + b * batch + h * head; }
 };
-constexpr float LOG2E = 1.44269504f, LN2 = 0.693147181f;
 
-// q (B, h, L, HEAD), k and v (B, h, M, HEAD) -> out (B, L, h, HEAD) and the natural logarithms
+// q (B, h, L, HEAD), k and v (B, h, M, HEAD), bias (B, h, L, M) or null -> out (B, L, h, HEAD) and the natural logarithms
 // of the sums of the softmax, (B, h, L). `chunk` queries are a task.
-extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, float *log_sums, long batch, long heads,
-                                  long queries, long keys, float scale, long chunk, int threads) {
+extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, float *out, float *log_sums, long batch,
+                                  long heads, long queries, long keys, float scale, long chunk, int threads) {
     const long chunks = (queries + chunk - 1) / chunk;
     // As many keys for each block, in whole vectors.
     const long fewest = (keys + KEYS - 1) / KEYS;
@@ -237,6 +247,7 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, floa
                 for (long n = 0; n < blocks; n++) {
                     long from = n * block, count = keys - from < block ? keys - from : block;
                     inner_products(x, packed + n * room * HEAD, count, scores);
+                    if (bias.data) add_bias(bias.of(b, h) + t * bias.token + from, bias.token, rows, count, scores);
                     online_softmax(scores, count, n == 0, highest, total, sums);
                     for (int c = 0; c < HEAD; c += 2 * LANES)
                         add_weighted_rows(scores, values + from * HEAD + c, count, sums + c);
@@ -253,10 +264,12 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, float *out, floa
     }
 }
 
-// Gradients from that of the output: of q as (B, L, h, HEAD), of k and v as (B, M, h, HEAD). The
+// Gradients from that of the output: of q as (B, L, h, HEAD), of k and v as (B, M, h, HEAD), of the
+// bias as (B, h, L, M) unless null. The
 // queries of a head are cut into `parts`, each a task that sums its share of those of k and v.
-extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, Tokens out, const float *log_sums,
-                                   float *grad_q, float *grad_k, float *grad_v, long batch, long heads, long queries,
+extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, Tokens bias, Tokens out,
+                                   const float *log_sums, float *grad_q, float *grad_k, float *grad_v,
+                                   float *grad_bias, long batch, long heads, long queries,
                                    long keys, float scale, long parts, int threads) {
     const long chunk = ((queries + parts - 1) / parts + ROWS - 1) / ROWS * ROWS, size = keys * HEAD;
     const long fewest = (keys + KEYS - 1) / KEYS;
@@ -300,8 +313,12 @@ extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, To
                 for (long n = 0; n < blocks; n++) {
                     long from = n * block, count = keys - from < block ? keys - from : block;
                     inner_products(x, packed_k + n * room * HEAD, count, weights);
+                    if (bias.data) add_bias(bias.of(b, h) + t * bias.token + from, bias.token, rows, count, weights);
                     inner_products(y, packed_v + n * room * HEAD, count, grads);
                     softmax_gradients(weights, grads, count, log_sum, mean);
+                    for (long r = 0; grad_bias && r < rows; r++)
+                        memcpy(grad_bias + (owner * queries + t + r) * keys + from, grads + r * STRIDE,
+                               count * sizeof(float));
                     for (int c = 0; c < HEAD; c += 2 * LANES) {
                         add_weighted_rows(grads, k_rows + from * HEAD + c, count, sums + c);
                         add_outer_products(grads, x + c, count, share_k + from * HEAD + c);

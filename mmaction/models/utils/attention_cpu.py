@@ -48,8 +48,8 @@ _SMALL = 1 << 18
 """Products of a query and a key up to which calling the kernel costs more than it saves."""
 
 
-def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether the kernel computes this: q (B, h, L, d), k and v (B, h, M, d).
+def takes(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether the kernel computes this: q (B, h, L, d), k and v (B, h, M, d), bias (B, h, L, M).
 
     Not where other software is to run the graph (export), and not where PyTorch has been told to
     leave out its own kernel (`torch.nn.attention.sdpa_kernel`).
@@ -61,6 +61,7 @@ def takes(q: Tensor, k: Tensor, v: Tensor) -> bool:
         and q.dtype == k.dtype == v.dtype
         and _takes_dtype(q.dtype)
         and k.shape == v.shape
+        and (bias is None or bias.is_floating_point())
         and q.shape[-1] % 32 == 0
         and q.shape[:3].numel() * k.shape[2] > _SMALL
         and _may_run(q.shape[-1])
@@ -141,13 +142,14 @@ def _check(library: ctypes.CDLL, head: int) -> None:
         generator = torch.Generator().manual_seed(0)
         q, k, v = torch.randn(3, 1, 2, 37, head, generator=generator)
         scale = head**-0.5
-        forward = _forward(library, q, k, v, scale)
-        grad = v  # of the output
-        found = (*forward, *_backward(library, grad, (q, k, v, *forward), scale))
-        logits = q @ k.mT * scale
+        bias, grad = q @ k.mT, v  # any will do
+        forward = _forward(library, q, k, v, bias, scale)
+        found = (*forward, *_backward(library, grad, (q, k, v), bias, *forward, scale, True))
+        logits = bias * (1 + scale)
         weights, slopes = logits.softmax(-1), grad @ v.mT
-        slopes = scale * weights * (slopes - (weights * slopes).sum(-1, keepdim=True))
-        expected = weights @ v, logits.logsumexp(-1), slopes @ k, slopes.mT @ q, weights.mT @ grad
+        slopes = weights * (slopes - (weights * slopes).sum(-1, keepdim=True))
+        of_qkv = scale * slopes @ k, scale * slopes.mT @ q, weights.mT @ grad
+        expected = weights @ v, logits.logsumexp(-1), *of_qkv, slopes
         pairs = zip(found, expected, strict=True)
         if not all(torch.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in pairs):
             raise ArithmeticError('it does not compute what PyTorch computes')
@@ -163,8 +165,8 @@ class _Tokens(ctypes.Structure):
     )
 
 
-def _tokens(x: Tensor) -> _Tokens:
-    return _Tokens(x.data_ptr(), *x.stride()[:3])
+def _tokens(x: Tensor | None) -> _Tokens:
+    return _Tokens() if x is None else _Tokens(x.data_ptr(), *x.stride()[:3])
 
 
 def _sizes(q: Tensor, k: Tensor, scale: float, cut: int) -> tuple[ctypes._SimpleCData[Any], ...]:
@@ -173,86 +175,127 @@ def _sizes(q: Tensor, k: Tensor, scale: float, cut: int) -> tuple[ctypes._Simple
     return (*map(ctypes.c_long, sizes), ctypes.c_float(scale), ctypes.c_long(cut), threads)
 
 
-def _addresses(*tensors: Tensor) -> list[ctypes.c_void_p]:
-    return [ctypes.c_void_p(x.data_ptr()) for x in tensors]
+def _addresses(*tensors: Tensor | None) -> list[ctypes.c_void_p]:
+    return [ctypes.c_void_p(None if x is None else x.data_ptr()) for x in tensors]
 
 
 def _forward(
-    library: ctypes.CDLL, q: Tensor, k: Tensor, v: Tensor, scale: float
+    library: ctypes.CDLL, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
-    dtype, (q, k, v) = q.dtype, _with_rows(q, k, v)
+    dtype, (q, k, v, *rest) = q.dtype, _with_rows(q, k, v, bias)
     B, h, L, d = q.shape
     out, log_sums = q.new_empty(B, L, h, d), q.new_empty(B, h, L)
     library.attention_forward(
-        *map(_tokens, (q, k, v)), *_addresses(out, log_sums), *_sizes(q, k, scale, _CHUNK)
+        *map(_tokens, (q, k, v, *rest)), *_addresses(out, log_sums), *_sizes(q, k, scale, _CHUNK)
     )
     return out.transpose(1, 2).to(dtype), log_sums
 
 
 def _backward(
-    library: ctypes.CDLL, grad: Tensor, tensors: Sequence[Tensor], scale: float
+    library: ctypes.CDLL,
+    grad: Tensor,
+    qkv: Sequence[Tensor],
+    bias: Tensor | None,
+    out: Tensor,
+    log_sums: Tensor,
+    scale: float,
+    of_bias: bool,
 ) -> list[Tensor]:
-    *inputs, log_sums = tensors
-    inputs = _with_rows(grad, *inputs)
+    dtype, inputs = grad.dtype, _with_rows(grad, *qkv, bias, out)
     _, q, k, *_ = inputs
     B, h, L, _ = q.shape
     # Enough tasks for many threads, whatever their number: it must not change the result.
     parts = min(-(-L // _CHUNK), max(1, _TASKS // (B * h)))
     grads = [x.new_empty(B, x.shape[2], h, x.shape[3]) for x in (q, k, k)]
+    grad_bias = q.new_empty(B, h, L, k.shape[2]) if of_bias else None
     library.attention_backward(
-        *map(_tokens, inputs), *_addresses(log_sums, *grads), *_sizes(q, k, scale, parts)
+        *map(_tokens, inputs),
+        *_addresses(log_sums, *grads, grad_bias),
+        *_sizes(q, k, scale, parts),
     )
-    return [x.transpose(1, 2).to(grad.dtype) for x in grads]
+    found = [x.transpose(1, 2).to(dtype) for x in grads]
+    return found if grad_bias is None else [*found, grad_bias]
 
 
-def _with_rows(*tensors: Tensor) -> list[Tensor]:
+def _with_rows(*tensors: Tensor | None) -> list[Any]:
     """The same in fp32, with the channels of a token side by side."""
-    return [x if x.stride(-1) == 1 else x.contiguous() for x in map(Tensor.float, tensors)]
+    floats = [None if x is None else x.float() for x in tensors]
+    return [x if x is None or x.stride(-1) == 1 else x.contiguous() for x in floats]
 
 
 # ---------------------------------------------------------------- operators
 
 
 @torch.library.custom_op('mmaction::cpu_attention', mutates_args=(), device_types='cpu')
-def _attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
     library = _library(q.shape[-1])
     assert library is not None
-    return _forward(library, q, k, v, scale)
+    return _forward(library, q, k, v, bias, scale)
 
 
 @_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:  # noqa: ARG001 (by name)
+def _(
+    q: Tensor,
+    k: Tensor,  # noqa: ARG001 (by name, as the others)
+    v: Tensor,  # noqa: ARG001
+    bias: Tensor | None,  # noqa: ARG001
+    scale: float,  # noqa: ARG001
+) -> tuple[Tensor, Tensor]:
     B, h, L, d = q.shape
     out = q.new_empty(B, L, h, d).transpose(1, 2)
     return out, q.new_empty(B, h, L, dtype=torch.float32)
 
 
 @torch.library.custom_op('mmaction::cpu_attention_backward', mutates_args=(), device_types='cpu')
-def _attention_backward(grad: Tensor, saved: list[Tensor], scale: float) -> list[Tensor]:
+def _attention_backward(
+    grad: Tensor,
+    qkv: list[Tensor],
+    bias: Tensor | None,
+    out: Tensor,
+    log_sums: Tensor,
+    scale: float,
+    of_bias: bool,
+) -> list[Tensor]:
     library = _library(grad.shape[-1])
     assert library is not None
-    return _backward(library, grad, saved, scale)
+    return _backward(library, grad, qkv, bias, out, log_sums, scale, of_bias)
 
 
 @_attention_backward.register_fake
-def _(grad: Tensor, saved: list[Tensor], scale: float) -> list[Tensor]:  # noqa: ARG001 (by name)
-    return [x.new_empty(x.transpose(1, 2).shape).transpose(1, 2) for x in saved[:3]]
+def _(
+    grad: Tensor,  # noqa: ARG001 (by name, as the others)
+    qkv: list[Tensor],
+    bias: Tensor | None,
+    out: Tensor,  # noqa: ARG001
+    log_sums: Tensor,  # noqa: ARG001
+    scale: float,  # noqa: ARG001
+    of_bias: bool,
+) -> list[Tensor]:
+    found = [x.new_empty(x.transpose(1, 2).shape).transpose(1, 2) for x in qkv]
+    return [*found, bias.new_empty(bias.shape)] if of_bias and bias is not None else found
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *qkv, ctx.scale = inputs
-    ctx.save_for_backward(*qkv, *output)
+    *tensors, ctx.scale = inputs
+    ctx.save_for_backward(*tensors, *output)
     ctx.mark_non_differentiable(output[1])
 
 
 def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    return (*_attention_backward(grad, list(ctx.saved_tensors), ctx.scale), None)
+    q, k, v, *rest = ctx.saved_tensors
+    of_bias = ctx.needs_input_grad[3]
+    found = _attention_backward(grad, [q, k, v], *rest, ctx.scale, of_bias)
+    return (*found, None) if of_bias else (*found, None, None)
 
 
 _attention.register_autograd(_gradients, setup_context=_save)
 
 
-def cpu_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+def cpu_attention(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, bias: Tensor | None = None
+) -> Tensor:
     """Softmax attention of what `takes` says yes to.
 
     Args:
@@ -260,9 +303,12 @@ def cpu_attention(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         k: Keys (B, h, M, d).
         v: Values (B, h, M, d).
         scale: Factor on the logits.
+        bias: Added to the logits; of a shape that expands to (B, h, L, M).
 
     Returns:
         (B, h, L, d), a view of (B, L, h, d).
     """
-    out: Tensor = _attention(q, k, v, scale)[0]
+    if bias is not None:
+        bias = bias.float().expand(*q.shape[:3], k.shape[2])
+    out: Tensor = _attention(q, k, v, bias, scale)[0]
     return out

@@ -8,6 +8,8 @@ the kernel of `attention_cpu.py` runs in fp32.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,7 +41,12 @@ _BACKENDS = [
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, dropout_p: float = 0.0, scale: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dropout_p: float = 0.0,
+    scale: float | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Softmax attention.
 
@@ -49,19 +56,22 @@ def attention(
         v: Values (B, h, M, d).
         dropout_p: Dropout of the attention weights.
         scale: Factor on the logits; d ** -0.5 if None.
+        bias: Added to the logits; of a shape that expands to (B, h, L, M).
 
     Returns:
         (B, h, L, d).
     """
     # With five axes PyTorch falls back to plain attention without a word.
     assert q.ndim == k.ndim == v.ndim == 4
-    if not dropout_p and takes(q, k, v):
-        return cpu_attention(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale)
-    backends = choose_backends(q, k)
-    if backends is None:
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, scale=scale)
-    with sdpa_kernel(backends, set_priority=True):
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, scale=scale)
+    if not dropout_p and takes(q, k, v, bias):
+        return cpu_attention(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale, bias)
+    # Which of those with a bias is fastest has not been measured.
+    backends = choose_backends(q, k) if bias is None else None
+    restricted = nullcontext() if backends is None else sdpa_kernel(backends, set_priority=True)
+    with restricted:
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=bias, dropout_p=dropout_p, scale=scale
+        )
 
 
 def choose_backends(q: Tensor, k: Tensor) -> list[SDPBackend] | None:

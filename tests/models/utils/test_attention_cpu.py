@@ -79,6 +79,43 @@ def test_values_and_gradients_are_those_in_float64(kernel, shape, factor):
 
 
 @needs_kernel
+@pytest.mark.parametrize('learned', [True, False])
+@pytest.mark.parametrize(
+    ('shape', 'of_bias'),
+    [
+        ((2, 3, 392, 392), (1, 3, 392, 392)),  # a window and a table of positions
+        ((2, 6, 98, 98), (6, 98, 98)),  # windows beside heads
+        ((1, 2, 1030, 517), (1, 2, 1030, 517)),  # two tasks, and keys in two blocks
+        ((3, 2, 20, 30), (3, 1, 1, 30)),  # a mask of keys
+        ((3, 2, 20, 30), (20, 1)),
+    ],
+)
+def test_bias_and_its_gradient_are_those_in_float64(kernel, shape, of_bias, learned):
+    q, k, v = tokens(*shape, 32, dtype=torch.float64)
+    grad, bias = torch.randn(q.shape), torch.randn(of_bias)
+    results = []
+    for dtype, function in (
+        (torch.float64, lambda q, k, v, bias: F.scaled_dot_product_attention(q, k, v, bias)),
+        (torch.float32, lambda q, k, v, bias: cpu_attention(q, k, v, 32**-0.5, bias)),
+    ):
+        inputs = [x.detach().to(dtype).requires_grad_() for x in (q, k, v, bias)]
+        inputs[3].requires_grad_(learned)
+        y = function(*inputs)
+        results.append([y, *torch.autograd.grad(y, inputs[: 3 + learned], grad.to(dtype))])
+    for x, y in zip(*results, strict=True):
+        assert x.shape == y.shape
+        assert (x - y).abs().max() < 3e-6 * x.abs().max() + 3e-6
+
+
+@needs_kernel
+def test_keys_that_the_bias_leaves_out_have_no_weight():
+    q, k, v = tokens(1, 1, 30, 40, 32)
+    bias = torch.zeros(40).where(torch.arange(40) < 33, -torch.inf)
+    found = cpu_attention(q, k, v, 0.2, bias)
+    assert torch.allclose(found, cpu_attention(q, k[:, :, :33], v[:, :, :33], 0.2), atol=1e-6)
+
+
+@needs_kernel
 def test_any_layout_of_inputs_and_gradients(kernel):
     q, k, v = tokens(2, 2, 60, 70, 32)
     grad = torch.randn(q.shape)
@@ -123,9 +160,13 @@ def test_nan_and_infinity_reach_output_and_gradients(kernel, value, which):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_operators_keep_the_rules_of_pytorch(dtype):
     q, k, v = (x.requires_grad_() for x in tokens(1, 2, 20, 30, 32, dtype=dtype))
-    torch.library.opcheck(attention_cpu._attention, (q, k, v, 0.2))
-    saved = [x.detach() for x in (q, k, v, *attention_cpu._attention(q, k, v, 0.2))]
-    torch.library.opcheck(attention_cpu._attention_backward, (torch.randn_like(q), saved, 0.2))
+    for bias in (None, torch.randn(1, 2, 20, 30, requires_grad=True)):
+        torch.library.opcheck(attention_cpu._attention, (q, k, v, bias, 0.2))
+        forward = [x.detach() for x in attention_cpu._attention(q, k, v, bias, 0.2)]
+        given = bias if bias is None else bias.detach()
+        inputs = torch.randn_like(q), [x.detach() for x in (q, k, v)], given, *forward, 0.2
+        for of_bias in (False, bias is not None):
+            torch.library.opcheck(attention_cpu._attention_backward, (*inputs, of_bias))
 
 
 @needs_kernel
@@ -141,6 +182,8 @@ def test_it_runs_where_it_may():
         assert not takes(q, k, v)  # they become bf16
     with sdpa_kernel(SDPBackend.MATH):
         assert not takes(q, k, v)
+    assert takes(q, k, v, torch.zeros(392))
+    assert not takes(q, k, v, torch.ones(392, dtype=torch.bool))
     assert takes(q, k, v)
 
 
