@@ -192,12 +192,18 @@ class Attention(nn.Module):
 
 
 class MultiheadAttention(nn.MultiheadAttention):
-    """PyTorch's, computed as that of the other networks; without masks, weights and dropout."""
+    """Parameters as PyTorch's, computed as that of the other networks.
+
+    `batch_first` says that tokens are (B, N, C), not (N, B, C).
+    """
+
+    def __init__(self, dims: int, num_heads: int, batch_first: bool = False) -> None:
+        super().__init__(dims, num_heads, batch_first=batch_first)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Attention of tokens with those of `context`, or with one another.
 
-        Both are (B, N, C) with `batch_first`, else (N, B, C), as is the result.
+        Both are (B, N, C) with `batch_first`, else (N, B, C), and so is the result.
         """
         weight, bias, C = self.in_proj_weight, self.in_proj_bias, self.embed_dim
         if context is None:

@@ -1,7 +1,7 @@
 // Softmax attention in fp32 for CPUs with AVX2 or AVX-512; see attention_cpu.py.
 //
-// A block of ROWS queries meets the keys in blocks that stay in the first-level cache. Both products
-// keep their sums in registers (24 and 16 of 32, or 12 of 16), which PyTorch's kernel leaves to a matrix
+// A block of ROWS queries meets the keys in blocks that stay in the first-level cache. The products over
+// channels and over keys keep their sums in registers (24 and 16 of 32, or 12 of 16), which PyTorch's kernel leaves to a matrix
 // library whose overhead is as long as such thin products. Softmax: Milakov and Gimelshein, "Online
 // normalizer calculation for softmax", arXiv:1805.02867. Results do not depend on the number of
 // threads.
@@ -40,7 +40,7 @@ static inline vec load(const float *p) { return *(const loose *)p; }
 static inline void store(float *p, vec x) { *(loose *)p = x; }
 static inline vec max(vec x, vec y) { return x > y ? x : y; }
 
-// 2^x for x <= 0, within 1.5 units in the last place; 2^-126 below it. NaN stays NaN.
+// 2^x for x <= 0 (but for rounding), within 1.5 units in the last place; 2^-126 below it. NaN stays NaN.
 static inline vec exp2(vec x) {
     x = x < -126.0f ? vec{} - 126.0f : x;
     vec shifted = x + 12582912.0f;  // 1.5 * 2^23: the last bits are the rounded x
@@ -194,9 +194,12 @@ KERNEL online_softmax(float *scores, long n, bool first, float *highest, float *
     }
 }
 
-// scores -> weights of the softmax; gradients of the weights -> gradients of the scores.
-KERNEL softmax_gradients(float *scores, float *grads, long n, const float *log_sums, const float *means) {
-    for (int r = 0; r < ROWS; r++)
+// scores -> weights of the softmax; gradients of the weights -> gradients of the scores. Rows behind
+// the first `rows` become zeros: infinite keys would make them NaN.
+KERNEL softmax_gradients(float *scores, float *grads, long rows, long n, const float *log_sums, const float *means) {
+    memset(scores + rows * STRIDE, 0, (ROWS - rows) * STRIDE * sizeof(float));
+    memset(grads + rows * STRIDE, 0, (ROWS - rows) * STRIDE * sizeof(float));
+    for (long r = 0; r < rows; r++)
         for (long j = 0; j < n; j += LANES) {
             vec weight = exp2(load(scores + r * STRIDE + j) - log_sums[r]);
             store(scores + r * STRIDE + j, weight);
@@ -315,7 +318,7 @@ extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, To
                     inner_products(x, packed_k + n * room * HEAD, count, weights);
                     if (bias.data) add_bias(bias.of(b, h) + t * bias.token + from, bias.token, rows, count, weights);
                     inner_products(y, packed_v + n * room * HEAD, count, grads);
-                    softmax_gradients(weights, grads, count, log_sum, mean);
+                    softmax_gradients(weights, grads, rows, count, log_sum, mean);
                     for (long r = 0; grad_bias && r < rows; r++)
                         memcpy(grad_bias + (owner * queries + t + r) * keys + from, grads + r * STRIDE,
                                count * sizeof(float));

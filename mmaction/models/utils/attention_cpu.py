@@ -39,10 +39,16 @@ _VECTORS = {
 """Further flags, by what PyTorch says of the processor."""
 
 _CHUNK = 1024
-"""Queries of a task, at most in the forward pass."""
+"""Queries of a task of the forward pass; of one of the backward pass, at least."""
 
 _TASKS = 64
-"""Tasks that a backward pass is cut into if there are fewer heads."""
+"""Up to so many tasks a backward pass is cut into if there are fewer heads."""
+
+_SHARES = 1 << 24
+"""Most numbers of the gradients of keys and values that these tasks hold, in all."""
+
+_FEWEST = 8
+"""Queries of a head below which a block of them is mostly empty."""
 
 _SMALL = 1 << 18
 """Products of a query and a key up to which calling the kernel costs more than it saves."""
@@ -51,16 +57,18 @@ _SMALL = 1 << 18
 def takes(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> bool:
     """Whether the kernel computes this: q (B, h, L, d), k and v (B, h, M, d), bias (B, h, L, M).
 
-    Not where other software is to run the graph (export), and not where PyTorch has been told to
-    leave out its own kernel (`torch.nn.attention.sdpa_kernel`).
+    Not where other software is to run the graph (export), not within `torch.func`, and not where
+    PyTorch has been told to leave out its own kernel (`torch.nn.attention.sdpa_kernel`).
     """
-    if is_exporting():
+    if is_exporting() or torch._C._are_functorch_transforms_active():  # noqa: SLF001 (no public name)
         return False
     return (
         q.device.type == 'cpu'
         and q.dtype == k.dtype == v.dtype
         and _takes_dtype(q.dtype)
         and k.shape == v.shape
+        and q.shape[:2] == k.shape[:2]
+        and q.shape[2] >= _FEWEST
         and (bias is None or bias.is_floating_point())
         and q.shape[-1] % 32 == 0
         and q.shape[:3].numel() * k.shape[2] > _SMALL
@@ -205,7 +213,8 @@ def _backward(
     _, q, k, *_ = inputs
     B, h, L, _ = q.shape
     # Enough tasks for many threads, whatever their number: it must not change the result.
-    parts = min(-(-L // _CHUNK), max(1, _TASKS // (B * h)))
+    most = min(_TASKS // (B * h), _SHARES // (2 * k.numel()))
+    parts = max(1, min(-(-L // _CHUNK), most))
     grads = [x.new_empty(B, x.shape[2], h, x.shape[3]) for x in (q, k, k)]
     grad_bias = q.new_empty(B, h, L, k.shape[2]) if of_bias else None
     library.attention_backward(

@@ -3,7 +3,7 @@
 On a GPU, PyTorch chooses among flash, memory-efficient, cuDNN and plain attention. Which one is
 fastest depends on device, dtype and size; `choose_backends` says which may run, from a table of
 measurements (`tools/analysis_tools/benchmark_gpu.py`, part `attention`). On a CPU with AVX2,
-the kernel of `attention_cpu.py` runs in fp32.
+the kernel of `attention_cpu.py` runs.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ def _about() -> str:
 
 
 IS_AMD = 'AuthenticAMD' in _about()
-HAS_AMX = 'amx_tile' in _about().split()
-"""Whether the processor multiplies tiles of bf16."""
+HAS_AMX = 'amx_bf16' in _about().split()
+"""Whether the processor multiplies tiles of bf16 matrices."""
 
 
 def is_exporting() -> bool:

@@ -2,7 +2,7 @@
 
 PyTorch multiplies fp32 matrices with MKL, which leaves AVX-512 to Intel's processors: on an AMD
 Zen 5 it reaches half of what oneDNN does, with which PyTorch convolves (docs/performance.md). A
-linear layer is a convolution of 1x1 over tokens whose channels lie side by side, nothing is copied.
+linear layer is a convolution of 1x1 over tokens whose channels lie side by side.
 """
 
 from __future__ import annotations
@@ -21,10 +21,6 @@ _FEWEST = 128
 
 _SMALL = 1 << 23
 """Multiplications up to which starting a convolution costs more than it saves."""
-
-_ROWS = 16
-"""Rows of pixels that the tokens become: with one thread and fewer, PyTorch convolves with MKL."""
-
 
 GAINS = (
     torch.backends.mkl.is_available()
@@ -48,20 +44,25 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not (GAINS and x.device.type == 'cpu' and _takes(x, weight)):
         return F.linear(x, weight, bias)
-    tokens = x.shape[:-1].numel()
-    rows = 1 if tokens % _ROWS else _ROWS
-    pixels = x.reshape(rows, tokens // rows, 1, -1).permute(0, 3, 1, 2)  # a channels-last view
-    y = F.conv2d(pixels, weight[:, :, None, None], bias)
-    return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+    pixels = x.contiguous().view(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
+    # oneDNN adds up the gradient of the bias token by token, which loses digits.
+    learned = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+    fused = None if learned else bias
+    # A kernel of 1x1 can be dilated at will. With one thread, PyTorch takes oneDNN only then.
+    y = F.conv2d(pixels, weight[:, :, None, None], fused, dilation=2)
+    y = y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+    return y if bias is fused or bias is None else y + bias
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
     return (
         not is_exporting()
+        and x.layout == weight.layout == torch.strided
         and x.dtype == weight.dtype == torch.float32
         and (tokens := x.shape[:-1].numel()) >= _FEWEST
         and tokens * weight.numel() > _SMALL
         and not torch.is_autocast_enabled('cpu')
+        and bool(torch.backends.mkldnn.enabled)
     )
 
 
@@ -76,7 +77,9 @@ class Linear(nn.Linear):
 def use_fast_linear(model: nn.Module) -> None:
     """Make the linear layers of a model `Linear`, in place, where that is faster at all.
 
-    Weights, hooks and names stay what they are.
+    Weights, hooks and names stay what they are. What goes by the exact type of a layer, such as
+    `torch.ao.quantization.quantize_dynamic`, wants a model that is built with
+    `ATEN_CPU_CAPABILITY=avx2` in the environment.
     """
     if GAINS:
         for module in model.modules():

@@ -157,6 +157,16 @@ def test_nan_and_infinity_reach_output_and_gradients(kernel, value, which):
 
 
 @needs_kernel
+def test_queries_that_fill_up_a_block_bring_no_nan(kernel):
+    q, k, v = tokens(1, 1, 30, 40, 32)
+    q, k = q.abs(), k.clone()
+    k[0, 0, 3, 5] = -torch.inf  # a key without weight
+    function = lambda q, k, v: cpu_attention(q, k, v, 0.2)  # noqa: E731
+    y, _, of_k, of_v = values_and_gradients(function, q, k, v, torch.randn(q.shape))
+    assert all(x.isfinite().all() for x in (y, of_k, of_v))
+
+
+@needs_kernel
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_operators_keep_the_rules_of_pytorch(dtype):
     q, k, v = (x.requires_grad_() for x in tokens(1, 2, 20, 30, 32, dtype=dtype))
@@ -178,6 +188,8 @@ def test_it_runs_where_it_may():
     assert not takes(*(x.to('meta') for x in (q, k, v)))
     assert not takes(*(x[..., :24] for x in (q, k, v)))
     assert not takes(*(x[:, :, :8] for x in (q, k, v)))
+    assert not takes(q[:, :, :1], *(x.repeat(9, 1, 9, 1) for x in (k, v)))  # one query
+    assert not takes(q, k[:1], v[:1])
     with torch.autocast('cpu', torch.bfloat16):
         assert not takes(q, k, v)  # they become bf16
     with sdpa_kernel(SDPBackend.MATH):
@@ -219,6 +231,15 @@ def test_compiling_under_autocast_checks_in_fp32():
     with torch.autocast('cpu', torch.bfloat16), warnings.catch_warnings():
         warnings.simplefilter('error')
         assert attention_cpu._library.__wrapped__(32) is not None
+
+
+@needs_kernel
+def test_gradients_of_each_sample_by_torch_func():
+    q, k, v = tokens(2, 4, 392, 392, 32)
+    loss = lambda q, k, v: attention(q[None], k[None], v[None]).square().sum()  # noqa: E731
+    found = torch.func.vmap(torch.func.grad(loss))(q, k, v)
+    expected = torch.func.grad(lambda q: attention(q, k, v).square().sum())(q)
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 @needs_kernel

@@ -12,7 +12,7 @@ from mmaction.models.utils import cpu
     [
         ('vendor_id\t: AuthenticAMD\nflags\t: avx2', '', 'AuthenticAMD'),
         (None, 'AMD64 Family 26 Model 2 Stepping 1, AuthenticAMD', 'AuthenticAMD'),
-        ('vendor_id\t: GenuineIntel\nflags\t: amx_tile', '', 'amx_tile'),
+        ('vendor_id\t: GenuineIntel\nflags\t: amx_bf16', '', 'amx_bf16'),
     ],
 )
 def test_vendor_and_flags_are_in_it(monkeypatch, content, processor, expected):

@@ -68,10 +68,22 @@ def test_values_and_gradients_are_those_of_pytorch(threads, shape, has_bias):
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='no oneDNN')
-def test_onednn_runs_with_any_number_of_threads(threads):
+@pytest.mark.parametrize('count', [512, 501])
+def test_onednn_runs_with_any_number_of_threads(threads, count):
     with torch.autograd.profiler.profile() as profile, torch.no_grad():
-        linear(*tokens(512, 128))
+        linear(*tokens(count, 128))
     assert 'aten::mkldnn_convolution' in {event.name for event in profile.function_events}
+
+
+@pytest.mark.parametrize('which', [0, 1, 2])
+def test_gradients_of_many_tokens_are_as_exact_as_those_of_pytorch(which):
+    inputs = [x.requires_grad_() for x in tokens(50176, 32, out=64)]
+    results = {}
+    for name, function in {'fast': linear, 'plain': F.linear, 'exact': F.linear}.items():
+        given = [x.double() for x in inputs] if name == 'exact' else inputs
+        results[name] = torch.autograd.grad(function(*given).mean(), inputs[which])[0]
+    error, usual = ((results[k] - results['exact']).abs().max() for k in ('fast', 'plain'))
+    assert error < 2 * usual + 1e-6 * results['exact'].abs().max()
 
 
 def test_any_layout_of_tokens_and_weights():
@@ -79,6 +91,9 @@ def test_any_layout_of_tokens_and_weights():
     turned = x.permute(2, 0, 1).contiguous().permute(1, 2, 0), weight.t().contiguous().t(), bias
     assert convolves(linear, *turned)
     assert torch.allclose(linear(*turned), F.linear(x, weight, bias), atol=1e-4)
+    for x in (torch.randn(1, 128, 501).mT, torch.randn(1, 501, 1).expand(1, 501, 128)):
+        assert convolves(linear, x, weight, bias)
+        assert linear(x, weight, bias).is_contiguous()
 
 
 def test_it_convolves_where_it_pays():
@@ -90,8 +105,11 @@ def test_it_convolves_where_it_pays():
     assert not convolves(linear, *(y.to('meta') for y in (x, weight, bias)))
     with torch.autocast('cpu', torch.bfloat16):
         assert not convolves(linear, x, weight, bias)
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not convolves(linear, x, weight, bias)
     with mock.patch.object(linear_cpu, 'GAINS', False):
         assert not convolves(linear, x, weight, bias)
+    assert not convolves(linear, x, weight.to_sparse_csr(), bias)
 
 
 def test_graphs_for_other_software_hold_products():
@@ -103,6 +121,7 @@ def test_graphs_for_other_software_hold_products():
 
 def test_compiled_layers_give_the_same():
     layer, x = Linear(128, 256), torch.randn(512, 128)
+    torch.compiler.reset()
     compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
     assert torch.equal(compiled(x), layer(x))
 
