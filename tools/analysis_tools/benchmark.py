@@ -116,13 +116,15 @@ class Subject:
     def step(self) -> None:
         """One forward pass, in training also one backward pass."""
         import torch
+        from torch.utils._pytree import tree_leaves
 
         with autocast(self.device.type, self.precision):
             if self.args.mode == 'infer':
                 with torch.no_grad():
                     self.call(self.clips)
                 return
-            loss = self.call(self.clips).float().mean()
+            maps = tree_leaves(self.call(self.clips))  # of several stages, for some networks
+            loss = sum(x.float().mean() for x in maps)
         loss.backward()
         self.backbone.zero_grad(set_to_none=True)
 

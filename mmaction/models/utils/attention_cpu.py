@@ -1,7 +1,7 @@
 """Softmax attention on CPUs with AVX2 or AVX-512, compiled by the machine's own g++.
 
-Windows and pyramids have a few hundred keys of 32 channels, for which PyTorch's kernel reaches 0.4
-to 0.5 of the processor's peak, this one 0.5 to 0.7 (docs/performance.md). `attention_cpu.cpp` is
+Windows and pyramids have a few hundred keys of 32 channels, for which PyTorch's kernel reaches 0.3
+to 0.5 of the processor's peak, this one 0.5 to 0.9 (docs/performance.md). `attention_cpu.cpp` is
 compiled when it is first needed, which takes a second, and kept in `~/.cache/dualformer/kernels`.
 Where there is no g++ or no AVX2, PyTorch's kernel runs.
 """
