@@ -208,7 +208,6 @@ KERNEL softmax_gradients(float *scores, float *grads, long rows, long n, const f
 }
 
 static float *floats(long n) { return (float *)aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64); }
-static long panels(long keys) { return (keys + PANEL - 1) / PANEL * PANEL; }
 
 struct Tokens {  // (B, h, n, HEAD)
     const float *data;
@@ -216,30 +215,42 @@ struct Tokens {  // (B, h, n, HEAD)
     const float *of(long b, long h) const { return data + b * batch + h * head; }
 };
 
+struct Blocks {  // of keys: as few as there can be, as many keys for each, in whole vectors
+    long keys, size, number, room;
+    explicit Blocks(long n) : keys(n) {
+        const long fewest = (keys + KEYS - 1) / KEYS;
+        size = ((keys + fewest - 1) / fewest + LANES - 1) / LANES * LANES;
+        number = (keys + size - 1) / size;
+        room = (size + PANEL - 1) / PANEL * PANEL;
+    }
+    long count(long n) const { return keys - n * size < size ? keys - n * size : size; }
+    void pack_rows(const Tokens &x, long b, long h, float *out) const {
+        for (long n = 0; n < number; n++)
+            pack(x.of(b, h) + n * size * x.token, x.token, count(n), out + n * room * HEAD);
+    }
+    void copy_rows(const Tokens &x, long b, long h, float *out) const {
+        for (long j = 0; j < keys; j++) memcpy(out + j * HEAD, x.of(b, h) + j * x.token, HEAD * sizeof(float));
+    }
+};
+
 // q (B, h, L, HEAD), k and v (B, h, M, HEAD), bias (B, h, L, M) or null -> out (B, L, h, HEAD) and the natural logarithms
 // of the sums of the softmax, (B, h, L). `chunk` queries are a task.
 extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, float *out, float *log_sums, long batch,
                                   long heads, long queries, long keys, float scale, long chunk, int threads) {
     const long chunks = (queries + chunk - 1) / chunk;
-    // As many keys for each block, in whole vectors.
-    const long fewest = (keys + KEYS - 1) / KEYS;
-    const long block = ((keys + fewest - 1) / fewest + LANES - 1) / LANES * LANES;
-    const long blocks = (keys + block - 1) / block, room = panels(block);
+    const Blocks blocks(keys);
 #pragma omp parallel num_threads(threads)
     {
-        float *packed = floats(blocks * room * HEAD), *values = floats(keys * HEAD), *scores = floats(ROWS * STRIDE);
+        float *packed = floats(blocks.number * blocks.room * HEAD), *values = floats(keys * HEAD);
+        float *scores = floats(ROWS * STRIDE);
         float x[ROWS * HEAD], sums[ROWS * HEAD], highest[ROWS], total[ROWS];
         long held = -1;  // whose keys and values are packed
 #pragma omp for schedule(static)
         for (long task = 0; task < batch * heads * chunks; task++) {
             const long owner = task / chunks, b = owner / heads, h = owner % heads;
             if (owner != held) {
-                for (long n = 0; n < blocks; n++) {
-                    long from = n * block, count = keys - from < block ? keys - from : block;
-                    pack(k.of(b, h) + from * k.token, k.token, count, packed + n * room * HEAD);
-                }
-                for (long j = 0; j < keys; j++)
-                    memcpy(values + j * HEAD, v.of(b, h) + j * v.token, HEAD * sizeof(float));
+                blocks.pack_rows(k, b, h, packed);
+                blocks.copy_rows(v, b, h, values);
                 held = owner;
             }
             const long end = (task % chunks + 1) * chunk < queries ? (task % chunks + 1) * chunk : queries;
@@ -247,9 +258,9 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, flo
                 const long rows = end - t < ROWS ? end - t : ROWS;
                 copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale * LOG2E, x);
                 memset(sums, 0, sizeof sums);
-                for (long n = 0; n < blocks; n++) {
-                    long from = n * block, count = keys - from < block ? keys - from : block;
-                    inner_products(x, packed + n * room * HEAD, count, scores);
+                for (long n = 0; n < blocks.number; n++) {
+                    const long from = n * blocks.size, count = blocks.count(n);
+                    inner_products(x, packed + n * blocks.room * HEAD, count, scores);
                     if (bias.data) add_bias(bias.of(b, h) + t * bias.token + from, bias.token, rows, count, scores);
                     online_softmax(scores, count, n == 0, highest, total, sums);
                     for (int c = 0; c < HEAD; c += 2 * LANES)
@@ -268,20 +279,19 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, flo
 }
 
 // Gradients from that of the output: of q as (B, L, h, HEAD), of k and v as (B, M, h, HEAD), of the
-// bias as (B, h, L, M) unless null. The
-// queries of a head are cut into `parts`, each a task that sums its share of those of k and v.
+// bias as (B, h, L, M) unless null. The queries of a head are cut into `parts`, each a task that sums
+// its share of the gradients of k and v.
 extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, Tokens bias, Tokens out,
                                    const float *log_sums, float *grad_q, float *grad_k, float *grad_v,
                                    float *grad_bias, long batch, long heads, long queries,
                                    long keys, float scale, long parts, int threads) {
     const long chunk = ((queries + parts - 1) / parts + ROWS - 1) / ROWS * ROWS, size = keys * HEAD;
-    const long fewest = (keys + KEYS - 1) / KEYS;
-    const long block = ((keys + fewest - 1) / fewest + LANES - 1) / LANES * LANES;
-    const long blocks = (keys + block - 1) / block, room = panels(block);
+    const Blocks blocks(keys);
     float *shares = floats(batch * heads * parts * 2 * size);
 #pragma omp parallel num_threads(threads)
     {
-        float *packed_k = floats(blocks * room * HEAD), *packed_v = floats(blocks * room * HEAD);
+        const long packed = blocks.number * blocks.room * HEAD;
+        float *packed_k = floats(packed), *packed_v = floats(packed);
         float *k_rows = floats(size), *weights = floats(ROWS * STRIDE), *grads = floats(ROWS * STRIDE);
         float x[ROWS * HEAD], y[ROWS * HEAD], sums[ROWS * HEAD], log_sum[ROWS], mean[ROWS];
         long held = -1;
@@ -289,13 +299,9 @@ extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, To
         for (long task = 0; task < batch * heads * parts; task++) {
             const long owner = task / parts, b = owner / heads, h = owner % heads;
             if (owner != held) {
-                for (long n = 0; n < blocks; n++) {
-                    long from = n * block, count = keys - from < block ? keys - from : block;
-                    pack(k.of(b, h) + from * k.token, k.token, count, packed_k + n * room * HEAD);
-                    pack(v.of(b, h) + from * v.token, v.token, count, packed_v + n * room * HEAD);
-                }
-                for (long j = 0; j < keys; j++)
-                    memcpy(k_rows + j * HEAD, k.of(b, h) + j * k.token, HEAD * sizeof(float));
+                blocks.pack_rows(k, b, h, packed_k);
+                blocks.pack_rows(v, b, h, packed_v);
+                blocks.copy_rows(k, b, h, k_rows);
                 held = owner;
             }
             float *share_k = shares + task * 2 * size, *share_v = share_k + size;
@@ -313,11 +319,11 @@ extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, To
                     log_sum[r] = r < rows ? log_sums[owner * queries + t + r] * LOG2E : 0;
                 }
                 memset(sums, 0, sizeof sums);
-                for (long n = 0; n < blocks; n++) {
-                    long from = n * block, count = keys - from < block ? keys - from : block;
-                    inner_products(x, packed_k + n * room * HEAD, count, weights);
+                for (long n = 0; n < blocks.number; n++) {
+                    const long from = n * blocks.size, count = blocks.count(n);
+                    inner_products(x, packed_k + n * blocks.room * HEAD, count, weights);
                     if (bias.data) add_bias(bias.of(b, h) + t * bias.token + from, bias.token, rows, count, weights);
-                    inner_products(y, packed_v + n * room * HEAD, count, grads);
+                    inner_products(y, packed_v + n * blocks.room * HEAD, count, grads);
                     softmax_gradients(weights, grads, rows, count, log_sum, mean);
                     for (long r = 0; grad_bias && r < rows; r++)
                         memcpy(grad_bias + (owner * queries + t + r) * keys + from, grads + r * STRIDE,
