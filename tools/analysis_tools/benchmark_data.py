@@ -287,7 +287,7 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
     for name, seconds in spent.items():
         mean = float(np.mean(seconds))
         ratio = f'{mean / base:.2f} times the CPU time of the pipeline'
-        print(f'{name:<12}{1e3 * mean:>9.1f} ms/clip, {ratio}')
+        print(f'{name:<12}{1e3 * mean:>9.2f} ms/clip, {ratio}')
     print()
 
 
