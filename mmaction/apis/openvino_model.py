@@ -49,9 +49,9 @@ def read_model(path: Path) -> Any:
 def quantized(model: Any, clips: Sequence[Tensor], to_input: Callable[[Tensor], Tensor]) -> Any:
     """The int8 form of a model.
 
-    Products and convolutions become int8, a scale for each channel of the weights; softmax and
-    norms stay as they are. Ranges of activations are those of the clips, and large ones are moved
-    into the weights before (SmoothQuant).
+    Linear layers and convolutions become int8, a scale for each channel of the weights; attention
+    and norms stay as they are. Ranges of activations are those of the clips, and large ones are
+    moved into the weights before (SmoothQuant).
 
     Args:
         model: An fp32 model with an input of any batch size.
@@ -61,12 +61,28 @@ def quantized(model: Any, clips: Sequence[Tensor], to_input: Callable[[Tensor], 
     find_openvino(int8=True)
     import nncf
 
+    # What int8 queries and keys save is less than the cost of making them: OpenVINO fuses
+    # attention into one operation, in bf16 or fp32, which takes them as they are.
+    attention = [
+        op.get_friendly_name()
+        for op in model.get_ops()
+        if op.get_type_name() == 'MatMul'
+        and not any(_is_constant(value.get_node()) for value in op.input_values())
+    ]
     return nncf.quantize(
         model,
         nncf.Dataset(clips, lambda clip: to_input(clip).numpy()),
         subset_size=len(clips),
         model_type=nncf.ModelType.TRANSFORMER,
+        ignored_scope=nncf.IgnoredScope(names=attention),
     )
+
+
+def _is_constant(node: Any) -> bool:
+    """Whether an operation gives weights, as they are or transposed or converted."""
+    if node.get_type_name() in ('Convert', 'Reshape', 'Transpose'):
+        return _is_constant(node.input_value(0).get_node())
+    return bool(node.get_type_name() == 'Constant')
 
 
 def save_model(model: Any, out: Path, about: dict[str, Any]) -> None:

@@ -97,16 +97,18 @@ def test_scores_of_a_video_are_those_of_the_recognizer(
         assert error > 1e-5  # they are not the fp32 scores
 
 
-def test_linear_layers_are_int8_and_softmax_is_not(exported, model):
+def test_linear_layers_are_int8_and_attention_is_not(exported, model):
     ops = read_model(exported / 'int8.xml').get_ops()
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     int8 = [op for op in ops if op.get_type_name() == 'MatMul' and weight_type(op) == 'i8']
     # the patch embeddings are products, too
     assert len(int8) == len(linear) + len(model.backbone.patch_embeds)
-    inputs = [op.input(0).get_source_output().get_node() for op in ops
-              if op.get_type_name() in ('Softmax', 'MVN')]  # fmt: skip
-    assert inputs
-    assert not any(node.get_type_name() == 'FakeQuantize' for node in inputs)
+    norms = [op for op in ops if op.get_type_name() in ('Softmax', 'MVN')]
+    attention = [op for op in ops if op.get_type_name() == 'MatMul' and not weight_type(op)]
+    assert len(attention) == 2 * sum(map(len, model.backbone.blocks))
+    for op in norms + attention:
+        for source in op.input_values():
+            assert source.get_node().get_type_name() != 'FakeQuantize'
 
 
 def weight_type(op):
