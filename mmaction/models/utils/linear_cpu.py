@@ -44,7 +44,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not (GAINS and x.device.type == 'cpu' and _takes(x, weight)):
         return F.linear(x, weight, bias)
-    pixels = x.contiguous().view(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
+    # The compiler gives sides of 1 a stride of 0, by which PyTorch does not see channels last any
+    # more: it would turn gradients, and what they are computed from, around and back.
+    side = 2 if torch.is_grad_enabled() and x.shape[:-1].numel() % 4 == 0 else 1
+    pixels = x.contiguous().view(side, -1, side, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
     # oneDNN adds up the gradient of the bias token by token, which loses digits.
     learned = bias is not None and bias.requires_grad and torch.is_grad_enabled()
     fused = None if learned else bias

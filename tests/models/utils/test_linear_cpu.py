@@ -2,12 +2,15 @@
 
 import copy
 import io
+import re
+import shutil
 from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._inductor.utils import run_and_get_code
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmaction.models.utils import linear_cpu
@@ -124,6 +127,20 @@ def test_compiled_layers_give_the_same():
     torch.compiler.reset()
     compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
     assert torch.equal(compiled(x), layer(x))
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='no oneDNN')
+@pytest.mark.skipif(shutil.which('g++') is None, reason='no compiler')
+def test_the_compiler_leaves_the_order_of_channels():
+    layer, x = Linear(128, 256), torch.randn(2, 256, 128, requires_grad=True)
+    torch.compiler.reset()
+    compiled = torch.compile(lambda x: layer(F.gelu(x)))
+    _, code = run_and_get_code(lambda: compiled(x).sum().backward())
+    # Of what convolutions take and give, channels have a stride of 1 and images one of their own.
+    given = re.findall(r'\((\d+, \d+, \d+, \d+)\), \((\d+, \d+, \d+, \d+)\)', ''.join(code))
+    strides = {stride for size, stride in given if not size.endswith(', 1, 1')}
+    assert strides
+    assert all(re.match(r'[1-9]\d*, 1, ', stride) for stride in strides), strides
 
 
 # ---------------------------------------------------------------- models
