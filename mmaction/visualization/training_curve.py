@@ -156,19 +156,12 @@ def _draw_accuracy(
         dict(color=GRAY, marker='^', linewidth=1.3, markersize=3, linestyle=':'),
     ]
     for name, style in zip(names, styles, strict=False):
-        axis.plot(steps, history.val_metrics[name], label=titles.get(name, name), **style)
-    if names:
-        values = np.asarray(history.val_metrics[names[0]])
-        best = int(values.argmax())
-        axis.annotate(
-            f'best {values[best]:.3f}',
-            (steps[best], values[best]),
-            textcoords='offset points',
-            xytext=(-4, -18 if values[best] > 0.5 else 10),
-            ha='right',
-            color=ORANGE,
-            weight='bold',
-        )
+        label, values = titles.get(name, name), history.val_metrics[name]
+        if name == names[0]:
+            best = int(np.argmax(values))
+            label += f' (best {values[best]:.3f})'
+            axis.plot(steps[best], values[best], color=ORANGE, marker='o', markersize=9, alpha=0.4)
+        axis.plot(steps, values, label=label, **style)
     axis.set_ylim(0, 1.03)
     axis.set_ylabel('accuracy')
     axis.legend(frameon=False, loc='best')

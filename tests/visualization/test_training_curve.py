@@ -63,6 +63,5 @@ def test_curve_is_drawn(tmp_path, history):
 def test_best_value_is_marked(tmp_path):
     plot_training(HISTORY, tmp_path / 'curve.svg')
     text = (tmp_path / 'curve.svg').read_text()
-    assert '<!-- best 0.800 -->' in text
-    assert '<!-- validation top-1 -->' in text
+    assert '<!-- validation top-1 (best 0.800) -->' in text
     assert 'top-5' not in text  # it is 1 throughout
