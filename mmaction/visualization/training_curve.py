@@ -69,12 +69,18 @@ def history_of(hub: MessageHub, steps_per_epoch: int) -> TrainingHistory:
 
 
 def smooth(values: Sequence[float], window: int) -> np.ndarray:
-    """Mean over the last `window` values at each place, over fewer at the start."""
+    """Mean over the last `window` values at each place, over fewer at the start.
+
+    Values that are not finite, such as the loss of a step that was left out, do not count; where
+    there are no others, the mean is NaN.
+    """
     numbers = np.asarray(values, dtype=float)
-    sums = np.cumsum(np.insert(numbers, 0, 0.0))
+    finite = np.isfinite(numbers)
     ends = np.arange(1, len(numbers) + 1)
     starts = np.maximum(ends - window, 0)
-    means: np.ndarray = (sums[ends] - sums[starts]) / (ends - starts)
+    totals = (np.cumsum(np.insert(x, 0, 0.0)) for x in (np.where(finite, numbers, 0), finite))
+    sums, counts = (total[ends] - total[starts] for total in totals)
+    means: np.ndarray = np.divide(sums, counts, where=counts > 0, out=np.full(len(ends), np.nan))
     return means
 
 

@@ -11,6 +11,8 @@ def test_smoothing_is_the_mean_of_the_last_values():
     np.testing.assert_allclose(smooth([4, 2, 0, 6], 2), [4, 3, 1, 3])
     np.testing.assert_allclose(smooth([4, 2, 0, 6], 100), [4, 3, 2, 3])
     assert len(smooth([], 3)) == 0
+    nan, inf = float('nan'), float('inf')
+    np.testing.assert_allclose(smooth([nan, 4, nan, 0, inf, nan], 2), [nan, 4, 4, 0, 0, nan])
 
 
 def test_history_of_a_run(request):
