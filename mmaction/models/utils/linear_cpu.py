@@ -44,16 +44,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if not (GAINS and x.device.type == 'cpu' and _takes(x, weight)):
         return F.linear(x, weight, bias)
+    tokens, learns = x.shape[:-1].numel(), torch.is_grad_enabled()
+    rows = x.reshape(-1, x.shape[-1]).contiguous()
+    if learns and tokens % 4:
+        # oneDNN takes five times as long for the gradient of the weights of other numbers.
+        rows = F.pad(rows, (0, 0, 0, -tokens % 4))
     # The compiler gives sides of 1 a stride of 0, by which PyTorch does not see channels last any
     # more: it would turn gradients, and what they are computed from, around and back.
-    side = 2 if torch.is_grad_enabled() and x.shape[:-1].numel() % 4 == 0 else 1
-    pixels = x.contiguous().view(side, -1, side, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
+    side = 2 if learns else 1
+    pixels = rows.view(side, -1, side, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
     # oneDNN adds up the gradient of the bias token by token, which loses digits.
-    learned = bias is not None and bias.requires_grad and torch.is_grad_enabled()
+    learned = bias is not None and bias.requires_grad and learns
     fused = None if learned else bias
     # A kernel of 1x1 can be dilated at will. With one thread, PyTorch takes oneDNN only then.
     y = F.conv2d(pixels, weight[:, :, None, None], fused, dilation=2)
-    y = y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+    y = y.permute(0, 2, 3, 1).reshape(-1, len(weight))[:tokens].view(*x.shape[:-1], -1)
     return y if bias is fused or bias is None else y + bias
 
 

@@ -24,14 +24,17 @@ def gains(monkeypatch):
 
 
 class Names(TorchDispatchMode):
-    """The operators that run."""
+    """The operators that run, and the sizes of what is convolved backwards."""
 
     def __init__(self):
         super().__init__()
         self.found = []
+        self.convolved = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.found.append(function.name())
+        if 'convolution_backward' in function.name():
+            self.convolved.append([x.shape for x in args[:2]])
         return function(*args, **(kwargs or {}))
 
 
@@ -68,6 +71,18 @@ def test_values_and_gradients_are_those_of_pytorch(threads, shape, has_bias):
     for x, y in zip(*results, strict=True):
         assert x.shape == y.shape
         assert (x - y).abs().max() < 1e-5 * y.abs().max()
+
+
+@pytest.mark.parametrize('count', [512, 501, 502])
+def test_gradients_of_weights_are_computed_of_a_multiple_of_4_tokens(count):
+    """Of others oneDNN computes them in five times the time."""
+    x, weight, _ = tokens(count, 128)
+    y = linear(x, weight.requires_grad_())
+    assert y.shape == (count, 256)
+    with Names() as names:
+        y.sum().backward()
+    ((grad, given),) = names.convolved
+    assert grad[0] * grad[2] * grad[3] == given[0] * given[2] * given[3] == -(-count // 4) * 4
 
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='no oneDNN')
