@@ -149,6 +149,7 @@ def build(name: str, args: argparse.Namespace) -> Any:
     from mmengine.registry import init_default_scope
 
     from mmaction.config.load import load_config
+    from mmaction.models.utils.depthwise_cpu import use_fast_depthwise
     from mmaction.models.utils.linear_cpu import use_fast_linear
     from mmaction.registry import MODELS
 
@@ -162,7 +163,8 @@ def build(name: str, args: argparse.Namespace) -> Any:
         config = dict(type=name)
     config.update(pretrained=None)
     backbone = MODELS.build(config)
-    use_fast_linear(backbone)  # as recognizers do
+    use_fast_depthwise(backbone)  # as recognizers do
+    use_fast_linear(backbone)
     return backbone
 
 

@@ -18,7 +18,6 @@ from .dualformer_geometry import Size3, StageGeometry
 from .dualformer_layout import (
     DepthwisePool,
     depthwise_3x3x3,
-    depthwise_3x3x3_with_fast_gradients,
     map_windows,
     patch_linear,
 )
@@ -319,8 +318,4 @@ class PositionGenerator(nn.Module):
         assert isinstance(conv, nn.Conv3d)
         if x.device.type != 'cpu' and add_position is not None:
             return add_position(x, conv.weight, conv.bias)
-        if self.training and x.device.type == 'cpu':
-            y = depthwise_3x3x3_with_fast_gradients(x, conv.weight, conv.bias)
-        else:
-            y = depthwise_3x3x3(x, conv.weight, conv.bias)
-        return x + y
+        return x + depthwise_3x3x3(x, conv.weight, conv.bias)

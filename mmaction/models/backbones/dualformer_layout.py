@@ -7,15 +7,12 @@ product, which no library does as fast for tokens in this order.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.amp import custom_bwd, custom_fwd
 
 from .dualformer_geometry import Size3
 
@@ -23,7 +20,6 @@ __all__ = [
     'DepthwisePool',
     'cells',
     'depthwise_3x3x3',
-    'depthwise_3x3x3_with_fast_gradients',
     'grid_of',
     'map_windows',
     'pad_to_multiple',
@@ -32,11 +28,17 @@ __all__ = [
     'window_partition',
 ]
 
+depthwise_conv3d: Callable[..., Tensor]
 linear: Callable[..., Tensor]
 try:
+    from mmaction.models.utils.depthwise_cpu import depthwise_conv3d
     from mmaction.models.utils.linear_cpu import linear
 except ImportError:  # where these files are copied into mmaction2
     linear = F.linear
+
+    def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size3) -> Tensor:
+        """PyTorch's convolution."""
+        return F.conv3d(x, weight, bias, padding=padding, groups=x.shape[1])
 
 
 def grid_of(x: Tensor) -> Size3:
@@ -142,40 +144,4 @@ class DepthwisePool(nn.Conv3d):
 def depthwise_3x3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(B, T, H, W, C) -> the same; the kernel (C, 1, 3, 3, 3) sees zeros beyond the grid."""
     x = x.permute(0, 4, 1, 2, 3)  # a channels-last view, nothing is copied
-    return F.conv3d(x, weight, bias, padding=1, groups=x.shape[1]).permute(0, 2, 3, 4, 1)
-
-
-def depthwise_3x3x3_with_fast_gradients(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`depthwise_3x3x3`, to be trained on a CPU."""
-    y: Tensor = _Depthwise3x3x3.apply(x, weight, bias)
-    return y
-
-
-class _Depthwise3x3x3(torch.autograd.Function):
-    """Depthwise 3x3x3 convolution of (B, T, H, W, C) whose gradients are fast on a CPU.
-
-    PyTorch's own gradients of such a convolution take thirty times as long as its forward
-    pass. The input's is a convolution itself, with the kernel turned round; the kernel's
-    is, for each of the 27 positions, the product of gradient and shifted input.
-    """
-
-    @staticmethod
-    @custom_fwd(device_type='cpu')
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return depthwise_3x3x3(x, weight, bias)
-
-    @staticmethod
-    @custom_bwd(device_type='cpu')
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        T, H, W = grid_of(x)
-        padded = F.pad(x, (0, 0, 1, 1, 1, 1, 1, 1))
-        shifted = (
-            padded[:, t : t + T, h : h + H, w : w + W]
-            for t, h, w in itertools.product(range(3), repeat=3)
-        )
-        wide = grad.float()
-        grad_weight = torch.stack([(cut * wide).sum((0, 1, 2, 3)) for cut in shifted], -1)
-        grad_x = depthwise_3x3x3(grad, weight.flip(2, 3, 4), None)
-        return grad_x, grad_weight.view(weight.shape), wide.sum((0, 1, 2, 3))
+    return depthwise_conv3d(x, weight, bias, (1, 1, 1)).permute(0, 2, 3, 4, 1)

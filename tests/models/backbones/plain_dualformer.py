@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmaction.models.utils import attention_ops, linear_cpu
+from mmaction.models.utils import attention_ops, depthwise_cpu, linear_cpu
 
 
 class PlainDualFormer:
@@ -133,7 +133,17 @@ class PyTorchLinear(PyTorchAttention):
     replaced = ((linear_cpu, 'GAINS', False),)
 
 
-class PyTorchKernels(PyTorchAttention):
-    """Likewise with both."""
+def _conv3d(x, weight, bias, padding):
+    return F.conv3d(x, weight, bias, padding=padding, groups=x.shape[1])
 
-    replaced = (*PyTorchAttention.replaced, *PyTorchLinear.replaced)
+
+class PyTorchDepthwise(PyTorchAttention):
+    """Likewise with PyTorch's gradients of depthwise convolutions, not those of `depthwise_cpu`."""
+
+    replaced = ((depthwise_cpu._DepthwiseConv3d, 'apply', _conv3d),)
+
+
+class PyTorchKernels(PyTorchAttention):
+    """Likewise with all three."""
+
+    replaced = (*PyTorchAttention.replaced, *PyTorchLinear.replaced, *PyTorchDepthwise.replaced)
