@@ -21,6 +21,10 @@ _VARIABLE = re.compile(r'\{\{[^{}]*\}\}')
 """`{{ fileDirname }}`, `{{$NAME:default}}`, `{{_base_.name}}`, with which YAML is not valid yet."""
 _FILLED_IN = '__filled_in__'
 _OWN = 'mmaction::'
+_OTHERS = (
+    " (of mmaction2's configs this package has one for each family; any other works from a copy, "
+    'by its path)'
+)
 
 
 def find_base(base: str, folder: Path) -> Path | None:
@@ -67,7 +71,10 @@ def check_bases(path: Path, above: tuple[Path, ...] = ()) -> None:
         if target is None or _FILLED_IN in base:  # mmengine fills the value in
             continue
         if not target.is_file():
-            raise FileNotFoundError(f'_base_ of {path}: {missing_file(target, "config file")}')
+            raise FileNotFoundError(
+                f'_base_ of {path}: {missing_file(target, "config file")}'
+                + (_OTHERS if base.startswith(_OWN) else '')
+            )
         check_bases(target, (*above, path))
 
 

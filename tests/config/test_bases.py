@@ -79,7 +79,9 @@ def test_base_in_the_scope_of_mmaction_is_of_this_package(tmp_path):
     assert cfg.to_dict() == named.to_dict()
     write(tmp_path, a_py="_base_ = 'mmaction::recognition/dualformer/dualformer_pico.py'\n")
     with pytest.raises(
-        FileNotFoundError, match=r'_base_ of .*a\.py: there is no config file .*dualformer_pico\.py'
+        FileNotFoundError,
+        match=r'_base_ of .*a\.py: there is no config file .*dualformer_pico\.py; did you mean .*'
+        'any other works from a copy',
     ):
         read_config(tmp_path / 'a.py')
 
