@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -55,7 +56,29 @@ def check_config(cfg: Config) -> None:
         # Of the other variables only the parts of the config count that are made of them.
         if name in RUNNER_KEYS:
             check_value((name,), value)
-            _walk(value, (name,))
+            try:
+                _walk(value, (name,))
+            except _UnknownArgumentError as error:
+                raise ConfigError(f'{error}{_if_inherited(cfg, error.way)}') from None
+
+
+class _UnknownArgumentError(ConfigError):
+    def __init__(self, message: str, way: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.way = way
+
+
+def _if_inherited(cfg: Config, way: tuple[str, ...]) -> str:
+    """What to do about an argument that only a base of the config has; empty if the file has it."""
+    file = Path(cfg.filename or '')
+    # mmengine merges dicts by their keys, whatever becomes of the type.
+    if not file.is_file() or way[-1] in file.read_text(encoding='utf-8'):
+        return ''
+    *holder, key = way
+    return (
+        f'. "{key}" is not in {file.name} but in a base of it: _delete_=True in '
+        f'{".".join(holder)} leaves out what the base has there'
+    )
 
 
 def _fail(way: tuple[str, ...], message: str, name: str, known: Iterable[str]) -> ConfigError:
@@ -152,7 +175,8 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
         if takes_more and not close_names(key, known, cutoff=0.85):
             continue
         name = getattr(found, '__name__', str(kind))
-        raise _fail((*way, key), f'{name} takes no argument "{key}"', key, known)
+        error = _fail((*way, key), f'{name} takes no argument "{key}"', key, known)
+        raise _UnknownArgumentError(str(error), (*way, key))
     _check_paramwise(node, way)
 
 
