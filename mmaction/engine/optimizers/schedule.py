@@ -10,12 +10,15 @@ from typing import Any
 from mmengine.optim import _ParamScheduler
 from mmengine.optim.scheduler import (
     CosineAnnealingParamScheduler,
+    LinearParamScheduler,
     PolyParamScheduler,
     ReduceOnPlateauParamScheduler,
 )
 
 from mmaction.errors import ConfigError
 from mmaction.utils.cli import describe
+
+from .warmup import WarmupLR
 
 __all__ = ['can_run_up', 'run_up_schedulers', 'schedule_warnings', 'try_schedule']
 
@@ -80,7 +83,7 @@ def try_schedule(schedulers: Sequence[_ParamScheduler], steps: int, steps_per_ep
 def schedule_warnings(schedulers: Iterable[Any], steps: int, steps_per_epoch: int) -> list[str]:
     """What is odd about the end of a learning rate schedule, in sentences.
 
-    A scheduler without `end` runs to the end of training; these are for those that have one.
+    A scheduler that falls and has no `end` runs to the end of training.
 
     Args:
         schedulers: Built schedulers of mmengine.
@@ -91,10 +94,18 @@ def schedule_warnings(schedulers: Iterable[Any], steps: int, steps_per_epoch: in
     epochs = steps / steps_per_epoch
     for scheduler in schedulers:
         falls = isinstance(scheduler, (CosineAnnealingParamScheduler, PolyParamScheduler))
-        if not falls or scheduler.param_name != 'lr':
+        rises = _warms_up(scheduler)
+        if not (falls or rises) or scheduler.param_name != 'lr':
             continue
         name = f'param_scheduler {type(scheduler).__name__}'
         unit = steps_per_epoch if scheduler.by_epoch else 1
+        if rises:
+            if (scheduler.end - 1) * unit >= steps:
+                found.append(
+                    f'{name} warms up beyond the {_short(epochs)} epochs of training: the learning '
+                    'rate never reaches its full value; set an earlier end'
+                )
+            continue
         end = scheduler.end * unit / steps_per_epoch
         period = getattr(scheduler, 'T_max', None)
         advice = 'leave T_max and end out, and it ends with training'
@@ -110,6 +121,12 @@ def schedule_warnings(schedulers: Iterable[Any], steps: int, steps_per_epoch: in
                 f'{after}; {advice}'
             )
     return found
+
+
+def _warms_up(scheduler: Any) -> bool:
+    if isinstance(scheduler, LinearParamScheduler):
+        return bool(scheduler.start_factor < scheduler.end_factor)
+    return isinstance(scheduler, WarmupLR)
 
 
 def _short(epochs: float) -> str:

@@ -12,6 +12,7 @@ from mmengine.optim.scheduler import (
 )
 
 from mmaction.engine.optimizers.schedule import schedule_warnings, try_schedule
+from mmaction.engine.optimizers.warmup import WarmupLR
 from mmaction.errors import ConfigError
 
 
@@ -31,6 +32,13 @@ def optimizer():
         (CosineAnnealingLR, dict(T_max=2, end=2), 'the learning rate then stays where it is'),
         (CosineAnnealingLR, dict(T_max=8, end=8), 'ends at epoch 8, but training at epoch 4'),
         (PolyLR, dict(end=25, by_epoch=False), 'ends at epoch 2.50, but training at epoch 4'),
+        (LinearLR, dict(start_factor=0.1, end=4), ''),
+        (LinearLR, dict(start_factor=0.1, end=40, by_epoch=False), ''),
+        (LinearLR, dict(start_factor=1.0, end_factor=0.1, end=9), ''),
+        (LinearLR, dict(start_factor=0.1, end=34), 'warms up beyond the 4 epochs of training'),
+        (LinearLR, dict(start_factor=0.1), 'never reaches its full value'),
+        (WarmupLR, dict(end=3), ''),
+        (WarmupLR, dict(end=41, by_epoch=False), 'warms up beyond the 4 epochs of training'),
     ],
 )
 def test_schedule_that_does_not_end_with_training(kind, arguments, warning):
