@@ -34,6 +34,7 @@ class CheckpointingRunner(BuildingRunner):
     """A runner whose checkpoints hold all that a run needs to go on exactly."""
 
     _resume_point: tuple[Path, dict[str, Any]] | None = None
+    _has_searched: bool = False
     resumed_random_state: dict[str, Any] | None = None
 
     def _find_resume_point(self) -> None:
@@ -45,8 +46,9 @@ class CheckpointingRunner(BuildingRunner):
                     'its own with: --resume goes on with it, --work-dir names another folder'
                 )
             return
-        if self._resume_point is not None:
+        if self._has_searched:
             return
+        self._has_searched = True
         self._resume_point = find_resume_point(self.work_dir, self._load_from, self.logger)
         if self._resume_point is None:
             return

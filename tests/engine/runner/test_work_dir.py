@@ -258,3 +258,12 @@ def test_a_second_run_in_a_folder_is_told(finished, tmp_path, capsys):
     runner.prepare('train')
     runner.prepare('train')  # as `train` does once more
     assert capsys.readouterr().out.count(said) == 1
+
+
+def test_nothing_to_resume_is_told_once(tmp_path, capsys):
+    cfg = longer(tmp_path / 'new')
+    cfg.resume = True
+    runner = build_runner(cfg)
+    runner.prepare('train')
+    runner.prepare('train')
+    assert capsys.readouterr().out.count('nothing to resume') == 1
