@@ -99,6 +99,16 @@ def test_metrics_of_a_dump(config, dump, monkeypatch, capsys):
     assert lines == ['top1_acc: 0.6667', 'top2_acc: 0.8333', 'mean_class_accuracy: 0.6667']
 
 
+def test_metrics_of_an_ensemble_leave_the_dump_of_the_config(config, dump, monkeypatch, capsys):
+    cfg, kept = Config.fromfile(config), config.with_name('first_model.pkl')
+    kept.write_bytes(b'kept')
+    cfg.test_evaluator = [cfg.test_evaluator, dict(type='DumpResults', out_file_path=str(kept))]
+    cfg.dump(config)
+    run(eval_metric, monkeypatch, config, dump)
+    assert 'top1_acc: 0.6667' in capsys.readouterr().out
+    assert kept.read_bytes() == b'kept'
+
+
 @pytest.mark.parametrize('ending', ['.pkl', '.json', '.yaml'])
 def test_metrics_of_scores_alone(config, tmp_path, monkeypatch, capsys, ending):
     write_scores(list(SCORES), tmp_path / f'out{ending}')

@@ -45,7 +45,10 @@ def main() -> None:
         init_default_scope('mmaction')
         set_metrics(cfg, args.eval, args.eval_options)
         samples: list[Any] = labeled_results(args.results, cfg)
-        evaluator = Evaluator(cfg.test_evaluator)
+        found = cfg.test_evaluator
+        wanted = found if isinstance(found, (list, tuple)) else [found]
+        # DumpResults would replace the dump of the config's own test by these results.
+        evaluator = Evaluator([metric for metric in wanted if metric['type'] != 'DumpResults'])
         evaluator.process(data_samples=samples)
         metrics = evaluator.evaluate(len(samples))
         for name, value in published_names(metrics).items():
