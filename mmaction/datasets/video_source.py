@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
+import torch
 
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.cli import brief
@@ -16,20 +17,50 @@ from .decoders import PyAVReader
 from .numbered_frames import numbered_frames
 from .transforms.image_loading import RawFrameDecode
 
-__all__ = ['FORMATS', 'Video', 'VideoSource', 'clip_info', 'clip_name']
+__all__ = ['FORMATS', 'Video', 'VideoSource', 'as_videos', 'clip_info', 'clip_name']
 
-Video = Union[str, 'os.PathLike[str]', np.ndarray, Mapping[str, Any]]
-"""A video file, a folder of frames, an array (T, H, W, 3) uint8 RGB, or a pipeline's own dict."""
+Video = Union[
+    str, 'os.PathLike[str]', np.ndarray, torch.Tensor, Sequence[np.ndarray], Mapping[str, Any]
+]
+"""A video file, a folder of frames, frames as uint8 RGB, or a pipeline's own dict.
+
+Frames are an array (T, H, W, 3), a tensor (T, H, W, 3) or (T, 3, H, W) as decoders of PyTorch give
+it, or a list of T arrays (H, W, 3) or PIL images.
+"""
 
 _LONGEST_PATH = 4096
 _KEYS = dict(video='filename', rawframes='frame_dir', array='array')
 FORMATS = tuple(_KEYS)
 
 
+def as_videos(inputs: Video | Sequence[Video]) -> tuple[list[Video], bool]:
+    """A video or a list of videos as a list, and whether it was a list of them.
+
+    A list of frames is one video.
+    """
+    given: Any = inputs
+    several = isinstance(given, (list, tuple)) and not _is_frames(given)
+    return (list(given) if several else [given]), several
+
+
+def _is_frames(video: object) -> bool:
+    from PIL import Image
+
+    if not isinstance(video, (list, tuple)) or not video:
+        return False
+    return all(
+        isinstance(frame, Image.Image)
+        or (isinstance(frame, (np.ndarray, torch.Tensor)) and frame.ndim == 3)
+        for frame in video
+    )
+
+
 def clip_name(video: Video) -> str:
     """How messages call a video."""
-    if isinstance(video, np.ndarray):
-        return f'array of shape {video.shape}'
+    if isinstance(video, (np.ndarray, torch.Tensor)):
+        return f'array of shape {tuple(video.shape)}'
+    if isinstance(video, (list, tuple)):
+        return f'list of {len(video)} frames'
     if isinstance(video, Mapping):
         return str(video.get('filename') or video.get('frame_dir') or 'clip given as a dict')
     return str(video)
@@ -54,8 +85,8 @@ def clip_info(video: Video, input_format: str | None = None) -> tuple[str, dict[
         if kind is None:
             raise ValueError("a clip given as a dict needs 'filename', 'frame_dir' or 'array'")
         info.setdefault('start_index', 1 if kind == 'rawframes' else 0)
-    elif isinstance(video, np.ndarray):
-        kind, info = 'array', {**base, **_array_info(video)}
+    elif isinstance(video, (np.ndarray, torch.Tensor)) or _is_frames(video):
+        kind, info = 'array', {**base, **_array_info(_as_array(video))}
     elif isinstance(video, (str, os.PathLike)):
         path = Path(video)
         if len(str(video)) > _LONGEST_PATH:
@@ -70,12 +101,36 @@ def clip_info(video: Video, input_format: str | None = None) -> tuple[str, dict[
             raise FileNotFoundError(f'there is no video file or folder of frames {video}')
     else:
         raise TypeError(
-            'a video is a path, an array (T, H, W, 3) or a dict, '
-            f'not {type(video).__name__}: {brief(video)}'
+            'a video is a path, an array or tensor (T, H, W, 3), a list of frames (H, W, 3) or a '
+            f'dict, not {type(video).__name__}: {" ".join(brief(video).split())}'
         )
     if input_format not in (None, kind):
         raise ValueError(f'{clip_name(video)} is no input of format {input_format!r} but {kind!r}')
     return kind, info
+
+
+def _as_array(frames: Any) -> np.ndarray:
+    """Frames in any form of `Video` as one array."""
+    from PIL import Image
+
+    if isinstance(frames, (list, tuple)):
+        images = [
+            np.asarray(frame.convert('RGB') if isinstance(frame, Image.Image) else frame)
+            for frame in frames
+        ]
+        sizes = sorted({image.shape for image in images})
+        if len(sizes) > 1:
+            raise ValueError(
+                f'the frames of a video have one size, not {sizes[0]} and {sizes[1]}; arrays of '
+                '3 dimensions are the frames of one video'
+            )
+        return np.stack(images)
+    if isinstance(frames, torch.Tensor):
+        array = frames.detach().cpu().numpy()
+        is_planar = array.ndim == 4 and array.shape[1] == 3 != array.shape[3]
+        return array.transpose(0, 2, 3, 1) if is_planar else array
+    given: np.ndarray = frames
+    return given
 
 
 def _array_info(array: np.ndarray) -> dict[str, Any]:

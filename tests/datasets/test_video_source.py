@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from mmaction.datasets.video_source import VideoSource, clip_info, clip_name
+from mmaction.datasets.video_source import VideoSource, as_videos, clip_info, clip_name
 from tests.video_factory import frame_number, frame_pixels, write_video
 
 
@@ -36,6 +37,28 @@ def test_every_form_gives_the_same_frames(sources, kind):
     assert clip_info(sources[kind])[0] == kind
 
 
+FORMS = dict(
+    tensor=torch.from_numpy,
+    planar_tensor=lambda array: torch.from_numpy(array).permute(0, 3, 1, 2),
+    list_of_arrays=list,
+    tuple_of_tensors=lambda array: tuple(torch.from_numpy(array)),
+    list_of_pictures=lambda array: [Image.fromarray(frame) for frame in array],
+)
+
+
+@pytest.mark.parametrize('form', FORMS.values(), ids=list(FORMS))
+def test_frames_in_other_forms_are_one_video(array, form):
+    kind, info = clip_info(form(array))
+    assert kind == 'array'
+    assert info['total_frames'] == 9
+    np.testing.assert_array_equal(info['array'], array)
+    video = form(array)
+    videos, several = as_videos(video)
+    assert not several
+    assert videos[0] is video
+    assert as_videos([video, video])[1]
+
+
 def test_a_folder_tells_its_numbering(sources):
     _, info = clip_info(sources['rawframes'])
     assert (info['filename_tmpl'], info['start_index']) == ('img_{:05}.png', 4)
@@ -52,6 +75,8 @@ def test_a_dict_starts_from_its_own_index():
 def test_names_in_messages(array):
     assert clip_name('a.mp4') == clip_name(dict(filename='a.mp4')) == 'a.mp4'
     assert clip_name(array) == f'array of shape {array.shape}'
+    assert clip_name(torch.from_numpy(array)) == clip_name(array)
+    assert clip_name(list(array)) == 'list of 9 frames'
 
 
 @pytest.mark.parametrize(
@@ -60,6 +85,12 @@ def test_names_in_messages(array):
         ('no.mp4', FileNotFoundError, 'no video file or folder of frames no.mp4'),
         ('x' * 5000, FileNotFoundError, 'a path of 5000 characters'),
         (3, TypeError, 'a video is a path, an array .* not int: 3'),
+        ([3, 4], TypeError, r'not list: \[3, 4\]'),
+        ([], TypeError, r'not list: \[\]'),
+        (iter([]), TypeError, 'a list of frames .* not list_iterator: '),
+        ([np.zeros((4, 8, 3), np.uint8)] * 2 + [np.zeros((5, 8, 3))], ValueError, 'have one size'),
+        ([np.zeros((4, 8, 4), np.uint8)], ValueError, r'not \(1, 4, 8, 4\) of uint8'),
+        (torch.zeros(4, 8, 8, 3), ValueError, r'not \(4, 8, 8, 3\) of float32'),
         (np.zeros((4, 8, 8)), ValueError, r'not \(4, 8, 8\) of float64'),
         (np.zeros((0, 8, 8, 3), np.uint8), ValueError, r'not \(0, 8, 8, 3\)'),
         (dict(label=3), ValueError, "needs 'filename', 'frame_dir' or 'array'"),

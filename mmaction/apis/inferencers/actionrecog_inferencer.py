@@ -19,7 +19,14 @@ from mmaction.apis.features import clip_features
 from mmaction.apis.inference import _run, init_recognizer, predict, top_classes
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.datasets.transforms.pipeline import Pipeline
-from mmaction.datasets.video_source import FORMATS, Video, VideoSource, clip_info, clip_name
+from mmaction.datasets.video_source import (
+    FORMATS,
+    Video,
+    VideoSource,
+    as_videos,
+    clip_info,
+    clip_name,
+)
 from mmaction.registry import INFERENCERS, TRANSFORMS
 from mmaction.structures import ActionDataSample
 from mmaction.utils.class_names import read_class_names
@@ -140,9 +147,9 @@ class ActionRecogInferencer:
         """Classify videos.
 
         Args:
-            inputs: A file, a folder of frames `img_00001.jpg, ...`, an array
-                (T, H, W, 3) uint8 RGB, a dict that the pipeline starts from, or a
-                list of these.
+            inputs: A file, a folder of frames `img_00001.jpg, ...`, the frames as uint8 RGB
+                (an array or tensor (T, H, W, 3), or a list of arrays (H, W, 3) or PIL images),
+                a dict that the pipeline starts from, or a list of these.
             batch_size: Clips that the model sees at once.
             return_vis: Return the labeled frames of each video.
             show: Show them in a window.
@@ -180,7 +187,7 @@ class ActionRecogInferencer:
         if pred_out is not None and pred_out.suffix not in ('.json', '.yaml', '.yml', '.pkl'):
             raise ValueError(f'pred_out_file={pred_out} must end in .json, .yaml or .pkl')
         vid_out_dir = vid_out_dir or None
-        videos: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        videos, several = as_videos(inputs)
         entries = [self._entry(video) for video in videos]
         ending = '.gif' if out_type == 'gif' else '.mp4'
         names = _out_names(videos, vid_out_dir, ending)
@@ -188,7 +195,7 @@ class ActionRecogInferencer:
             if name is not None:
                 check_out_name(name, (ending,), video)
         samples: list[ActionDataSample] = []
-        alone = not isinstance(inputs, (list, tuple))
+        alone = not several
         for start in range(0, len(videos), batch_size):
             stop = min(start + batch_size, len(videos))
             samples += self._predict(entries[start:stop], videos[start:stop], alone)
@@ -265,8 +272,7 @@ class ActionRecogInferencer:
         Returns:
             A float32 array, or a list of them for a list of videos.
         """
-        several = isinstance(inputs, (list, tuple))
-        videos: Any = inputs if several else [inputs]
+        videos, several = as_videos(inputs)
         found: list[np.ndarray] = []
         for start in range(0, len(videos), batch_size):
             part = videos[start : start + batch_size]

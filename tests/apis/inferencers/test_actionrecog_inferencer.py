@@ -49,6 +49,16 @@ def test_mixed_inputs_keep_their_order(inferencer, video, array, folder):
         assert len(prediction['top5']) == 5
 
 
+def test_a_list_of_frames_is_one_video(inferencer, array, tmp_path):
+    expected = scores(inferencer(array))
+    assert np.array_equal(scores(inferencer(list(array))), expected)
+    assert np.array_equal(scores(inferencer(torch.from_numpy(array))), expected)
+    result = inferencer([list(array), array], return_vis=True, vid_out_dir=tmp_path / 'out')
+    assert np.array_equal(scores(result), np.repeat(expected, 2, axis=0))
+    assert [frames.shape for frames in result['visualization']] == [array.shape] * 2
+    assert inferencer.extract(list(array)).ndim == 1
+
+
 def test_default_pipeline_is_single_view(inferencer, array):
     steps = [dict(step) for step in inferencer.model.cfg.test_pipeline]
     steps[1]['num_clips'] = 1
