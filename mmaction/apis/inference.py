@@ -72,7 +72,8 @@ def init_recognizer(
     else:
         raise TypeError(f'config must be a path or a Config, not {type(config).__name__}')
     place = _device(device)
-    _skip_pretrained(cfg.model.backbone, replaced=checkpoint is not None)
+    # A model from custom_imports need not have a backbone.
+    _skip_pretrained(cfg.model.get('backbone') or {}, replaced=checkpoint is not None)
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     model = MODELS.build(cfg.model)
     meta: dict[str, Any] = {}
@@ -161,8 +162,9 @@ def inference_recognizer(
 
     Args:
         model: As `init_recognizer` returns it.
-        video: A file, a folder of frames `img_00001.jpg, ...`, an array
-            (T, H, W, 3) uint8 RGB, or the dict that a pipeline starts from.
+        video: A file, a folder of frames `img_00001.jpg, ...`, the frames as uint8 RGB (an array
+            or tensor (T, H, W, 3), or a list of arrays (H, W, 3) or PIL images), or the dict that
+            a pipeline starts from.
         test_pipeline: A pipeline in the place of the config's: the configs of its
             transforms, or the pipeline itself.
 

@@ -118,9 +118,16 @@ def class_names_of(
 
     Raises:
         FileNotFoundError: There is no such label file.
-        ValueError: It has another number of lines than there are classes.
+        ValueError: It has another number of lines than there are classes, or the model has no
+            head that tells their number.
     """
-    count = source.cls_head.num_classes if num_classes is None else num_classes
+    head = getattr(source, 'cls_head', None)
+    count = getattr(head, 'num_classes', None) if num_classes is None else num_classes
+    if count is None:
+        raise ValueError(
+            f'a {type(source).__name__} has no cls_head.num_classes, the number of the classes '
+            'that are named here; inference_recognizer of mmaction.apis needs none'
+        )
     if label_file is not None:
         return read_class_names(label_file, count)
     meta = getattr(source, 'dataset_meta', None)

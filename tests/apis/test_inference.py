@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.model import BaseModel
 
-from mmaction.apis import inference_recognizer, init_recognizer
+from mmaction.apis import ActionRecogInferencer, inference_recognizer, init_recognizer
 from mmaction.apis.inference import top_classes
 from mmaction.datasets import DecordDecode, DecordInit
 from mmaction.errors import CheckpointError, DivergedError
+from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
@@ -180,6 +182,28 @@ def test_invalid_config_or_device_is_error():
         init_recognizer(tiny_config(), device='quantum')
     with pytest.raises(ValueError, match='GPUs that PyTorch can use; choose "cpu"'):
         init_recognizer(tiny_config(), device='cuda:99')
+
+
+@MODELS.register_module()
+class MeanColor(BaseModel):
+    """A model of a user's that has neither backbone nor head."""
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        scores = inputs.float().mean(dim=(1, 3, 4, 5)).softmax(1)
+        return [
+            sample.set_pred_score(score).set_pred_label(int(score.argmax()))
+            for sample, score in zip(data_samples, scores, strict=True)
+        ]
+
+
+def test_model_without_backbone_and_head(array):
+    preprocessor = dict(type='ActionDataPreprocessor', format_shape='NCTHW')
+    config = tiny_config(
+        model=dict(_delete_=True, type='MeanColor', data_preprocessor=preprocessor)
+    )
+    model = init_recognizer(config, device='cpu')
+    assert inference_recognizer(model, array).pred_score.shape == (3,)
+    assert len(ActionRecogInferencer(model)(array)['predictions'][0]['pred_scores']) == 3
 
 
 def test_pipeline_that_does_not_decode(model, array):

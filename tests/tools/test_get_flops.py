@@ -145,3 +145,19 @@ def test_other_shapes_cost_in_proportion(capsys):
     t, h, w = clip_shape(cfg)
     _, double = get_flops(capsys, config, '--shape', 2 * t, h, w)
     assert 2 <= double / whole < 3  # full attention in the last stage grows faster than tokens
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ("model = dict(type='Recognizer3D', backbon=1)", 'did you mean "backbone"'),
+        ("model = dict(type='ActionDataPreprocessor')", 'ActionDataPreprocessor has no backbone'),
+    ],
+)
+def test_what_cannot_be_counted_is_one_sentence(tmp_path, capsys, text, message):
+    (tmp_path / 'own.py').write_text(text)
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / 'own.py')])
+    told = capsys.readouterr().err
+    assert told.startswith('error: config key model')
+    assert message in told

@@ -237,3 +237,5 @@ def test_label_file_comes_first_and_numbers_last(tmp_path):
     assert class_names_of(model, path) == ['run', 'jump']
     model.dataset_meta = dict(classes=None)
     assert class_names_of(model) == ['0', '1']
+    with pytest.raises(ValueError, match=r'a Linear has no cls_head\.num_classes'):
+        class_names_of(torch.nn.Linear(1, 1))

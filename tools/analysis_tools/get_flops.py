@@ -12,7 +12,7 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from mmaction.utils.cli import add_cfg_options, check_files
+from mmaction.utils.cli import add_cfg_options, check_files, user_errors
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -71,15 +71,21 @@ def main(argv: list[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(argv)
     check_files(args, 'config')
-    from mmaction.apis import init_recognizer
-    from mmaction.config.load import load_config
 
-    cfg = load_config(args.config, args.cfg_options)
-    config = cfg.model.backbone
-    shape = tuple(args.shape or clip_shape(cfg))
-    channels = config.get('in_chans', config.get('in_channels', 3))
-    by_frame = cfg.model.type == 'Recognizer2D'
-    params, flops = count(init_recognizer(cfg, device='cpu').backbone, shape, channels, by_frame)
+    with user_errors(setup=True):
+        from mmaction.apis import init_recognizer
+        from mmaction.config.load import load_config
+        from mmaction.errors import ConfigError
+
+        cfg = load_config(args.config, args.cfg_options)
+        config = cfg.model.get('backbone')
+        if config is None:
+            raise ConfigError(f'config key model: {cfg.model.type} has no backbone to count')
+        shape = tuple(args.shape or clip_shape(cfg))
+        channels = config.get('in_chans', config.get('in_channels', 3))
+        by_frame = cfg.model.type == 'Recognizer2D'
+        backbone = init_recognizer(cfg, device='cpu').backbone
+        params, flops = count(backbone, shape, channels, by_frame)
     print(f'clip        {shape[0]} x {shape[1]} x {shape[2]}')
     print(f'parameters  {params / 1e6:.3f} M')
     print(f'FLOPs       {flops.total() / 1e9:.2f} G')
