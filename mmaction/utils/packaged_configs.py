@@ -9,7 +9,9 @@ from mmaction.errors import ConfigError
 
 from .suggest import close_names, missing_file, other_kind
 
-__all__ = ['config_folder', 'find_config', 'packaged_configs', 'published_model']
+__all__ = ['close_configs', 'config_folder', 'find_config', 'packaged_configs', 'published_model']
+
+_MOST_OF_FAMILY = 3
 
 
 def config_folder() -> Path:
@@ -56,6 +58,17 @@ def published_model(name: str) -> tuple[Path, str] | None:
     return None
 
 
+def close_configs(name: str) -> list[str]:
+    """The configs of the package that a name without one may mean: the nearest, or a family's."""
+    packaged = packaged_configs()
+    near = close_names(name, packaged, count=2)
+    if near:
+        return near
+    families = {path.parent.name for path in packaged.values()}
+    family = close_names(name.lower(), families, cutoff=0.7)
+    return [n for n, path in packaged.items() if [path.parent.name] == family][:_MOST_OF_FAMILY]
+
+
 def find_config(name: str | Path) -> Path:
     """The config file that a path or a name means.
 
@@ -85,7 +98,7 @@ def find_config(name: str | Path) -> Path:
     message = missing_file(path, 'config file')
     # Another kind of file of this folder is meant less than a config of the package.
     if not re.search(r'did you mean .*\.(py|ya?ml|json)\b', message):
-        near = close_names(path.stem if path.suffix == '.py' else path.name, packaged, count=2)
+        near = close_configs(path.stem if path.suffix == '.py' else path.name)
         if near:
             message = f'there is no config {name}; did you mean {" or ".join(near)}?'
         elif '/' not in text and 'did you mean' not in message:

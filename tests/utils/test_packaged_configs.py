@@ -74,3 +74,16 @@ def test_published_models_by_name_and_family():
     # Theirs are on a page, from which nothing can be fetched.
     assert published_model(TINY) is None
     assert published_model('') is published_model('no_such_family') is None
+
+
+@pytest.mark.parametrize(
+    ('name', 'meant'),
+    [
+        ('tsnn', '; did you mean tsn_imagenet-pretrained-r50_8xb32-1x1x8-100e_kinetics400-rgb'),
+        ('SlowFast', '; did you mean slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb'),
+        ('yolo', r' \("mmaction info --configs" lists'),
+    ],
+)
+def test_a_family_means_its_configs(name, meant):
+    with pytest.raises(FileNotFoundError, match=f'{name}{meant}'):
+        find_config(name)

@@ -19,8 +19,8 @@ from mmaction.errors import CheckpointError
 from mmaction.registry import DATASETS, MODELS
 from mmaction.utils.cli import available_cores, describe
 from mmaction.utils.download import DownloadError, download
-from mmaction.utils.packaged_configs import packaged_configs, published_model
-from mmaction.utils.suggest import did_you_mean
+from mmaction.utils.packaged_configs import close_configs, packaged_configs, published_model
+from mmaction.utils.suggest import close_names
 
 __all__ = [
     'MODEL_NAMES',
@@ -112,12 +112,16 @@ def choose_config(model: str | None, short_side: int) -> str:
         return MODEL_NAMES[model]
     if model.removesuffix('.py') in packaged_configs() or Path(model).is_file():
         return model
-    known = {*MODEL_NAMES, *packaged_configs()}
-    hint = did_you_mean(model, known, count=2) or f'; there are {", ".join(MODEL_NAMES)}'
-    raise FileNotFoundError(
-        f'--model: there is no {model}{hint}, and every config of the package '
-        '("mmaction info --configs" lists them)'
+    near = close_names(model, {*MODEL_NAMES, *packaged_configs()}, count=2) or close_configs(model)
+    hint = (
+        f'did you mean {" or ".join(near)}?'
+        if near
+        else (
+            f'there are {", ".join(MODEL_NAMES)}, and every config of the package '
+            '("mmaction info --configs" lists them)'
+        )
     )
+    raise FileNotFoundError(f'--model: there is no {model}; {hint}')
 
 
 def check_choices(model: str | None, weights: str | None, freeze: int | None) -> None:

@@ -49,6 +49,10 @@ def test_model_suits_the_machine_and_the_clips(model, side, base):
 def test_unknown_model_suggests_the_nearest():
     with pytest.raises(FileNotFoundError, match='--model: there is no resnet8; did you mean'):
         choose_config('resnet8', 80)
+    with pytest.raises(FileNotFoundError, match=r'no slowfast; did you mean slowfast_r50_.*\?$'):
+        choose_config('slowfast', 80)
+    with pytest.raises(FileNotFoundError, match='no yolo; there are pico, resnet18, s3d, tiny'):
+        choose_config('yolo', 80)
 
 
 @needs_cpu

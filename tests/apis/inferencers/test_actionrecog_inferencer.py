@@ -228,3 +228,5 @@ def test_a_family_of_mmaction2_has_its_published_weights(tmp_path, monkeypatch):
         MMAction2Inferencer(rec='tsn', device='cpu')
     with pytest.raises(FileNotFoundError, match=r'own\.pth'):
         MMAction2Inferencer(rec='TSN', rec_weights='own.pth', device='cpu')
+    with pytest.raises(FileNotFoundError, match='no config tsnn; did you mean tsn_imagenet'):
+        MMAction2Inferencer('tsnn', device='cpu')
