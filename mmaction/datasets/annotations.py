@@ -33,6 +33,9 @@ class ListFormat:
         categories: Number of labels of each category, for JSON lists whose
             labels count within their category: {"action": [17], "scene": [3]}.
             They then count through all categories, in this order.
+
+    Raises:
+        ValueError: `delimiter` is empty.
     """
 
     path_key: str
@@ -41,6 +44,10 @@ class ListFormat:
     multi_class: bool = False
     num_classes: int | None = None
     categories: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.delimiter:  # as --cfg-options reads a blank
+            raise ValueError('`delimiter` is empty: leave it out for blanks and tabs')
 
     @property
     def example(self) -> str:

@@ -125,6 +125,11 @@ def test_what_is_wrong_is_named(entries, content, form, name, message):
         entries(content, form, name)
 
 
+def test_empty_delimiter_is_named():
+    with pytest.raises(ValueError, match='`delimiter` is empty: leave it out for blanks'):
+        ListFormat('filename', delimiter='')
+
+
 def test_missing_list_names_config_key():
     with pytest.raises(FileNotFoundError, match=r"'no/such.txt' does not exist: set `ann_file`"):
         read_list('no/such.txt', VIDEO)
