@@ -37,6 +37,11 @@ _MOST_BYTES = 1 << 24
 _MOST_VALUES = 100_000
 """Of a YAML or JSON file, in which a few references may unfold to billions."""
 
+_INSTEAD_OF_MMCV = (
+    ', which is not needed: import BaseTransform from mmaction.datasets.transforms and ConvModule '
+    'from mmaction.models.common.layers; mmengine has registries, hooks and file clients'
+)
+
 
 def load_config(path: str | Path, options: Options = None, *, check: bool = True) -> Config:
     """Read a config, apply options to it and check every key.
@@ -156,6 +161,8 @@ def _import_custom(wanted: Any) -> None:
             else:
                 place = user_line(error)
                 reason = f'{place}: {describe(error)}' if place else describe(error)
+                if (error.name or '').split('.')[0] == 'mmcv':
+                    reason += _INSTEAD_OF_MMCV
             # Installing mmpretrain, of which mmaction2's own configs import models, would not help.
             why = why_missing(name) or f'{name!r} cannot be imported: {reason}'
             text = f'custom_imports: {why}'
