@@ -135,6 +135,8 @@ class DualFormer(BaseModule):
         frozen_stages: How many stages keep their weights and run as in evaluation (no
             dropout, BatchNorm's stored statistics). 0 freezes the first patch embedding
             alone, -1 nothing; the last norm always learns.
+        out_indices: Stages whose maps are given, in a tuple: the last one after the norm, the
+            others as their blocks leave them. None gives the map of the last stage by itself.
         init_cfg: Other first weights, as in mmengine.
 
     Raises:
@@ -168,6 +170,7 @@ class DualFormer(BaseModule):
         frozen_stages: int = -1,
         init_cfg: dict[str, Any] | None = None,
         bf16_residual: bool = False,
+        out_indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         given = dict(
@@ -203,6 +206,11 @@ class DualFormer(BaseModule):
                 f'{len(dims)} stages of this model.'
             )
         self.frozen_stages = frozen_stages
+        if out_indices is not None and not set() < set(out_indices) <= set(range(len(dims))):
+            raise ValueError(
+                f'out_indices={tuple(out_indices)} names no stages from 0 to {len(dims) - 1}.'
+            )
+        self.out_indices = None if out_indices is None else tuple(out_indices)
         norm_layer = norm_layer or nn.LayerNorm
         last = max(sum(depths) - 1, 1)
         drop_paths = iter([drop_path_rate * i / last for i in range(sum(depths))])
@@ -262,7 +270,7 @@ class DualFormer(BaseModule):
         if self.pretrained is not None:
             load_pretrained(self, self.pretrained, self.pretrained2d)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Features of clips.
 
         Args:
@@ -270,13 +278,17 @@ class DualFormer(BaseModule):
 
         Returns:
             The last stage's map (B, C, T', H', W'), with
-            T' = T / 2, H' = H / 32, W' = W / 32 (rounded up) in the published sizes.
+            T' = T / 2, H' = H / 32, W' = W / 32 (rounded up) in the published sizes;
+            the maps of the stages `out_indices`, in the order of the stages, if these are given.
 
         Raises:
             ValueError: Wrong number of axes or channels, or a clip smaller than one patch.
         """
         self._check_input(x)
         x = x.permute(0, 2, 3, 4, 1)  # (B, C, T, H, W) -> (B, T, H, W, C)
+        last = len(self.blocks) - 1
+        wanted = (last,) if self.out_indices is None else self.out_indices
+        maps: list[Tensor] = []
         for i, (patch_embed, blocks, position) in enumerate(
             zip(self.patch_embeds, self.blocks, self.pos_block, strict=True)
         ):
@@ -289,10 +301,11 @@ class DualFormer(BaseModule):
                 x = self._run(block, x)
                 if j == 0:
                     x = position(x)
-        if self._residual_is_bf16(x):
-            x = x.float()
-        y: Tensor = self.norm(x).permute(0, 4, 1, 2, 3)  # (B, T, H, W, C) -> (B, C, T, H, W)
-        return y
+            if i in wanted:
+                y = x.float() if self._residual_is_bf16(x) else x
+                y = self.norm(y) if i == last else y
+                maps.append(y.permute(0, 4, 1, 2, 3))  # (B, T, H, W, C) -> (B, C, T, H, W)
+        return maps[0] if self.out_indices is None else tuple(maps)
 
     def _residual_is_bf16(self, x: Tensor) -> bool:
         if not self.bf16_residual or not torch.is_autocast_enabled(x.device.type):

@@ -255,6 +255,27 @@ def test_wrong_input_is_refused(model, shape, message):
         model(torch.zeros(shape))
 
 
+def test_maps_of_several_stages(device):
+    clip = torch.randn(2, 3, 8, 64, 64, device=device)
+    plain = randomized(DualFormer(**SMALL)).to(device).eval()
+    several = DualFormer(**SMALL, out_indices=(2, 0)).to(device).eval()
+    several.load_state_dict(plain.state_dict())
+    left = []
+    plain.blocks[0][-1].register_forward_hook(lambda _, __, out: left.append(out))
+    with torch.no_grad():
+        first, last = several(clip)
+        assert torch.equal(last, plain(clip))
+    assert torch.equal(first, left[0].permute(0, 4, 1, 2, 3))
+    assert first.shape == (2, 16, 4, 16, 16)
+    assert [len(DualFormer(**SMALL, out_indices=[i])(clip.cpu())) for i in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize('out_indices', [(3,), (-1,), (), (0, 5)])
+def test_stages_that_are_not_there(out_indices):
+    with pytest.raises(ValueError, match=r'names no stages from 0 to 2\.'):
+        DualFormer(**SMALL, out_indices=out_indices)
+
+
 @pytest.mark.parametrize('frozen', [-1, 0, 1, 2, 3])
 def test_tokens_are_dropped_before_each_stage_that_learns(device, frozen):
     model = DualFormer(**SMALL, frozen_stages=frozen, drop_rate=0.5).train()
