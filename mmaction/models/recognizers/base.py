@@ -193,12 +193,15 @@ class BaseRecognizer(BaseModel):
 
         Raises:
             RuntimeError: Any other mode.
+            ValueError: 'loss' without data_samples.
         """
         if mode == 'tensor':
             kwargs.setdefault('stage', 'backbone')
             feats: ForwardResults = self.extract_feat(inputs, **kwargs)[0]
             return feats
         if mode == 'loss':
+            if data_samples is None:
+                raise ValueError("mode='loss' needs data_samples, whose gt_label are the labels")
             return self.loss(inputs, data_samples, **kwargs)
         if mode == 'predict':
             return self.predict(inputs, data_samples, **kwargs)

@@ -54,6 +54,8 @@ def test_modes(device):
     assert set(losses) == {'loss_cls', 'top1_acc', 'top5_acc'}
     with pytest.raises(RuntimeError, match="mode='train'"):
         model(inputs, mode='train')
+    with pytest.raises(ValueError, match="mode='loss' needs data_samples"):
+        model(inputs, mode='loss')
     with pytest.raises(ValueError, match="stage='hed'"):
         model(inputs, stage='hed')
 
