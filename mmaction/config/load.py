@@ -37,6 +37,7 @@ _MOST_BYTES = 1 << 24
 _MOST_VALUES = 100_000
 """Of a YAML or JSON file, in which a few references may unfold to billions."""
 
+_MISSED_HOOKS = ('StartReportHook', 'CurveHook', 'StopHook', 'NonFiniteLossHook')
 _INSTEAD_OF_MMCV = (
     ', which is not needed: import BaseTransform from mmaction.datasets.transforms and ConvModule '
     'from mmaction.models.common.layers; mmengine has registries, hooks and file clients'
@@ -74,6 +75,7 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     if changes:
         apply_options(cfg, changes)
     _tell_unused_root(cfg)
+    _tell_lost_hooks(cfg)
     fit_blending(cfg)
     apply_model_clips(cfg)
     if check:
@@ -134,6 +136,22 @@ def _tell_unused_root(cfg: Config) -> None:
             f'it, and the datasets have {", ".join(others)}. Set data_root of the datasets '
             "(train_dataloader=dict(dataset=dict(data_root='...')) and so on), or leave the line "
             f'out and pass --cfg-options data_root={root}',
+            file=sys.stderr,
+        )
+
+
+def _tell_lost_hooks(cfg: Config) -> None:
+    """Warn of `custom_hooks` that replace those of the base, of which mmaction2's has none."""
+    used = {hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)}
+    # The text of a config holds that of its bases.
+    given = all(f"'{name}'" in cfg.text for name in _MISSED_HOOKS)
+    if given and used and used.isdisjoint(_MISSED_HOOKS):
+        name = Path(cfg.filename).name
+        print(
+            f'warning: custom_hooks of {name} replaces that of its base: the run '
+            'has no report before the first step and no curve, and does not end in order on a '
+            'signal or a loss that is not finite. To keep these hooks: custom_hooks = '
+            '[*_base_.custom_hooks, ...]',
             file=sys.stderr,
         )
 

@@ -300,6 +300,24 @@ def test_yaml_and_json_configs_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('hooks', 'is_told'),
+    [
+        ("[dict(type='EMAHook')]", True),
+        ("[*_base_.custom_hooks, dict(type='EMAHook')]", False),
+        ("[h for h in _base_.custom_hooks if h['type'] != 'CurveHook']", False),
+        ('[]', False),
+    ],
+)
+def test_custom_hooks_that_replace_those_of_the_base_are_told(tmp_path, capsys, hooks, is_told):
+    (tmp_path / 'own.py').write_text(
+        f"_base_ = 'dualformer_pico_motion_digits'\ncustom_hooks = {hooks}\n"
+    )
+    load_config(tmp_path / 'own.py')
+    told = 'custom_hooks of own.py replaces that of its base' in capsys.readouterr().err
+    assert told == is_told
+
+
+@pytest.mark.parametrize(
     ('content', 'message'),
     [
         (None, "'my_own_code' cannot be imported: .*not in PYTHONPATH, or it is not installed"),
