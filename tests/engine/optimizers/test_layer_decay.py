@@ -139,6 +139,12 @@ def test_stage_wise_layer_decay(model):
     assert {group['lr'] for group in groups} == {1.0, 0.5, 0.25, 0.125}
 
 
+def test_no_layer_learns_faster_than_the_head(model):
+    """Also where `num_layers` of the config is that of a network with fewer blocks."""
+    groups = build(model, decay_rate=0.5, num_layers=1).optimizer.param_groups
+    assert {group['lr'] for group in groups} == {1.0, 0.5, 0.25}
+
+
 @pytest.mark.parametrize(
     'rules', [dict(), dict(decay_rate=2), dict(decay_rate=0.5, decay_type='x')]
 )

@@ -55,6 +55,15 @@ def test_category_ap_uses_annotated_clips_only(case):
     assert found['hvu/mAP'] == pytest.approx(np.mean(expected))
 
 
+def test_scores_of_each_category_follow_those_before(case):
+    scores, labels, masks = case
+    found = evaluate(samples(scores, labels, np.ones_like(masks)))
+    for name, part in PARTS.items():
+        pairs = zip(labels[:, part].T, scores[:, part].T, strict=True)
+        expected = np.mean([average_precision_score(y, s) for y, s in pairs])
+        assert found[f'hvu/{name}_mAP'] == pytest.approx(expected)
+
+
 def test_masked_labels_are_ignored(case):
     scores, labels, masks = case
     changed = labels.copy()
