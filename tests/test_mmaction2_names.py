@@ -433,9 +433,13 @@ def test_losses():
         (1 - 0.99**1000) / (1 - 0.99**10), rel=1e-5
     )
     assert float(loss.weights.mean()) == pytest.approx(1)
+    scores.requires_grad_()
     right = torch.sigmoid(torch.where(target > 0, scores, -scores))
-    focal = loss.weights[label][:, None] * (1 - right) ** 2 * terms
-    assert float(loss(scores, label)) == pytest.approx(float(focal.sum() / 5), rel=1e-4)
+    focal = loss.weights[label][:, None] * (1 - right) ** 2 * -right.log()
+    found, expected = loss(scores, label), focal.sum() / 5
+    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+    gradients = [torch.autograd.grad(value, scores)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients)
     with pytest.raises(ValueError, match='a positive number for each class'):
         CBFocalLoss(samples_per_cls=[1, 0])
 

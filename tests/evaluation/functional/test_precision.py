@@ -58,6 +58,9 @@ def test_unpredicted_clips_never_match():
     assert mean_average_precision(scores, labels) == pytest.approx((0.5 + 1) / 2)
     assert mmit_mean_average_precision(scores, labels) == pytest.approx(2 / 3)
     assert mean_average_precision(np.full((2, 2), np.nan), np.eye(2)) == 0
+    scores[1, 0] = 0.5  # a NaN is enough
+    assert mean_average_precision(scores, labels) == pytest.approx((0.5 + 1) / 2)
+    assert mmit_mean_average_precision(scores, labels) == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize('function', [mean_average_precision, mmit_mean_average_precision])

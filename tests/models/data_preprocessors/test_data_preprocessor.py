@@ -17,7 +17,13 @@ def batch(*shapes):
 
 @pytest.mark.parametrize(
     ('format_shape', 'shape', 'axis'),
-    [('NCTHW', (2, 3, 4, 5, 6), 2), ('NCHW', (2, 3, 5, 6), 2), ('MIX2d3d', (3, 5, 6), 1)],
+    [
+        ('NCTHW', (2, 3, 4, 5, 6), 2),
+        ('NCHW', (2, 3, 5, 6), 2),
+        ('MIX2d3d', (3, 5, 6), 1),
+        ('MIX2d3d', (3, 4, 5, 6), 1),
+        ('MIX2d3d', (2, 3, 4, 5, 6), 2),
+    ],
 )
 def test_normalizes_each_channel(device, format_shape, shape, axis):
     data = batch(shape, shape)
@@ -41,6 +47,19 @@ def test_to_rgb_reverses_the_channels(device):
     data = batch((1, 3, 2, 4, 4))
     out = ActionDataPreprocessor(to_rgb=True, format_shape='NCTHW').to(device)(data)['inputs']
     assert torch.equal(out[0], data['inputs'][0].float()[:, [2, 1, 0]])
+
+
+def test_clips_are_blended_in_training_alone():
+    blending = dict(type='MixupBlending', num_classes=8, alpha=1.0)
+    preprocessor = ActionDataPreprocessor(blending=blending)
+    for training in (False, True):
+        data = batch(*[(1, 3, 2, 4, 4)] * 8)
+        for label, sample in enumerate(data['data_samples']):
+            sample.set_gt_label(label)
+        out = preprocessor(data, training)
+        kept = torch.equal(out['inputs'], torch.stack(data['inputs']).float())
+        assert kept != training
+        assert len(out['data_samples'][2].gt_label) == (8 if training else 1)
 
 
 def test_takes_several_batches_at_once():
