@@ -59,9 +59,8 @@ def batches_from(loader: DataLoader[Any], epoch: int, done: int) -> Iterator[tup
         return
     skipped = 0
     if done and hasattr(sampler, 'skip') and loader.batch_size is not None:
-        # The sampler counts over all processes; the last batch may be short.
-        world_size = getattr(sampler, 'world_size', 1)
-        sampler.skip(min(done * loader.batch_size, len(sampler)) * world_size)
+        # The sampler counts over all processes.
+        sampler.skip(done * loader.batch_size * getattr(sampler, 'world_size', 1))
         skipped = done
     # Why not always read and drop? Late in an epoch of Kinetics that would decode for hours.
     batches = enumerate(start_iterator(loader), start=skipped)
