@@ -186,6 +186,14 @@ def test_run_by_steps_validates_at_its_end_in_eval_mode(tmp_path):
     ]
 
 
+def test_run_by_epochs_validates_after_its_last_one(tmp_path):
+    cfg = toy_config(tmp_path, **{'train_cfg.val_interval': 2, 'train_cfg.max_epochs': 3})
+    cfg.custom_hooks = [dict(type='RecordCalls')]
+    runner = build_runner(cfg)
+    runner.train()
+    assert [step for name, step, _ in calls_of(runner) if name == 'val'] == [14, 21]
+
+
 def test_validation_is_not_repeated_on_resume(tmp_path):
     build_runner(by_iter(tmp_path, 4, **{'default_hooks.checkpoint.interval': 4})).train()
     assert last_checkpoint(tmp_path)['message_hub']['runtime_info']['last_validated_iter'] == 4
