@@ -174,8 +174,11 @@ def calls_of(runner):
     return next(hook.calls for hook in runner.hooks if isinstance(hook, RecordCalls))
 
 
-def test_run_by_steps_validates_at_its_end_in_eval_mode(tmp_path):
-    runner = build_runner(by_iter(tmp_path, 5))
+@pytest.mark.parametrize('val_begin', [0, 1])
+def test_run_by_steps_validates_at_its_end_in_eval_mode(tmp_path, val_begin):
+    cfg = by_iter(tmp_path, 5)
+    cfg.train_cfg.val_begin = val_begin
+    runner = build_runner(cfg)
     runner.train()
     assert calls_of(runner) == [
         ('step', 0, True),

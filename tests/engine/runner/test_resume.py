@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub
 
 from mmaction.engine.optimizers.schedule import run_up_schedulers
-from mmaction.engine.runner.checkpoint import save_checkpoint_file, write_pointer
+from mmaction.engine.runner.checkpoint import plain, save_checkpoint_file, write_pointer
 from mmaction.engine.runner.loops import EpochBasedTrainLoop
 from mmaction.engine.runner.resume import (
     check_optimizer_state,
@@ -243,6 +243,16 @@ def test_what_belongs_to_this_run_is_not_taken_from_the_checkpoint():
     assert hub.get_info('cfg') == 'of now'
     assert hub.get_info('best_score') == 0.5
     assert hub.get_info('seed') is hub.get_info('experiment_name') is None
+
+
+def test_logged_values_stay_in_the_next_checkpoint():
+    """Also those that this run has not logged again yet, such as metrics of a validation."""
+    first, second = MessageHub('first run'), MessageHub('second run')
+    for value in (0.25, 0.75):
+        first.update_scalar('val/acc/top1', value)
+    resume_message_hub(second, plain(first.state_dict()))
+    saved = plain(second.state_dict())['log_scalars']['val/acc/top1']
+    assert saved['values'].tolist() == [0.25, 0.75]
 
 
 def test_moments_of_another_shape_are_found_before_the_first_step():
