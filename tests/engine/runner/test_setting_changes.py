@@ -68,6 +68,16 @@ def test_a_run_is_extended_by_more_epochs(tmp_path):
     assert last_checkpoint(tmp_path / 'a')['meta']['epoch'] == 5
 
 
+def test_another_batch_size_moves_the_step_and_is_no_other_schedule(tmp_path):
+    batches = {'train_dataloader.batch_size': 4}
+    text = log_of(resumed(tmp_path / 'a', lambda cfg: cfg.merge_from_dict(batches)))
+    assert 'an epoch has 4 steps of 4 clips now and had 7 of 2: step 7 becomes 4' in text
+    assert 'other settings' not in text
+    train(config(tmp_path / 'b', **batches))
+    found, whole = (rates_of(tmp_path / name) for name in 'ab')
+    assert [found[step] for step in range(5, 9)] == pytest.approx(list(whole.values())[4:])
+
+
 @pytest.mark.parametrize(
     ('place', 'value', 'text'),
     [
