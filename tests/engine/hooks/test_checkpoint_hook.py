@@ -158,3 +158,19 @@ def test_better_checkpoint_replaces_the_best_and_is_noted_in_the_last(tmp_path):
     assert [path.name for path in tmp_path.glob('best_*')] == ['best_acc_top1_epoch_4.pth']
     info = last_checkpoint(tmp_path)['message_hub']['runtime_info']
     assert (info['best_ckpt'], info['best_score']) == ('best_acc_top1_epoch_4.pth', 0.75)
+    # An equal score does not replace it; a better one of the same epoch takes its file.
+    for epoch, score in ((5, 0.75), (4, 0.8)):
+        runner.train_loop._epoch = epoch
+        hook._save_best_checkpoint(runner, {'acc/top1': score})
+        assert [path.name for path in tmp_path.glob('best_*')] == ['best_acc_top1_epoch_4.pth']
+
+
+def test_checkpoint_that_is_saved_again_with_its_best_score_is_kept(tmp_path):
+    cfg = two_epochs(tmp_path, max_keep_ckpts=1)
+    cfg.default_hooks.checkpoint.save_best = 'acc/top1'
+    runner = build_runner(cfg)
+    runner.train()
+    (hook,) = [one for one in runner.hooks if type(one).__name__ == 'CheckpointHook']
+    hook._save_best_checkpoint(runner, {'acc/top1': 0.5})
+    assert (tmp_path / 'epoch_2.pth').is_file()
+    assert list(hook.keep_ckpt_ids) == [2]
