@@ -47,6 +47,8 @@ def test_run_starts_from_its_seed():
     first = draws()
     seed_process(5, 0)
     assert draws() == first
+    continue_random_state(runner(rank=1))
+    assert all(a != b for a, b in zip(first, draws(), strict=True))
 
 
 def test_resumed_by_other_ranks_does_not_repeat_the_draws_of_step_0():

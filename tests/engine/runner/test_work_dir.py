@@ -246,6 +246,17 @@ def test_resuming_a_malformed_checkpoint_is_one_sentence(tmp_path, finished, kin
     assert '\n' not in str(caught.value)
 
 
+def test_resuming_takes_all_weights_of_the_head(tmp_path, finished):
+    """Unlike training that starts from a checkpoint, which may have other classes."""
+    content = load_checkpoint_file(checkpoints_by_age(finished)[0])
+    del content['state_dict']['cls_head.fc_cls.bias']
+    torch.save(content, tmp_path / 'half.pth')
+    cfg = toy_config(tmp_path / 'run', custom_hooks=[], resume=True)
+    cfg.load_from = str(tmp_path / 'half.pth')
+    with pytest.raises(CheckpointError, match=r'not in the file: cls_head\.fc_cls\.bias'):
+        build_runner(cfg).train()
+
+
 def test_a_second_run_in_a_folder_is_told(finished, tmp_path, capsys):
     said = 'holds checkpoints of an earlier run'
     shutil.copytree(finished, tmp_path / 'old')
