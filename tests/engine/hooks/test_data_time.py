@@ -1,7 +1,9 @@
 import re
 from types import SimpleNamespace
 
+from mmaction.engine.hooks import data_time as module
 from mmaction.engine.hooks.data_time import DataTimeHook
+from mmaction.engine.throughput import throughput
 from tests.engine.toy import build_runner, log_of, short_config
 
 
@@ -82,3 +84,15 @@ def test_slow_loader_bounds(tmp_path):
     assert 1 < reading < 10.1  # a clip takes 0.1 s, and what a busy machine adds
     assert model > reading
     assert 'take turns' in line
+
+
+def test_rates_count_the_clips_of_a_batch(tmp_path, monkeypatch):
+    counted = []
+
+    def measure(clips, *times):
+        counted.append(clips)
+        return throughput(clips, *times)
+
+    monkeypatch.setattr(module, 'throughput', measure)
+    rates(tmp_path, 0.0, interval=4, warm_up=0)  # 12 steps of 2 clips
+    assert counted == [8, 8, 8]

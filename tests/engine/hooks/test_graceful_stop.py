@@ -60,6 +60,21 @@ def test_signal_during_validation_reruns_it_on_resume(tmp_path):
     assert torch.equal(first['message_hub']['log_scalars']['val/acc/top1']['values'], values)
 
 
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGUSR1'])
+def test_signals_of_terminals_and_schedulers_are_noted(name):
+    before = signal.getsignal(getattr(signal, name))
+    runner = SimpleNamespace(stop_signal=None, iter=3, hooks=[])
+    hook = StopHook()
+    hook.before_train(runner)
+    try:
+        assert signal.getsignal(getattr(signal, name)) != before
+        signal.raise_signal(getattr(signal, name))
+        assert runner.stop_signal == getattr(signal, name)
+    finally:
+        hook._restore()
+    assert signal.getsignal(getattr(signal, name)) == before
+
+
 def test_second_ctrl_c_ends_at_once_unless_it_is_the_same_one():
     before = {name: signal.getsignal(getattr(signal, name)) for name in StopHook.signals}
     runner = SimpleNamespace(stop_signal=None, iter=3, hooks=[])
