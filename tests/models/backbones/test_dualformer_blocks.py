@@ -9,7 +9,7 @@ from torch._dynamo.utils import counters
 
 from mmaction.models.backbones import DualFormer
 from mmaction.models.backbones.dualformer_blocks import DropPath, Mlp, PositionGenerator
-from tests.models.backbones.small_dualformer import SMALL, randomized
+from tests.models.backbones.small_dualformer import SMALL, on_meta, randomized
 
 
 def test_windows_have_no_mask_and_no_padding(model, monkeypatch):
@@ -36,6 +36,33 @@ def test_dropout_acts_in_training_only(device, rate, block):
         assert not torch.equal(stage[block](tokens), stage[block](tokens))
         stage.eval()
         assert torch.equal(stage[block](tokens), stage[block](tokens))
+
+
+def test_drop_rate_reaches_projections_and_mlps():
+    model = DualFormer(**SMALL, drop_rate=0.25)
+    rates = {name: m.p for name, m in model.named_modules() if isinstance(m, torch.nn.Dropout)}
+    assert {name.rpartition('.')[2] for name in rates} == {'pos_drop', 'proj_drop', 'drop'}
+    assert set(rates.values()) == {0.25}
+
+
+def test_scale_of_attention_is_a_factor_of_the_queries():
+    plain = randomized(DualFormer(**SMALL)).eval()
+    scaled = DualFormer(**SMALL, qk_scale=0.5 * 8**-0.5).eval()  # heads have 8 channels
+    scaled.load_state_dict(plain.state_dict())
+    tokens = torch.randn(1, 4, 8, 8, 24)
+    for block in (0, 1):
+        attn = plain.blocks[1][block].attn
+        queries = attn.q if block else attn.qkv
+        for part in (queries.weight, queries.bias):
+            part.data[:24] *= 0.5
+        with torch.no_grad():
+            torch.testing.assert_close(scaled.blocks[1][block].attn(tokens), attn(tokens))
+
+
+def test_attention_without_biases():
+    names = [name for name, _ in on_meta(**SMALL, qkv_bias=False).named_parameters()]
+    layers = ('.attn.qkv.', '.attn.q.', '.attn.kv.')
+    assert {name.split('.')[-1] for name in names if any(x in name for x in layers)} == {'weight'}
 
 
 @pytest.mark.parametrize('bf16', [False, True])
