@@ -121,6 +121,19 @@ def test_merged_model_has_plain_names_and_gives_the_same(base):
         expected = model(clips, stage='head')
         torch.testing.assert_close(merged(clips, stage='head'), expected, rtol=1e-4, atol=1e-5)
     assert has_lora(model)
+    # Without LoRA it is a recognizer as any other, which trains as a whole.
+    assert all(weight.requires_grad for weight in merged.parameters())
+
+
+def test_scale_and_dropout_of_the_updates(base):
+    from peft.tuners.lora import LoraLayer
+
+    for given, scale, rate in ((dict(), 2.0, 0.0), (dict(alpha=2, dropout=0.25), 0.5, 0.25)):
+        layers = [m for m in built(base, **given).modules() if isinstance(m, LoraLayer)]
+        assert layers
+        for layer in layers:
+            assert layer.scaling['default'] == scale
+            assert getattr(layer.lora_dropout['default'], 'p', 0.0) == rate
 
 
 def test_targets_choose_layers(base):

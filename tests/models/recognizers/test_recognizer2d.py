@@ -91,3 +91,15 @@ def test_max_testing_views_that_parts_a_crop_is_refused():
         ValueError, match='max_testing_views=3 must be a multiple of num_segments=2'
     ):
         model(torch.randn(1, 6, 3, 32, 32), [ActionDataSample()], mode='predict')
+
+
+def test_frames_of_clips_are_those_of_all_views_in_order():
+    model = build('tsn')
+    clips = torch.randn(2, 2, 3, 4, 32, 32)  # 2 views of 4 frames
+    frames = [clips[n, view, :, t] for n in range(2) for view in range(2) for t in range(4)]
+    with torch.no_grad():
+        found = model(clips, stage='head')
+        expected = model(torch.stack(frames).unflatten(0, (2, 8)), stage='head')
+        alone = torch.stack([model(frame[None, None], stage='head')[0] for frame in frames])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, alone.unflatten(0, (2, 8)).mean(1), rtol=1e-4, atol=1e-4)

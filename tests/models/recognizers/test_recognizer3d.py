@@ -173,3 +173,16 @@ def test_weights_are_initialized_after_a_run_has_closed_its_log(tmp_path):
     head = dict(type='TimeSformerHead', in_channels=8, num_classes=3)
     MODELS.build(dict(type='Recognizer3D', backbone=vit, cls_head=head)).init_weights()
     assert log not in logger.handlers
+
+
+def test_frozen_backbone_stays_as_it_is_in_training(device):
+    backbone = dict(BACKBONE, frozen=True, drop_rate=0.5)
+    head = dict(type='I3DHead', num_classes=7, in_channels=8)
+    model = MODELS.build(dict(type='Recognizer3D', backbone=backbone, cls_head=head)).to(device)
+    model.train()
+    assert not any(part.training for part in model.backbone.modules())
+    assert model.cls_head.training
+    clips = torch.randn(2, 1, 3, 4, 16, 16, device=device)
+    model(clips, data()['data_samples'], mode='loss')['loss_cls'].backward()
+    assert all(p.grad is None and not p.requires_grad for p in model.backbone.parameters())
+    assert all(p.grad is not None for p in model.cls_head.parameters())
