@@ -48,6 +48,12 @@ def test_slurm_environment(monkeypatch):
     assert os.environ['MASTER_ADDR'] == 'n1'
     # All tasks of a job meet at the port that its number gives.
     assert os.environ['MASTER_PORT'] == str(20000 + 41234 % 20000)
+    # Ranks of a machine follow one another where Slurm does not say otherwise.
+    monkeypatch.delenv('SLURM_LOCALID')
+    monkeypatch.delenv('SLURM_NTASKS_PER_NODE')
+    monkeypatch.setenv('SLURM_PROCID', '6')
+    launch._slurm_env()
+    assert (os.environ['LOCAL_RANK'], os.environ['LOCAL_WORLD_SIZE']) == ('2', '4')
     for name in ('MASTER_ADDR', 'MASTER_PORT'):
         del os.environ[name]
 

@@ -64,6 +64,17 @@ def test_linear_probe_takes_features_as_they_are():
     assert len(result.points) == 9
 
 
+def test_accuracies_of_a_linear_probe_are_those_of_its_head_on_a_shifted_split():
+    """Validation is scaled by the mean and deviation of training, not by its own."""
+    (x, y), probe = blobs(2), check_probe(dict(kind='linear'))
+    few = (x[y == 0], y[y == 0])
+    result = train_probe(probe, blobs(1), few, 3)
+    head = LinearHead(3, 6)
+    head.load_state_dict(result.head)
+    accuracy = (head(few[0]).argmax(1) == few[1]).double().mean().item()
+    assert accuracy == result.points[0]['accuracy']
+
+
 def test_neighbors_vote_by_their_cosine():
     head = KNNHead(2, 2, bank_size=3, k=2, temperature=0.5)
     head.remember(torch.tensor([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]), torch.tensor([0, 1, 0]))
