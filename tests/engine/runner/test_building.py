@@ -56,6 +56,15 @@ def test_loaders_pin_memory_on_a_gpu(monkeypatch, tmp_path, device, pinned):
     assert runner.build_dataloader(chosen).pin_memory is False
 
 
+def test_loaders_draw_no_number_of_the_run(tmp_path):
+    """A resumed run starts its loader anew, and goes on with the numbers of an unbroken one."""
+    cfg = toy_config(tmp_path)
+    loader = build_runner(cfg).build_dataloader(cfg.train_dataloader, seed=5)
+    before = torch.get_rng_state()
+    list(loader)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_adam_is_fused_on_a_gpu_and_resumes_on_a_cpu(monkeypatch, tmp_path):
     cfg = toy_config(tmp_path)
     runner = build_runner(cfg)

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from mmaction.engine.runner import ActionRunner
+from mmaction.engine.runner.checkpoint import checkpoints_by_age
 from mmaction.engine.runner.resume import set_resume
 from mmaction.errors import ConfigError, UnreadableVideoError
 from mmaction.utils import remote, remote_access
 from mmaction.utils.checkpoint_reading import load_checkpoint_file
+from mmaction.utils.io import write_bytes
 from tests.engine.toy import last_checkpoint, toy_config
 from tests.remote_servers import BUCKET, FaultyServer, s3_server
 from tests.video_factory import write_video
@@ -56,6 +58,14 @@ def test_checkpoints_on_s3_resume_on_another_machine(bucket, tmp_path, monkeypat
     assert same_weights(
         weights(load_checkpoint_file(last)), weights(last_checkpoint(tmp_path / 'whole'))
     )
+
+
+def test_checkpoints_of_a_bucket_without_pointer_come_by_their_step(bucket):
+    names = ['iter_9.pth', 'iter_10.pth', 'best_acc_top1_iter_99.pth']
+    for name in names:
+        write_bytes(f'{bucket}/by_step/{name}', b'weights')
+    found = [path.name for path in checkpoints_by_age(f'{bucket}/by_step')]
+    assert found == ['iter_10.pth', 'iter_9.pth']
 
 
 def test_work_dir_is_local(tmp_path):
