@@ -53,3 +53,14 @@ def test_meta_keys_of_collect_stay(changed):
         'dict(type="Collect", keys=["imgs", "label"], meta_keys=["filename", "my_key"])]))'
     )
     assert cfg.test_pipeline[-1].meta_keys == ('img_shape', 'filename', 'sample_idx', 'my_key')
+
+
+@pytest.mark.parametrize('layout', ['NCHW', 'NCTHW'])
+def test_channels_are_where_format_shape_puts_them(changed, layout):
+    cfg = changed(
+        'train_pipeline = [dict(type="DecordInit"), '
+        f'dict(type="FormatShape", input_format="{layout}"), dict(type="Collect", keys=["imgs"])]\n'
+        'data = dict(train=dict(pipeline=train_pipeline), val=dict(pipeline=train_pipeline),'
+        'test=dict(pipeline=train_pipeline))'
+    )
+    assert cfg.model.data_preprocessor.format_shape == layout
