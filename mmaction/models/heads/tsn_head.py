@@ -72,8 +72,8 @@ class TSMHead(TSNHead):
     Args:
         num_segments: Segments of a crop, as in the backbone; the recognizer's
             number, which counts all crops, is not used.
-        is_shift: Whether the backbone shifts.
-        temporal_pool: Whether it halves the segments (if it shifts).
+        is_shift: No effect; accepted since published configs have it.
+        temporal_pool: Whether the backbone halves the segments, as it does with or without shift.
         kwargs: Arguments of `TSNHead`; `dropout_ratio` is 0.8, `init_std` 0.001 here.
 
     Source: arXiv:1811.08383.
@@ -90,7 +90,7 @@ class TSMHead(TSNHead):
     ) -> None:
         kwargs = {'dropout_ratio': 0.8, 'init_std': 0.001, **kwargs}
         super().__init__(num_classes, in_channels, **kwargs)
-        self.num_segments = num_segments // 2 if is_shift and temporal_pool else num_segments
+        self.num_segments = num_segments // 2 if temporal_pool else num_segments
 
     def forward(self, x: Tensor, num_segs: int | None = None, **kwargs: Any) -> Tensor:
         """(N * crops * segments, C, H, W) -> logits (N * crops, K)."""

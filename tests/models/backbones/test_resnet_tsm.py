@@ -1,4 +1,4 @@
-"""Non-local blocks of TSM: where they are, and errors of their flags.
+"""Non-local blocks of TSM: where they are, and errors of their flags; frames that are halved.
 
 Names, shapes and scores: tests/models/zoo.
 """
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmaction.models.backbones.resnet_tsm import NonLocalWrapper, ResNetTSM
+from mmaction.registry import MODELS
 
 CFG = dict(mode='gaussian')
 
@@ -46,4 +47,22 @@ def test_shift_before_blocks_and_halved_time_go_with_non_local_blocks(options):
     with torch.no_grad():
         both = model(torch.cat([first, second]))
         alone = torch.cat([model(first), model(second)])
+    torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('is_shift', [True, False])
+def test_halved_frames_of_a_clip_are_averaged_with_no_other_clip(is_shift):
+    segments = dict(num_segments=4, is_shift=is_shift, temporal_pool=True)
+    model = MODELS.build(
+        dict(
+            type='Recognizer2D',
+            backbone=dict(type='ResNetTSM', depth=18, **segments),
+            cls_head=dict(type='TSMHead', num_classes=3, in_channels=512, **segments),
+        )
+    ).eval()
+    clips = torch.rand(2, 4, 3, 32, 32)
+    with torch.no_grad():
+        both = model(clips, stage='head')
+        alone = torch.cat([model(clip[None], stage='head') for clip in clips])
+    assert both.shape == (2, 3)
     torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-4)
