@@ -101,7 +101,9 @@ def synchronize_batch_norm(model: nn.Module, kind: str | bool | None, device: st
 
 
 def _replace(module: nn.Module) -> nn.Module:
-    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+    # PyTorch's own is none of the first three, and asks for a GPU.
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    if isinstance(module, kinds):
         new = CpuSyncBatchNorm(
             module.num_features,
             module.eps,

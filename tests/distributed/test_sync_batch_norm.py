@@ -3,6 +3,7 @@ import torch
 
 from mmaction.distributed.sync_batch_norm import CpuSyncBatchNorm, synchronize_batch_norm
 from mmaction.errors import ConfigError
+from mmaction.models.common.layers import SyncBatchNorm
 from tests.engine.toy import Run, toy_config
 from tests.processes import context
 
@@ -26,8 +27,10 @@ def test_sync_bn_rejects_unknown_values(tmp_path):
     )
 
 
-def test_replaced_layer_keeps_settings_state_and_mode():
-    layer = torch.nn.BatchNorm3d(2, eps=0.25, momentum=None)
+@pytest.mark.parametrize('kind', [torch.nn.BatchNorm3d, SyncBatchNorm])
+def test_replaced_layer_keeps_settings_state_and_mode(kind):
+    """Also one that a config calls SyncBN, which would be that of its own process on a CPU."""
+    layer = kind(2, eps=0.25, momentum=None)
     layer.weight.requires_grad_(False)
     layer.running_mean += 3
     layer.eval()
