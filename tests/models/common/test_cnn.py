@@ -9,6 +9,7 @@ from torchvision.models import resnet18, resnet50
 
 from mmaction.errors import CheckpointError
 from mmaction.models.common.cnn import fit_2d, torchvision_names
+from mmaction.models.common.layers import build_norm_layer
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.visualization import GradCAM
@@ -177,6 +178,15 @@ def test_norm_eval_and_partial_bn():
     csn = MODELS.build(dict(type='ResNet3dCSN', norm_eval=True, bn_frozen=True, **SMALL)).train()
     assert not trainable(csn.conv1.norm)
     assert trainable(csn.conv1.conv)
+
+
+def test_sync_bn_in_one_process_on_a_cpu_is_batch_norm():
+    norms = [build_norm_layer(dict(type=kind), 4) for kind in ('SyncBN', 'BN')]
+    maps = torch.randn(3, 4, 5, 5) * 3 + 2
+    ours, theirs = (norm.train()(maps) for norm in norms)
+    torch.testing.assert_close(ours, theirs)
+    ours, theirs = (norm.state_dict() for norm in norms)
+    torch.testing.assert_close(dict(ours), dict(theirs))
 
 
 def test_checkpointed_blocks_have_the_same_gradients():

@@ -42,6 +42,15 @@ def test_attention_matches_plain_softmax():
     }
 
 
+def test_dropout_of_attention_acts_in_training_only():
+    attention = Attention(8, 2, attn_drop=0.5)
+    x = torch.randn(2, 5, 8)
+    with torch.no_grad():
+        assert not torch.equal(attention(x), attention(x))
+        attention.eval()
+        assert torch.equal(attention(x), attention(x))
+
+
 @pytest.mark.parametrize('batch_first', [True, False])
 @pytest.mark.parametrize('crossed', [True, False])
 def test_multihead_attention_is_that_of_pytorch(batch_first, crossed):
