@@ -179,6 +179,12 @@ def test_config_of_a_checkpoint_is_never_run(tmp_path):
     assert find_class_names({}, 51, dict(cfg='not python at all (')) is None
 
 
+def test_data_set_of_the_test_list_comes_first():
+    lists = dict(train='data/k710/train.txt', test='data/k400/val.txt')
+    cfg = Config({f'{k}_dataloader': dict(dataset=dict(ann_file=v)) for k, v in lists.items()})
+    assert find_class_names(cfg, 400) == known_class_names('k400')
+
+
 def test_names_with_wrong_class_count_are_skipped_with_a_warning(logged):
     cfg = Config(dict(test_dataloader=dict(dataset=dict(ann_file='data/mmit/val.txt'))))
     assert find_class_names(cfg, 292) is None
