@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -17,7 +17,7 @@ from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.data_preparation.jobs import check_settings, find_videos
 from mmaction.datasets import BaseActionDataset, ShardDataset, VideoDataset
 from mmaction.datasets.video_source import VideoSource
-from mmaction.errors import ConfigError
+from mmaction.errors import ConfigError, DivergedError
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.utils.io import file_digest, write_json
 from mmaction.utils.prediction_parts import parts_there, write_part
@@ -25,6 +25,7 @@ from mmaction.utils.remote import exists, is_remote, local_path
 from mmaction.utils.small_tensors import hand_over_as_bytes
 from mmaction.utils.work_share import WorkShare
 
+from .inference import predict
 from .sliding_window import classify_windows
 
 __all__ = ['BulkRequest', 'predict_list']
@@ -64,14 +65,16 @@ def predict_list(model: Any, request: BulkRequest, checkpoint: str) -> tuple[int
     Args:
         model: As `init_recognizer` returns it.
         request: What to predict.
-        checkpoint: Where its weights come from: parts of others are not mixed with these.
+        checkpoint: Where its weights come from: parts of others, or of another config, are not
+            mixed with these.
 
     Returns:
         Clips predicted now, those of them that could not be read, and clips of the list.
 
     Raises:
-        ValueError: The list is malformed, or the folder holds predictions of other clips or
-            another checkpoint.
+        ValueError: The list is malformed, or the folder holds predictions of other clips, another
+            checkpoint or another config.
+        DivergedError: The scores are not finite.
     """
     if not is_remote(request.out):
         Path(request.out).mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,7 @@ def predict_list(model: Any, request: BulkRequest, checkpoint: str) -> tuple[int
         source=identity,
         part_size=request.part_size,
         checkpoint=file_digest(local_path(checkpoint)),
+        config=_config_digest(model.cfg),
         embeddings=request.embeddings,
         stride=request.stride,
     )
@@ -95,6 +99,12 @@ def predict_list(model: Any, request: BulkRequest, checkpoint: str) -> tuple[int
         predicted += len({row['index'] for row in rows})
         unreadable += sum(row['unreadable'] is not None for row in rows)
     return predicted, unreadable, len(dataset)
+
+
+def _config_digest(cfg: Any) -> str:
+    """What tells the model and the test pipeline of a config from those of others."""
+    parts = [cfg.model.to_dict(), pipeline_steps(cfg)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _dataset(model: Any, request: BulkRequest) -> tuple[BaseActionDataset, str]:
@@ -144,7 +154,7 @@ def _rows_of_clips(
         dataset,
         batch_sampler=batches,
         num_workers=request.workers,
-        collate_fn=pseudo_collate,
+        collate_fn=list,
         worker_init_fn=hand_over_as_bytes,
     )
     shown = tqdm(total=sum(map(len, spans)), desc='predict', unit='clip', mininterval=1)
@@ -164,11 +174,10 @@ def _predict(
     model: Any,
     dataset: BaseActionDataset,
     positions: Sequence[int],
-    batch: Any,
+    batch: Sequence[Mapping[str, object]],
     seen: _Embeddings | None,
 ) -> list[dict[str, Any]]:
-    with torch.no_grad():
-        samples = [sample.cpu() for sample in model.test_step(batch)]
+    samples = predict(model, batch)
     rows = []
     for number, (position, sample) in enumerate(zip(positions, samples, strict=True)):
         row = _row(dataset, position, sample.get('unreadable'))
@@ -224,6 +233,8 @@ def _rows_of_windows(
             try:
                 video = VideoSource(dataset.get_data_info(position)['filename'])
                 windows = list(classify_windows(model, video, request.stride, request.batch_size))
+            except DivergedError:  # of the model, not of the video
+                raise
             except (ValueError, OSError) as error:
                 rows.append(_row(dataset, position, str(error)))
                 continue

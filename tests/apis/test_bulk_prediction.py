@@ -14,6 +14,7 @@ from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.apis.bulk_prediction import BulkRequest, predict_list
 from mmaction.apis.report import Results
 from mmaction.data_preparation.packing import PackRequest, pack_list
+from mmaction.errors import DivergedError
 from mmaction.evaluation.results import read_results
 from mmaction.utils.prediction_parts import check_parts, parts_there, read_parts, write_part
 from mmaction.utils.work_share import WorkShare
@@ -145,6 +146,24 @@ def test_other_clips_or_weights_are_not_mixed(folder, checkpoint, tmp_path):
     shutil.copy(folder / '0.mp4', other)
     with pytest.raises(ValueError, match='was made with'):
         predict_list(model, request_of(folder, out, part_size=2), str(other))
+
+
+def test_other_test_pipelines_are_not_mixed(folder, checkpoint, tmp_path):
+    model = init_recognizer(tiny_config(), checkpoint, 'cpu')
+    request = request_of(folder, tmp_path)
+    predict_list(model, request, checkpoint)
+    model = init_recognizer(tiny_config(**{'test_pipeline.1.num_clips': 1}), checkpoint, 'cpu')
+    with pytest.raises(ValueError, match='was made with'):
+        predict_list(model, request, checkpoint)
+
+
+@pytest.mark.parametrize('stride', [None, 1.0])
+def test_scores_that_are_not_finite_are_not_written(folder, checkpoint, tmp_path, stride):
+    model = init_recognizer(tiny_config(), checkpoint, 'cpu')
+    model.cls_head.fc_cls.bias.data[0] = float('nan')
+    with pytest.raises(DivergedError):
+        predict_list(model, request_of(folder, tmp_path, stride=stride), checkpoint)
+    assert not parts_there(tmp_path)
 
 
 def test_doubles_are_found(folder, checkpoint, tmp_path):
