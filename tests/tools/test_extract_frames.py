@@ -62,6 +62,21 @@ def test_size_names_and_start(tmp_path, capsys):
     assert cv2.imread(str(images[11])).shape == (160, 320, 3)
 
 
+def test_frames_of_a_video_that_is_broken_now_are_removed(tmp_path):
+    folder, out = tmp_path / 'in', tmp_path / 'out'
+    folder.mkdir()
+    for name in ('a.mp4', 'b.mp4'):
+        write_video(folder / name, num_frames=5)
+    assert run(folder, out) == 0
+    (folder / 'a.mp4').write_bytes(b'broken')
+    assert run(folder, out) == 1
+    assert [path.name for path in sorted(out.iterdir())] == [
+        'b',
+        'extract_frames.json',
+        'failures.txt',
+    ]
+
+
 @pytest.mark.parametrize('template', ['img.jpg', '{x}.jpg', 'a/{:05}.jpg', '{:05}.txt'])
 def test_template_without_number_is_error(tmp_path, capsys, template):
     assert run(tmp_path, tmp_path / 'out', '--template', template) == 2

@@ -150,13 +150,15 @@ def run(args: argparse.Namespace) -> int:
         jobs, done = find_work(args.folder, args.out, '', args.overwrite)
         check_targets(args.out / 'extract_frames.json', jobs, done, args.overwrite)
         check_settings(args.out / 'extract_frames.json', settings, args.overwrite)
-        for (video, _), count, reason in run_jobs(
+        for (video, target), count, reason in run_jobs(
             work, jobs, workers=args.workers, timeout=args.timeout, title='extract'
         ):
             if reason is None:
                 frames += count
             else:
                 failures[video] = reason
+                # Frames of an earlier version of the video must not stand for this one.
+                _remove_frames(Path(target), os.path.splitext(args.template)[1])
         report_failures(failures, args.out / 'failures.txt', 'videos could not be extracted')
     print(
         f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) extracted, '
