@@ -13,7 +13,7 @@ from mmaction.apis.probe import probe_recognizer
 from mmaction.cli.features import main as features
 from mmaction.data_preparation.packing import PackRequest, pack_list
 from mmaction.data_preparation.shares import merge_shares
-from mmaction.datasets import FeatureDataset, load_features
+from mmaction.datasets import FeatureDataset, FeatureStore, clip_identity, load_features
 from mmaction.engine.runner.checkpoint import save_checkpoint_file
 from mmaction.errors import ConfigError
 from mmaction.models import LinearHead
@@ -113,6 +113,45 @@ def test_a_second_run_computes_what_is_missing_or_has_changed(clips, tmp_path):
     assert labels.tolist() == [2, 0, 0]
     torch.testing.assert_close(features[1], first[1], rtol=0, atol=0)
     assert not torch.equal(features[2], first[0])
+
+
+def test_identity_of_a_clip_changes_with_its_content(tmp_path):
+    file, frames = tmp_path / 'a.mp4', tmp_path / 'frames'
+    frames.mkdir()
+
+    def identities(end):
+        file.write_bytes(bytes(200_000) + end)
+        (frames / 'img_00001.jpg').write_bytes(end.rstrip(b'.'))
+        return clip_identity(file), clip_identity(frames)
+
+    first, second = identities(b'one'), identities(b'2..')
+    assert first[0] != second[0]
+    assert first[1] != second[1]
+    assert identities(b'one') == first
+    assert clip_identity(tmp_path / 'none.mp4') == ''
+
+
+def test_an_extraction_that_ends_early_leaves_no_index_of_the_one_before(clips, tmp_path):
+    out = tmp_path / 'f'
+    cfg = config(clips)
+    extract_features(cfg, clips / 'x.pth', out, device='cpu')
+    model = init_recognizer(cfg, clips / 'x.pth', 'cpu')
+    model.backbone.register_forward_pre_hook(lambda *_: 1 / 0)
+    (tmp_path / 'list.txt').write_text(f'{write_video(tmp_path / "new.mp4", 12, 64, 48)} 0\n')
+    with pytest.raises(ZeroDivisionError):
+        extract_features(
+            cfg, None, out, ann_file=str(tmp_path / 'list.txt'), device='cpu', model=model
+        )
+    with pytest.raises(ConfigError, match='not complete'):
+        load_features(out)
+
+
+def test_a_folder_belongs_to_one_set_of_facts(tmp_path):
+    FeatureStore(tmp_path, dict(kind='pooled'))
+    for facts in (dict(kind='tokens'), dict(kind='pooled', dtype='float16'), {}):
+        with pytest.raises(ConfigError, match='features of another'):
+            FeatureStore(tmp_path, facts)
+    assert FeatureStore(tmp_path, None).facts == dict(kind='pooled')
 
 
 def test_other_weights_or_pipeline_are_refused(clips, tmp_path):

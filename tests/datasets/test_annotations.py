@@ -92,6 +92,8 @@ def test_json(entries):
     ]
     several = [dict(filename='a.mp4', label=[1, 4])]
     assert entries(json.dumps(several), MULTI, 'list.json')[0]['label'] == [1, 4]
+    unlabeled = [dict(filename='a.mp4', label=-1), dict(filename='b.mp4')]
+    assert [entry['label'] for entry in entries(json.dumps(unlabeled), MULTI, 'l.json')] == [[], []]
     frames = [dict(frame_dir='a', total_frames=61, label=[1])]
     assert entries(json.dumps(frames), FRAMES, 'list.json')[0] == dict(
         frame_dir='a', total_frames=61, label=1

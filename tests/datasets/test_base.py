@@ -199,6 +199,13 @@ def test_replacement_clips_depend_on_the_seed(folder):
     assert taken(0, 3) != taken(0, 4)
 
 
+def test_replacement_clips_have_draws_of_their_own(folder):
+    """One readable clip in the place of two others is augmented in three ways."""
+    dataset = folder(['a.mp4', 'b.mp4'], good=1)
+    clips = [dataset[SampleKey(index, epoch=2, seed=3)]['inputs'] for index in range(3)]
+    assert len({clip.sum().item() for clip in clips}) == 3
+
+
 def test_training_stops_if_no_clip_is_readable(folder):
     dataset = folder(['a.mp4', 'b.mp4'], good=0, max_refetch=3)
     message = r'4 clips in a row cannot be read, more than max_refetch=3 allows.*/[ab].mp4'
