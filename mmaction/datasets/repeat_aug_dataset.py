@@ -97,7 +97,7 @@ class RepeatAugDataset(VideoDataset):
         for repeat, (one, indices) in enumerate(zip(drawn, wanted, strict=True)):
             # Clips do not share memory: transforms may write into their input.
             imgs = [frames[i] if uses[i] == 1 else frames[i].copy() for i in indices]
-            results = {**deepcopy(video), **one, 'imgs': imgs}
+            results = {**deepcopy({**video, **one}), 'imgs': imgs}
             samples.append(self._finish(results, steps, key, repeat))
         return samples
 

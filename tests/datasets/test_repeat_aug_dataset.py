@@ -55,6 +55,16 @@ def test_sample_once_repeats_the_same_frames(video_folder):
     assert np.any(starts[1]['imgs'])
 
 
+def test_repeats_do_not_share_their_labels(video_folder):
+    def relabel(results):
+        results['label'] += 1
+        return results
+
+    dataset = make(video_folder, [*READ, relabel], num_repeats=3, multi_class=True, num_classes=3)
+    for clip in dataset[SampleKey(5)]:
+        assert clip['label'].tolist() == [1, 1, 2]
+
+
 def test_file_is_decoded_once_for_all_repeats(video_folder, monkeypatch):
     asked = []
     read = PyAVReader.get_batch
