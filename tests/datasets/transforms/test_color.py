@@ -167,6 +167,11 @@ def test_wrong_arguments(make, message):
         make()
 
 
+@pytest.mark.parametrize('ratio', [2, 0.5])
+def test_one_aspect_ratio_stands_for_itself_and_its_inverse(ratio):
+    assert RandomErasing(aspect_range=ratio).aspect_range == (0.5, 2)
+
+
 def test_repr():
     assert repr(ColorJitter(hue=0)) == (
         'ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(0, 0))'

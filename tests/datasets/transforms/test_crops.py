@@ -162,6 +162,11 @@ def test_multi_scale_crop(make_clip, check_form, options, places):
 def test_multi_scale_crop_stays_inside_the_frame(make_clip):
     results = MultiScaleCrop(31)(make_clip(height=30, width=30))
     assert results['crop_bbox'].tolist() == [0, 0, 30, 30]
+    for height, width in ((30, 40), (40, 30)):
+        results = MultiScaleCrop(31)(make_clip(height=height, width=width))
+        x, y, x_end, y_end = results['crop_bbox']
+        assert (x_end <= width, y_end <= height) == (True, True)
+        assert results['img_shape'] == (y_end - y, x_end - x) == results['imgs'][0].shape[:2]
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,8 @@ def test_resize_to_same_size_does_not_copy():
 @pytest.mark.parametrize(
     ('size', 'scale', 'want'),
     [((340, 256), (float('inf'), 224), (298, 224)), ((340, 256), 0.5, (170, 128)),
-     ((3, 5), 0.5, (2, 3)), ((320, 240), (171, 128), (171, 128))],
+     ((3, 5), 0.5, (2, 3)), ((320, 240), (171, 128), (171, 128)),
+     ((240, 320), (171, 128), (128, 171)), ((240, 320), (128, 171), (128, 171))],
 )  # fmt: skip
 def test_rescale_size(size, scale, want):
     assert rescale_size(size, scale) == want
@@ -310,6 +311,16 @@ def test_fuse_crops_before_resizing(make_clip):
     assert results['lazy']['crop_bbox'].tolist() == [10, 10, 30, 20]
     got = np.array(Fuse()(results)['imgs'])
     assert np.array_equal(got, resized(before[:, 10:20, 10:30], 40, 20))
+
+
+def test_fuse_rounds_the_crop(make_clip):
+    results = make_clip(height=30, width=40)
+    before = np.array(results['imgs'])
+    for step in (Resize((64, 48), lazy=True), CenterCrop((42, 20), lazy=True)):
+        results = step(results)
+    assert results['lazy']['crop_bbox'].tolist() == [6.875, 8.75, 33.125, 21.25]
+    got = np.array(Fuse()(results)['imgs'])
+    assert np.array_equal(got, resized(before[:, 9:21, 7:33], 42, 20))
 
 
 def test_lazy_crops_of_crops(make_clip):
