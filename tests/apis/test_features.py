@@ -234,6 +234,9 @@ def test_stored_features_train_a_head(clips, tmp_path):
     dataset = FeatureDataset(str(tmp_path / 'f'))
     assert dataset.metainfo['classes'] == ['a', 'b', 'c']
     assert dataset.get_cat_ids(2) == [2]
+    samples = [dataset[i]['data_samples'] for i in range(5)]
+    assert [sample.sample_idx for sample in samples] == list(range(5))
+    assert [sample.filename for sample in samples] == [str(clips / f'{i}.mp4') for i in range(5)]
     model = MODELS.build(
         dict(
             type='Recognizer3D',

@@ -88,6 +88,14 @@ def test_clips_of_a_source_are_used_equally_often():
     assert {uses[i] for i in range(27, 30)} <= {46, 47}
 
 
+@pytest.mark.parametrize('power', [None, 1])
+def test_sources_of_one_size_have_orders_of_their_own(power):
+    """Frames and optical flow of the same clips, say, do not come in pairs."""
+    sampler = make((1, 1), dataset=joined((20, 20)), class_power=[power] * 2)
+    keys = [int(key) for key in sampler]
+    assert [k for k in keys if k < 20] != [k - 20 for k in keys if k >= 20]
+
+
 def test_duplicated_clip_is_sampled_twice():
     sampler = make((1, 1, 4))
     keys = next(epochs(sampler, 1))

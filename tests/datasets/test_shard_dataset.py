@@ -171,9 +171,25 @@ def test_braces_name_shards(foreign):
     assert len(ShardDataset(str(foreign / 'wd-000001.tar'), PIPELINE)) == 4
 
 
+def test_label_beside_json_without_one(tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w') as archive:
+        for name, content in (('0.mp4', b'video'), ('0.cls', b'2'), ('0.json', b'{"fps": 25}')):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    assert ShardDataset(str(tmp_path), PIPELINE).get_cat_ids(0) == [2]
+
+
+def without_last_member(content):
+    """Cut off where a member begins, which `tarfile` takes for the end of the archive."""
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return content[: archive.getmembers()[-1].offset]
+
+
 @pytest.mark.parametrize(
     'damage',
     [
+        without_last_member,
         lambda content: content[:-10240],
         lambda content: content[:1000],
         lambda content: b'not a tar file' * 100,
@@ -252,6 +268,25 @@ def test_index_holds_any_labels(tmp_path):
     assert dataset.get_data_info(1)['label'].tolist() == [0, 1, 1, 0]
     with pytest.raises(ValueError, match='a has several labels'):
         ShardDataset(str(tmp_path / 'index.npz'), PIPELINE)
+
+
+def test_clips_without_a_label_have_none_of_several(tmp_path):
+    write_index(tmp_path / 'index.npz', ['a.tar'], [ShardEntry('a', [-1], 0, 512, 5)])
+    one = ShardDataset(str(tmp_path), PIPELINE)
+    assert (one.get_data_info(0)['label'], one.get_cat_ids(0)) == (-1, [-1])
+    several = ShardDataset(str(tmp_path), PIPELINE, multi_class=True, num_classes=3)
+    assert several.get_data_info(0)['label'].tolist() == [0, 0, 0]
+    assert several.get_cat_ids(0) == []
+
+
+def test_indices_choose_clips_as_of_files(clips):
+    for indices in (3, -3, [8, 1]):
+        files, shards = (
+            make(str(clips / source), PIPELINE, indices=indices)
+            for make, source in ((VideoDataset, 'list.txt'), (ShardDataset, 'packed'))
+        )
+        names = [files.get_data_info(i)['filename'] for i in range(len(files))]
+        assert [shards.get_data_info(i)['filename'] for i in range(len(shards))] == names
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04', b'x' * 1000])
