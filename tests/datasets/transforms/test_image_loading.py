@@ -122,6 +122,21 @@ def test_an_image_becomes_a_clip(folder, backend):
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
+def test_an_image_of_a_turned_camera_is_upright(tmp_path, backend):
+    image = np.zeros((16, 32, 3), np.uint8)
+    image[:, :16, 0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: its left side is the top
+    Image.fromarray(image).save(tmp_path / 'a.jpg', quality=100, exif=exif)
+    (upright,) = ImageDecode(decoding_backend=backend)(dict(filename=str(tmp_path / 'a.jpg')))[
+        'imgs'
+    ]
+    assert upright.shape == (32, 16, 3)
+    assert (upright[:12, :, 0] > 200).all()
+    assert (upright[20:, :, 0] < 50).all()
+
+
+@pytest.mark.parametrize('backend', BACKENDS)
 def test_load_rgb_from_file(folder, backend):
     path, pixels = folder
     load = LoadRGBFromFile(imdecode_backend=backend)

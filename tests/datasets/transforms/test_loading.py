@@ -1,5 +1,6 @@
 """Opening and decoding transforms: keys, backends, modes."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -52,6 +53,25 @@ def test_keys(video, opening, decoding):
     assert results['frame_inds'].tolist() == [5, 40, 40, 2]
     assert results['video_reader'] is None
     assert 'decoder_fallback' not in results
+
+
+@BOTH
+def test_decoding_closes_the_file(video, opening, decoding):
+    """At once, not with the next garbage collection: workers open thousands."""
+
+    def is_open():
+        links = (Path('/proc/self/fd') / name for name in os.listdir('/proc/self/fd'))
+        return any(os.path.realpath(link) == str(video.resolve()) for link in links)
+
+    gc.disable()
+    try:
+        results = opened(video, opening)
+        assert is_open()
+        results['frame_inds'] = np.array([5])
+        decoding()(results)
+        assert not is_open()
+    finally:
+        gc.enable()
 
 
 class Shelf(BaseStorageBackend):
@@ -120,11 +140,15 @@ def test_efficient_mode_returns_keyframes(video, opening, decoding):
 
 def test_threads(video):
     results = opened(video, DecordInit, num_threads=2)
+    assert results['video_reader']._stream.codec_context.thread_count == 2
     results['frame_inds'] = np.array([9])
     assert frame_number(DecordDecode()(results)['imgs'][0]) == 9
     results = opened(video, PyAVInit)
     results['frame_inds'] = np.array([9, 30])
+    context = results['video_reader']._stream.codec_context
+    assert context.thread_count == 1
     imgs = PyAVDecode(multi_thread=True)(results)['imgs']
+    assert context.thread_count != 1
     assert [frame_number(image) for image in imgs] == [9, 30]
 
 

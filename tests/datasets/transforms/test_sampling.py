@@ -144,12 +144,17 @@ def test_target_fps_spans_the_same_time():
     assert frames['frame_inds'][0] == 34
     plain = sample(SampleFrames(8, 2, test_mode=True, target_fps=30), 100)
     assert np.ptp(plain['frame_inds']) == 15
+    # A third of the 88 possible starts, in whole frames.
+    several = SampleFrames(8, 2, 4, test_mode=True, target_fps=30)
+    assert starts(several, 104, avg_fps=30.0) == [0, 29, 58, 87]
 
 
 def test_dense_sampling_stays_in_sample_range():
     dense = DenseSampleFrames(4, 1, num_clips=2, sample_range=20, num_sample_positions=3)
     first, second = starts(dense, 100)
     assert second - first == 10
+    # Of the stretches that begin at 0 to 3, the last one is never drawn, as in mmaction2.
+    assert {starts(dense, 23)[0] for _ in range(200)} == {0, 1, 2}
     tested = DenseSampleFrames(4, 1, 2, 20, num_sample_positions=3, test_mode=True)
     assert starts(tested, 100) == [0, 10, 40, 50, 80, 90]
     assert sample(tested, 100)['num_clips'] == 2
