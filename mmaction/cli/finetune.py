@@ -159,7 +159,11 @@ def _told(name: str, value: object) -> str:
 
 
 def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
-    """The clips that can be read, the folder of their files, and the size of the smallest."""
+    """The clips that can be read, the folder of their files, and the size of the smallest.
+
+    Raises:
+        ValueError: There are no clips, or they or their classes are not as described.
+    """
     from mmaction.data_preparation.file_lists import class_names, regroup
     from mmaction.data_preparation.own_clips import (
         find_own_clips,
@@ -171,6 +175,8 @@ def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
     source = make_demo(args.work_dir, jobs) if args.demo else args.folder
     clips, folder = find_own_clips(source)
     if args.group:
+        if clips[0].split and args.folds == 1:
+            raise ValueError('--group divides clips, but their split is given already')
         clips = regroup(clips, args.group)
     class_names(clips, None)  # a faulty label is an error before videos are read, not after
     clips, doubts = join_copies(clips, folder)

@@ -143,9 +143,8 @@ def from_csv(file: Path, folder: Path, rawframes: bool) -> list[Clip]:
             split = (row.get('split') or '').strip()
             if 'split' in row and split not in SPLITS:
                 raise ValueError(f'{place}: split must be train, val or test, found {split!r}')
-            clips.append(
-                Clip(path, label, row.get('group') or path, split, place, counts.get(path))
-            )
+            group = (row.get('group') or '').strip() or path
+            clips.append(Clip(path, label, group, split, place, counts.get(path)))
     return clips
 
 
@@ -209,7 +208,7 @@ def regroup(clips: Sequence[Clip], pattern: str) -> list[Clip]:
         if match is None:
             raise ValueError(f'--group {pattern!r} finds nothing in {clip.path!r}')
         group = match[1] if regex.groups else match[0]
-        result.append(replace(clip, group=group or '', split=''))
+        result.append(replace(clip, group=group or ''))
     return result
 
 

@@ -220,6 +220,20 @@ def test_faulty_labels_are_found_before_videos_are_read(tmp_path, capsys, labels
     assert message is None or not (work / 'videos').exists()
 
 
+@pytest.mark.parametrize('folds', [1, 2])
+def test_a_given_split_is_not_given_up_for_groups(tmp_path, capsys, folds):
+    rows = [f'{n}.mp4,{"ab"[n % 2]},{("train", "test")[n // 4]}' for n in range(8)]
+    (tmp_path / 'clips.csv').write_text('\n'.join(['path,label,split', *rows]))
+    for number in range(8):
+        (tmp_path / f'{number}.mp4').touch()
+    words = ('--group', r'\d', '--folds', folds, '--work-dir', tmp_path / 'w')
+    status, _, err = run(capsys, 'finetune', tmp_path / 'clips.csv', *words)
+    assert status == 1
+    # With folds the groups count; reading the files, which are empty, comes next.
+    assert ('--group divides clips, but their split is given' in err) == (folds == 1)
+    assert ('the file is empty' in err) == (folds == 2)
+
+
 def test_wrong_model_is_said_before_anything_is_done(clips, tmp_path, capsys):
     words = ('--work-dir', tmp_path / 'w', '--as-is', '--model', 'resnet81')
     status, out, err = run(capsys, 'finetune', clips, *words)

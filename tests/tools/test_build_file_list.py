@@ -140,6 +140,21 @@ def test_csv_with_groups_and_numbers_as_labels(tmp_path, capsys, odd_names):
     assert dict(found) == {name: (1, 0)[i % 2] for i, name in enumerate(odd_names)}
 
 
+def test_groups_of_a_csv_stay_together(tmp_path):
+    rows = [(f'{label}{group}{n}.mp4', label, group) for label in 'ab' for group in range(9)
+            for n in range(2)]  # fmt: skip
+    touch(tmp_path, *(path for path, *_ in rows))
+    lines = [f'{path},{label},person {g}{" " * (path[2] == "1")}' for path, label, g in rows]
+    (tmp_path / 'labels.csv').write_text('\n'.join(['path,label,group', *lines]))
+    for seed in range(5):
+        run(tmp_path, '--csv', tmp_path / 'labels.csv', '--seed', seed, '--overwrite')
+        train, val = (
+            {path[1] for path, _ in entries(tmp_path / f'{split}.txt')}
+            for split in ('train', 'val')
+        )
+        assert len(train) + len(val) == len(train | val) == 9
+
+
 def test_csv_with_splits_and_class_order(tmp_path, capsys):
     touch(tmp_path, 'a.mp4', 'b.mp4', 'c.mp4')
     file = tmp_path / 'labels.tsv'
