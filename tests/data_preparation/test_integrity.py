@@ -1,3 +1,5 @@
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -5,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mmaction.data_preparation.integrity import Journal, check_clips
+from mmaction.utils.work_share import WorkShare
 from tests.data_preparation.preparing import dropped, kinetics, lines, put, run, table
 from tests.video_factory import write_broken, write_video
 
@@ -43,17 +47,63 @@ def test_check_lists_unreadable_clips_and_continues(tmp_path, capsys, clip, monk
     assert not (out / 'dropped.tsv').exists()
 
 
+def test_journal_knows_a_file_as_it_was_checked(tmp_path):
+    video = tmp_path / 'a.mp4'
+    video.write_bytes(b'content')
+    file = tmp_path / 'checked.jsonl'
+
+    def known(quick):
+        journal = Journal(file, quick)
+        journal.close()
+        return list(journal.facts)
+
+    for quick, to_quick, to_full in ((True, 1, 0), (False, 1, 1)):
+        journal = Journal(file, quick)
+        journal.add(str(video), {})
+        journal.close()
+        assert (len(known(True)), len(known(False))) == (to_quick, to_full)
+    # Another content of the same length is another file.
+    os.utime(video, (1, 1))
+    assert known(True) == []
+    video.unlink()
+    assert known(True) == []
+
+
+def test_a_share_reads_its_own_clips(tmp_path):
+    image = cv2.imencode('.jpg', np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    put(tmp_path, {f'{number}.jpg': image for number in range(4)} | {'5.jpg': b'', '6.jpg': b''})
+    clips = dict.fromkeys(sorted(path.name for path in tmp_path.iterdir()))
+    read, bad = [], {}
+    for share in (WorkShare(0, 2), WorkShare(1, 2)):
+        journal = tmp_path / f'{share.index}.jsonl'
+        bad |= check_clips(
+            clips,
+            folder=tmp_path,
+            journal_file=journal,
+            quick=False,
+            workers=1,
+            timeout=30,
+            share=share,
+        )
+        (found,) = tmp_path.glob(f'{share.index}-*.jsonl')
+        read += [Path(json.loads(line)['path']).name for line in lines(found)]
+    assert sorted(read) == [f'{number}.jpg' for number in range(4)]
+    assert sorted(bad) == ['5.jpg', '6.jpg']
+
+
 def test_check_of_frames_and_images(tmp_path):
     frames = tmp_path / 'videos'
     good = cv2.imencode('.jpg', np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     put(frames, {f'{name}/img_{i:05}.jpg': good for name in ('a', 'b', 'val') for i in (1, 2, 3)})
     put(frames, {'b/img_00002.jpg': b''})
     put(frames, {f'c/img_{i:05}.jpg': good[:20] if i == 2 else good for i in range(1, 5)})
-    kinetics(tmp_path, ['x,a,0,1', 'x,b,0,1', 'x,c,0,1'], ['x,val,0,1'])
+    put(frames, {f'd/img_{i:05}.jpg': good[:20] if i == 4 else good for i in range(1, 5)})
+    kinetics(tmp_path, [f'x,{name},0,1' for name in 'abcd'], ['x,val,0,1'])
     out = run(tmp_path, 'kinetics400', '--frames', '--check')
     assert lines(out / 'train_rawframes.txt') == ['a 3 0']
     assert [(row[1], row[2], row[3]) for row in dropped(out / 'dropped_rawframes.tsv')] == [
-        ('unreadable', name, 'img_00002.jpg is no image that can be read') for name in 'bc'
+        ('unreadable', name, f'img_0000{number}.jpg is no image that can be read')
+        for name, number in (('b', 2), ('c', 2), ('d', 4))
     ]
     # The middle image of four is the third.
     run(tmp_path, 'kinetics400', '--frames', '--check', '--quick', '--out', tmp_path / 'quick')

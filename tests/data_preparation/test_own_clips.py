@@ -71,9 +71,17 @@ def test_split_depends_on_the_seed_and_not_on_the_order():
     assert tested[0] == tested[1] != tested[2]
 
 
-def test_class_of_two_clips_is_tested_and_not_validated():
-    splits = divide(clips_of(dict(a=2, b=30)), val=0.1, test=0.2, seed=0)
-    assert [sum(clip.label == 'a' for clip in splits[name]) for name in splits] == [1, 0, 1]
+@pytest.mark.parametrize(('size', 'counts'), [(2, [1, 0, 1]), (3, [2, 0, 1]), (4, [2, 1, 1])])
+def test_class_of_few_clips_is_tested_and_not_validated(size, counts):
+    splits = divide(clips_of(dict(a=size, b=30)), val=0.1, test=0.2, seed=0)
+    assert [sum(clip.label == 'a' for clip in splits[name]) for name in splits] == counts
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_group_of_a_small_and_a_large_class_is_in_one_split(seed):
+    clips = clips_of(dict(a=20))
+    clips += [Clip(f'b/{i}.mp4', 'b', group) for i, group in enumerate(('a 0', 'a 1', 'b'))]
+    check_no_leak(divide(clips, val=0.3, test=0.2, seed=seed), clips)
 
 
 def test_given_splits_stay_and_val_is_tested_on_where_there_is_no_test():
@@ -242,6 +250,15 @@ def test_copies_are_one_group_and_other_labels_are_doubted(videos):
     assert doubts[0].startswith('one video is there as jump and as run, 3 times: ')
     for path in ('jump/0.mp4', 'run/0.mp4', 'run/copy of 0.mp4'):
         assert repr(path) in doubts[0]
+
+
+def test_groups_that_share_copies_by_way_of_another_are_one(tmp_path):
+    clips = []
+    for number, (content, group) in enumerate([('1', 'p'), ('1', 'q'), ('2', 'r'), ('2', 'q')]):
+        (tmp_path / f'{number}.mp4').write_text(content)
+        clips.append(Clip(f'{number}.mp4', 'a', group))
+    joined, _ = join_copies(clips, tmp_path)
+    assert len({clip.group for clip in joined}) == 1
 
 
 def test_copies_name_a_clip_of_each_class(tmp_path):

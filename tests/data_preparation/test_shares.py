@@ -2,6 +2,7 @@
 
 import json
 import os
+import tarfile
 
 import pytest
 
@@ -85,6 +86,31 @@ def test_packed_shares_become_the_whole(folder, tmp_path):
             assert file.read(entry.size) == (folder / entry.name).read_bytes()
 
 
+def test_shards_end_before_they_are_too_large(tmp_path):
+    for number in range(4):
+        (tmp_path / f'{number}.mp4').write_bytes(bytes([number]) * 100)
+    (tmp_path / 'list.txt').write_text(''.join(f'{number}.mp4 1\n' for number in range(4)))
+    # A clip takes a block of head and one of content, and so do its label and its facts.
+    for size, shards in ((1024 + 3 * 3072 - 1, 2), (1024 + 3 * 3072, 2), (1024 + 4 * 3072, 1)):
+        out = tmp_path / str(size)
+        assert pack_list(PackRequest(str(tmp_path / 'list.txt'), str(out), size=size)) == 0
+        assert len(list(out.glob('*.tar'))) == shards
+        assert ShardIndex(out / 'index.npz').blocks()[1] == (size - 1024) // 3072
+
+
+def test_a_clip_that_has_changed_is_packed_again(tmp_path):
+    clip, request = tmp_path / 'a.mp4', PackRequest(str(tmp_path / 'list.txt'), str(tmp_path / 'o'))
+    (tmp_path / 'list.txt').write_text('a.mp4\n')
+    for content, seconds in ((b'one', 1), (b'two', 2**33)):
+        clip.write_bytes(content)
+        os.utime(clip, (seconds, seconds))
+        assert pack_list(request) == 0
+        with tarfile.open(tmp_path / 'o' / 'clips-000000.tar') as archive:
+            # Without a label there is no .cls.
+            assert archive.getnames() == ['000000000.mp4', '000000000.json']
+            assert archive.extractfile('000000000.mp4').read() == content
+
+
 def reencode(folder, out, share):
     settings = Settings(short_side=32, preset='ultrafast')
     return reencode_folder(
@@ -130,6 +156,9 @@ def test_other_counts_and_doubles_are_found(tmp_path):
         merge_shares(tmp_path)
     write_record(tmp_path, Record('check_videos', WorkShare(0, 2), 3, ['a', 'b'], {}))
     write_record(tmp_path, Record('check_videos', WorkShare(1, 2), 3, ['b'], {}))
+    with pytest.raises(ValueError, match='do not add up: b is in two of them'):
+        merge_shares(tmp_path)
+    write_record(tmp_path, Record('check_videos', WorkShare(1, 2), 3, ['b', 'c'], {}))
     with pytest.raises(ValueError, match='do not add up: b is in two of them'):
         merge_shares(tmp_path)
     write_record(tmp_path, Record('check_videos', WorkShare(1, 2), 4, ['c'], {}))
