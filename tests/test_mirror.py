@@ -100,7 +100,7 @@ TOGETHER = {
     'commands, run through `mmaction` and through tools/': (
         'cli/test_main.py',
         '__main__.py apis/report.py cli/build_file_list.py cli/export.py cli/info.py '
-        'cli/predict.py cli/prepare.py cli/prepare_dataset.py cli/prepare_videos.py',
+        'cli/prepare.py cli/prepare_dataset.py cli/prepare_videos.py',
     ),
     'training and testing as a user runs them': (
         'tools/test_train_and_test.py',

@@ -1,7 +1,10 @@
 """Windows along a long video, and what is drawn of them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from mmengine.config import Config
 
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.apis.sliding_window import classify_windows, window_span
@@ -33,6 +36,30 @@ def test_windows_cover_the_video_without_gaps(model, video):
         alone = inference_recognizer(model, video[window.start : window.stop], steps)
         np.testing.assert_allclose(window.scores, alone.pred_score.numpy(), rtol=1e-4, atol=1e-6)
         assert window.label == int(alone.pred_label)
+
+
+def test_frames_of_short_videos_repeat_as_in_the_config(video):
+    model = init_recognizer(CONFIG, None, device='cpu')
+    model.cfg.test_pipeline[1].update(out_of_bound_opt='repeat_last')
+    (window,) = classify_windows(model, VideoSource(video[:7]))
+    steps = [dict(step) for step in model.cfg.test_pipeline]
+    steps[1].update(num_clips=1)
+    alone = inference_recognizer(model, video[:7], steps)
+    np.testing.assert_allclose(window.scores, alone.pred_score.numpy(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('sampling', 'span'),
+    [
+        (dict(type='SampleFrames', clip_len=8, frame_interval=8, num_clips=10), 57),
+        (dict(type='SampleFrames', clip_len=16), 16),
+        (dict(type='SampleFrames', clip_len=1, num_clips=8), 57),
+        (dict(type='UniformSample', clip_len=16), 61),
+    ],
+)
+def test_span_of_a_window(sampling, span):
+    cfg = Config(dict(test_pipeline=[dict(type='DecordInit'), sampling]))
+    assert window_span(SimpleNamespace(cfg=cfg)) == span
 
 
 def test_last_window_is_not_shorter_than_half(model, video):

@@ -220,6 +220,17 @@ def test_faulty_labels_are_found_before_videos_are_read(tmp_path, capsys, labels
     assert message is None or not (work / 'videos').exists()
 
 
+def test_groups_and_copies_stay_together(clips, tmp_path):
+    first, second, third = sorted(clips.glob('*/*.mp4'))[:3]
+    for path, source in {'a/1x': first, 'a/1y': second, 'b/2': third, 'b/3': third}.items():
+        (tmp_path / 'in' / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, tmp_path / 'in' / f'{path}.mp4')
+    words = (tmp_path / 'in', '--group', r'\d', '--as-is', '--work-dir', tmp_path / 'w')
+    kept, _, _ = finetune.prepare(finetune.parse_args([str(word) for word in words]), 1)
+    groups = [clip.group for clip in kept]
+    assert groups[0] == groups[1] != groups[2] == groups[3]
+
+
 @pytest.mark.parametrize('folds', [1, 2])
 def test_a_given_split_is_not_given_up_for_groups(tmp_path, capsys, folds):
     rows = [f'{n}.mp4,{"ab"[n % 2]},{("train", "test")[n // 4]}' for n in range(8)]

@@ -83,6 +83,37 @@ def test_page(samples, tmp_path, capsys):
     assert text.count('data:image/png') == 2
 
 
+def test_a_clip_that_is_quite_sure_counts_in_the_calibration():
+    rows, error = report.Results([dict(pred_score=[0.0, 1.0], gt_label=0)]).calibration()
+    assert (rows, error) == ([(1.0, 0.0, 1)], 1.0)
+
+
+def test_confusions_name_the_class_before_what_it_is_taken_for():
+    scores = [[0.2, 0.8], [0.2, 0.8], [0.9, 0.1], [0.1, 0.9]]
+    samples = [
+        dict(pred_score=score, gt_label=label, filename='gone.mp4')
+        for score, label in zip(scores, (0, 0, 0, 1), strict=True)
+    ]
+    text = report.page(report.Results(samples), ['run', 'sit'], 'x', 0)
+    assert '<td class=n>2</td><td class=n>3</td><td>run</td><td>sit</td>' in text
+    assert '<td>sit</td><td>run</td>' not in text
+
+
+def test_thumbnails_have_the_colors_of_the_frames(tmp_path):
+    for number in range(1, 4):
+        Image.new('RGB', (64, 48), (250, 20, 90)).save(tmp_path / f'img_{number:05}.png')
+    code = re.search(r'base64,([^"]+)', report.thumbnails(str(tmp_path)))[1]
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(code))))
+    np.testing.assert_allclose(image.mean((0, 1)), (250, 20, 90), atol=4)
+
+
+def test_tests_of_several_folds_are_joined(samples):
+    both = report.Results.joined([report.Results(samples), report.Results(samples[:2])])
+    assert both.in_top(1) == pytest.approx(4 / 8)
+    assert [bool(reason) for reason in both.unreadable] == [False] * 5 + [True] + [False] * 2
+    assert both.names == [sample['filename'] for sample in (*samples, *samples[:2])]
+
+
 def test_large_confusion_matrix_is_an_image():
     rows = [
         dict(pred_score=np.eye(80)[i], gt_label=[i], filename=f'{i}.mp4', unreadable='')

@@ -58,8 +58,9 @@ def test_size_names_and_start(tmp_path, capsys):
     assert frame_number(image) == 11
     assert run(*args) == 1
     assert 'give another folder, or --overwrite' in capsys.readouterr().err
-    assert run(*args, '--overwrite') == 0
-    assert cv2.imread(str(images[11])).shape == (160, 320, 3)
+    for options in ((), ('--short-side', 200)):  # which enlarges nothing
+        assert run(*args, *options, '--overwrite') == 0
+        assert cv2.imread(str(images[11])).shape == (160, 320, 3)
 
 
 def test_frames_of_a_video_that_is_broken_now_are_removed(tmp_path):
