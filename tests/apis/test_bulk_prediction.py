@@ -12,6 +12,8 @@ import torch
 
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.apis.bulk_prediction import BulkRequest, predict_list
+from mmaction.apis.features import clip_features
+from mmaction.apis.inference import load_clip
 from mmaction.apis.report import Results
 from mmaction.data_preparation.packing import PackRequest, pack_list
 from mmaction.errors import DivergedError
@@ -66,7 +68,8 @@ def test_each_clip_is_predicted_as_by_itself(folder, checkpoint, tmp_path):
         np.testing.assert_allclose(row['scores'], alone.pred_score.numpy(), atol=1e-5)
         assert row['pred_label'] == int(alone.pred_label)
         # Scores of one view are those of its embedding; here the mean over six views.
-        assert len(row['embedding']) == 24
+        views = clip_features(model, [load_clip(model, folder / f'{row["index"]}.mp4')])
+        np.testing.assert_allclose(row['embedding'], views[0].numpy(), atol=1e-5)
         assert row['unreadable'] is None
 
 
@@ -148,13 +151,38 @@ def test_other_clips_or_weights_are_not_mixed(folder, checkpoint, tmp_path):
         predict_list(model, request_of(folder, out, part_size=2), str(other))
 
 
-def test_other_test_pipelines_are_not_mixed(folder, checkpoint, tmp_path):
+def test_other_test_pipelines_and_options_are_not_mixed(folder, checkpoint, tmp_path):
     model = init_recognizer(tiny_config(), checkpoint, 'cpu')
     request = request_of(folder, tmp_path)
     predict_list(model, request, checkpoint)
+    for changes in (dict(stride=1.0), dict(embeddings=True)):
+        with pytest.raises(ValueError, match='was made with'):
+            predict_list(model, request_of(folder, tmp_path, **changes), checkpoint)
     model = init_recognizer(tiny_config(**{'test_pipeline.1.num_clips': 1}), checkpoint, 'cpu')
     with pytest.raises(ValueError, match='was made with'):
         predict_list(model, request, checkpoint)
+
+
+def test_views_that_the_head_keeps_apart_are_averaged(folder, checkpoint, tmp_path):
+    rows = []
+    for average in (None, 'prob'):
+        cfg = tiny_config(**{'model.cls_head.average_clips': average})
+        request = request_of(folder, tmp_path / str(average), part_size=99)
+        predict_list(init_recognizer(cfg, checkpoint, 'cpu'), request, checkpoint)
+        table = parquet.read_table(tmp_path / str(average) / 'part-000000.parquet')
+        rows.append([row for row in table.to_pylist() if row['unreadable'] is None])
+    for apart, averaged in zip(*rows, strict=True):
+        np.testing.assert_allclose(apart['scores'], averaged['scores'], atol=1e-5)
+        assert apart['pred_label'] == averaged['pred_label']
+
+
+def test_clips_without_labels_have_none(folder, checkpoint, tmp_path):
+    (tmp_path / 'list.txt').write_text('0.mp4\n')
+    model = init_recognizer(tiny_config(), checkpoint, 'cpu')
+    request = BulkRequest(str(tmp_path / 'list.txt'), str(tmp_path / 'out'), str(folder), workers=0)
+    predict_list(model, request, checkpoint)
+    (row,) = parquet.read_table(tmp_path / 'out' / 'part-000000.parquet').to_pylist()
+    assert row['labels'] == []
 
 
 @pytest.mark.parametrize('stride', [None, 1.0])

@@ -215,3 +215,8 @@ def test_top_classes():
     sample = ActionDataSample().set_pred_score(torch.tensor([0.1, 0.6, 0.3]))
     assert [name for name, _ in top_classes(sample, k=2)] == ['1', '2']
     assert top_classes(sample, ['a', 'b', 'c'], 1) == [('b', pytest.approx(0.6))]
+    # Logits of two views that are kept apart: the mean of their probabilities counts.
+    logits = torch.tensor([[3.0, 0.0, 0.0], [0.0, 2.0, 9.0]])
+    found = dict(top_classes(ActionDataSample(pred_score=logits), k=3))
+    first, second = logits.softmax(-1)
+    assert [found[str(i)] for i in range(3)] == pytest.approx(((first + second) / 2).tolist())
