@@ -8,6 +8,7 @@ the product of gradient and shifted input.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,17 +23,20 @@ __all__ = ['DepthwiseConv3d', 'depthwise_conv3d', 'use_fast_depthwise']
 Size3 = tuple[int, int, int]
 
 
-def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size3) -> Tensor:
-    """A convolution of stride 1 in which each channel has a kernel of its own.
+def depthwise_conv3d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size3, stride: Size3 = (1, 1, 1)
+) -> Tensor:
+    """A convolution in which each channel has a kernel of its own.
 
     Args:
         x: (B, C, T, H, W).
         weight: (C, 1, kt, kh, kw).
         bias: (C,).
         padding: Zeros at both ends of T, H and W, fewer than the kernel is long.
+        stride: Steps along T, H and W.
 
     Returns:
-        (B, C, T + 2 pt - kt + 1, H + 2 ph - kh + 1, W + 2 pw - kw + 1).
+        (B, C, T', H', W'), T' = (T + 2 pt - kt) // st + 1 and so on.
     """
     if (
         x.device.type == 'cpu'
@@ -40,45 +44,60 @@ def depthwise_conv3d(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Si
         and not is_exporting()
         and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 (no public name)
     ):
-        y: Tensor = _DepthwiseConv3d.apply(x, weight, bias, padding)
+        y: Tensor = _DepthwiseConv3d.apply(x, weight, bias, padding, stride)
         return y
-    return F.conv3d(x, weight, bias, padding=padding, groups=x.shape[1])
+    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
 
 
 class _DepthwiseConv3d(torch.autograd.Function):
     @staticmethod
     @custom_fwd(device_type='cpu')
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size3) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size3, stride: Size3
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.padding = padding
-        return F.conv3d(x, weight, bias, padding=padding, groups=x.shape[1])
+        ctx.padding, ctx.stride = padding, stride
+        return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
 
     @staticmethod
     @custom_bwd(device_type='cpu')
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
+        of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
         grad = grad.contiguous(memory_format=torch.channels_last_3d)
-        found: list[Tensor | None] = [None, None, None, None]
+        found: list[Tensor | None] = [None, None, None, None, None]
         if of_x:
-            turned = weight.flip(2, 3, 4)
             left = [k - 1 - p for k, p in zip(weight.shape[2:], ctx.padding, strict=True)]
-            dx = F.conv3d(grad, turned.to(grad.dtype), padding=left, groups=x.shape[1])
+            # What all steps of 1 would give: n + 2 p - k + 1 along an axis.
+            size = [n + p - q for n, p, q in zip(x.shape[2:], ctx.padding, left, strict=True)]
+            spread = _spread(grad, ctx.stride, size)
+            turned = weight.flip(2, 3, 4).to(grad.dtype)
+            dx = F.conv3d(spread, turned, padding=left, groups=x.shape[1])
             found[0] = dx.contiguous() if x.is_contiguous() else dx
         wide = grad.float().permute(0, 2, 3, 4, 1)
         if of_weight:
-            t, h, w = ctx.padding
-            padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, w, w, h, h, t, t))
-            T, H, W = wide.shape[1:4]
-            shifted = (
-                padded[:, t : t + T, h : h + H, w : w + W]
-                for t, h, w in itertools.product(*map(range, weight.shape[2:]))
-            )
-            sums = [(cut * wide).sum((0, 1, 2, 3)) for cut in shifted]
+            pt, ph, pw = ctx.padding
+            padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, pw, pw, ph, ph, pt, pt))
+            sums = []
+            for place in itertools.product(*map(range, weight.shape[2:])):
+                axes = zip(place, wide.shape[1:4], ctx.stride, strict=True)
+                t, h, w = (slice(a, a + (n - 1) * step + 1, step) for a, n, step in axes)
+                sums.append((padded[:, t, h, w] * wide).sum((0, 1, 2, 3)))
             found[1] = torch.stack(sums, -1).view(weight.shape)
         if of_bias:
             found[2] = wide.sum((0, 1, 2, 3))
         return tuple(found)
+
+
+def _spread(grad: Tensor, stride: Size3, size: Sequence[int]) -> Tensor:
+    """The gradient of the same convolution without strides: zeros where these left nothing."""
+    if tuple(size) == tuple(grad.shape[2:]):
+        return grad
+    B, C = grad.shape[:2]
+    spread = grad.new_zeros(B, *size, C).permute(0, 4, 1, 2, 3)
+    t, h, w = stride
+    spread[:, :, ::t, ::h, ::w] = grad
+    return spread
 
 
 class DepthwiseConv3d(nn.Conv3d):
@@ -87,14 +106,15 @@ class DepthwiseConv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C, T', H', W')."""
         padding: Any = self.padding
-        return depthwise_conv3d(x, self.weight, self.bias, padding)
+        stride: Any = self.stride
+        return depthwise_conv3d(x, self.weight, self.bias, padding, stride)
 
 
 def use_fast_depthwise(model: nn.Module) -> None:
     """Make the depthwise 3-D convolutions of a model `DepthwiseConv3d`, in place.
 
-    Those with strides stay: their gradients are PyTorch's. Weights, hooks and names stay what they
-    are.
+    Those of larger strides than 2 stay, as their gradients are no faster than PyTorch's. Weights,
+    hooks and names stay what they are.
     """
     for module in model.modules():
         if type(module) is nn.Conv3d and _is_taken(module):
@@ -104,7 +124,8 @@ def use_fast_depthwise(model: nn.Module) -> None:
 def _is_taken(conv: nn.Conv3d) -> bool:
     return (
         1 < conv.groups == conv.in_channels == conv.out_channels
-        and set(conv.stride) == set(conv.dilation) == {1}
+        and max(conv.stride) <= 2
+        and set(conv.dilation) == {1}
         and conv.padding_mode == 'zeros'
         and not isinstance(conv.padding, str)
         and all(p < k for p, k in zip(conv.padding, conv.kernel_size, strict=True))

@@ -133,8 +133,8 @@ class PyTorchLinear(PyTorchAttention):
     replaced = ((linear_cpu, 'GAINS', False),)
 
 
-def _conv3d(x, weight, bias, padding):
-    return F.conv3d(x, weight, bias, padding=padding, groups=x.shape[1])
+def _conv3d(x, weight, bias, padding, stride):
+    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
 
 
 class PyTorchDepthwise(PyTorchAttention):

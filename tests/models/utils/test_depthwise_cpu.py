@@ -26,8 +26,8 @@ class Names(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def plainly(x, weight, bias, padding):
-    return F.conv3d(x, weight, bias, padding=padding, groups=x.shape[1])
+def plainly(x, weight, bias, padding, stride=1):
+    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
 
 
 def draw(kernel, grid=(4, 6, 5)):
@@ -37,21 +37,23 @@ def draw(kernel, grid=(4, 6, 5)):
 
 
 @pytest.mark.parametrize(
-    ('kernel', 'padding'),
+    ('kernel', 'padding', 'stride'),
     [
-        ((3, 3, 3), (1, 1, 1)),
-        ((5, 5, 5), (2, 2, 2)),
-        ((3, 1, 1), (1, 0, 0)),
-        ((1, 3, 2), (0, 2, 1)),
-        ((3, 3, 3), (0, 0, 0)),
+        ((3, 3, 3), (1, 1, 1), (1, 1, 1)),
+        ((5, 5, 5), (2, 2, 2), (1, 1, 1)),
+        ((3, 1, 1), (1, 0, 0), (1, 1, 1)),
+        ((1, 3, 2), (0, 2, 1), (1, 1, 1)),
+        ((3, 3, 3), (0, 0, 0), (1, 1, 1)),
+        ((3, 3, 3), (1, 1, 1), (1, 2, 2)),
+        ((2, 3, 1), (1, 0, 0), (2, 1, 2)),
     ],
 )
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last_3d])
-def test_values_and_gradients_are_those_of_pytorch(kernel, padding, layout):
+def test_values_and_gradients_are_those_of_pytorch(kernel, padding, stride, layout):
     inputs = draw(kernel)
     inputs[0] = inputs[0].detach().contiguous(memory_format=layout).requires_grad_()
-    expected = plainly(*inputs, padding)
-    found = depthwise_conv3d(*inputs, padding)
+    expected = plainly(*inputs, padding, stride)
+    found = depthwise_conv3d(*inputs, padding, stride)
     assert torch.equal(found, expected)
     grad = torch.randn(found.shape, generator=torch.Generator().manual_seed(0))
     with Names() as names:
@@ -115,16 +117,19 @@ def test_compiled_layers_give_the_same():
     assert torch.allclose(*grads)
 
 
-def test_layers_without_strides_are_taken():
+def test_layers_of_small_strides_are_taken():
     class Own(nn.Conv3d):
         pass
 
-    taken = [nn.Conv3d(8, 8, 3, padding=1, groups=8), nn.Conv3d(8, 8, (3, 1, 1), groups=8)]
+    taken = [
+        nn.Conv3d(8, 8, 3, padding=1, groups=8),
+        nn.Conv3d(8, 8, (3, 1, 1), (1, 2, 2), groups=8),
+    ]
     left = [
         nn.Conv3d(8, 8, 3, groups=4),
         nn.Conv3d(8, 16, 3, groups=8),
         nn.Conv3d(1, 1, 3),
-        nn.Conv3d(8, 8, 3, (1, 2, 2), groups=8),
+        nn.Conv3d(8, 8, 3, (1, 4, 4), groups=8),
         nn.Conv3d(8, 8, 3, dilation=2, groups=8),
         nn.Conv3d(8, 8, 3, padding='same', groups=8),
         nn.Conv3d(8, 8, 3, padding=1, padding_mode='replicate', groups=8),
@@ -133,9 +138,12 @@ def test_layers_without_strides_are_taken():
         Own(8, 8, 3, groups=8),
     ]
     before = [type(layer) for layer in left]
+    x = torch.randn(1, 8, 4, 6, 5)
+    expected = [layer(x) for layer in taken]
     use_fast_depthwise(nn.ModuleList([*taken, *left]))
     assert [type(layer) for layer in taken] == [DepthwiseConv3d] * 2
     assert [type(layer) for layer in left] == before
+    assert all(torch.equal(layer(x), y) for layer, y in zip(taken, expected, strict=True))
 
 
 def test_recognizers_have_them():
@@ -143,4 +151,4 @@ def test_recognizers_have_them():
     head = dict(type='I3DHead', num_classes=2, in_channels=8)
     model = MODELS.build(dict(type='Recognizer3D', backbone=backbone, cls_head=head))
     layers = [m for m in model.modules() if isinstance(m, DepthwiseConv3d)]
-    assert len(layers) == 1 + 7  # that of the stem, and all blocks but the first of four stages
+    assert len(layers) == 1 + 11  # that of the stem, and one in each block
