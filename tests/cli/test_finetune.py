@@ -249,7 +249,7 @@ def test_wrong_model_is_said_before_anything_is_done(clips, tmp_path, capsys):
     words = ('--work-dir', tmp_path / 'w', '--as-is', '--model', 'resnet81')
     status, out, err = run(capsys, 'finetune', clips, *words)
     assert status == 1
-    assert '--model: there is no resnet81; did you mean "resnet18"' in err
+    assert '--model: there is no resnet81; did you mean resnet18?' in err
     assert '1/5' not in out
     assert not (tmp_path / 'w').exists()
 

@@ -29,6 +29,7 @@ THERE = {
     'mmaction.models.recognizers.recognizer3d': {'Recognizer3D'},
     # Ours, not there: optional, so within `try` and `except ImportError`.
     'mmaction.models.utils.attention_ops': {'attention'},
+    'mmaction.models.utils.depthwise_cpu': {'depthwise_conv3d'},
     'mmaction.models.utils.linear_cpu': {'linear'},
     'mmaction.models.utils.position_ops': {'add_position'},
     'mmengine.config': {'Config'},
