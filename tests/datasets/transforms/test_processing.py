@@ -303,24 +303,22 @@ def test_fuse_equals_plain_transforms(make_clip, check_form, crop, direction):
         assert np.array_equal(plain[key], lazy_results[key])
 
 
-def test_fuse_crops_before_resizing(make_clip):
+@pytest.mark.parametrize(
+    ('size', 'crop', 'box', 'rounded'),
+    [
+        ((80, 60), (40, 20), [10, 10, 30, 20], (10, 10, 30, 20)),
+        ((64, 48), (42, 20), [6.875, 8.75, 33.125, 21.25], (7, 9, 33, 21)),
+    ],
+)
+def test_fuse_crops_whole_pixels_before_resizing(make_clip, size, crop, box, rounded):
     results = make_clip(height=30, width=40)
     before = np.array(results['imgs'])
-    for step in (Resize((80, 60), lazy=True), CenterCrop((40, 20), lazy=True)):
+    for step in (Resize(size, lazy=True), CenterCrop(crop, lazy=True)):
         results = step(results)
-    assert results['lazy']['crop_bbox'].tolist() == [10, 10, 30, 20]
+    assert results['lazy']['crop_bbox'].tolist() == box
     got = np.array(Fuse()(results)['imgs'])
-    assert np.array_equal(got, resized(before[:, 10:20, 10:30], 40, 20))
-
-
-def test_fuse_rounds_the_crop(make_clip):
-    results = make_clip(height=30, width=40)
-    before = np.array(results['imgs'])
-    for step in (Resize((64, 48), lazy=True), CenterCrop((42, 20), lazy=True)):
-        results = step(results)
-    assert results['lazy']['crop_bbox'].tolist() == [6.875, 8.75, 33.125, 21.25]
-    got = np.array(Fuse()(results)['imgs'])
-    assert np.array_equal(got, resized(before[:, 9:21, 7:33], 42, 20))
+    left, top, right, bottom = rounded
+    assert np.array_equal(got, resized(before[:, top:bottom, left:right], *crop))
 
 
 def test_lazy_crops_of_crops(make_clip):
