@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .cpu import HAS_AMX, is_exporting
+from .cpu import HAS_AMX, can_run_operators
 
 __all__ = ['cpu_attention', 'takes']
 
@@ -60,10 +60,9 @@ def takes(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> bool:
     Not where other software is to run the graph (export), not within `torch.func`, and not where
     PyTorch has been told to leave out its own kernel (`torch.nn.attention.sdpa_kernel`).
     """
-    if is_exporting() or torch._C._are_functorch_transforms_active():  # noqa: SLF001 (no public name)
-        return False
     return (
-        q.device.type == 'cpu'
+        can_run_operators()
+        and q.device.type == 'cpu'
         and q.dtype == k.dtype == v.dtype
         and _takes_dtype(q.dtype)
         and k.shape == v.shape

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ['HAS_AMX', 'IS_AMD', 'is_exporting']
+__all__ = ['HAS_AMX', 'IS_AMD', 'can_run_operators', 'is_exporting']
 
 
 def _about() -> str:
@@ -30,3 +30,12 @@ def is_exporting() -> bool:
     That is `torch.export`, ONNX's exporter or `torch.jit.trace`.
     """
     return bool(torch.jit.is_tracing() or torch.compiler.is_exporting())
+
+
+def can_run_operators() -> bool:
+    """Whether operators of this package may run.
+
+    Not where a graph is made for other software, nor within `torch.func`, which does not know them.
+    """
+    transforms = torch._C._are_functorch_transforms_active()  # noqa: SLF001 (no public name)
+    return not (transforms or is_exporting())

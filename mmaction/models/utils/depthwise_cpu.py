@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
 
-from .cpu import is_exporting
+from .cpu import can_run_operators
 
 __all__ = ['DepthwiseConv3d', 'depthwise_conv3d', 'use_fast_depthwise']
 
@@ -38,12 +38,7 @@ def depthwise_conv3d(
     Returns:
         (B, C, T', H', W'), T' = (T + 2 pt - kt) // st + 1 and so on.
     """
-    if (
-        x.device.type == 'cpu'
-        and torch.is_grad_enabled()
-        and not is_exporting()
-        and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 (no public name)
-    ):
+    if x.device.type == 'cpu' and torch.is_grad_enabled() and can_run_operators():
         y: Tensor = _DepthwiseConv3d.apply(x, weight, bias, padding, stride)
         return y
     return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])

@@ -11,31 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch._inductor.utils import run_and_get_code
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmaction.models.utils import linear_cpu
 from mmaction.models.utils.linear_cpu import Linear, linear, use_fast_linear
+from tests.models.utils.operators import Names
 
 
 @pytest.fixture(autouse=True)
 def gains(monkeypatch):
     """Whatever the processor, let it be one that gains."""
     monkeypatch.setattr(linear_cpu, 'GAINS', True)
-
-
-class Names(TorchDispatchMode):
-    """The operators that run, and the sizes of what is convolved backwards."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-        self.convolved = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.found.append(function.name())
-        if 'convolution_backward' in function.name():
-            self.convolved.append([x.shape for x in args[:2]])
-        return function(*args, **(kwargs or {}))
 
 
 def convolves(function, *args):
