@@ -46,13 +46,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(x, weight, bias)
     tokens, learns = x.shape[:-1].numel(), torch.is_grad_enabled()
     rows = x.reshape(-1, x.shape[-1]).contiguous()
-    if learns and tokens % 4:
-        # oneDNN takes five times as long for the gradient of the weights of other numbers.
-        rows = F.pad(rows, (0, 0, 0, -tokens % 4))
     # The compiler gives sides of 1 a stride of 0, by which PyTorch does not see channels last any
     # more: it would turn gradients, and what they are computed from, around and back.
-    side = 2 if learns else 1
-    pixels = rows.view(side, -1, side, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
+    height, width = (_picture(tokens) // 2, 2) if learns else (tokens, 1)
+    pictures = -(-tokens // (height * width))
+    if missing := pictures * height * width - tokens:
+        rows = F.pad(rows, (0, 0, 0, missing))
+    pixels = rows.view(pictures, height, width, x.shape[-1]).permute(0, 3, 1, 2)  # channels last
     # oneDNN adds up the gradient of the bias token by token, which loses digits.
     learned = bias is not None and bias.requires_grad and learns
     fused = None if learned else bias
@@ -60,6 +60,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     y = F.conv2d(pixels, weight[:, :, None, None], fused, dilation=2)
     y = y.permute(0, 2, 3, 1).reshape(-1, len(weight))[:tokens].view(*x.shape[:-1], -1)
     return y if bias is fused or bias is None else y + bias
+
+
+def _picture(tokens: int) -> int:
+    """Tokens of a picture in training, two pictures at least.
+
+    oneDNN sums the gradient of the weights over blocks of a picture. In large ones these take up to
+    three times as long, above all if few numbers divide the size.
+    """
+    return 196 if tokens % (2 * 196) == 0 else 64
 
 
 def _takes(x: Tensor, weight: Tensor) -> bool:
