@@ -282,7 +282,8 @@ class DualFormer(BaseModule):
             the maps of the stages `out_indices`, in the order of the stages, if these are given.
 
         Raises:
-            ValueError: Wrong number of axes or channels, or a clip smaller than one patch.
+            ValueError: Wrong number of axes or channels, no floats, or a clip smaller than one
+                patch.
         """
         self._check_input(x)
         x = x.permute(0, 2, 3, 4, 1)  # (B, C, T, H, W) -> (B, T, H, W, C)
@@ -337,6 +338,12 @@ class DualFormer(BaseModule):
             raise ValueError(
                 f'DualFormer takes clips of shape (batch, {self.in_chans}, T, H, W), '
                 f'not {tuple(x.shape)}; a recognizer (batch, views, {self.in_chans}, T, H, W).'
+            )
+        if not x.is_floating_point():
+            raise ValueError(
+                f'DualFormer takes normalized clips of floats, not {x.dtype}: subtract the mean '
+                'and divide by the std of the training, as `model.data_preprocessor` of a '
+                'recognizer does (`model.test_step` and the inferencers call it).'
             )
         if any(n < p for n, p in zip(x.shape[2:], patch, strict=True)):
             raise ValueError(

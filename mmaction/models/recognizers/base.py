@@ -120,10 +120,23 @@ class BaseRecognizer(BaseModel):
 
     def run_backbone(self, views: Tensor, at_once: int | None = None) -> Any:
         """The backbone on all views (N * views, ...), at most `at_once` at a time."""
+        if not views.is_floating_point():
+            return self._run_on_integers(views, at_once)
         if self.frozen and not views.requires_grad:  # Grad-CAM asks for gradients of the views
             with torch.no_grad():
                 return self._run_backbone(views, at_once)
         return self._run_backbone(views, at_once)
+
+    def _run_on_integers(self, views: Tensor, at_once: int | None) -> Any:
+        """A backbone of the user's may take bytes; others end in an error about data types."""
+        try:
+            return self._run_backbone(views, at_once)
+        except RuntimeError as error:
+            raise ValueError(
+                f'the backbone takes normalized clips of floats, not {views.dtype}: '
+                '`model.data_preprocessor(dict(inputs=clips))["inputs"]` normalizes them, as '
+                '`model.test_step` does by itself'
+            ) from error
 
     def _run_backbone(self, views: Tensor, at_once: int | None) -> Any:
         if not at_once or at_once >= len(views):

@@ -255,6 +255,11 @@ def test_wrong_input_is_refused(model, shape, message):
         model(torch.zeros(shape))
 
 
+def test_bytes_are_refused(model):
+    with pytest.raises(ValueError, match=r'clips of floats, not torch\.uint8: subtract the mean'):
+        model(torch.zeros(1, 3, 8, 64, 64, dtype=torch.uint8))
+
+
 def test_maps_of_several_stages(device):
     clip = torch.randn(2, 3, 8, 64, 64, device=device)
     plain = randomized(DualFormer(**SMALL)).to(device).eval()

@@ -60,6 +60,28 @@ def test_modes(device):
         model(inputs, stage='hed')
 
 
+@pytest.mark.parametrize('backbone', [BACKBONE, dict(type='C3D')])
+def test_bytes_that_were_not_normalized_are_refused(backbone):
+    model = MODELS.build(dict(type='Recognizer3D', backbone=backbone)).eval()
+    clips = torch.zeros(2, 1, 3, 4, 16, 16, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r'clips of floats, not torch\.uint8.*data_preprocessor'):
+        model(clips)
+
+
+@MODELS.register_module(force=True)
+class ByteBackbone(nn.Module):
+    """A backbone that normalizes by itself."""
+
+    def forward(self, x):
+        return x / 255
+
+
+def test_a_backbone_that_takes_bytes():
+    model = MODELS.build(dict(type='Recognizer3D', backbone=dict(type='ByteBackbone')))
+    clips = torch.full((2, 1, 3, 4, 16, 16), 255, dtype=torch.uint8)
+    assert torch.equal(model(clips), torch.ones(2, 3, 4, 16, 16))
+
+
 def test_clips_alone_are_predicted(device):
     model = build(average_clips='prob').eval()
     inputs = model.data_preprocessor(data(2, views=3))['inputs']
