@@ -150,6 +150,7 @@ class ConfusionMatrix(ClipMetric):
                 as classes.
         """
         import matplotlib.pyplot as plt
+        from matplotlib.ticker import MaxNLocator
 
         matrix = to_array(confusion_matrix)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
@@ -160,16 +161,18 @@ class ConfusionMatrix(ClipMetric):
         side = min(max(5.0, 0.35 * size), 30.0)
         figure, axes = plt.subplots(figsize=(side + 1, side), layout='constrained')
         image = axes.imshow(matrix, cmap=cmap, interpolation='nearest')
+        whole = np.issubdtype(matrix.dtype, np.integer)
         if include_values:
             middle = (matrix.min() + matrix.max()) / 2
-            whole = np.issubdtype(matrix.dtype, np.integer)
             for (row, column), value in np.ndenumerate(matrix):
                 # The end of the color map that is far from the cell's own color.
                 color = image.cmap(0.0 if value > middle else 1.0)
                 text = f'{value}' if whole else f'{value:.2g}'
                 axes.text(column, row, text, ha='center', va='center', color=color)
         if colorbar:
-            figure.colorbar(image, ax=axes)
+            # Half a clip is no count: ticks of a scale from 0 to 2 would be 0.25 apart.
+            locator = MaxNLocator('auto', steps=[1, 2, 2.5, 5, 10], integer=whole)
+            figure.colorbar(image, ax=axes, ticks=locator)
         names = [str(i) for i in range(size)] if classes is None else list(classes)
         axes.set(xticks=range(size), yticks=range(size), xlabel='predicted', ylabel='true')
         axes.set_xticklabels(names, rotation=45, ha='right')

@@ -86,6 +86,23 @@ def test_errors(made, classes, message):
         metric.evaluate(len(made))
 
 
+@pytest.mark.parametrize(
+    ('most', 'ticks'), [(1, [0, 1]), (2, [0, 1, 2]), (50, list(range(0, 51, 10)))]
+)
+def test_the_color_bar_of_counts_has_whole_ticks(most, ticks):
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    matrix = torch.tensor([[most, 0], [0, 1]])
+    bar = ConfusionMatrix.plot(matrix, show=False).axes[1]
+    assert bar.get_yticks().tolist() == ticks
+    shares = ConfusionMatrix.plot(matrix / most, show=False).axes[1]
+    assert len(shares.get_yticks()) > 2
+    plt.close('all')
+
+
 def test_plot(tmp_path):
     import matplotlib
 
