@@ -16,6 +16,7 @@ from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.datasets import VideoDataset, reading_report
 from mmaction.errors import ConfigError
 from mmaction.models.recognizers import Recognizer2D
+from mmaction.utils.plurals import how_many
 
 __all__ = ['Agreement', 'Calibration', 'check_agreement', 'listed_clips', 'split_clips']
 
@@ -116,8 +117,8 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f'on {self.count} clips, the same best class in {self.same:.0%}, a cosine of '
-            f'{self.cosine:.4f} of the scores and {self.logit_cosine:.4f} of the logits'
+            f'on {how_many(self.count, "clip")}, the same best class in {self.same:.0%}, a '
+            f'cosine of {self.cosine:.4f} of the scores and {self.logit_cosine:.4f} of the logits'
         )
 
 

@@ -30,6 +30,7 @@ from mmaction.models.lora import merge_lora
 from mmaction.models.recognizers import Recognizer2D, Recognizer3D
 from mmaction.structures import ActionDataSample
 from mmaction.utils.io import atomic_path
+from mmaction.utils.plurals import how_many
 from mmaction.utils.remote import is_remote, redacted
 
 __all__ = [
@@ -300,7 +301,7 @@ def export_checked(
             fp32, part = part, Path(folder, 'int8', out.name)
             about.update(precision='int8', calibration_clips=len(calibration))
             save_model(quantized(read_model(fp32), calibration, as_batch), part, about)
-            found = f'int8 by {len(calibration)} clips'
+            found = f'int8 by {how_many(len(calibration), "clip")}'
         if out.suffix == '.xml':
             found += f'; as this processor runs it: {_agreement(recognizer, part, unseen)}'
         # The weights of an .xml, which are beside it, come first: who reads the .xml finds them.

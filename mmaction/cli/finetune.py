@@ -19,6 +19,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from mmaction.utils.cli import Parser, add_job_options, available_cores, check_files, user_errors
+from mmaction.utils.plurals import how_many
 
 if TYPE_CHECKING:
     from mmaction.apis.finetune.training import Run
@@ -190,7 +191,8 @@ def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
     videos = str(folder.resolve()) if args.as_is else (DEMO if args.demo else 'videos')
     root = folder if as_is else args.work_dir / 'videos'
     side = smallest_side([root / clip.path for clip in kept])
-    print(f'{len(kept)} of {len(clips)} videos are used, {len(bad)} broken ones are left out')
+    used, broken = f'{len(kept)} of {len(clips)} videos', how_many(len(bad), 'broken one')
+    print(f'{used} are used, {broken} left out')
     return kept, videos, side
 
 
@@ -277,8 +279,8 @@ def write_configs(
         print(f'warning: {warning}', file=sys.stderr)
     print(f'model {base} from {recipe.weights.text}')
     print(
-        f'{recipe.epochs} epochs in batches of {recipe.batch}, {recipe.workers} processes read; '
-        f'config: {runs[0].config}'
+        f'{how_many(recipe.epochs, "epoch")} in batches of {recipe.batch}, read by '
+        f'{how_many(recipe.workers, "process", "processes")}; config: {runs[0].config}'
     )
     return runs, recipe.threads
 

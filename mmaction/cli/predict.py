@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from mmaction.utils.cli import Parser, check_files, printable, user_errors
+from mmaction.utils.plurals import how_many
 from mmaction.utils.work_share import add_share_option, with_rank
 
 __all__ = ['main', 'parse_args']
@@ -226,5 +227,5 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> int:
         failed = sum(bool(row['error']) for row in rows)
         if args.out is not None:
             write(Path(args.out), rows)
-            print(f'written: {args.out} ({len(rows)} videos, {failed} not read)')
+            print(f'written: {args.out} ({how_many(len(rows), "video")}, {failed} not read)')
     return 1 if failed else 0

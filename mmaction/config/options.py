@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 
 from mmaction.errors import ConfigError
 from mmaction.utils.cli import brief
+from mmaction.utils.plurals import how_many
 from mmaction.utils.suggest import did_you_mean
 
 from .known_keys import RUNNER_KEYS
@@ -164,8 +165,8 @@ def _check_option(cfg: Config, key: str, runner_keys: frozenset[str]) -> None:
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
                 raise ConfigError(
-                    f'--cfg-options {key}: {where} is a list of {len(node)} items, so "{part}" '
-                    f'must be an index from 0 to {len(node) - 1}'
+                    f'--cfg-options {key}: {where} is a list of {how_many(len(node), "item")}, so '
+                    f'"{part}" must be an index from 0 to {len(node) - 1}'
                 )
             node = node[int(part)]
         elif isinstance(node, dict):

@@ -17,6 +17,7 @@ from mmaction.utils.class_names import read_class_names
 from mmaction.utils.cli import brief, one_line, some
 from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from mmaction.utils.io import write_lines
+from mmaction.utils.plurals import how_many
 
 from .jobs import find_files, note_left_out
 from .write_lists import check_list
@@ -396,7 +397,7 @@ def build_lists(
     print(count_table(splits, names))
     counts = {name: Counter(clip.label for clip in members) for name, members in splits.items()}
     total = ', '.join(f'{len(members)} {name}' for name, members in splits.items())
-    print(f'{out}: {len(names)} classes; {total}')
+    print(f'{out}: {how_many(len(names), "class", "classes")}; {total}')
     for split in ('train', 'val'):
         empty = [name for name in names if not counts.get(split, Counter())[name]]
         if empty and (split == 'train' or clips[0].split or val):

@@ -19,6 +19,7 @@ from mmaction.datasets.shard_index import INDEX_NAME, ShardEntry, ShardIndex, wr
 from mmaction.utils.class_names import class_names_beside
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import atomic_path, file_digest, lock, write_lines
+from mmaction.utils.plurals import how_many
 from mmaction.utils.remote import file_size, is_remote, local_path, open_file, read_bytes
 from mmaction.utils.work_share import WorkShare
 
@@ -145,10 +146,8 @@ def _pack(request: PackRequest, entries: Sequence[dict[str, object]]) -> int:
         report_failures(bad, Path(out, failures_name(share)), 'clips could not be packed')
     if not share.is_all:
         write_record(out, Record('pack', share, len(entries), [], bad))
-    print(
-        f'{out}: {len(clips) - len(bad)} clips in {len(packs)} shards, {written} of them written '
-        f'now, {len(bad)} failed'
-    )
+    packed = f'{how_many(len(clips) - len(bad), "clip")} in {how_many(len(packs), "shard")}'
+    print(f'{out}: {packed}, {written} of them written now, {len(bad)} failed')
     return len(bad)
 
 
@@ -275,4 +274,4 @@ def merge_packed(out: str | Path, labels: Sequence[str]) -> str:
             first += len(part.shards)
 
     write_index(os.path.join(out, INDEX_NAME), shards, entries())
-    return f'{out}: {total} clips in {len(shards)} shards'
+    return f'{out}: {how_many(total, "clip")} in {how_many(len(shards), "shard")}'

@@ -14,6 +14,7 @@ from mmaction.utils.class_names import read_class_names
 from mmaction.utils.cli import one_line, printable
 from mmaction.utils.file_types import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, write_lines
+from mmaction.utils.plurals import how_many
 from mmaction.utils.work_share import WorkShare
 
 from .jobs import check_settings, find_files
@@ -329,7 +330,8 @@ def _check_share(matched: _Matched, check: Check | None, request: Request) -> No
     bad = {} if check is None else check(clips)
     mine = request.share.of(list(clips))
     write_record(request.out, Record('prepare', request.share, len(clips), mine, bad))
-    print(f'share {request.share.label}: {len(mine)} clips checked, {len(bad)} cannot be read')
+    checked = f'{how_many(len(mine), "clip")} checked'
+    print(f'share {request.share.label}: {checked}, {len(bad)} cannot be read')
 
 
 def _write(
@@ -367,7 +369,8 @@ def _unnamed(matched: _Matched, media: _Media, request: Request) -> list[str]:
     unnamed = len({*media.clips.paths, *media.images.paths} - used)
     if not unnamed:
         return []
-    return [f'{unnamed} clips in {request.videos} belong to no row of the annotation']
+    belong = 'belongs' if unnamed == 1 else 'belong'
+    return [f'{how_many(unnamed, "clip")} in {request.videos} {belong} to no row of the annotation']
 
 
 def _report(

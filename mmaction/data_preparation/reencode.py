@@ -22,6 +22,7 @@ from mmaction.datasets.decoders.upright import UprightFrames
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import atomic_path
+from mmaction.utils.plurals import how_many
 from mmaction.utils.work_share import WorkShare
 
 from .jobs import (
@@ -256,8 +257,9 @@ def reencode_folder(
             targets = [f'{os.path.splitext(name)[0]}.mp4' for name in share.of(names)]
             write_record(out, Record('prepare_videos', share, len(names), targets, failures))
         report_failures(failures, out / failures_name(share), 'videos could not be prepared')
+    made = how_many(len(jobs) - len(failures), 'video')
     print(
-        f'{out}: {len(jobs) - len(failures)} videos ({frames} frames) made, '
+        f'{out}: {made} ({how_many(frames, "frame")}) made, '
         f'{done} were there, {len(failures)} failed'
     )
     return not failures

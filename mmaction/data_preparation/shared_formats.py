@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from mmaction.utils.plurals import how_many
+
 from .parsing import ClassIndex, find_annotation, text_rows, try_annotation
 from .schema import Annotation, Row, strip_extension
 
@@ -87,5 +89,6 @@ def read_moments(folder: Path, several: bool) -> Annotation:
         lists[split] = rows
     notes = []
     if others:
-        notes.append(f'{others} rows name another class than their folder, which was taken')
+        count = how_many(others, 'row')
+        notes.append(f'{count} of another class than their folder, which was taken')
     return Annotation(classes.names, lists, f'mmaction2: {classes.source.name}', notes)

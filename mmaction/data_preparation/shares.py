@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mmaction.datasets import FeatureStore
 from mmaction.utils.io import lock, remove_partials
+from mmaction.utils.plurals import how_many
 from mmaction.utils.prediction_parts import check_parts
 from mmaction.utils.remote import exists, is_remote, read_bytes, redacted
 
@@ -40,7 +41,8 @@ def merge_shares(folder: str | Path) -> list[str]:
     if exists(settings):
         clips = json.loads(read_bytes(settings, fresh=True))['clips']
         _, unreadable = check_parts(folder, clips)
-        lines.append(f'predict: {clips} clips, each once, {unreadable} of them not read')
+        count = how_many(clips, 'clip')
+        lines.append(f'predict: {count}, each once, {unreadable} of them not read')
     if not lines:
         raise ValueError(f'{redacted(folder)} holds no shares: commands with --shard leave them')
     return lines
@@ -102,7 +104,7 @@ def _merge_files(folder: str | Path, records: Sequence[Record]) -> str:
         ]
         if holes:
             raise ValueError(
-                f'{redacted(folder)}: {len(holes)} files are missing, the first is {holes[0]}: '
-                'run the shares again, which make what is missing'
+                f'{redacted(folder)}: {how_many(len(holes), "file")} missing, the first is '
+                f'{holes[0]}: run the shares again, which make what is missing'
             )
-    return f'{total} items in {len(records)} shares'
+    return f'{how_many(total, "item")} in {how_many(len(records), "share")}'

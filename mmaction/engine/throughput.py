@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mmaction.utils.plurals import how_many
+
 __all__ = ['Throughput', 'throughput']
 
 BOUND = 0.05
@@ -35,19 +37,14 @@ class Throughput:
             text += ', which take turns'
             if not self.loader_bounds:
                 return text
-            return f'{text}: {_workers(self.workers_enough)} would be enough'
+            return f'{text}: {how_many(self.workers_enough, "worker")} would be enough'
         least = '' if self.loader_bounds else 'at least '
-        text = (
-            f'throughput: loader {least}{self.loader:.3g} clips/s with {_workers(self.workers)}, '
-        )
+        workers = how_many(self.workers, 'worker')
+        text = f'throughput: loader {least}{self.loader:.3g} clips/s with {workers}, '
         text += f'model {self.model:.3g} clips/s: '
         if not self.loader_bounds:
             return f'{text}the model bounds, more workers would not help'
-        return f'{text}the loader bounds, {_workers(self.workers_enough)} would be enough'
-
-
-def _workers(count: int) -> str:
-    return '1 worker' if count == 1 else f'{count} workers'
+        return f'{text}the loader bounds, {how_many(self.workers_enough, "worker")} would be enough'
 
 
 def throughput(

@@ -161,7 +161,7 @@ def test_fp32_says_how_this_processor_runs_it(exported_already, files, tmp_path,
     assert run(*files, tmp_path / 'x.xml') == 0
     told = capsys.readouterr().out
     assert re.search(r'differs from the model by at most \d', told)
-    assert re.search(r'on 1 clips, .* a cosine of (1\.0000|0\.99\d\d) of the scores', told)
+    assert re.search(r'on 1 clip, .* a cosine of (1\.0000|0\.99\d\d) of the scores', told)
     assert sorted(path.name for path in tmp_path.iterdir()) == ['x.bin', 'x.xml']
 
 

@@ -72,7 +72,7 @@ def test_it_says_what_it_does_and_where_the_results_are(trained):
     work, out, err = trained
     for number, title in enumerate(('videos', 'lists', 'model', 'training', 'results'), start=1):
         assert f'== {number}/5 {title}' in out
-    assert '15 of 16 videos are used, 1 broken ones are left out' in out
+    assert '15 of 16 videos are used, 1 broken one left out' in out
     assert 'growing/broken.mov: ' in err
     assert 'fewer than 10 clips to train on: ' in err
     assert 'only 3 clips to test on' in err

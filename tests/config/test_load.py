@@ -73,7 +73,7 @@ def test_options_can_add_known_keys(config):
 def test_items_of_lists_by_their_index(config):
     cfg = load_config(config(), ['param_scheduler.0.T_max=5'])
     assert cfg.param_scheduler[0].T_max == 5
-    with pytest.raises(ConfigError, match='list of 1 items, so "3" must be an index from 0 to 0'):
+    with pytest.raises(ConfigError, match='list of 1 item, so "3" must be an index from 0 to 0'):
         load_config(config(), ['param_scheduler.3.T_max=5'])
 
 

@@ -128,12 +128,12 @@ def test_prepared_shares_hold_each_video_once(folder, tmp_path, capsys):
     made = {path.name for path in tmp_path.glob('*.mp4')}
     assert made == {f'{n}.mp4' for n in range(7) if n != 5}
     (tmp_path / '2.mp4').unlink()
-    with pytest.raises(ValueError, match=r'1 files are missing, the first is 2\.mp4'):
+    with pytest.raises(ValueError, match=r'1 file missing, the first is 2\.mp4'):
         merge_shares(tmp_path)
     # A rerun does only what is missing.
     capsys.readouterr()
     reencode(folder, tmp_path, WorkShare(0, 2))
-    assert '1 videos (8 frames) made, 3 were there' in capsys.readouterr().out
+    assert '1 video (8 frames) made, 3 were there' in capsys.readouterr().out
     assert merge_shares(tmp_path)
 
 

@@ -112,7 +112,7 @@ def test_nothing_is_written_into_a_folder_of_videos(tmp_path, clip, monkeypatch,
     write_broken(videos / 'run' / 'b.mp4', 'text')
     assert run('my clips') == 1
     out, err = capsys.readouterr()
-    assert '1 videos can be read, 1 cannot; written: work_dirs/check_my clips/videos.*' in out
+    assert '1 video can be read, 1 cannot; written: work_dirs/check_my clips/videos.*' in out
     assert '1 bad videos, listed in work_dirs/check_my clips/videos.bad.txt' in err
     assert sorted(path.name for path in videos.rglob('*')) == ['a.mp4', 'b.mp4', 'run']
     # what predict takes, wherever the list lies

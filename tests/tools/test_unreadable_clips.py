@@ -62,8 +62,8 @@ def test_training_continues_and_reports_unreadable_clips(clips, trained):
     for name in bad:
         assert text.count(f'cannot be read: {name} (') == 1
     for epoch in (1, 2):
-        assert re.search(f'epoch {epoch}: \\d clips could not be read and were replaced', text)
-    assert 'validation at step 20: 3 clips could not be read and count as wrong' in text
+        assert re.search(f'epoch {epoch}: \\d clips could not be read, replaced', text)
+    assert 'validation at step 20: 3 clips could not be read, counted as wrong' in text
     assert (clips / 'work' / 'epoch_2.pth').exists()
 
 
@@ -75,7 +75,7 @@ def test_test_lists_unreadable_clips_and_fails_above_limit(clips, trained):
     assert set(found) == {f'./{name}' for name in (*BROKEN, 'hangs.mp4')}
     assert metrics['clips'] == 8
     assert metrics['top1_acc'] <= 5 / 8
-    assert '3 clips could not be read and count as wrong:\n' in done.stdout
+    assert '3 clips could not be read, counted as wrong:\n' in done.stdout
     assert './hangs.mp4: reading it took longer than 3 s\n' in done.stdout
     error = 'error: 3 of 8 clips could not be read, more than --max-unreadable 0.01 allows'
     assert error in done.stderr

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmaction.utils.cli import add_cfg_options, check_files, user_errors
+from mmaction.utils.plurals import how_many
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +121,7 @@ def main() -> None:
         for part in {id(part): part for part in parts}.values():
             pipeline = getattr(part, 'dataset', part).pipeline  # of ClassBalancedDataset's dataset
             steps = ', '.join(type(step).__name__ for step in pipeline.transforms)
-            print(f'{len(part)} clips: {steps}')
+            print(f'{how_many(len(part), "clip")}: {steps}')
         print(f'shown: {len(rows)} of {len(dataset)} clips')
         print(f'written: {args.out}')
 

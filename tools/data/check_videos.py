@@ -27,6 +27,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmaction.utils.plurals import how_many
+
 _CATEGORIES = ('codec', 'container', 'size')
 _NUMBERS = ('fps', 'frames', 'seconds', 'key_frame_spacing')
 
@@ -171,9 +173,8 @@ def _check_listed(args: argparse.Namespace, listed: Listed, out: Path) -> int:
     if not args.shard.is_all:
         write_record(out, Record('check_videos', args.shard, len(paths), mine, bad))
         report_failures(bad, out / failures_name(args.shard), 'bad videos')
-        print(
-            f'share {args.shard.label}: {len(mine) - len(bad)} videos can be read, {len(bad)} not'
-        )
+        good_ones = how_many(len(mine) - len(bad), 'video')
+        print(f'share {args.shard.label}: {good_ones} can be read, {len(bad)} not')
         return 1 if bad else 0
     good = {path: journal.facts[path] for path in listed.paths if path not in bad}
     report_failures(bad, out / f'{listed.name}.bad.txt', 'bad videos')
@@ -190,7 +191,8 @@ def _check_listed(args: argparse.Namespace, listed: Listed, out: Path) -> int:
             print(f'note: {printable(path)}: {facts["remark"]}')
     if good:
         print_summary(result)
-    print(f'{len(good)} videos can be read, {len(bad)} cannot; written: {out / listed.name}.*')
+    told = f'{how_many(len(good), "video")} can be read, {len(bad)} cannot'
+    print(f'{told}; written: {out / listed.name}.*')
     return 1 if bad else 0
 
 

@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mmaction.utils.plurals import how_many
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -160,8 +162,9 @@ def run(args: argparse.Namespace) -> int:
                 # Frames of an earlier version of the video must not stand for this one.
                 _remove_frames(Path(target), os.path.splitext(args.template)[1])
         report_failures(failures, args.out / 'failures.txt', 'videos could not be extracted')
+    made = how_many(len(jobs) - len(failures), 'video')
     print(
-        f'{args.out}: {len(jobs) - len(failures)} videos ({frames} frames) extracted, '
+        f'{args.out}: {made} ({how_many(frames, "frame")}) extracted, '
         f'{done} were there, {len(failures)} failed'
     )
     return 1 if failures else 0

@@ -19,6 +19,7 @@ from mmaction.evaluation.functional import wilson_interval
 from mmaction.evaluation.results import labeled_results
 from mmaction.utils.cli import some
 from mmaction.utils.io import write_text
+from mmaction.utils.plurals import how_many
 from mmaction.visualization import ClipWriter, GradCAM, overlay, resize_frames
 from mmaction.visualization.feature_maps import first_clip
 from mmaction.visualization.grad_cam import scale_saliency
@@ -46,8 +47,8 @@ def few_clips(folds: Sequence[Mapping[str, Sequence[Clip]]]) -> list[str]:
         low_end, high_end = wilson_interval(round(0.9 * tested), tested)
         hint = '. --folds tests on all' if len(folds) == 1 else ''
         warnings.append(
-            f'only {tested} clips to test on: an accuracy of 90 % would mean anything from '
-            f'{100 * low_end:.0f} to {100 * high_end:.0f} % (95 % interval){hint}'
+            f'only {how_many(tested, "clip")} to test on: an accuracy of 90 % would mean anything '
+            f'from {100 * low_end:.0f} to {100 * high_end:.0f} % (95 % interval){hint}'
         )
     return warnings
 
@@ -107,7 +108,7 @@ def accuracy_text(summary: Mapping[str, Any]) -> str:
     """The accuracy in a line."""
     low, high = summary['interval']
     text = (
-        f'top-1 accuracy {100 * summary["top1_acc"]:.1f} % of {summary["clips"]} clips '
+        f'top-1 accuracy {100 * summary["top1_acc"]:.1f} % of {how_many(summary["clips"], "clip")} '
         f'(95 % interval {100 * low:.1f} to {100 * high:.1f} %)'
     )
     if 'mean' in summary:

@@ -118,7 +118,7 @@ def _loader(
     if clips < interval:
         raise ConfigError(
             f'config key optimizer_config.update_interval: {interval} batches cannot be made of '
-            f'the {clips} clips of data.videos_per_gpu; raise that, or lower the interval'
+            f'data.videos_per_gpu={clips}; raise that, or lower the interval'
         )
     if clips % interval:
         notes.lost.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmaction.data_preparation import Annotation, Reader, Row, strip_extension, text_rows
+from mmaction.utils.plurals import how_many
 
 __all__ = ['read']
 
@@ -44,7 +45,7 @@ def read(folder: Path, class_order: str) -> Annotation:
                 stem = strip_extension(clip.strip())
                 rows[_LISTS[number]].append(Row(place, (f'{name}/{stem}', stem), label))
         unused = len(rows.pop('unused'))
-        notes.append(f'split {split}: {unused} clips are neither to train nor to test (0)')
+        notes.append(f'split {split}: {how_many(unused, "clip")} neither to train nor to test (0)')
         lists |= {f'{part}_split{split}': members for part, members in rows.items()}
     return Annotation(classes, lists, 'mmaction2: sorted names', notes)
 

@@ -24,6 +24,7 @@ from mmaction.registry import HOOKS
 from mmaction.utils.cli import printable
 from mmaction.utils.io import file_digest, write_json
 from mmaction.utils.metric_names import published_names
+from mmaction.utils.plurals import how_many
 
 if TYPE_CHECKING:
     from mmaction.engine.runner.runner import ActionRunner
@@ -130,7 +131,7 @@ class TestResultsHook(Hook):
         for name, value in named.items():
             print(f'{name}: {value:.4f}', flush=True)
         if unreadable:
-            print(f'{unreadable_clips} clips could not be read and count as wrong:')
+            print(f'{how_many(unreadable_clips, "clip")} could not be read, counted as wrong:')
             for file, reason in unreadable.items():
                 print(f'  {printable(file)}: {reason}', flush=True)
         runner.logger.info(f'metrics: {path}')
@@ -145,10 +146,10 @@ class TestResultsHook(Hook):
         samples = in_list_order(parts, len(runner.test_dataloader.dataset))
         if self.out is not None:
             write_scores([_array(sample['pred_score']) for sample in samples], self.out)
-            runner.logger.info(f'scores of {len(samples)} clips: {self.out}')
+            runner.logger.info(f'scores of {how_many(len(samples), "clip")}: {self.out}')
         if self.dump is not None:
             write_predictions(samples, self.dump)
-            runner.logger.info(f'predictions of {len(samples)} clips: {self.dump}')
+            runner.logger.info(f'predictions of {how_many(len(samples), "clip")}: {self.dump}')
 
 
 def _merged(parts: list[list[tuple[str, str]]] | None) -> dict[str, str]:

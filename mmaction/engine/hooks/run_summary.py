@@ -18,6 +18,7 @@ from mmaction.engine.runner.data_check import label_flips, splits_of
 from mmaction.engine.runner.forecast import forecast
 from mmaction.registry import HOOKS
 from mmaction.utils.model_wrapper import bare_model
+from mmaction.utils.plurals import how_many
 
 if TYPE_CHECKING:
     from mmaction.engine.runner.runner import ActionRunner
@@ -74,9 +75,10 @@ class StartReportHook(Hook):
     def _splits(self, runner: ActionRunner) -> list[str]:
         lines = []
         for name, facts in splits_of(runner).items():
-            text = f'{name + ":":7}{facts.clips} clips'
+            text = f'{name + ":":7}{how_many(facts.clips, "clip")}'
             if facts.classes:
-                text += f' of {facts.classes} classes (labels {facts.lowest} to {facts.highest})'
+                classes = how_many(facts.classes, 'class', 'classes')
+                text += f' of {classes} (labels {facts.lowest} to {facts.highest})'
             loader = runner.cfg.get(f'{name}_dataloader') or {}
             shape = clip_facts((loader.get('dataset') or {}).get('pipeline') or [])
             lines.append(text + (f', {shape}' if shape else ''))
@@ -93,7 +95,7 @@ class StartReportHook(Hook):
         name = (
             torch.cuda.get_device_name(device)
             if device.type == 'cuda'
-            else (f'CPU, {torch.get_num_threads()} threads')
+            else f'CPU, {how_many(torch.get_num_threads(), "thread")}'
         )
         text = f'model: {backbone}, {total / 1e6:.2f} M parameters'
         text += f' ({frozen / 1e6:.2f} M frozen)' if frozen else ''
@@ -105,7 +107,7 @@ class StartReportHook(Hook):
         factors = [f'{size} per process']
         factors += [f'{runner.world_size} processes'] if runner.world_size > 1 else []
         factors += [f'{steps} steps accumulated'] if steps > 1 else []
-        text = f'batch: {size * steps * runner.world_size} clips per update'
+        text = f'batch: {how_many(size * steps * runner.world_size, "clip")} per update'
         return f'{text} ({" x ".join(factors)})' if len(factors) > 1 else text
 
     def _schedule(self, runner: ActionRunner, wrapper: OptimWrapper) -> str:
@@ -113,8 +115,9 @@ class StartReportHook(Hook):
         shown = f'{rates[0]:.3g}' if len(rates) == 1 else f'{rates[0]:.3g} to {rates[-1]:.3g}'
         first = '' if runner.iter == 0 else f' from step {runner.iter}'
         kind = type(wrapper.optimizer).__name__
+        epochs = how_many(runner.max_epochs, 'epoch')
         return (
-            f'run:   {runner.max_iters} steps{first} in {runner.max_epochs} epochs, {kind}, '
+            f'run:   {how_many(runner.max_iters, "step")}{first} in {epochs}, {kind}, '
             f'learning rate {shown} at the start, seed {runner.seed}'
         )
 
@@ -181,7 +184,7 @@ def clip_facts(pipeline: list[Any]) -> str:
         if 'SampleFrames' in kind or kind == 'UniformSample':
             views *= step.get('num_clips', 1)
             interval = step.get('frame_interval', 1)
-            frames = f'{step.get("clip_len", "?")} frames'
+            frames = how_many(step.get('clip_len', '?'), 'frame')
             frames += f' at interval {interval}' if interval != 1 else ''
         elif kind == 'ThreeCrop' or kind == 'TenCrop':
             views *= 3 if kind == 'ThreeCrop' else 10

@@ -13,6 +13,7 @@ from mmengine.hooks.hook import DATA_BATCH
 from mmaction.datasets import reading_report
 from mmaction.distributed.collectives import gather_objects
 from mmaction.registry import HOOKS
+from mmaction.utils.plurals import how_many
 
 if TYPE_CHECKING:
     from mmaction.engine.runner.runner import ActionRunner
@@ -82,19 +83,19 @@ class UnreadableClipsHook(Hook):
 
     def after_train_epoch(self, runner: ActionRunner) -> None:
         """Tell of the epoch."""
-        self._sum_up(runner, f'epoch {runner.epoch + 1}', 'were replaced by others')
+        self._sum_up(runner, f'epoch {runner.epoch + 1}', 'replaced by others')
 
     def after_val_epoch(
         self, runner: ActionRunner, metrics: dict[str, float] | None = None
     ) -> None:
         """Tell of the validation."""
-        self._sum_up(runner, f'validation at step {runner.iter}', 'count as wrong')
+        self._sum_up(runner, f'validation at step {runner.iter}', 'counted as wrong')
 
     def after_test_epoch(
         self, runner: ActionRunner, metrics: dict[str, float] | None = None
     ) -> None:
         """Tell of the test."""
-        self._sum_up(runner, 'test', 'count as wrong')
+        self._sum_up(runner, 'test', 'counted as wrong')
 
     def _tell(self, runner: ActionRunner) -> None:
         """Name the files of all processes that are new."""
@@ -129,10 +130,10 @@ class UnreadableClipsHook(Hook):
         self._counts = [0, 0]
         if unreadable:
             runner.logger.warning(
-                f'{when}: {unreadable} clips could not be read and {what}; all such files: '
-                f'{self._list_of(runner)}'
+                f'{when}: {how_many(unreadable, "clip")} could not be read, {what}; all '
+                f'such files: {self._list_of(runner)}'
             )
         if fallback:
             runner.logger.warning(
-                f'{when}: {fallback} clips were read by PyAV, because the decoder failed'
+                f'{when}: {how_many(fallback, "clip")} read by PyAV, because the decoder failed'
             )

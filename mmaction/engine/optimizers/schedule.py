@@ -102,8 +102,8 @@ def schedule_warnings(schedulers: Iterable[Any], steps: int, steps_per_epoch: in
         if rises:
             if (scheduler.end - 1) * unit >= steps:
                 found.append(
-                    f'{name} warms up beyond the {_short(epochs)} epochs of training: the learning '
-                    'rate never reaches its full value; set an earlier end'
+                    f'{name} warms up beyond the end of training, epoch {_short(epochs)}: the '
+                    'learning rate never reaches its full value; set an earlier end'
                 )
             continue
         end = scheduler.end * unit / steps_per_epoch

@@ -30,6 +30,7 @@ from mmaction.errors import CheckpointError, ConfigError, FileWriteError
 from mmaction.registry import LOOPS, MODEL_WRAPPERS
 from mmaction.utils.cli import describe
 from mmaction.utils.model_wrapper import bare_model
+from mmaction.utils.plurals import how_many
 
 from .console import quiet_console
 from .dataloader_workers import start_worker
@@ -327,7 +328,8 @@ class BuildingRunner(Runner):
         clips = self.clips_per_update(optim_wrapper)
         for group in optim_wrapper.optimizer.param_groups:
             group['lr'] *= clips / base
-        text = f'learning rate x {clips / base:g}: {clips} clips per update, {base} as base'
+        text = f'learning rate x {clips / base:g}: {how_many(clips, "clip")} per update, '
+        text += f'{base} as base'
         if clips < base and 'Adam' in type(optim_wrapper.optimizer).__name__:
             text += '. Adam learns less at a lower rate: without auto_scale_lr it would stay'
         self.logger.info(text)

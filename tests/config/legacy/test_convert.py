@@ -214,7 +214,7 @@ def test_keys_without_counterpart_are_named(changed, capsys, more, told):
     [
         ('data = dict(videos_per_gp=4)', 'data.videos_per_gp.*did you mean "videos_per_gpu"'),
         ('data = dict(videos_per_gpu=0)', 'data.videos_per_gpu: 0 is no positive integer'),
-        ('data = dict(videos_per_gpu=1)', '2 batches cannot be made of the 1 clips'),
+        ('data = dict(videos_per_gpu=1)', '2 batches cannot be made of data.videos_per_gpu=1'),
         ('data = 3', 'key data: a dict was expected, found 3'),
         ('optimizer_config = dict(update_interval=0)', 'update_interval: 0 is no positive'),
         ('optimizer_config = dict(gradclip=1)', 'gradclip.*did you mean "grad_clip"'),

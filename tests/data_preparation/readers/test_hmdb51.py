@@ -26,7 +26,7 @@ def test_hmdb51(tmp_path, capsys):
     assert lines(out / 'train_split3.txt') == [f'clap/{odd} 0', f'clap/{other} 0']
     assert lines(out / 'test_split3.txt') == [f'wave/{wave} 1']
     assert table(out / 'summary.txt')['train_split1'] == ['3570', '1', '-3569', '1', '0', '0', '0']
-    assert 'split 2: 1 clips are neither to train nor to test (0)' in capsys.readouterr().out
+    assert 'split 2: 1 clip neither to train nor to test (0)' in capsys.readouterr().out
     assert not (out / 'dropped.tsv').exists()
 
 

@@ -35,7 +35,7 @@ def test_moments_in_time(tmp_path, capsys):
     put(tmp_path / 'annotations', {'trainingSet.csv': 'yawning/yt-AbC_12.mp4,clapping,3,0\n'})
     run(tmp_path, 'mit')
     assert lines(out / 'train.txt') == ['training/yawning/yt-AbC_12.mp4 2']
-    assert '1 rows name another class than their folder' in capsys.readouterr().out
+    assert '1 row of another class than their folder' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

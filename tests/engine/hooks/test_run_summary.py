@@ -23,7 +23,7 @@ def test_run_summary_precedes_first_step(tmp_path):
     assert f'DualFormer, {parameters / 1e6:.2f} M parameters; device: CPU' in report
     assert 'fp32' in report
     assert 'batch: 4 clips per update (2 per process x 2 steps accumulated)' in report
-    assert '7 steps in 1 epochs, AdamW, learning rate 0.0005 at the start, seed 5' in report
+    assert '7 steps in 1 epoch, AdamW, learning rate 0.0005 at the start, seed 5' in report
 
 
 def test_clip_shape_description():

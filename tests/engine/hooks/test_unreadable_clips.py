@@ -29,9 +29,9 @@ def test_unreadable_clips_are_logged_once_and_counted(tmp_path):
     assert said[2] == 'read by PyAV, because the decoder failed: odd.mp4 (no seek)'
     listed = tmp_path / 'unreadable.txt'
     assert listed.read_text() == 'a b.mp4\tno frames\nc.mp4\ttook longer than 60 s\n'
-    assert said[3].startswith('epoch 3: 4 clips could not be read and were replaced by others')
+    assert said[3].startswith('epoch 3: 4 clips could not be read, replaced by others')
     assert str(listed) in said[3]
-    assert said[4] == 'epoch 3: 1 clips were read by PyAV, because the decoder failed'
+    assert said[4] == 'epoch 3: 1 clip read by PyAV, because the decoder failed'
     hook.after_train_epoch(runner)
     assert len(said) == 5
 
@@ -46,7 +46,7 @@ def test_resumed_run_extends_unreadable_list(tmp_path):
     hook.after_test_iter(runner, 1, sample(unreadable='cut off', filename='b.mp4'))
     hook.after_test_epoch(runner)
     assert said[0] == 'cannot be read: b.mp4 (cut off)'
-    assert said[1].startswith('test: 2 clips could not be read and count as wrong')
+    assert said[1].startswith('test: 2 clips could not be read, counted as wrong')
     assert (tmp_path / 'unreadable.txt').read_text() == 'a.mp4\tno frames\nb.mp4\tcut off\n'
 
 

@@ -35,10 +35,10 @@ def optimizer():
         (LinearLR, dict(start_factor=0.1, end=4), ''),
         (LinearLR, dict(start_factor=0.1, end=40, by_epoch=False), ''),
         (LinearLR, dict(start_factor=1.0, end_factor=0.1, end=9), ''),
-        (LinearLR, dict(start_factor=0.1, end=34), 'warms up beyond the 4 epochs of training'),
+        (LinearLR, dict(start_factor=0.1, end=34), 'warms up beyond the end of training, epoch 4'),
         (LinearLR, dict(start_factor=0.1), 'never reaches its full value'),
         (WarmupLR, dict(end=3), ''),
-        (WarmupLR, dict(end=41, by_epoch=False), 'warms up beyond the 4 epochs of training'),
+        (WarmupLR, dict(end=41, by_epoch=False), 'warms up beyond the end of training, epoch 4'),
     ],
 )
 def test_schedule_that_does_not_end_with_training(kind, arguments, warning):
