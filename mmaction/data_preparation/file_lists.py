@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 import sys
 from collections import Counter, defaultdict
@@ -128,7 +129,7 @@ def from_csv(file: Path, folder: Path, rawframes: bool) -> list[Clip]:
     with file.open(encoding='utf-8-sig', errors='surrogateescape', newline='') as text:
         separator = '\t' if file.suffix.lower() == '.tsv' else ','
         reader = csv.DictReader(text, delimiter=separator)
-        reader.fieldnames = _columns(reader.fieldnames or (), file, separator)
+        reader.fieldnames = _columns(reader.fieldnames or (), file, folder, separator)
         for row in reader:
             place = f'{file}:{reader.line_num}'
             path, label = (row['path'] or '').strip(), (row['label'] or '').strip()
@@ -169,7 +170,7 @@ def _outside_of_classes(folder: Path, paths: Sequence[str], form: str, *, alone:
 _SEPARATORS = {',': 'commas', ';': 'semicolons', '\t': 'tabs'}
 
 
-def _columns(header: Sequence[str], file: Path, separator: str) -> list[str]:
+def _columns(header: Sequence[str], file: Path, folder: Path, separator: str) -> list[str]:
     """The columns that a header names; 'Path' is 'path', unless there are both.
 
     Raises:
@@ -186,6 +187,10 @@ def _columns(header: Sequence[str], file: Path, separator: str) -> list[str]:
         found = f'found {separator.join(header)!r}'
         if other is not None:
             found += f', with {_SEPARATORS[other]} between the columns'
+        elif header and any(os.path.isfile(folder / name.strip()) for name in header):
+            found += f', which is a clip: add the line "path{separator}label" above it'
+        elif header:
+            found += ': rename these columns'
         raise ValueError(
             f'{file}:1: expected a header with the columns path,label and maybe group,split, with '
             f'{_SEPARATORS[separator]} between them ({file.suffix}); {found}'

@@ -76,7 +76,7 @@ def find_own_clips(source: Path) -> tuple[list[Clip], Path]:
 
 def _from_list(file: Path) -> list[Clip]:
     names = class_names_beside(str(file))
-    clips = []
+    clips: list[Clip] = []
     lines = file.read_text(encoding='utf-8-sig', errors='surrogateescape').splitlines()
     for number, line in enumerate(lines, start=1):
         place = f'{file}:{number}'
@@ -91,7 +91,8 @@ def _from_list(file: Path) -> list[Clip]:
             label = names[int(label)]
         path = path.strip()
         if not (file.parent / path).exists():
-            raise FileNotFoundError(f'{place}: there is no clip {str(file.parent / path)!r}')
+            hint = '' if clips else '; if this line is a heading, remove it: a .txt has none'
+            raise FileNotFoundError(f'{place}: there is no clip {str(file.parent / path)!r}{hint}')
         clips.append(Clip(path, label, path, '', place))
     if not clips:
         raise ValueError(f'{file} names no clips')

@@ -193,6 +193,7 @@ def test_numbers_of_a_list_are_named_by_classes_txt(videos):
     ('text', 'error', 'message'),
     [
         ('run/9.mp4 run', FileNotFoundError, r'l\.txt:1: there is no clip'),
+        ('path label\n', FileNotFoundError, r"clip '.*path'; if this line is a heading, remove it"),
         ('word', ValueError, r'l\.txt:1: expected "path label", found .word.'),
         ('', ValueError, 'names no clips'),
     ],

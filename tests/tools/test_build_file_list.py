@@ -175,12 +175,15 @@ def test_csv_with_splits_and_class_order(tmp_path, capsys):
     ('text', 'message'),
     [
         ('a.mp4,run\n', 'labels.csv:1: expected a header with the columns path,label'),
+        ('a.mp4,run\n', 'found \'a.mp4,run\', which is a clip: add the line "path,label" above it'),
+        ('file,class\na.mp4,run\n', "found 'file,class': rename these columns"),
+        (f'{"x" * 300},run\n', "x,run': rename these columns"),
         (
             'path;label\na.mp4;run\n',
             "with commas between them (.csv); found 'path;label', with semicolons",
         ),
         ('path\tlabel\na.mp4\trun\n', 'with tabs between the columns'),
-        ('Path,PATH,label\na.mp4,b,run\n', "found 'Path,PATH,label'\n"),
+        ('Path,PATH,label\na.mp4,b,run\n', "found 'Path,PATH,label': rename"),
         ('', "with commas between them (.csv); found ''\n"),
         ('path,label\na.mp4,run\nb.mp4,run\n', 'labels.csv:3: there is no clip'),
         ('path,label\na.mp4,\n', "labels.csv:2: expected ['path', 'label'], found ['a.mp4', '']"),
