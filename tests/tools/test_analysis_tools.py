@@ -109,6 +109,23 @@ def test_metrics_of_an_ensemble_leave_the_dump_of_the_config(config, dump, monke
     assert kept.read_bytes() == b'kept'
 
 
+@pytest.mark.parametrize(
+    ('evaluator', 'told'),
+    [
+        (dict(type='DumpResults', out_file_path='a.pkl'), 'DumpResults'),
+        ([dict(type='ConfusionMatrix')], 'ConfusionMatrix'),
+        (None, 'it is empty'),
+    ],
+)
+def test_a_config_without_a_metric_is_refused(config, dump, monkeypatch, capsys, evaluator, told):
+    cfg = Config.fromfile(config)
+    cfg.test_evaluator = evaluator
+    cfg.dump(config)
+    message = fails(eval_metric, monkeypatch, capsys, config, dump)
+    assert f'test_evaluator gives no number ({told})' in message
+    assert "set it to dict(type='AccMetric')" in message
+
+
 @pytest.mark.parametrize('ending', ['.pkl', '.json', '.yaml'])
 def test_metrics_of_scores_alone(config, tmp_path, monkeypatch, capsys, ending):
     write_scores(list(SCORES), tmp_path / f'out{ending}')

@@ -38,6 +38,7 @@ def main() -> None:
 
         from mmaction.config.from_args import set_metrics
         from mmaction.config.load import load_config
+        from mmaction.errors import ConfigError
         from mmaction.evaluation.results import labeled_results
         from mmaction.utils.metric_names import published_names
 
@@ -45,13 +46,20 @@ def main() -> None:
         init_default_scope('mmaction')
         set_metrics(cfg, args.eval, args.eval_options)
         samples: list[Any] = labeled_results(args.results, cfg)
-        found = cfg.test_evaluator
+        found = cfg.get('test_evaluator') or []
         wanted = found if isinstance(found, (list, tuple)) else [found]
         # DumpResults would replace the dump of the config's own test by these results.
         evaluator = Evaluator([metric for metric in wanted if metric['type'] != 'DumpResults'])
         evaluator.process(data_samples=samples)
         metrics = evaluator.evaluate(len(samples))
-        for name, value in published_names(metrics).items():
+        named = published_names(metrics)
+        if not named:
+            kinds = ', '.join(str(metric['type']) for metric in wanted) or 'it is empty'
+            raise ConfigError(
+                f'{args.config}: test_evaluator gives no number ({kinds}): set it to '
+                "dict(type='AccMetric'), or to a list of that and what is there"
+            )
+        for name, value in named.items():
             print(f'{name}: {value:.4f}')
 
 
