@@ -22,6 +22,7 @@ __all__ = [
     'add_loggers',
     'apply_test_args',
     'apply_train_args',
+    'check_loggers',
     'draw_clips',
     'set_average_clips',
     'set_metrics',
@@ -197,3 +198,28 @@ def add_loggers(cfg: Config, names: Sequence[str]) -> None:
             backends.append(dict(type=kind))
     if names:
         cfg.visualizer = {**visualizer, 'vis_backends': backends}
+
+
+def check_loggers(cfg: Config) -> None:
+    """Tell a log of the config whose package is not there, which would end the run at its start.
+
+    Raises:
+        ConfigError: With the package, and how to leave the log out.
+    """
+    packages = {kind: name for name, kind in LOGGERS.items()}
+    backends = (cfg.get('visualizer') or {}).get('vis_backends') or []
+    needed = [packages.get(str(backend['type']).split('.')[-1]) for backend in backends]
+    missing = [name for name in needed if name is not None and find_spec(name) is None]
+    if not missing:
+        return
+    index, name = needed.index(missing[0]), missing[0]
+    others = [
+        dict(backend)
+        for backend, package in zip(backends, needed, strict=True)
+        if package not in missing
+    ]
+    raise ConfigError(
+        f'config key visualizer.vis_backends.{index}: {backends[index]["type"]} needs {name}, '
+        f'which is not installed: pip install {name}, or leave this log out: '
+        f'--cfg-options "visualizer.vis_backends={others}"'
+    )

@@ -1,9 +1,11 @@
+import re
 from argparse import Namespace
 
 import pytest
 from mmengine.config import Config
 
 from mmaction.config import from_args
+from mmaction.config.options import apply_options, parse_options
 from mmaction.errors import ConfigError
 from mmaction.registry import VISBACKENDS
 
@@ -64,6 +66,24 @@ def test_logger_is_added_once_or_reported_missing(monkeypatch, installed, name):
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
     assert kinds == ['LocalVisBackend', from_args.LOGGERS[name]]
     assert kinds[1] in VISBACKENDS
+
+
+def test_a_log_of_the_config_whose_package_is_missing_can_be_left_out(monkeypatch):
+    backends = [
+        dict(type='LocalVisBackend'),
+        dict(type='mmengine.TensorboardVisBackend'),
+        dict(type='WandbVisBackend', init_kwargs=dict(project='a b')),
+    ]
+    cfg = Config(dict(visualizer=dict(type='Visualizer', vis_backends=backends)))
+    monkeypatch.setattr(from_args, 'find_spec', lambda name: None if name == 'tensorboard' else 1)
+    with pytest.raises(ConfigError, match='needs tensorboard, which is not installed') as error:
+        from_args.check_loggers(cfg)
+    assert str(error.value).startswith('config key visualizer.vis_backends.1: mmengine.Tens')
+    (option,) = re.findall('--cfg-options "(.*)"', str(error.value))
+    apply_options(cfg, parse_options([option]))
+    assert cfg.visualizer.vis_backends == [backends[0], backends[2]]
+    from_args.check_loggers(cfg)
+    from_args.check_loggers(Config(dict(visualizer=None)))
 
 
 def train_args(**given):

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from mmaction.config.check import check_parts
+from mmaction.config.from_args import check_loggers
 from mmaction.config.source import config_source
 from mmaction.distributed.sync_batch_norm import synchronize_batch_norm
 from mmaction.engine.compile import compile_options
@@ -95,6 +96,7 @@ class BuildingRunner(Runner):
         """
         cfg.setdefault('default_scope', 'mmaction')
         check_parts(cfg)
+        check_loggers(cfg)
         try:
             return super().from_cfg(_PlainText.of(cfg))
         except CheckpointError:

@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from mmaction.engine.hooks import UnreadableClipsHook
 from mmaction.engine.runner import building
-from mmaction.errors import FileWriteError
+from mmaction.errors import ConfigError, FileWriteError
 from tests.engine.toy import build_runner, short_config, toy_config
 
 
@@ -85,6 +85,15 @@ def test_full_disk_names_the_work_dir(tmp_path):
             build_runner(toy_config(tmp_path / 'run'))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_log_without_its_package_is_told_before_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmaction.config.from_args.find_spec', lambda _: None)
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    cfg = toy_config(tmp_path)
+    cfg.visualizer = dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')])
+    with pytest.raises(ConfigError, match='pip install tensorboard, or leave this log out'):
+        build_runner(cfg)
 
 
 def test_text_of_a_run_config_gives_the_config_again(tmp_path, monkeypatch):
