@@ -31,7 +31,7 @@ from .options import Options, apply_options, parse_options, places
 from .registered_types import is_registered
 from .scope import fit_blending, mend_published, why_missing
 
-__all__ = ['load_config', 'read_config']
+__all__ = ['load_config', 'lost_hooks', 'read_config']
 
 _MOST_BYTES = 1 << 24
 _MOST_VALUES = 100_000
@@ -75,7 +75,6 @@ def load_config(path: str | Path, options: Options = None, *, check: bool = True
     if changes:
         apply_options(cfg, changes)
     _tell_unused_root(cfg)
-    _tell_lost_hooks(cfg)
     fit_blending(cfg)
     apply_model_clips(cfg)
     if check:
@@ -140,20 +139,18 @@ def _tell_unused_root(cfg: Config) -> None:
         )
 
 
-def _tell_lost_hooks(cfg: Config) -> None:
-    """Warn of `custom_hooks` that replace those of the base, of which mmaction2's has none."""
+def lost_hooks(cfg: Config) -> str | None:
+    """A warning where `custom_hooks` replace those of the base, of which mmaction2's has none."""
     used = {hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)}
     # The text of a config holds that of its bases.
     given = all(f"'{name}'" in cfg.text for name in _MISSED_HOOKS)
-    if given and used and used.isdisjoint(_MISSED_HOOKS):
-        name = Path(cfg.filename).name
-        print(
-            f'warning: custom_hooks of {name} replaces that of its base: the run '
-            'has no report before the first step and no curve, and does not end in order on a '
-            'signal or a loss that is not finite. To keep these hooks: custom_hooks = '
-            '[*_base_.custom_hooks, ...]',
-            file=sys.stderr,
-        )
+    if not (given and used and used.isdisjoint(_MISSED_HOOKS)):
+        return None
+    return (
+        f'custom_hooks of {Path(cfg.filename).name} replaces that of its base: the run has no '
+        'report before the first step and no curve, and does not end in order on a signal or a '
+        'loss that is not finite. To keep these hooks: custom_hooks = [*_base_.custom_hooks, ...]'
+    )
 
 
 def _import_custom(wanted: Any) -> None:

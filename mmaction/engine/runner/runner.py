@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, LoggerHook
 from torch import nn
 
+from mmaction.config.load import lost_hooks
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.engine.compile import compile_backbone, compiler_settings
 from mmaction.engine.device_settings import device_settings
@@ -75,6 +76,8 @@ class ActionRunner(CheckpointingRunner):
                     'the config has no train_cfg and train_dataloader: nothing to train'
                 )
             self._lock_work_dir()
+            if lost := lost_hooks(self.cfg):
+                self.logger.warning(lost)
             load_teacher = getattr(self.bare_model, 'load_teacher', None)
             if load_teacher is not None:
                 load_teacher()

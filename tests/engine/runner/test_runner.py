@@ -182,6 +182,15 @@ def test_a_config_without_training_cannot_be_trained(tmp_path):
         runner.prepare('train')
 
 
+@pytest.mark.parametrize(('mode', 'times'), [('train', 1), ('test', 0)])
+def test_lost_hooks_are_told_once_and_of_a_training(tmp_path, monkeypatch, mode, times):
+    monkeypatch.setattr('mmaction.engine.runner.runner.lost_hooks', lambda cfg: 'own.py lost them')
+    runner = build_runner(toy_config(tmp_path))
+    runner.prepare(mode)
+    runner.prepare(mode)
+    assert next(tmp_path.glob('*/*.log')).read_text().count('own.py lost them') == times
+
+
 def test_testing_requires_all_weights(tmp_path):
     path = tmp_path / 'weights.pth'
     weights = build_runner(toy_config(tmp_path / 'a')).bare_model.state_dict()
