@@ -137,7 +137,8 @@ def _pack(request: PackRequest, entries: Sequence[dict[str, object]]) -> int:
         if not _is_done(path, pack):
             _write_pack(path, pack)
             written += 1
-    write_index(os.path.join(out, _index_name(share)), names, _index_entries(packs))
+    sizes = [file_size(os.path.join(out, name)) for name in names]
+    write_index(os.path.join(out, _index_name(share)), names, _index_entries(packs), sizes)
     classes = class_names_beside(request.list)
     if classes:
         write_lines(os.path.join(out, 'classes.txt'), classes)
@@ -273,5 +274,6 @@ def merge_packed(out: str | Path, labels: Sequence[str]) -> str:
                 yield entry._replace(shard=entry.shard + first)
             first += len(part.shards)
 
-    write_index(os.path.join(out, INDEX_NAME), shards, entries())
+    sizes = [size for part in parts for size in part.shard_sizes]
+    write_index(os.path.join(out, INDEX_NAME), shards, entries(), sizes)
     return f'{out}: {how_many(total, "clip")} in {how_many(len(shards), "shard")}'

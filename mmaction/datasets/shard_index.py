@@ -27,6 +27,7 @@ from mmaction.utils.io import atomic_path
 from mmaction.utils.remote import (
     cache_folder,
     exists,
+    file_size,
     is_remote,
     list_folder,
     local_path,
@@ -74,13 +75,20 @@ class ShardEntry(NamedTuple):
     size: int
 
 
-def write_index(path: str | Path, shards: Sequence[str], entries: Iterable[ShardEntry]) -> int:
+def write_index(
+    path: str | Path,
+    shards: Sequence[str],
+    entries: Iterable[ShardEntry],
+    sizes: Sequence[int | None] | None = None,
+) -> int:
     """Write an index; returns the number of entries.
 
     Args:
         path: The file.
         shards: Names of the tar files, from the folder of the index on, or addresses.
         entries: The clips, in the order of their list.
+        sizes: Bytes of the tar files, by which one that was written anew is told; None where
+            they are unknown.
     """
     columns = {name: array('i' if kind is np.int32 else 'q') for name, kind in _COLUMNS.items()}
     names = bytearray()
@@ -98,6 +106,8 @@ def write_index(path: str | Path, shards: Sequence[str], entries: Iterable[Shard
         del arrays['label_end']  # one label each, as nearly always
     arrays['names'] = np.frombuffer(bytes(names), np.uint8)
     arrays['shards'] = np.frombuffer(json.dumps(list(shards)).encode(), np.uint8)
+    if sizes is not None:
+        arrays['shard_size'] = np.array([-1 if size is None else size for size in sizes], np.int64)
     with atomic_path(path) as part, part.open('wb') as file:
         np.savez(file, allow_pickle=False, **arrays)
     return count
@@ -161,6 +171,13 @@ class ShardIndex:
         start = int(ends[position - 1]) if position else 0
         found: list[int] = self._arrays['label'][start : int(ends[position])].tolist()
         return found
+
+    @property
+    def shard_sizes(self) -> list[int | None]:
+        """Bytes of the tar files when the index was written; None where it does not say."""
+        if 'shard_size' not in self._arrays:
+            return [None] * len(self.shards)
+        return [None if size < 0 else size for size in self._arrays['shard_size'].tolist()]
 
     @property
     def all_labels(self) -> np.ndarray:
@@ -291,7 +308,7 @@ def index_shards(path: str | Path, shards: Sequence[str], label_key: str = 'labe
         beside = not is_remote(shard) and Path(shard).parent.resolve() == folder.resolve()
         far = shard if is_remote(shard) else str(Path(shard).resolve())
         names.append(Path(shard).name if beside else far)
-    count = write_index(path, names, entries)
+    count = write_index(path, names, entries, [file_size(shard) for shard in shards])
     if not count:
         Path(path).unlink(missing_ok=True)
         raise ValueError(f'{redacted(shards[0])}: no sample holds a video (KEY.mp4, ...)')

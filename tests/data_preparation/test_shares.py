@@ -77,6 +77,7 @@ def test_packed_shares_become_the_whole(folder, tmp_path):
     (line,) = merge_shares(tmp_path)
     assert line.startswith(f'pack: {tmp_path}: 7 clips in ')
     index = ShardIndex(tmp_path / 'index.npz')
+    assert index.shard_sizes == [os.path.getsize(shard) for shard in index.shards]
     for position in range(7):
         entry = index[position]
         assert entry.name == f'{position}.mp4'

@@ -164,6 +164,24 @@ def test_webdatasets_own_shards_are_read(foreign, clips):
     assert len(ShardDataset(str(foreign), PIPELINE)) == 8
 
 
+def test_shards_written_anew_are_told_from_those_of_the_index(foreign):
+    dataset = ShardDataset(str(foreign), PIPELINE)
+    assert check_splits(dict(train=dataset), 9)['train'].clips == 8
+    first = foreign / 'wd-000000.tar'
+    first.write_bytes(first.read_bytes() + b'\0' * 10240)
+    with pytest.raises(ConfigError, match=r'wd-000000\.tar has \d+ bytes.*remove the index'):
+        check_splits(dict(train=ShardDataset(str(foreign), PIPELINE)), 9)
+    (foreign / 'index.npz').unlink()
+    assert check_splits(dict(train=ShardDataset(str(foreign), PIPELINE)), 9)['train'].clips == 8
+
+
+def test_an_index_without_sizes_is_not_held_against_the_shards(tmp_path):
+    write_index(tmp_path / 'index.npz', ['a.tar'], [ShardEntry('0.mp4', [0], 0, 512, 5)])
+    (tmp_path / 'a.tar').touch()
+    assert ShardIndex(tmp_path / 'index.npz').shard_sizes == [None]
+    assert check_splits(dict(train=ShardDataset(str(tmp_path), PIPELINE)), 3)['train'].clips == 1
+
+
 def test_braces_name_shards(foreign):
     pattern = str(foreign / 'wd-{000000..000001}.tar')
     assert expand_shards(pattern) == [str(foreign / f'wd-00000{i}.tar') for i in range(2)]
@@ -221,6 +239,8 @@ def test_cut_off_shard_is_an_unreadable_clip(clips, tmp_path):
     Path(first).write_bytes(Path(first).read_bytes()[:2000])
     dataset = ShardDataset(str(tmp_path), PIPELINE, test_mode=True)
     assert 'is cut off' in dataset[0]['data_samples'].unreadable
+    with pytest.raises(ConfigError, match=r'has 2000 bytes, but \d+ when .*index\.npz was written'):
+        check_splits(dict(train=dataset), 3)
     Path(first).unlink()
     assert 'No such file' in dataset[0]['data_samples'].unreadable
     with pytest.raises(ConfigError, match='does not exist: the shards belong beside their index'):

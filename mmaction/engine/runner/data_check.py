@@ -19,7 +19,7 @@ from mmaction.datasets.transforms import RawFrameDecode
 from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError
 from mmaction.utils.model_wrapper import bare_model
-from mmaction.utils.remote import exists, redacted
+from mmaction.utils.remote import file_size, redacted
 
 __all__ = ['SplitFacts', 'check_splits', 'label_flips', 'missing_paths', 'splits_of']
 
@@ -150,15 +150,29 @@ def _inspect_shards(split: str, dataset: ShardDataset, num_classes: int | None) 
             f'{split} shards {_list_of(dataset)}: {unlabeled or "all"} clips have no label, which '
             f'{"training" if split == "train" else "validation"} needs'
         )
-    missing = next((path for path in dataset.index.shards if not exists(path)), None)
-    if missing is not None:
-        raise ConfigError(
-            f'{split} shards {_list_of(dataset)}: {redacted(missing)} does not exist: the shards '
-            'belong beside their index'
-        )
+    _check_shards(split, dataset)
     if not labels:
         return SplitFacts(len(dataset), unlabeled=True)
     return SplitFacts(len(dataset), len(labels), labels[0], labels[-1])
+
+
+def _check_shards(split: str, dataset: ShardDataset) -> None:
+    index = dataset.index
+    for path, size in zip(index.shards, index.shard_sizes, strict=True):
+        try:
+            found = file_size(path)
+        except FileNotFoundError:
+            raise ConfigError(
+                f'{split} shards {_list_of(dataset)}: {redacted(path)} does not exist: the shards '
+                'belong beside their index'
+            ) from None
+        if None not in (size, found) and size != found:
+            raise ConfigError(
+                f'{split} shards {_list_of(dataset)}: {redacted(path)} has {found} bytes, but '
+                f'{size} when {redacted(index.path)} was written, so its clips lie elsewhere: '
+                'remove the index, and it is written again (or run "mmaction pack" again, if that '
+                'wrote the shards)'
+            )
 
 
 def _labels(label: Any) -> Iterable[int]:
