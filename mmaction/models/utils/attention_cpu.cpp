@@ -234,19 +234,27 @@ struct Blocks {  // of keys: as few as there can be, as many keys for each, in w
 };
 
 // q (B, h, L, HEAD), k and v (B, h, M, HEAD), bias (B, h, L, M) or null -> out (B, L, h, HEAD) and the natural logarithms
-// of the sums of the softmax, (B, h, L). `chunk` queries are a task.
-extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, float *out, float *log_sums, long batch,
+// of the sums of the softmax, (B, h, L). `chunk` queries are a task. Returns whether memory was lacking, as below.
+extern "C" int attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, float *out, float *log_sums, long batch,
                                   long heads, long queries, long keys, float scale, long chunk, int threads) {
     const long chunks = (queries + chunk - 1) / chunk;
     const Blocks blocks(keys);
+    int lacks_memory = 0;
 #pragma omp parallel num_threads(threads)
     {
         float *packed = floats(blocks.number * blocks.room * HEAD), *values = floats(keys * HEAD);
         float *scores = floats(ROWS * STRIDE);
         float x[ROWS * HEAD], sums[ROWS * HEAD], highest[ROWS], total[ROWS];
         long held = -1;  // whose keys and values are packed
+        // All threads of a team have to come to a loop: where one lacks memory, it has no tasks for any of them.
+        if (!packed || !values || !scores) {
+#pragma omp atomic write
+            lacks_memory = 1;
+        }
+#pragma omp barrier
+        const long tasks = lacks_memory ? 0 : batch * heads * chunks;
 #pragma omp for schedule(static)
-        for (long task = 0; task < batch * heads * chunks; task++) {
+        for (long task = 0; task < tasks; task++) {
             const long owner = task / chunks, b = owner / heads, h = owner % heads;
             if (owner != held) {
                 blocks.pack_rows(k, b, h, packed);
@@ -276,18 +284,20 @@ extern "C" void attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, flo
         }
         free(packed), free(values), free(scores);
     }
+    return lacks_memory;
 }
 
 // Gradients from that of the output: of q as (B, L, h, HEAD), of k and v as (B, M, h, HEAD), of the
 // bias as (B, h, L, M) unless null. The queries of a head are cut into `parts`, each a task that sums
 // its share of the gradients of k and v.
-extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, Tokens bias, Tokens out,
+extern "C" int attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, Tokens bias, Tokens out,
                                    const float *log_sums, float *grad_q, float *grad_k, float *grad_v,
                                    float *grad_bias, long batch, long heads, long queries,
                                    long keys, float scale, long parts, int threads) {
     const long chunk = ((queries + parts - 1) / parts + ROWS - 1) / ROWS * ROWS, size = keys * HEAD;
     const Blocks blocks(keys);
     float *shares = floats(batch * heads * parts * 2 * size);
+    int lacks_memory = !shares;
 #pragma omp parallel num_threads(threads)
     {
         const long packed = blocks.number * blocks.room * HEAD;
@@ -295,8 +305,14 @@ extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, To
         float *k_rows = floats(size), *weights = floats(ROWS * STRIDE), *grads = floats(ROWS * STRIDE);
         float x[ROWS * HEAD], y[ROWS * HEAD], sums[ROWS * HEAD], log_sum[ROWS], mean[ROWS];
         long held = -1;
+        if (!packed_k || !packed_v || !k_rows || !weights || !grads) {
+#pragma omp atomic write
+            lacks_memory = 1;
+        }
+#pragma omp barrier
+        const long owners = lacks_memory ? 0 : batch * heads, tasks = owners * parts;
 #pragma omp for schedule(static)
-        for (long task = 0; task < batch * heads * parts; task++) {
+        for (long task = 0; task < tasks; task++) {
             const long owner = task / parts, b = owner / heads, h = owner % heads;
             if (owner != held) {
                 blocks.pack_rows(k, b, h, packed_k);
@@ -341,7 +357,7 @@ extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, To
         }
         free(packed_k), free(packed_v), free(k_rows), free(weights), free(grads);
 #pragma omp for schedule(static)
-        for (long row = 0; row < batch * heads * keys; row++) {
+        for (long row = 0; row < owners * keys; row++) {
             const long owner = row / keys, b = owner / heads, h = owner % heads, j = row % keys;
             const float *share = shares + owner * parts * 2 * size + j * HEAD;
             for (int c = 0; c < HEAD; c += LANES) {
@@ -357,4 +373,5 @@ extern "C" void attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, To
         }
     }
     free(shares);
+    return lacks_memory;
 }

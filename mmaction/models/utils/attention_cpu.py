@@ -192,9 +192,11 @@ def _forward(
     dtype, (q, k, v, *rest) = q.dtype, _with_rows(q, k, v, bias)
     B, h, L, d = q.shape
     out, log_sums = q.new_empty(B, L, h, d), q.new_empty(B, h, L)
-    library.attention_forward(
+    lacks_memory = library.attention_forward(
         *map(_tokens, (q, k, v, *rest)), *_addresses(out, log_sums), *_sizes(q, k, scale, _CHUNK)
     )
+    if lacks_memory:
+        raise _memory_error(k)
     return out.transpose(1, 2).to(dtype), log_sums
 
 
@@ -216,13 +218,22 @@ def _backward(
     parts = max(1, min(-(-L // _CHUNK), most))
     grads = [x.new_empty(B, x.shape[2], h, x.shape[3]) for x in (q, k, k)]
     grad_bias = q.new_empty(B, h, L, k.shape[2]) if of_bias else None
-    library.attention_backward(
+    lacks_memory = library.attention_backward(
         *map(_tokens, inputs),
         *_addresses(log_sums, *grads, grad_bias),
         *_sizes(q, k, scale, parts),
     )
+    if lacks_memory:
+        raise _memory_error(k)
     found = [x.transpose(1, 2).to(dtype) for x in grads]
     return found if grad_bias is None else [*found, grad_bias]
+
+
+def _memory_error(k: Tensor) -> RuntimeError:
+    # As PyTorch's allocator says it, of the same class.
+    return RuntimeError(
+        f"attention can't allocate memory: its keys have the shape {tuple(k.shape)}"
+    )
 
 
 def _with_rows(*tensors: Tensor | None) -> list[Any]:

@@ -167,6 +167,18 @@ def test_queries_that_fill_up_a_block_bring_no_nan(kernel):
 
 
 @needs_kernel
+def test_lack_of_memory_is_an_error(kernel):
+    keys, head = 1 << 45, 32  # 4 PB of them, more than any address space holds
+    k = torch.zeros(1, 1, 1, head).expand(1, 1, keys, head)
+    q, library = torch.zeros(1, 1, 0, head), attention_cpu._library(head)
+    with pytest.raises(RuntimeError, match="can't allocate memory: its keys have the shape"):
+        attention_cpu._forward(library, q, k, k, None, 1.0)
+    nothing = [attention_cpu._tokens(None)] * 6
+    addresses, sizes = attention_cpu._addresses(*[None] * 5), attention_cpu._sizes(q, k, 1.0, 1)
+    assert library.attention_backward(*nothing, *addresses, *sizes) == 1
+
+
+@needs_kernel
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 def test_operators_keep_the_rules_of_pytorch(dtype):
     q, k, v = (x.requires_grad_() for x in tokens(1, 2, 20, 30, 32, dtype=dtype))
