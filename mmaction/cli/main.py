@@ -63,3 +63,7 @@ def main(argv: list[str] | None = None) -> int:
 def run() -> NoReturn:
     """The command `mmaction`: run the verb and end the process."""
     end_after(main)
+
+
+if __name__ == '__main__':
+    run()

@@ -32,6 +32,13 @@ def test_version(capsys):
     assert said(capsys, '--version') == (0, f'mmaction {__version__}\n', '')
 
 
+@pytest.mark.parametrize('module', ['mmaction', 'mmaction.cli.main'])
+def test_modules_that_are_the_command(module):
+    command = [sys.executable, '-m', module, '--version']
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f'mmaction {__version__}\n')
+
+
 @pytest.mark.parametrize('verb', VERBS)
 def test_every_verb_has_help(capsys, verb):
     status, out, _ = said(capsys, verb, '--help')
