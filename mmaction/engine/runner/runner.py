@@ -12,7 +12,7 @@ from typing import Any
 
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
-from mmengine.hooks import CheckpointHook, LoggerHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, LoggerHook
 from torch import nn
 
 from mmaction.config.load import lost_hooks
@@ -99,13 +99,22 @@ class ActionRunner(CheckpointingRunner):
         self.trials = {**self.trials, **tried}
         self._tried = self._tried.union(untried)
 
-    def _best_by(self, mode: str) -> list[str]:
-        """The metrics of `save_best`, unless a hook of the user's may add some to them."""
+    def _best_by(self, mode: str) -> list[tuple[str, str]]:
+        """The metrics that hooks look at, each behind the argument that names it.
+
+        None where a hook of the user's may add some to those of the validation.
+        """
         origins = {type(hook).after_val_epoch.__module__.partition('.')[0] for hook in self.hooks}
         if mode != 'train' or not origins <= {'mmengine', 'mmaction'}:
             return []
-        hooks = [hook for hook in self.hooks if isinstance(hook, CheckpointHook)]
-        return [key for hook in hooks if hook.save_best for key in hook.key_indicators]
+        place, found = 'default_hooks.checkpoint.save_best', []
+        for hook in self.hooks:
+            if isinstance(hook, CheckpointHook) and hook.save_best:
+                found += [(place, key) for key in hook.key_indicators]
+            elif isinstance(hook, EarlyStoppingHook):
+                # Without the metric mmengine's hook stops nothing, and warns after each validation.
+                found.append(('EarlyStoppingHook.monitor', hook.monitor))
+        return found
 
     def _try_optimization(self) -> None:
         """Build optimizer and schedulers and throw them away: `train` builds them later."""

@@ -89,7 +89,7 @@ def _len(clips: object) -> int:
 
 
 def try_clips(
-    model: nn.Module, loops: dict[str, Any], seed: int, best_by: Sequence[str] = ()
+    model: nn.Module, loops: dict[str, Any], seed: int, best_by: Sequence[tuple[str, str]] = ()
 ) -> dict[str, Trial]:
     """Read a clip of each split, put it through the model and measure what it predicts.
 
@@ -100,7 +100,8 @@ def try_clips(
         model: The bare model.
         loops: Loops by the names of their splits.
         seed: Seed of the run.
-        best_by: The metrics by which `save_best` compares validations.
+        best_by: The metrics by which hooks compare validations, each behind the argument of the
+            config that names it.
 
     Returns:
         In the first process, the clips that could be read by the names of their splits.
@@ -211,7 +212,9 @@ def _forward(split: str, loader: DataLoader[Any], clip: Any, model: Any) -> list
     return predicted
 
 
-def _measure(split: str, metrics: Sequence[object], predicted: Any, best_by: Sequence[str]) -> None:
+def _measure(
+    split: str, metrics: Sequence[object], predicted: Any, best_by: Sequence[tuple[str, str]]
+) -> None:
     """Have the metrics take a prediction, and look for those of `best_by` among them."""
     # As mmengine's evaluator does.
     sample = predicted.to_dict() if isinstance(predicted, BaseDataElement) else predicted
@@ -236,12 +239,9 @@ def _measure(split: str, metrics: Sequence[object], predicted: Any, best_by: Seq
             ) from error
         names += found or ()
         are_all = are_all and found is not None
-    for key in best_by if are_all else ():
+    for place, key in best_by if are_all else ():
         if key not in ('auto', *names):
-            raise ConfigError(
-                f'default_hooks.checkpoint.save_best: validation gives no "{key}", but '
-                f'{", ".join(names)}'
-            )
+            raise ConfigError(f'{place}: validation gives no "{key}", but {", ".join(names)}')
 
 
 def _named(error: Exception) -> str:

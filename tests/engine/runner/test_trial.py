@@ -123,6 +123,15 @@ class AddsScore(Hook):
         metrics['mine/accuracy'] = 0.5
 
 
+def test_early_stopping_by_a_metric_that_is_not_there(tmp_path):
+    hook = dict(type='EarlyStoppingHook', monitor='acc/top5')
+    with pytest.raises(
+        ConfigError, match=r'EarlyStoppingHook\.monitor: validation gives no "acc/to'
+    ):
+        prepared(tmp_path / 'a', custom_hooks=[hook])
+    prepared(tmp_path / 'b', custom_hooks=[dict(hook, monitor='acc/top1')])
+
+
 def test_metrics_that_a_hook_adds(tmp_path):
     best = {'default_hooks.checkpoint.save_best': 'mine/accuracy'}
     with pytest.raises(ConfigError, match='validation gives no "mine/accuracy"'):
