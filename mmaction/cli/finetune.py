@@ -165,7 +165,7 @@ def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
     Raises:
         ValueError: There are no clips, or they or their classes are not as described.
     """
-    from mmaction.data_preparation.file_lists import class_names, regroup
+    from mmaction.data_preparation.file_lists import check_paths, class_names, regroup
     from mmaction.data_preparation.own_clips import (
         find_own_clips,
         join_copies,
@@ -179,7 +179,9 @@ def prepare(args: argparse.Namespace, jobs: int) -> tuple[list[Clip], str, int]:
         if clips[0].split and args.folds == 1:
             raise ValueError('--group divides clips, but their split is given already')
         clips = regroup(clips, args.group)
-    class_names(clips, None)  # a faulty label is an error before videos are read, not after
+    # A faulty label or name of a file is an error before videos are read, not after.
+    class_names(clips, None)
+    check_paths(clips, args.work_dir)
     clips, doubts = join_copies(clips, folder)
     for doubt in doubts:
         print(f'warning: {doubt}', file=sys.stderr)

@@ -26,6 +26,7 @@ from .write_lists import check_list
 __all__ = [
     'Clip',
     'build_lists',
+    'check_paths',
     'class_names',
     'count_table',
     'from_csv',
@@ -305,6 +306,17 @@ def class_names(clips: Sequence[Clip], file: Path | None) -> list[str]:
         if one_line(clip.label) != clip.label:
             raise ValueError(f'the name of class {clip.label!r} does not fit on a line: rename it')
     return names
+
+
+def check_paths(clips: Sequence[Clip], folder: Path) -> None:
+    """See that the paths of clips can stand in a list, by one that is tried in a folder.
+
+    Raises:
+        ValueError: A path cannot stand in a list.
+    """
+    paths = [clip.path for clip in clips]
+    form = ListFormat('path', num_classes=1)
+    check_list(folder / 'clips.txt', [f'{path} 0' for path in paths], form, paths)
 
 
 def write_lists(

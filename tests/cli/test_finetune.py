@@ -220,6 +220,17 @@ def test_faulty_labels_are_found_before_videos_are_read(tmp_path, capsys, labels
     assert message is None or not (work / 'videos').exists()
 
 
+def test_names_of_no_list_are_found_before_videos_are_read(clips, tmp_path, capsys):
+    broken = tmp_path / 'clips'
+    shutil.copytree(clips, broken)
+    video = next((broken / 'growing').glob('*.mp4'))
+    video.rename(video.with_name('a\nb.mp4'))
+    status, _, err = run(capsys, 'finetune', broken, '--work-dir', tmp_path / 'work')
+    assert status == 1
+    assert r"error: 'growing/a\nb.mp4' cannot stand in a list: rename it" in err
+    assert not (tmp_path / 'work' / 'videos').exists()
+
+
 def test_groups_and_copies_stay_together(clips, tmp_path):
     first, second, third = sorted(clips.glob('*/*.mp4'))[:3]
     for path, source in {'a/1x': first, 'a/1y': second, 'b/2': third, 'b/3': third}.items():
