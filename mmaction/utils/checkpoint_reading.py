@@ -7,6 +7,7 @@ containers, and nothing else.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import zipfile
@@ -325,6 +326,7 @@ def load_from_timm(name: str, map_location: MAP_LOCATION = 'cpu') -> dict[str, t
         hint = did_you_mean(model, known, count=3)
         raise CheckpointError(f'timm has no pretrained model {model!r}{hint}')
     try:
+        _ask_hub(timm.get_pretrained_cfg(model))
         weights = timm.create_model(model, pretrained=True).state_dict()
     except Exception as error:  # whatever the downloading library raises
         raise CheckpointError(
@@ -333,6 +335,28 @@ def load_from_timm(name: str, map_location: MAP_LOCATION = 'cpu') -> dict[str, t
             'and give its path instead'
         ) from error
     return {key: value.to(map_location) for key, value in weights.items()}
+
+
+def _ask_hub(settings: Any) -> None:
+    """Ask for weights of timm, which without a network asks for two files, half a minute for each.
+
+    Raises:
+        FileNotFoundError: There is no network, and the weights are not in the cache.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    if not settings.hf_hub_id or settings.hf_hub_filename or 'TIMM_USE_OLD_CACHE' in os.environ:
+        return
+    name, _, revision = settings.hf_hub_id.partition('@')
+    place = dict(repo_id=name, revision=revision or None)
+    try:
+        hf_hub_download(filename='model.safetensors', **place)
+    except LocalEntryNotFoundError:
+        if not isinstance(try_to_load_from_cache(filename='pytorch_model.bin', **place), str):
+            raise
+    except EntryNotFoundError:
+        return  # timm takes pytorch_model.bin
 
 
 def read_checkpoint(source: str | Path, map_location: MAP_LOCATION = 'cpu') -> dict[str, Any]:

@@ -11,6 +11,7 @@ import threading
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
@@ -74,6 +75,25 @@ def test_timm_models_by_name(monkeypatch):
     # What a machine without a network says.
     with pytest.raises(CheckpointError, match=r'twins_svt_small\.in1k could not be fetched'):
         read_checkpoint('timm://twins_svt_small.in1k')
+
+
+def test_weights_of_timm_are_asked_for_once(monkeypatch):
+    asked = []
+
+    def download(repo_id, filename, **_):
+        asked.append(filename)
+        raise LocalEntryNotFoundError('no network')
+
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', download)
+    monkeypatch.setattr('timm.models._hub.hf_hub_download', download)
+    with pytest.raises(CheckpointError, match='could not be fetched'):
+        read_checkpoint('timm://resnet10t')
+    assert asked == ['model.safetensors']
+    # A cache that holds the older file alone.
+    monkeypatch.setattr('huggingface_hub.try_to_load_from_cache', lambda **_: '/pytorch_model.bin')
+    with pytest.raises(CheckpointError, match='could not be fetched'):
+        read_checkpoint('timm://resnet10t')
+    assert asked[-1] == 'pytorch_model.bin'
 
 
 def test_addresses(tmp_path, monkeypatch):
