@@ -80,6 +80,36 @@ def test_help_loads_no_library(command):
     assert len(ours) <= 12, ours
 
 
+INTERRUPTED = """
+import runpy, sys
+
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name.startswith('mmaction.data_preparation'):
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        'build_file_list DIR', 'check_videos DIR', 'extract_frames DIR OUT', 'merge DIR',
+        'pack DIR OUT', 'prepare ucf101 --annotations DIR --videos DIR --out OUT',
+        'prepare_videos DIR OUT',
+    ],
+)  # fmt: skip
+def test_ctrl_c_while_a_data_script_imports_leaves_no_traceback(tmp_path, words):
+    places = {'DIR': str(tmp_path), 'OUT': str(tmp_path / 'out')}
+    name, *rest = [places.get(word, word) for word in words.split()]
+    command = [sys.executable, '-c', INTERRUPTED, f'tools/data/{name}.py', *rest]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, '')
+
+
 def test_a_misspelt_file_is_suggested():
     _, _, _, said = run('tools/train.py', CONFIG.replace('digits', 'digit'))
     assert said.endswith(f'did you mean {CONFIG}?')
