@@ -88,7 +88,7 @@ def predict_list(model: Any, request: BulkRequest, checkpoint: str) -> tuple[int
         embeddings=request.embeddings,
         stride=request.stride,
     )
-    check_settings(os.path.join(request.out, SETTINGS), settings, overwrite=False)
+    check_settings(os.path.join(request.out, SETTINGS), settings, overwrite=None)
     total = -(-len(dataset) // request.part_size)
     there = parts_there(request.out)
     parts = [part for part in request.share.of(range(total)) if part not in there]

@@ -361,8 +361,13 @@ def check_targets(file: Path, jobs: Sequence[tuple[str, str]], done: int, overwr
         )
 
 
-def check_settings(file: str | Path, settings: dict[str, Any], overwrite: bool) -> None:
+def check_settings(file: str | Path, settings: dict[str, Any], overwrite: bool | None) -> None:
     """Write settings beside what is made with them, here or elsewhere.
+
+    Args:
+        file: Where they stand.
+        settings: What is made.
+        overwrite: Whether what is there is made anew; None where the command has no such option.
 
     Raises:
         ValueError: What is there was made with others.
@@ -373,11 +378,20 @@ def check_settings(file: str | Path, settings: dict[str, Any], overwrite: bool) 
         except ValueError:
             found = None
         if found != settings:
+            advice = 'remove this one' if overwrite is None else '--overwrite to make all anew'
             raise ValueError(
-                f'{redacted(os.path.dirname(file))} was made with {found}, asked for is '
-                f'{settings}: give another folder, or --overwrite to make all anew'
+                f'{redacted(os.path.dirname(file))} was made with {_unlike(found, settings)}, '
+                f'asked for is {_unlike(settings, found)}: give another folder, or {advice}'
             )
     write_lines(file, [json.dumps(settings)])
+
+
+def _unlike(settings: Any, others: Any) -> Any:
+    """The settings that are others, or that only one side has: an earlier version noted fewer."""
+    if not isinstance(settings, dict) or not isinstance(others, dict):
+        return settings
+    keys = [*settings, *(key for key in others if key not in settings)]
+    return {key: settings.get(key) for key in keys if settings.get(key) != others.get(key)}
 
 
 def frame_chunks(reader: VideoReader) -> Iterator[np.ndarray]:

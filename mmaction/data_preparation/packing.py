@@ -124,7 +124,7 @@ def _pack(request: PackRequest, entries: Sequence[dict[str, object]]) -> int:
         clips=len(entries),
         size=request.size,
     )
-    check_settings(os.path.join(out, SETTINGS), settings, overwrite=False)
+    check_settings(os.path.join(out, SETTINGS), settings, overwrite=None)
     mine = share.stretch(len(entries))
     prefix = os.path.dirname(request.list) if request.prefix is None else request.prefix
     clips = [_clip(position, entries[position], prefix) for position in mine]

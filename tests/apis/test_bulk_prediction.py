@@ -1,5 +1,6 @@
 """Predictions into Parquet parts: each clip once, also after kills, and read by what follows."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -143,12 +144,23 @@ def test_other_clips_or_weights_are_not_mixed(folder, checkpoint, tmp_path):
     model = init_recognizer(tiny_config(), checkpoint, 'cpu')
     out = tmp_path / 'out'
     predict_list(model, request_of(folder, out, part_size=2), checkpoint)
-    with pytest.raises(ValueError, match='was made with'):
+    told = r"made with {'part_size': 2}, asked for is {'part_size': 5}: .* or remove this one$"
+    with pytest.raises(ValueError, match=told):
         predict_list(model, request_of(folder, out, part_size=5), checkpoint)
     other = tmp_path / 'other.pth'
     shutil.copy(folder / '0.mp4', other)
     with pytest.raises(ValueError, match='was made with'):
         predict_list(model, request_of(folder, out, part_size=2), str(other))
+
+
+def test_a_folder_of_an_earlier_version_is_told(folder, checkpoint, tmp_path):
+    model = init_recognizer(tiny_config(), checkpoint, 'cpu')
+    predict_list(model, request_of(folder, tmp_path), checkpoint)
+    settings = json.loads((tmp_path / 'predict.json').read_text())
+    del settings['config']
+    (tmp_path / 'predict.json').write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"made with {'config': None}, asked for is {'config': '"):
+        predict_list(model, request_of(folder, tmp_path), checkpoint)
 
 
 def test_other_test_pipelines_and_options_are_not_mixed(folder, checkpoint, tmp_path):
