@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ from mmengine.fileio.handlers.registry_utils import file_handlers
 
 from mmaction.errors import ConfigError
 from mmaction.utils.checkpoint_reading import register_safe_loaders
-from mmaction.utils.cli import brief, describe, user_line
+from mmaction.utils.cli import brief, describe, print_notes, user_line
 from mmaction.utils.file_backend import register_file_backend
 from mmaction.utils.packaged_configs import find_config
 
@@ -130,12 +128,11 @@ def _tell_unused_root(cfg: Config) -> None:
     others = sorted({str(value) for key, value in values if key == 'data_root'})
     used = any(isinstance(value, str) and value.startswith(str(root)) for _, value in values)
     if root and others and not used:
-        print(
+        print_notes(
             f'warning: no dataset reads data_root={root!r}: a variable of a base has been used in '
             f'it, and the datasets have {", ".join(others)}. Set data_root of the datasets '
             "(train_dataloader=dict(dataset=dict(data_root='...')) and so on), or leave the line "
             f'out and pass --cfg-options data_root={root}',
-            file=sys.stderr,
         )
 
 
@@ -291,15 +288,11 @@ def _load_old(cfg: Config, changes: dict[str, Any], *, check: bool) -> Config:
     except ConfigError as error:
         raise ConfigError(f'{cfg.filename} (of mmaction2 0.x): {error}') from error
     notes += drop_missing_backends(new)
-    # Slurm says its own rank until the process group is there.
-    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
-        print(
-            f'note: {cfg.filename} has the form of mmaction2 0.x and is read as it was meant; '
-            'tools/misc/migrate_config.py writes the new form',
-            *notes,
-            sep='\n',
-            file=sys.stderr,
-        )
+    print_notes(
+        f'note: {cfg.filename} has the form of mmaction2 0.x and is read as it was meant; '
+        'tools/misc/migrate_config.py writes the new form',
+        *notes,
+    )
     try:
         apply_options(new, new_options)
         if check:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
 from mmaction.errors import ConfigError
-from mmaction.utils.cli import brief
+from mmaction.utils.cli import brief, print_notes
 from mmaction.utils.plurals import how_many
 from mmaction.utils.suggest import did_you_mean
 
@@ -133,10 +132,9 @@ def apply_options(
         raise ConfigError(f'--cfg-options: {error}') from error
     for name, old in before.items():
         if old != cfg[name] and not _replace(cfg, name, old, cfg[name]):
-            print(
+            print_notes(
                 f'warning: --cfg-options {name}=... changes a variable that nothing in the '
-                'config holds any more; set the key that was made of it',
-                file=sys.stderr,
+                'config holds any more; set the key that was made of it'
             )
 
 

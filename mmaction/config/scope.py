@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 from typing import Any
 
@@ -10,6 +9,7 @@ from mmengine.config import Config
 
 from mmaction.errors import ConfigError
 from mmaction.mmaction2_names import why_left_out
+from mmaction.utils.cli import print_notes
 
 from .registered_types import is_registered
 
@@ -85,7 +85,7 @@ def mend_published(cfg: Config) -> None:
     if _drop_io_backend(cfg._cfg_dict):
         notes.append('io_backend of DecordDecode is dropped: DecordInit reads the file')
     for note in notes:
-        print(f'note: {cfg.filename}: {note}', file=sys.stderr)
+        print_notes(f'note: {cfg.filename}: {note}')
 
 
 def fit_blending(cfg: Config) -> None:
@@ -103,7 +103,7 @@ def fit_blending(cfg: Config) -> None:
     for blend in blends:
         if blend.get('num_classes', classes) != classes:
             note = f'{blend["type"]}.num_classes={blend["num_classes"]} is read as {classes}'
-            print(f'note: {cfg.filename}: {note}', file=sys.stderr)
+            print_notes(f'note: {cfg.filename}: {note}')
             blend['num_classes'] = classes
 
 

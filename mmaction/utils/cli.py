@@ -40,6 +40,7 @@ __all__ = [
     'end_after',
     'leave_out_adafactor',
     'one_line',
+    'print_notes',
     'printable',
     'quick_imports',
     'some',
@@ -65,6 +66,15 @@ _LONGEST = 2000
 
 def _is_main() -> bool:
     return os.environ.get('RANK', '0') == '0'
+
+
+def print_notes(*notes: str) -> None:
+    """Print lines to stderr, of several processes only by the first.
+
+    This may be before the process group is there; until then Slurm gives the rank its own name.
+    """
+    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
+        print(*notes, sep='\n', file=sys.stderr)
 
 
 def end_after(main: Callable[[], object]) -> NoReturn:

@@ -102,3 +102,14 @@ def test_blendings_mix_the_classes_of_the_head_that_an_option_sets(classes, caps
     assert ('MixupBlending.num_classes=400 is read as 3' in capsys.readouterr().err) == (
         classes == 3
     )
+
+
+@pytest.mark.parametrize('name', ['RANK', 'SLURM_PROCID'])
+def test_notes_are_printed_by_rank_0_only(name, monkeypatch, capsys):
+    monkeypatch.setenv(name, '1')
+    load_config(
+        'mvit-small-p244_32xb16-16x4x1-200e_kinetics400-rgb', {'model.cls_head.num_classes': 3}
+    )
+    decode = dict(type='DecordDecode', io_backend='disk')
+    mend_published(Config(dict(test_dataloader=dict(dataset=dict(pipeline=[decode])))))
+    assert capsys.readouterr().err == ''

@@ -177,6 +177,7 @@ def test_bad_label_is_reported_once_with_two_ranks(toy_file):
     )
     assert done.stdout == ''
     assert done.stderr == (
+        f'note: {toy_file}: MixupBlending.num_classes=4 is read as 3\n'
         'error: train list ToyClips: clip None has label 3, but the head has num_classes=3, so '
         'labels are 0 to 2. Set model.cls_head.num_classes, or count labels from 0\n'
     )
