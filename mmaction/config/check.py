@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 
 from mmaction.errors import ConfigError
 from mmaction.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
@@ -141,6 +142,9 @@ def _walk(node: object, way: tuple[str, ...]) -> None:
         _check_typed(node, way)
     else:
         _check_untyped(node, way)
+    if way == ('optim_wrapper',):
+        _check_paramwise(node)
+        _check_clip_grad(node.get('clip_grad'))
     for key, value in node.items():
         check_value((*way, str(key)), value)
         _walk(value, (*way, str(key)))
@@ -177,7 +181,6 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
         name = getattr(found, '__name__', str(kind))
         error = _fail((*way, key), f'{name} takes no argument "{key}"', key, known)
         raise _UnknownArgumentError(str(error), (*way, key))
-    _check_paramwise(node, way)
 
 
 def _unknown_type(kind: str, way: tuple[str, ...]) -> ConfigError:
@@ -202,9 +205,7 @@ def _check_untyped(node: dict[str, Any], way: tuple[str, ...]) -> None:
             known = names - {'self', 'runner', 'dataloader', 'evaluator'} | MORE_KEYS.get(
                 place, set()
             )
-        if place == 'optim_wrapper':
-            _check_paramwise(node, way)
-        elif place == 'default_hooks':
+        if place == 'default_hooks':
             _check_hook_names(node)
         for reader in readers:
             for key in node:
@@ -219,6 +220,11 @@ def _check_untyped(node: dict[str, Any], way: tuple[str, ...]) -> None:
 def _check_hook_names(hooks: dict[str, Any]) -> None:
     for name, hook in hooks.items():
         if name in HOOK_NAMES or hook is None:
+            if not isinstance(hook, (dict, Hook, type(None))):
+                raise ConfigError(
+                    f'config key default_hooks.{name}: expected a dict with "type" or None, '
+                    f'found {brief(hook)}'
+                )
             continue
         near = close_names(name, HOOK_NAMES, cutoff=0.8)
         if near or not (isinstance(hook, dict) and 'type' in hook):
@@ -227,10 +233,12 @@ def _check_hook_names(hooks: dict[str, Any]) -> None:
             )
 
 
-def _check_paramwise(node: dict[str, Any], way: tuple[str, ...]) -> None:
+def _check_paramwise(node: dict[str, Any]) -> None:
     """Check the learning-rate rules, where the constructor is one we know."""
-    if way != ('optim_wrapper',):
-        return
+    way = ('optim_wrapper',)
+    for key in ('optimizer', 'paramwise_cfg'):
+        if key in node:
+            check_value((*way, key), node[key])
     constructor = node.get('constructor', 'DefaultOptimWrapperConstructor')
     rules = node.get('paramwise_cfg') or {}
     if isinstance(constructor, str):
@@ -243,6 +251,11 @@ def _check_paramwise(node: dict[str, Any], way: tuple[str, ...]) -> None:
                 names_of(OPTIM_WRAPPER_CONSTRUCTORS),
             )
         constructor = found
+    elif not callable(constructor):
+        raise ConfigError(
+            'config key optim_wrapper.constructor: expected the name of a class, found '
+            f'{brief(constructor)}'
+        )
     default = getattr(constructor, '__name__', '') == 'DefaultOptimWrapperConstructor'
     # Not those of its base: a constructor of the user's may read more.
     known = PARAMWISE if default else vars(constructor).get('PARAMWISE_KEYS')
@@ -251,17 +264,51 @@ def _check_paramwise(node: dict[str, Any], way: tuple[str, ...]) -> None:
     for key in rules:
         if key not in known:
             raise _fail((*way, 'paramwise_cfg', key), f'no rule is called "{key}"', key, known)
-    of_optimizer = set(_group_options(node.get('optimizer') or {}))
-    for pattern, rule in (rules.get('custom_keys') or {}).items():
+    _check_custom_keys(rules.get('custom_keys') or {}, _group_options(node.get('optimizer') or {}))
+
+
+def _check_custom_keys(rules: dict[str, Any], of_optimizer: set[str]) -> None:
+    way = ('optim_wrapper', 'paramwise_cfg', 'custom_keys')
+    check_value(way, rules)
+    for pattern, rule in rules.items():
+        if not isinstance(rule, dict):
+            raise ConfigError(
+                f'config key {".".join((*way, pattern))}: expected a dict such as '
+                f'dict(lr_mult=0.1), found {brief(rule)}'
+            )
         for key in rule:
             if key not in {'lr_mult', 'decay_mult'} | of_optimizer:
-                place = (*way, 'paramwise_cfg', 'custom_keys', pattern, key)
-                raise _fail(place, f'no rule is called "{key}"', key, {'lr_mult', 'decay_mult'})
+                message = f'no rule is called "{key}"'
+                raise _fail((*way, pattern, key), message, key, {'lr_mult', 'decay_mult'})
 
 
 def _group_options(optimizer: dict[str, Any]) -> set[str]:
-    found = resolve(optimizer['type'], OPTIMIZERS) if 'type' in optimizer else None
-    return set(accepted_arguments(found)[0]) if found is not None else set()
+    kind = optimizer.get('type')
+    found = resolve(kind, OPTIMIZERS) if isinstance(kind, str) else kind
+    return set(accepted_arguments(found)[0]) if callable(found) else set()
+
+
+def _check_clip_grad(options: object) -> None:
+    """Hold the options of clipping against the function of PyTorch that takes them."""
+    if not isinstance(options, dict) or not options:
+        return
+    way = ('optim_wrapper', 'clip_grad')
+    kind = options.get('type', 'norm')
+    if kind not in ('norm', 'value'):
+        raise ConfigError(
+            f'config key optim_wrapper.clip_grad.type: expected norm or value, found {brief(kind)}'
+        )
+    clip, needed = _clipping()[kind]
+    known = accepted_arguments(clip)[0] - {'parameters'} | {'type'}
+    for key, value in options.items():
+        if key not in known:
+            message = f'clipping by {kind} takes no "{key}"'
+            raise _fail((*way, key), message, key, known)
+        # A norm may be called 'inf'.
+        if (key, value) != ('norm_type', 'inf'):
+            check_type('.'.join((*way, key)), value, clip, key)
+    if needed not in options:
+        raise ConfigError(f'config key optim_wrapper.clip_grad: clipping by {kind} needs {needed}')
 
 
 def _extra_keys(way: tuple[str, ...]) -> set[str]:
@@ -277,6 +324,14 @@ def _extra_keys(way: tuple[str, ...]) -> set[str]:
     if way[-1] == 'norm_cfg':
         return {'requires_grad'}
     return set()
+
+
+@cache
+def _clipping() -> dict[str, tuple[Callable[..., Any], str]]:
+    """What clips by norm and by value, and the argument that either cannot do without."""
+    from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+    return {'norm': (clip_grad_norm_, 'max_norm'), 'value': (clip_grad_value_, 'clip_value')}
 
 
 @cache

@@ -138,7 +138,9 @@ def _tell_unused_root(cfg: Config) -> None:
 
 def lost_hooks(cfg: Config) -> str | None:
     """A warning where `custom_hooks` replace those of the base, of which mmaction2's has none."""
-    used = {hook.get('type') for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)}
+    hooks = cfg.get('custom_hooks')
+    # As text: a wrong type may be a list, and is refused later.
+    used = {str(hook.get('type')) for hook in hooks or [] if isinstance(hook, dict)}
     # The text of a config holds that of its bases.
     given = all(f"'{name}'" in cfg.text for name in _MISSED_HOOKS)
     if not (given and used and used.isdisjoint(_MISSED_HOOKS)):

@@ -37,8 +37,9 @@ def apply_model_clips(cfg: Config) -> None:
     Raises:
         ConfigError: The config says otherwise than the model, or the folder is not there.
     """
-    backbone = (cfg.get('model') or {}).get('backbone') or {}
-    kind = backbone.get('type')
+    model: Any = cfg.get('model')
+    backbone: Any = model.get('backbone') if isinstance(model, dict) else None
+    kind = backbone.get('type') if isinstance(backbone, dict) else None
     if not isinstance(kind, str) or not kind.startswith('transformers.'):
         return
     name = kind.removeprefix('transformers.')

@@ -118,6 +118,7 @@ _TYPES: dict[str, Any] = {
     'train_cfg.by_epoch': bool,
     'optim_wrapper.optimizer': dict,
     'optim_wrapper.paramwise_cfg': dict | None,
+    'optim_wrapper.paramwise_cfg.custom_keys': dict | None,
     'train_dataloader.dataset': dict,
     'train_dataloader.sampler': dict | None,
     'train_dataloader.batch_sampler': dict | None,
