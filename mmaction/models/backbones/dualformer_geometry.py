@@ -53,6 +53,9 @@ def resolve_arch(  # noqa: C901 (one branch for each mistake)
     missing = sorted(set(given) - set(spec))
     if missing:
         raise ValueError(f'arch lacks {missing}.')
+    for name, value in spec.items():
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f'{name}={value!r}: expected a list, with a value for each stage.')
     stages = len(spec['embed_dims'])
     for name, value in spec.items():
         if len(value) != stages:

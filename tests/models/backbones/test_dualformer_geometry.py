@@ -89,6 +89,8 @@ def test_stages_after_the_second_have_no_coarse_level_whatever_their_entries_say
     [
         (dict(arch='tinny'), r"arch='tinny' is none of tiny, small, base"),
         (dict(arch=dict(embed_dim=[8])), r"unknown keys \['embed_dim'\]"),
+        (dict(embed_dims=3), 'embed_dims=3: expected a list'),
+        (dict(fine_pysizes='ab'), "fine_pysizes='ab': expected a list"),
         (dict(depths=(2, 2, 2)), r'depths=\(2, 2, 2\) is for 3 stages'),
         (dict(num_heads=(3, 4, 8, 16)), r'num_heads\[0\]=3 does not divide embed_dims\[0\]=64'),
         (dict(depths=(2, 0, 2, 2)), 'at least one block'),
