@@ -38,7 +38,7 @@ class BaseRecognizer(BaseModel):
         data_preprocessor: Config of the preprocessor; by default views are only stacked.
 
     Raises:
-        ValueError: A key of `train_cfg` or `test_cfg` that nothing reads.
+        ValueError: A key of `train_cfg` or `test_cfg` that nothing reads, or no number of views.
     """
 
     test_keys: tuple[str, ...] = ('average_clips', 'max_testing_views', 'fcn_test')
@@ -67,6 +67,12 @@ class BaseRecognizer(BaseModel):
             raise ValueError(f'test_cfg has unknown keys {unknown}; it takes {self.test_keys}')
         self.train_cfg = train_cfg
         self.test_cfg = dict(test_cfg or {})
+        at_once = self.test_cfg.get('max_testing_views')
+        if at_once is not None and not (isinstance(at_once, int) and at_once >= 0):
+            raise ValueError(
+                f'test_cfg.max_testing_views={at_once!r}: expected a positive integer, or None for '
+                'all at once'
+            )
         backbone = dict(backbone)
         lora = backbone.pop('lora', None)
         self.frozen = bool(backbone.pop('frozen', False))

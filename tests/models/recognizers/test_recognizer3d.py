@@ -175,6 +175,12 @@ def test_unknown_settings_are_refused():
         Recognizer3D(BACKBONE, train_cfg=dict(aux_info=['x']))
 
 
+@pytest.mark.parametrize('views', [-1, 1.5, [1], '4'])
+def test_max_testing_views_that_is_no_number_of_views_is_refused(views):
+    with pytest.raises(ValueError, match=r'test_cfg\.max_testing_views=.*: expected a positive'):
+        build(test_cfg=dict(max_testing_views=views))
+
+
 def test_init_weights_loads_the_backbone(tmp_path):
     model = build()
     torch.save(model.backbone.state_dict(), tmp_path / 'pre.pth')
