@@ -1,6 +1,9 @@
 """The simulation of a cluster against sums that are done by hand."""
 
 import dataclasses
+import os
+import time
+from pathlib import Path
 
 import pytest
 import simulate_cluster
@@ -54,12 +57,41 @@ def test_table_of_nodes(capsys, monkeypatch):
     assert eight.split()[:4] == ['8', '400.0', '0.39', 'storage']
 
 
+def seconds_of_other_work():
+    """Core seconds so far that neither this process nor its ended children took; 0 off Linux."""
+    stat = Path('/proc/stat')
+    if not stat.is_file():
+        return 0.0
+    first = stat.read_text().splitlines()[0]
+    user, nice, system, _, _, *interrupts = map(int, first.split()[1:9])
+    busy = user + nice + system + sum(interrupts)
+    return busy / os.sysconf('SC_CLK_TCK') - sum(os.times()[:4])
+
+
+def test_other_work_is_counted_without_ones_own():
+    start, others = time.monotonic(), seconds_of_other_work()
+    used = time.process_time()
+    while time.process_time() < used + 0.5:
+        pass
+    cores = os.cpu_count() or 1
+    others = seconds_of_other_work() - others
+    assert -0.1 < others < cores * (time.monotonic() - start) - 0.5 + 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.dist
 def test_prediction_holds_for_one_and_two_processes(capsys):
-    """Loose, as other work may share the cores: a model of half the truth would fail."""
+    """Loose: a model of half the truth would fail.
+
+    Parts and whole are measured one after the other, so other work must not come or go meanwhile.
+    """
+    start, others = time.monotonic(), seconds_of_other_work()
     simulate_cluster.main(['--check'])
+    others = (seconds_of_other_work() - others) / (time.monotonic() - start)
     ratios = [float(line.rsplit(' ', 1)[1]) for line in capsys.readouterr().out.splitlines()
               if 'ratio' in line]  # fmt: skip
     assert len(ratios) == 6
-    assert all(0.6 < ratio < 1.4 for ratio in ratios)
+    wrong = [ratio for ratio in ratios if not 0.6 < ratio < 1.4]
+    if wrong and others > 0.2:
+        pytest.skip(f'other work took {others:.1f} cores meanwhile: ratios {ratios}')
+    assert not wrong
