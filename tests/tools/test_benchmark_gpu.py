@@ -36,8 +36,17 @@ def test_part_that_takes_too_long_or_fails_is_reported(tmp_path):
     assert found['error'].startswith('took longer than 0 s')
     assert found['seconds'] < 10
     found = benchmark_gpu.measure('nothing', 60, True, log)
-    assert found['error'] == 'status 1; see log.txt'
-    assert "KeyError: 'nothing'" in log.read_text()
+    assert found['error'] == 'status 2; see log.txt'
+    assert "argument PART: invalid choice: 'nothing'" in log.read_text()
+
+
+def test_a_part_alone_says_what_it_takes(monkeypatch, capsys):
+    monkeypatch.setattr(gpu_parts.sys, 'argv', ['gpu_parts.py', '--help'])
+    with pytest.raises(SystemExit):
+        gpu_parts.main()
+    said = capsys.readouterr().out
+    assert 'PART file' in said
+    assert all(part.split()[0] in said for part in gpu_parts.PARTS)
 
 
 def test_part_that_is_stopped_keeps_its_rows(tmp_path, monkeypatch):

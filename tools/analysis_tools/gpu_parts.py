@@ -7,6 +7,7 @@ there is no GPU; its figures mean nothing.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import re
@@ -469,12 +470,16 @@ PARTS: dict[str, Callable[[bool], Iterable[Row]]] = {
 
 
 def main() -> None:
-    """Measure one part and write its rows, all so far after each: NAME FILE [--small]."""
-    name, file, *small = sys.argv[1:]
+    """Measure one part and write its rows, all so far after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('part', choices=PARTS, metavar='PART', help=', '.join(PARTS))
+    parser.add_argument('file', help='JSON file of the rows')
+    parser.add_argument('--small', action='store_true', help='tiny sizes, to try the script')
+    args = parser.parse_args()
     rows: list[Row] = []
-    for row in PARTS[name](bool(small)):
+    for row in PARTS[args.part](args.small):
         rows.append(row)
-        write_text(file, json.dumps(rows))
+        write_text(args.file, json.dumps(rows))
 
 
 if __name__ == '__main__':
