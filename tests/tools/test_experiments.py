@@ -8,6 +8,8 @@ from baselines import table
 from experiments import cell, run_missing
 from small_batches import main as compare_rates
 from small_batches import rule_options
+from transfer import METHODS
+from transfer import main as compare_transfer
 
 
 def test_done_runs_are_kept(tmp_path):
@@ -74,3 +76,20 @@ def test_baselines_end_to_end(tmp_path):
     compare_baselines([*words, '--val-clips', '12', '--epochs', '1'])
     table = (tmp_path / 'w' / 'table.md').read_text()
     assert table.count('(1 seed)') == 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_transfer_end_to_end(tmp_path, capsys):
+    words = ['--work-dir', str(tmp_path / 'w'), '--seeds', '0', '--clips', '4', '--few', '2']
+    words += ['--val-clips', '2', '--pretrain-epochs', '1', '--epochs', '1']
+    compare_transfer([*words, '--methods', 'full', 'knn'])
+    capsys.readouterr()
+    compare_transfer(words)
+    assert 'full/0' not in capsys.readouterr().out  # done, so not done again
+    results = json.loads((tmp_path / 'w' / 'results.json').read_text())
+    assert sorted(results) == sorted(f'{method}/0' for method in METHODS)
+    assert all(0 <= row['accuracy'] <= 1 for row in results.values())
+    assert results['lora/0']['trained'] < results['full/0']['trained']
+    table = (tmp_path / 'w' / 'table.md').read_text()
+    assert [line.split()[1] for line in table.splitlines()[2:]] == list(METHODS)
