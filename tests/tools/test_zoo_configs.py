@@ -291,7 +291,7 @@ def test_unknown_backbone_names_the_nearest_backbones(tmp_path):
     with pytest.raises(ConfigError, match=r'"timm\.NAME" and "transformers\.NAME"\); did you') as e:
         load_config(path, ['model.backbone.type=ResNet3dSlowFats'])
     assert 'did you mean "ResNet3dSlowFast"?' in str(e.value)
-    with pytest.raises(ConfigError, match='known are .*C2D, C3D') as e:
+    with pytest.raises(ConfigError, match=r'known are .*C2D, C3D') as e:
         load_config(path, ['model.backbone.type=Xception'])
     assert 'Head' not in str(e.value)
     assert 'Loss' not in str(e.value)
