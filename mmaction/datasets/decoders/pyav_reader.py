@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from typing import Any, BinaryIO, Protocol, TypeVar
 
@@ -144,8 +144,9 @@ class PyAVReader:
         self._is_unreferenced = unreferenced_test(context.name, context.extradata)
 
     def _demux(self) -> Iterator[Any]:
-        packets: Iterator[Any] = self._container.demux(self._stream)
-        return unpacked(packets, self._stream) if self._is_packed else packets
+        # PyAV frees what a generator holds where it ends or is closed, not where it is dropped.
+        with closing(self._container.demux(self._stream)) as packets:
+            yield from unpacked(packets, self._stream) if self._is_packed else packets
 
     def _decode_rest(self) -> Iterator[Any]:
         """Decode from here on."""

@@ -1,8 +1,11 @@
 """All readers give the same, right frames of every kind of file they can read."""
 
+import ctypes
+import gc
 import os
 import shutil
 import sys
+from contextlib import closing
 from fractions import Fraction
 from importlib.util import find_spec
 
@@ -198,6 +201,39 @@ def test_decoding_threads_do_not_change_frames(files):
     path, expected = files('h264_b.mp4')
     for reader in (PyAVReader, *DECORD):
         assert np.array_equal(reader(path, num_threads=3).get_batch([20, 21]), expected[[20, 21]])
+
+
+class Mallinfo2(ctypes.Structure):
+    """What <malloc.h> of glibc counts; `uordblks` are the bytes in use."""
+
+    _fields_ = [
+        ('before', 7 * ctypes.c_size_t),
+        ('uordblks', ctypes.c_size_t),
+        ('after', 2 * ctypes.c_size_t),
+    ]
+
+
+@pytest.mark.skipif(
+    sys.platform != 'linux' or not hasattr(ctypes.CDLL(None), 'mallinfo2'),
+    reason='needs glibc 2.33',
+)
+@pytest.mark.parametrize('name', ['h264_b.mp4', 'h264.ts', 'mpeg4_b.avi'])
+def test_memory_of_a_file_is_given_back(files, name):
+    path, _ = files(name)
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = Mallinfo2
+
+    def in_use_after(reads):
+        for _ in range(reads):
+            with closing(PyAVReader(path)) as reader:
+                reader.get_batch([2, 20])
+        del reader
+        gc.collect()
+        return mallinfo2().uordblks
+
+    before = in_use_after(100)
+    # A packet that is not given back is 100 bytes and more.
+    assert in_use_after(1000) - before < 50 * 1000
 
 
 @pytest.mark.parametrize(
