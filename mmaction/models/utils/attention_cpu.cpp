@@ -6,38 +6,24 @@
 // normalizer calculation for softmax", arXiv:1805.02867. Results do not depend on the number of
 // threads.
 
+#include "vectors.h"
+
 #include <cmath>
-#include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #ifndef HEAD
 #define HEAD 32  // channels of a head, a multiple of 32
 #endif
-#define UNROLL _Pragma("GCC unroll 16")
 // Inlined, sums would be spilled from registers to the stack.
 #define KERNEL __attribute__((noinline)) static void
 
-#ifdef __AVX512F__
-constexpr int LANES = 16;  // floats of a vector
-constexpr int ROWS = 8;    // queries of a block
-constexpr int WIDTH = 3;   // vectors of keys whose scores are summed at once
-#else
-constexpr int LANES = 8;
-constexpr int ROWS = 6;
-constexpr int WIDTH = 2;
-#endif
+constexpr int ROWS = LANES == 16 ? 8 : 6;   // queries of a block
+constexpr int WIDTH = LANES == 16 ? 3 : 2;  // vectors of keys whose scores are summed at once
 constexpr int PANEL = WIDTH * LANES;  // keys whose channels lie side by side
 constexpr int STRIDE = 528;           // of rows of scores; no power of two, whose rows share cache sets
 constexpr long KEYS = 512;            // most keys of a block
 constexpr float LOG2E = 1.44269504f, LN2 = 0.693147181f;
 
-typedef float vec __attribute__((vector_size(4 * LANES)));
-typedef float loose __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
-
-static inline vec load(const float *p) { return *(const loose *)p; }
-static inline void store(float *p, vec x) { *(loose *)p = x; }
 static inline vec max(vec x, vec y) { return x > y ? x : y; }
 
 // 2^x for x <= 0 (but for rounding), within 1.5 units in the last place; 2^-126 below it. NaN stays NaN.
@@ -68,22 +54,6 @@ template <int S = LANES / 2> static inline float top(vec x) {
     x = max(x, flipped<S>(x));
     if constexpr (S > 1) return top<S / 2>(x);
     else return x[0];
-}
-
-// Transpose: swap the off-diagonal blocks of S x S in each 2S x 2S, for S halved again and again.
-template <int S = LANES / 2> static inline void transpose(vec (&x)[LANES]) {
-    ivec even, odd;
-    UNROLL for (int i = 0; i < LANES; i++) {
-        even[i] = (i & ~S) + (i & S ? LANES : 0);
-        odd[i] = even[i] + S;
-    }
-    UNROLL for (int i = 0; i < LANES; i++)
-        if (!(i & S)) {
-            vec upper = __builtin_shuffle(x[i], x[i + S], even);
-            x[i + S] = __builtin_shuffle(x[i], x[i + S], odd);
-            x[i] = upper;
-        }
-    if constexpr (S > 1) transpose<S / 2>(x);
 }
 
 // Rows (n, HEAD) -> panels of (HEAD, PANEL), zeros behind the last row.
@@ -206,8 +176,6 @@ KERNEL softmax_gradients(float *scores, float *grads, long rows, long n, const f
             store(grads + r * STRIDE + j, weight * (load(grads + r * STRIDE + j) - means[r]));
         }
 }
-
-static float *floats(long n) { return (float *)aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64); }
 
 struct Tokens {  // (B, h, n, HEAD)
     const float *data;

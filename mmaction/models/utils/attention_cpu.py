@@ -1,42 +1,25 @@
-"""Softmax attention on CPUs with AVX2 or AVX-512, compiled by the machine's own g++.
+"""Softmax attention on CPUs by a kernel of our own, `attention_cpu.cpp`.
 
 Windows and pyramids have a few hundred keys of 32 channels, for which PyTorch's kernel reaches 0.3
-to 0.5 of the processor's peak, this one 0.5 to 0.9 (docs/performance.md). `attention_cpu.cpp` is
-compiled when it is first needed, which takes a second, and kept in `~/.cache/dualformer/kernels`.
-Where there is no g++ or no AVX2, PyTorch's kernel runs.
+to 0.5 of the processor's peak, this one 0.5 to 0.9 (docs/performance.md). Where it cannot be had
+(see `cpp_library`), PyTorch's runs.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shlex
-import shutil
-import subprocess
-import sys
-import tempfile
-import warnings
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _disable_current_modes
 
+from .cpp_library import load_library
 from .cpu import HAS_AMX, can_run_operators
 
 __all__ = ['cpu_attention', 'takes']
-
-_SOURCE = Path(__file__).with_suffix('.cpp')
-_FLAGS = ('-O3', '-fno-math-errno', '-fno-trapping-math', '-fopenmp', '-shared', '-fPIC')
-_VECTORS = {
-    'AVX512': ('-march=x86-64-v4', '-mprefer-vector-width=512'),
-    'AVX2': ('-march=x86-64-v3',),
-}
-"""Further flags, by what PyTorch says of the processor."""
 
 _CHUNK = 1024
 """Queries of a task of the forward pass; of one of the backward pass, at least."""
@@ -93,73 +76,25 @@ def _may_run(head: int) -> bool:
 @lru_cache
 def _library(head: int) -> ctypes.CDLL | None:
     """The kernel for heads of so many channels; None if it cannot be had."""
-    compiler = shlex.split(os.environ.get('CXX', '')) or ['g++']
-    vectors = _VECTORS.get(torch.backends.cpu.get_cpu_capability())
-    if sys.platform != 'linux' or vectors is None or shutil.which(compiler[0]) is None:
-        return None
-    try:
-        library = ctypes.CDLL(str(_compiled(compiler, [*_FLAGS, *vectors, f'-DHEAD={head}'])))
-        _check(library, head)
-    except (OSError, subprocess.SubprocessError, ArithmeticError) as error:
-        reason = str(getattr(error, 'stderr', None) or error).strip()[:500]
-        warnings.warn(
-            f'attention runs with the slower kernel of PyTorch: {_SOURCE.name} could not be used '
-            f'as compiled by {shlex.join(compiler)} (CXX names another compiler; g++ from 11 on '
-            f'will do) into {_folder()}: {reason}',
-            stacklevel=2,
-        )
-        return None
-    return library
+    source = Path(__file__).with_suffix('.cpp')
+    check = partial(_is_right, head=head)
+    return load_library(source, 'attention runs', check, f'-DHEAD={head}')
 
 
-def _folder() -> Path:
-    root = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return Path(root).expanduser() / 'dualformer' / 'kernels'
-
-
-def _compiled(compiler: list[str], flags: list[str]) -> Path:
-    """The shared library, compiled unless it is there."""
-    command = [*compiler, *flags, str(_SOURCE)]
-    version = subprocess.run([*compiler, '--version'], capture_output=True, check=True, timeout=60)
-    facts = _SOURCE.read_bytes() + version.stdout + shlex.join(command).encode()
-    target = _folder() / f'{_SOURCE.stem}_{hashlib.sha256(facts).hexdigest()[:16]}.so'
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Other processes may be at it, too: each compiles for itself, and the last one stays.
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            part = Path(folder) / target.name
-            command += ['-o', str(part)]
-            subprocess.run(command, capture_output=True, check=True, text=True, timeout=300)
-            part.replace(target)
-    return target
-
-
-def _check(library: ctypes.CDLL, head: int) -> None:
-    """Compare it with PyTorch: compilers have faults, files on disk too.
-
-    Raises:
-        ArithmeticError: They differ.
-    """
-    with (
-        _disable_current_modes(),
-        torch.inference_mode(False),
-        torch.no_grad(),
-        torch.autocast('cpu', enabled=False),
-    ):
-        generator = torch.Generator().manual_seed(0)
-        q, k, v = torch.randn(3, 1, 2, 37, head, generator=generator)
-        scale = head**-0.5
-        bias, grad = q @ k.mT, v  # any will do
-        forward = _forward(library, q, k, v, bias, scale)
-        found = (*forward, *_backward(library, grad, (q, k, v), bias, *forward, scale, True))
-        logits = bias * (1 + scale)
-        weights, slopes = logits.softmax(-1), grad @ v.mT
-        slopes = weights * (slopes - (weights * slopes).sum(-1, keepdim=True))
-        of_qkv = scale * slopes @ k, scale * slopes.mT @ q, weights.mT @ grad
-        expected = weights @ v, logits.logsumexp(-1), *of_qkv, slopes
-        pairs = zip(found, expected, strict=True)
-        if not all(torch.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in pairs):
-            raise ArithmeticError('it does not compute what PyTorch computes')
+def _is_right(library: ctypes.CDLL, head: int) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 1, 2, 37, head, generator=generator)
+    scale = head**-0.5
+    bias, grad = q @ k.mT, v  # any will do
+    forward = _forward(library, q, k, v, bias, scale)
+    found = (*forward, *_backward(library, grad, (q, k, v), bias, *forward, scale, True))
+    logits = bias * (1 + scale)
+    weights, slopes = logits.softmax(-1), grad @ v.mT
+    slopes = weights * (slopes - (weights * slopes).sum(-1, keepdim=True))
+    of_qkv = scale * slopes @ k, scale * slopes.mT @ q, weights.mT @ grad
+    expected = weights @ v, logits.logsumexp(-1), *of_qkv, slopes
+    pairs = zip(found, expected, strict=True)
+    return all(torch.allclose(x, y, rtol=1e-4, atol=1e-5) for x, y in pairs)
 
 
 # ---------------------------------------------------------------- calls
