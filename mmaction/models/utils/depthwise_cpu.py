@@ -1,14 +1,18 @@
-"""Depthwise 3-D convolutions whose gradients are fast on a CPU.
+"""Depthwise 3-D convolutions on CPUs, where PyTorch's are slow, above all their gradients.
 
-PyTorch's own take ten to thirty times as long as the convolution. That of the input is a
-convolution itself, with the kernel turned round; that of the kernel is, for each of its positions,
-the product of gradient and shifted input.
+`depthwise_cpu.cpp` has kernels for them (docs/performance.md). Where these cannot be had (see
+`cpp_library`), the gradient of the weights is, for each position of the convolution's kernel, the
+product of gradient and shifted input, which still is faster than PyTorch's own. The gradient of
+the input is a convolution itself, with the kernel turned round.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
 
+from .cpp_library import load_library
 from .cpu import can_run_operators
 
 __all__ = ['DepthwiseConv3d', 'depthwise_conv3d', 'use_fast_depthwise']
 
 Size3 = tuple[int, int, int]
+
+_LAST = torch.channels_last_3d
+
+_SMALL = 1 << 18
+"""Multiplications up to which calling a kernel costs more than it saves."""
 
 
 def depthwise_conv3d(
@@ -38,7 +48,8 @@ def depthwise_conv3d(
     Returns:
         (B, C, T', H', W'), T' = (T + 2 pt - kt) // st + 1 and so on.
     """
-    if x.device.type == 'cpu' and torch.is_grad_enabled() and can_run_operators():
+    # Without the kernels, gradients of larger strides are no faster than PyTorch's.
+    if x.device.type == 'cpu' and can_run_operators() and (max(stride) <= 2 or _has_kernels()):
         y: Tensor = _DepthwiseConv3d.apply(x, weight, bias, padding, stride)
         return y
     return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
@@ -52,47 +63,231 @@ class _DepthwiseConv3d(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.padding, ctx.stride = padding, stride
-        return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
+        return _convolve(x, weight, bias, padding, stride)
 
     @staticmethod
     @custom_bwd(device_type='cpu')
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
-        grad = grad.contiguous(memory_format=torch.channels_last_3d)
         found: list[Tensor | None] = [None, None, None, None, None]
+        # PyTorch's convolution wants channels last.
+        contiguous = x.is_contiguous() and _takes(grad, weight)
+        layout = torch.contiguous_format if contiguous else _LAST
+        grad = grad.contiguous(memory_format=layout)
         if of_x:
             left = [k - 1 - p for k, p in zip(weight.shape[2:], ctx.padding, strict=True)]
             # What all steps of 1 would give: n + 2 p - k + 1 along an axis.
             size = [n + p - q for n, p, q in zip(x.shape[2:], ctx.padding, left, strict=True)]
-            spread = _spread(grad, ctx.stride, size)
             turned = weight.flip(2, 3, 4).to(grad.dtype)
-            dx = F.conv3d(spread, turned, padding=left, groups=x.shape[1])
+            dx = _convolve(_spread(grad, ctx.stride, size, layout), turned, None, left, (1, 1, 1))
             found[0] = dx.contiguous() if x.is_contiguous() else dx
-        wide = grad.float().permute(0, 2, 3, 4, 1)
         if of_weight:
-            pt, ph, pw = ctx.padding
-            padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, pw, pw, ph, ph, pt, pt))
-            sums = []
-            for place in itertools.product(*map(range, weight.shape[2:])):
-                axes = zip(place, wide.shape[1:4], ctx.stride, strict=True)
-                t, h, w = (slice(a, a + (n - 1) * step + 1, step) for a, n, step in axes)
-                sums.append((padded[:, t, h, w] * wide).sum((0, 1, 2, 3)))
-            found[1] = torch.stack(sums, -1).view(weight.shape)
+            function = _weight_gradient if _pays(grad, weight) else _sums_of_products
+            found[1] = function(x, grad, list(weight.shape[2:]), ctx.padding, ctx.stride)
         if of_bias:
-            found[2] = wide.sum((0, 1, 2, 3))
+            found[2] = grad.float().sum((0, 2, 3, 4))
         return tuple(found)
 
 
-def _spread(grad: Tensor, stride: Size3, size: Sequence[int]) -> Tensor:
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    # With channels last, PyTorch's is as fast.
+    if x.is_contiguous() and _takes(x, weight):
+        y: Tensor = _forward(x, weight, bias, padding, stride)
+        return y
+    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
+
+
+def _takes(x: Tensor, weight: Tensor) -> bool:
+    is_fp32 = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
+    return is_fp32 and _pays(x, weight)
+
+
+def _pays(x: Tensor, weight: Tensor) -> bool:
+    if torch.is_grad_enabled():  # gradients of gradients need PyTorch's operators
+        return False
+    return x.numel() * weight[0].numel() > _SMALL and _has_kernels()
+
+
+def _spread(
+    grad: Tensor, stride: Size3, size: Sequence[int], layout: torch.memory_format
+) -> Tensor:
     """The gradient of the same convolution without strides: zeros where these left nothing."""
     if tuple(size) == tuple(grad.shape[2:]):
         return grad
-    B, C = grad.shape[:2]
-    spread = grad.new_zeros(B, *size, C).permute(0, 4, 1, 2, 3)
+    spread = torch.empty((*grad.shape[:2], *size), dtype=grad.dtype, memory_format=layout).zero_()
     t, h, w = stride
     spread[:, :, ::t, ::h, ::w] = grad
     return spread
+
+
+def _sums_of_products(
+    x: Tensor, grad: Tensor, kernel: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    """The gradient of the weights by PyTorch's operators."""
+    wide = grad.float().permute(0, 2, 3, 4, 1)
+    pt, ph, pw = padding
+    padded = F.pad(x.permute(0, 2, 3, 4, 1), (0, 0, pw, pw, ph, ph, pt, pt))
+    sums = []
+    for place in itertools.product(*map(range, kernel)):
+        axes = zip(place, wide.shape[1:4], stride, strict=True)
+        t, h, w = (slice(a, a + (n - 1) * step + 1, step) for a, n, step in axes)
+        sums.append((padded[:, t, h, w] * wide).sum((0, 1, 2, 3)))
+    return torch.stack(sums, -1).view(-1, 1, *kernel)
+
+
+# ---------------------------------------------------------------- kernels
+
+
+@torch.compiler.assume_constant_result
+def _has_kernels() -> bool:
+    return _library() is not None
+
+
+@lru_cache
+def _library() -> ctypes.CDLL | None:
+    source = Path(__file__).with_suffix('.cpp')
+    return load_library(source, 'depthwise convolutions run', _is_right)
+
+
+def _is_right(library: ctypes.CDLL) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 19, 11, 7, 9, generator=generator)
+    weight = torch.randn(19, 1, 3, 2, 4, generator=generator)
+    bias, padding, stride = weight[:, 0, 0, 0, 0].contiguous(), (1, 1, 2), (1, 2, 1)
+    y = F.conv3d(x, weight, bias, stride, padding, groups=19)
+    of_weight = _sums_of_products(x, y, (3, 2, 4), padding, stride)
+    pairs = [(_call_forward(library, x, weight, bias, padding, stride), y)]
+    for layout in (torch.contiguous_format, _LAST):
+        x, grad = (tensor.contiguous(memory_format=layout) for tensor in (x, y))
+        found = _call_weight_gradient(library, x, grad, (3, 2, 4), padding, stride)
+        pairs.append((found, of_weight))
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-3) for a, b in pairs)
+
+
+class _Clips(ctypes.Structure):
+    _fields_ = (
+        ('data', ctypes.c_void_p),
+        *((stride, ctypes.c_long) for stride in ('batch', 'channel', 'frame', 'position')),
+    )
+
+
+class _Conv(ctypes.Structure):
+    _fields_ = (('sizes', 15 * ctypes.c_long),)
+
+
+def _clips(x: Tensor) -> _Clips:
+    """Clips in either layout; an axis of one entry may have any stride."""
+    _, C, T, H, W = x.shape
+    strides = (T * H * W, H * W, 1) if x.is_contiguous() else (1, H * W * C, C)
+    return _Clips(x.data_ptr(), C * T * H * W, *strides)
+
+
+def _run(function: Any, arguments: Sequence[Any], x: Tensor, *sizes: Sequence[int]) -> None:
+    conv = _Conv(tuple(itertools.chain(x.shape[2:], *sizes)))
+    threads = ctypes.c_int(torch.get_num_threads())
+    if function(*arguments, *map(ctypes.c_long, x.shape[:2]), conv, threads):
+        # As PyTorch's allocator says it, of the same class.
+        raise RuntimeError(
+            f"a depthwise convolution can't allocate memory: its input has the shape "
+            f'{tuple(x.shape)}'
+        )
+
+
+def _address(x: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if x is None else x.data_ptr())
+
+
+def _size_after(
+    x: Tensor, kernel: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> list[int]:
+    axes = zip(x.shape[2:], kernel, padding, stride, strict=True)
+    return [(n + 2 * p - k) // step + 1 for n, k, p, step in axes]
+
+
+def _call_forward(
+    library: ctypes.CDLL,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> Tensor:
+    weight, bias = weight.contiguous(), None if bias is None else bias.contiguous()
+    kernel = weight.shape[2:]
+    y = x.new_empty(*x.shape[:2], *_size_after(x, kernel, padding, stride))
+    arguments = _clips(x), *map(_address, (weight, bias, y))
+    _run(library.depthwise_forward, arguments, x, y.shape[2:], kernel, padding, stride)
+    return y
+
+
+def _call_weight_gradient(
+    library: ctypes.CDLL,
+    x: Tensor,
+    grad: Tensor,
+    kernel: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> Tensor:
+    x, grad = _floats(x), _floats(grad)
+    found = x.new_empty(x.shape[1], 1, *kernel)
+    arguments = _clips(x), _clips(grad), _address(found)
+    function = library.depthwise_weight_gradient
+    _run(function, arguments, x, grad.shape[2:], kernel, padding, stride)
+    return found
+
+
+def _floats(x: Tensor) -> Tensor:
+    x = x.float()
+    return x if x.is_contiguous(memory_format=_LAST) else x.contiguous()
+
+
+# ---------------------------------------------------------------- operators
+
+
+@torch.library.custom_op('mmaction::cpu_depthwise', mutates_args=(), device_types='cpu')
+def _forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    library = _library()
+    assert library is not None
+    return _call_forward(library, x, weight, bias, padding, stride)
+
+
+@_forward.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,  # noqa: ARG001 (by name, as the others)
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> Tensor:
+    return x.new_empty(*x.shape[:2], *_size_after(x, weight.shape[2:], padding, stride))
+
+
+@torch.library.custom_op('mmaction::cpu_depthwise_weights', mutates_args=(), device_types='cpu')
+def _weight_gradient(
+    x: Tensor, grad: Tensor, kernel: Sequence[int], padding: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    library = _library()
+    assert library is not None
+    return _call_weight_gradient(library, x, grad, kernel, padding, stride)
+
+
+@_weight_gradient.register_fake
+def _(
+    x: Tensor,
+    grad: Tensor,  # noqa: ARG001 (by name, as the others)
+    kernel: Sequence[int],
+    padding: Sequence[int],  # noqa: ARG001
+    stride: Sequence[int],  # noqa: ARG001
+) -> Tensor:
+    return x.new_empty(x.shape[1], 1, *kernel, dtype=torch.float32)
+
+
+# ---------------------------------------------------------------- layers
 
 
 class DepthwiseConv3d(nn.Conv3d):
@@ -108,8 +303,7 @@ class DepthwiseConv3d(nn.Conv3d):
 def use_fast_depthwise(model: nn.Module) -> None:
     """Make the depthwise 3-D convolutions of a model `DepthwiseConv3d`, in place.
 
-    Those of larger strides than 2 stay, as their gradients are no faster than PyTorch's. Weights,
-    hooks and names stay what they are.
+    Weights, hooks and names stay what they are.
     """
     for module in model.modules():
         if type(module) is nn.Conv3d and _is_taken(module):
@@ -119,7 +313,6 @@ def use_fast_depthwise(model: nn.Module) -> None:
 def _is_taken(conv: nn.Conv3d) -> bool:
     return (
         1 < conv.groups == conv.in_channels == conv.out_channels
-        and max(conv.stride) <= 2
         and set(conv.dilation) == {1}
         and conv.padding_mode == 'zeros'
         and not isinstance(conv.padding, str)

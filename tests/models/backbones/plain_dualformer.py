@@ -138,7 +138,7 @@ def _conv3d(x, weight, bias, padding, stride):
 
 
 class PyTorchDepthwise(PyTorchAttention):
-    """Likewise with PyTorch's gradients of depthwise convolutions, not those of `depthwise_cpu`."""
+    """Likewise with PyTorch's depthwise convolutions, not those of `depthwise_cpu`."""
 
     replaced = ((depthwise_cpu._DepthwiseConv3d, 'apply', _conv3d),)
 

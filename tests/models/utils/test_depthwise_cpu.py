@@ -1,10 +1,14 @@
-"""Depthwise convolutions: the values and gradients of PyTorch's, without its slow kernel."""
+"""Depthwise convolutions: the values and gradients of PyTorch's, without its slow kernels."""
+
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mmaction.models.utils import depthwise_cpu
 from mmaction.models.utils.depthwise_cpu import (
     DepthwiseConv3d,
     depthwise_conv3d,
@@ -13,31 +17,204 @@ from mmaction.models.utils.depthwise_cpu import (
 from mmaction.registry import MODELS
 from tests.models.utils.operators import Names
 
+CAPABILITY = torch.backends.cpu.get_cpu_capability()
+"""What PyTorch says of the processor: AVX512, AVX2, ..."""
+
+LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
+
 
 def plainly(x, weight, bias, padding, stride=1):
     return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
 
 
-def draw(kernel, grid=(4, 6, 5)):
+def draw(kernel, grid=(4, 6, 5), channels=8):
     generator = torch.Generator().manual_seed(sum(kernel))
-    shapes = (2, 8, *grid), (8, 1, *kernel), (8,)
+    shapes = (2, channels, *grid), (channels, 1, *kernel), (channels,)
     return [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
 
 
+KERNELS = [
+    ((3, 3, 3), (1, 1, 1), (1, 1, 1)),
+    ((5, 5, 5), (2, 2, 2), (1, 1, 1)),
+    ((3, 1, 1), (1, 0, 0), (1, 1, 1)),
+    ((1, 3, 2), (0, 2, 1), (1, 1, 1)),
+    ((3, 3, 3), (0, 0, 0), (1, 1, 1)),
+    ((3, 3, 3), (1, 1, 1), (1, 2, 2)),
+    ((2, 3, 1), (1, 0, 0), (2, 1, 2)),
+]
+needs_kernels = pytest.mark.skipif(
+    shutil.which('g++') is None or CAPABILITY not in ('AVX512', 'AVX2'),
+    reason='no g++, or no AVX2',
+)
+
+
+@pytest.fixture(params=['AVX512', 'AVX2'])
+def kernels(request, monkeypatch):
+    """Let the kernels be those of an instruction set, and run on any size."""
+    if request.param == 'AVX512' != CAPABILITY:
+        pytest.skip('no AVX-512')
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: request.param)
+    monkeypatch.setattr(depthwise_cpu, '_SMALL', 0)
+    depthwise_cpu._library.cache_clear()
+    yield
+    depthwise_cpu._library.cache_clear()
+
+
+@needs_kernels
 @pytest.mark.parametrize(
     ('kernel', 'padding', 'stride'),
+    [*KERNELS, ((3, 3, 3), (1, 1, 1), (1, 4, 4)), ((1, 1, 2), (0, 0, 0), (3, 1, 1))],
+)
+@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize(
+    ('channels', 'grid'),
     [
-        ((3, 3, 3), (1, 1, 1), (1, 1, 1)),
-        ((5, 5, 5), (2, 2, 2), (1, 1, 1)),
-        ((3, 1, 1), (1, 0, 0), (1, 1, 1)),
-        ((1, 3, 2), (0, 2, 1), (1, 1, 1)),
-        ((3, 3, 3), (0, 0, 0), (1, 1, 1)),
-        ((3, 3, 3), (1, 1, 1), (1, 2, 2)),
-        ((2, 3, 1), (1, 0, 0), (2, 1, 2)),
+        (8, (4, 6, 5)),
+        (37, (19, 7, 23)),  # several tasks of frames and groups of channels, none of them full
+        (16, (9, 5, 32)),
+        (3, (5, 8, 8)),
     ],
 )
-@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last_3d])
-def test_values_and_gradients_are_those_of_pytorch(kernel, padding, stride, layout):
+def test_kernels_give_values_and_gradients_of_float64(
+    kernels, kernel, padding, stride, layout, channels, grid
+):
+    inputs = draw(kernel, grid, channels)
+    inputs[0] = inputs[0].detach().contiguous(memory_format=layout).requires_grad_()
+    wide = [x.detach().double().requires_grad_() for x in inputs]
+    exact = plainly(*wide, padding, stride)
+    with Names() as names:
+        found = depthwise_conv3d(*inputs, padding, stride)
+        grad = torch.randn(found.shape, generator=torch.Generator().manual_seed(0))
+        ours = [found, *torch.autograd.grad(found, inputs, grad)]
+    assert 'mmaction::cpu_depthwise_weights' in names.found
+    by_kernel = inputs[0].is_contiguous()
+    assert ('mmaction::cpu_depthwise' in names.found) is by_kernel
+    assert ('aten::convolution' in names.found) is not by_kernel
+    for x, y in zip(ours, [exact, *torch.autograd.grad(exact, wide, grad.double())], strict=True):
+        assert x.shape == y.shape
+        assert (x - y).abs().max() < 2e-6 * y.abs().max() + 1e-6
+    assert ours[1].is_contiguous(memory_format=layout)
+
+
+@needs_kernels
+@pytest.mark.parametrize('others', [(0, 2), (1,)])
+def test_any_layout_of_inputs_and_gradients(kernels, others):
+    *inputs, bias = draw((3, 3, 3), (9, 6, 7), 20)
+    grad, results = torch.randn(2, 20, 9, 6, 7), []
+    for turned in ((), others):
+        x, weight, g = (
+            t.detach().permute(2, 4, 0, 3, 1).contiguous().permute(2, 4, 0, 3, 1)
+            if i in turned
+            else t.detach()
+            for i, t in enumerate((*inputs, grad))
+        )
+        given = x.requires_grad_(), weight.requires_grad_(), bias
+        y = depthwise_conv3d(*given, (1, 1, 1))
+        results.append([y, *torch.autograd.grad(y, given, g)])
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*results, strict=True))
+
+
+@needs_kernels
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_axes_of_one_entry_may_have_any_stride(kernels, layout):
+    for grid in ((1, 9, 1), (9, 1, 9), (1, 1, 1)):
+        x, weight, bias = (t.detach() for t in draw((3, 3, 3), grid, 17))
+        x = x.contiguous(memory_format=layout)
+        strides = [0 if n == 1 else step for n, step in zip(x.shape, x.stride(), strict=True)]
+        same = x.as_strided(x.shape, strides)
+        assert torch.allclose(
+            depthwise_conv3d(same, weight, bias, (1, 1, 1)),
+            plainly(x, weight, bias, (1, 1, 1)),
+            atol=1e-5,
+        )
+        found = depthwise_cpu._weight_gradient(same, same, [3, 3, 3], [1, 1, 1], [1, 1, 1])
+        expected = depthwise_cpu._sums_of_products(x, x, (3, 3, 3), (1, 1, 1), (1, 1, 1))
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+@needs_kernels
+def test_threads_do_not_change_a_bit(kernels):
+    inputs, threads, results = draw((3, 3, 3), (33, 9, 9), 40), torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            y = depthwise_conv3d(*inputs, (1, 1, 1))
+            results.append([y, *torch.autograd.grad(y.square().sum(), inputs[:2])])
+    finally:
+        torch.set_num_threads(threads)
+    for one, two, three in zip(*results, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+
+
+@needs_kernels
+def test_gradients_of_gradients(kernels):
+    results = []
+    for function in (depthwise_conv3d, plainly):
+        inputs = draw((3, 3, 3))
+        y = function(*inputs, (1, 1, 1))
+        grads = torch.autograd.grad(y.square().sum(), inputs[:2], create_graph=True)
+        results.append(torch.autograd.grad(sum(g.square().sum() for g in grads), inputs))
+    for x, y in zip(*results, strict=True):
+        assert torch.allclose(x, y, rtol=1e-4, atol=1e-4 * float(y.abs().max()))
+
+
+@needs_kernels
+def test_operators_keep_the_rules_of_pytorch(kernels):
+    x, weight, bias = (t.detach() for t in draw((3, 3, 3)))
+    rules = [1, 1, 1], [1, 2, 2]
+    for given in (None, bias):
+        torch.library.opcheck(depthwise_cpu._forward, (x, weight, given, *rules))
+    y = plainly(x, weight, bias, *rules)
+    torch.library.opcheck(depthwise_cpu._weight_gradient, (x, y, [3, 3, 3], *rules))
+
+
+@needs_kernels
+def test_bf16_stays_with_pytorch_but_for_the_gradient_of_the_weights(kernels):
+    inputs = [t.detach().bfloat16().requires_grad_() for t in draw((3, 3, 3))]
+    with Names() as names:
+        y = depthwise_conv3d(*inputs, (1, 1, 1))
+        y.sum().backward()
+    assert torch.equal(y, plainly(*inputs, (1, 1, 1)))
+    ran = [f'mmaction::cpu_depthwise{end}' in names.found for end in ('', '_weights')]
+    assert ran == [False, True]
+    assert [t.grad.dtype for t in inputs] == [torch.bfloat16] * 3
+
+
+@needs_kernels
+def test_lack_of_memory_is_an_error(kernels):
+    x, weight = torch.zeros(1, 2, 1, 1, 1), torch.zeros(2, 1, 1, 1, 1)
+    y = torch.zeros(1, 2, 1, 1, 1)
+    library, padding = depthwise_cpu._library(), (0, 1 << 24, 1 << 24)  # frames of 60 PB
+    clips = depthwise_cpu._clips(x)
+    arguments = clips, *map(depthwise_cpu._address, (weight, None, y))
+    sizes = (1, 1, 1), (1, 1, 1), padding, (1, 1, 1)
+    with pytest.raises(RuntimeError, match="can't allocate memory: its input has the shape"):
+        depthwise_cpu._run(library.depthwise_forward, arguments, x, *sizes)
+    arguments = clips, clips, depthwise_cpu._address(weight)
+    with pytest.raises(RuntimeError, match="can't allocate memory: its input has the shape"):
+        depthwise_cpu._run(library.depthwise_weight_gradient, arguments, x, *sizes)
+
+
+@needs_kernels
+def test_wrong_kernels_are_not_used(monkeypatch, tmp_path):
+    source, compiler = Path(depthwise_cpu.__file__).with_suffix('.cpp'), tmp_path / 'compiler'
+    (tmp_path / source.name).write_text(source.read_text().replace('* factor;', '+ factor;'))
+    change = f"sed 's|{source}|{tmp_path / source.name} -I{source.parent}|'"
+    compiler.write_text(f'#!/bin/sh\nexec g++ $(echo "$@" | {change})\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv('CXX', str(compiler))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    with pytest.warns(UserWarning, match='depthwise convolutions run with the slower kernel'):
+        assert depthwise_cpu._library.__wrapped__() is None
+
+
+@pytest.mark.parametrize(('kernel', 'padding', 'stride'), KERNELS)
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_without_kernels_values_and_gradients_are_those_of_pytorch(
+    monkeypatch, kernel, padding, stride, layout
+):
+    monkeypatch.setattr(depthwise_cpu, '_library', lambda: None)
     inputs = draw(kernel)
     inputs[0] = inputs[0].detach().contiguous(memory_format=layout).requires_grad_()
     expected = plainly(*inputs, padding, stride)
@@ -52,6 +229,14 @@ def test_values_and_gradients_are_those_of_pytorch(kernel, padding, stride, layo
         assert torch.allclose(x, y, rtol=1e-4, atol=1e-5 * float(y.abs().max()))
     if layout == torch.contiguous_format:
         assert ours[0].is_contiguous()
+
+
+def test_without_kernels_larger_strides_are_left_to_pytorch(monkeypatch):
+    monkeypatch.setattr(depthwise_cpu, '_library', lambda: None)
+    inputs = draw((3, 3, 3))
+    with Names() as names:
+        depthwise_conv3d(*inputs, (1, 1, 1), (1, 4, 4)).sum().backward()
+    assert 'aten::convolution_backward' in names.found
 
 
 def test_gradients_under_autocast_are_summed_in_fp32():
@@ -106,19 +291,18 @@ def test_compiled_layers_give_the_same():
     assert torch.allclose(*grads)
 
 
-def test_layers_of_small_strides_are_taken():
+def test_layers_that_are_taken():
     class Own(nn.Conv3d):
         pass
 
     taken = [
         nn.Conv3d(8, 8, 3, padding=1, groups=8),
-        nn.Conv3d(8, 8, (3, 1, 1), (1, 2, 2), groups=8),
+        nn.Conv3d(8, 8, (3, 1, 1), (1, 4, 2), groups=8),
     ]
     left = [
         nn.Conv3d(8, 8, 3, groups=4),
         nn.Conv3d(8, 16, 3, groups=8),
         nn.Conv3d(1, 1, 3),
-        nn.Conv3d(8, 8, 3, (1, 4, 4), groups=8),
         nn.Conv3d(8, 8, 3, dilation=2, groups=8),
         nn.Conv3d(8, 8, 3, padding='same', groups=8),
         nn.Conv3d(8, 8, 3, padding=1, padding_mode='replicate', groups=8),
