@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from mmengine.config import Config
 
 from mmaction.errors import ConfigError
 from mmaction.utils.cli import brief
 from mmaction.utils.packaged_configs import config_folder, packaged_configs
 from mmaction.utils.suggest import missing_file
 
-__all__ = ['check_bases', 'find_base']
+__all__ = ['check_bases', 'describe_clash', 'find_base']
 
 _VARIABLE = re.compile(r'\{\{[^{}]*\}\}')
 """`{{ fileDirname }}`, `{{$NAME:default}}`, `{{_base_.name}}`, with which YAML is not valid yet."""
@@ -60,8 +61,7 @@ def check_bases(path: Path, above: tuple[Path, ...] = ()) -> None:
         raise ConfigError(
             f'the bases go round in a circle: {" -> ".join(map(str, [*above, path]))}'
         )
-    named = _bases_of(path)
-    for base in named if isinstance(named, (list, tuple)) else [named]:
+    for base in _bases_of(path):
         if not isinstance(base, str) or not base:
             raise ConfigError(
                 f'_base_ of {path.name}: expected the name of a config, or a list of names, '
@@ -78,8 +78,44 @@ def check_bases(path: Path, above: tuple[Path, ...] = ()) -> None:
         check_bases(target, (*above, path))
 
 
-def _bases_of(path: Path) -> Any:
+def describe_clash(path: Path) -> str | None:
+    """Which bases of a config, or of a base of it, set the same key; None if no two do.
+
+    mmengine, which refuses them, says neither which files these are nor what to do.
+
+    Args:
+        path: A config whose bases have passed `check_bases`.
+    """
+    held: list[tuple[Path, set[str]]] = []
+    for base in _bases_of(path):
+        target = find_base(base, path.parent)
+        if target is None or not target.is_file():
+            continue
+        deeper = describe_clash(target)
+        if deeper is not None:
+            return deeper
+        keys = set(Config.fromfile(str(target), import_custom_modules=False))
+        for other, others in held:
+            if keys & others:
+                # A file of data may have no base that is code.
+                lower, upper = sorted((other, target), key=lambda file: file.suffix == '.py')
+                return (
+                    f'{other} and {target}, both in _base_ of {path}, both set '
+                    f'{", ".join(sorted(keys & others))}. Bases of one config may share no key: '
+                    f'take it out of one of the two, or make {lower.name} the _base_ of '
+                    f'{upper.name} and leave {lower.name} out of _base_ of {path.name}'
+                )
+        held.append((target, keys))
+    return None
+
+
+def _bases_of(path: Path) -> list[Any]:
     """What stands behind `_base_`; an empty list if nothing does, or it is to be worked out."""
+    named = _named_bases(path)
+    return list(named) if isinstance(named, (list, tuple)) else [named]
+
+
+def _named_bases(path: Path) -> Any:
     text = _VARIABLE.sub(_FILLED_IN, path.read_text(encoding='utf-8'))
     if path.suffix == '.py':
         for node in ast.parse(text).body:

@@ -20,7 +20,7 @@ from mmaction.utils.cli import brief, describe, print_notes, user_line
 from mmaction.utils.file_backend import register_file_backend
 from mmaction.utils.packaged_configs import find_config
 
-from .bases import check_bases, find_base
+from .bases import check_bases, describe_clash, find_base
 from .check import check_config
 from .known_keys import RUNNER_KEYS
 from .legacy import OLD_KEYS, convert_old_config, drop_missing_backends, is_old_config
@@ -98,7 +98,13 @@ def read_config(path: str | Path) -> Config:
             raise ConfigError(f'it has {path.stat().st_size} bytes, far more than a config')
         check_bases(path)
         with _data_files_are_data(), _bases_by_name():
-            cfg = Config.fromfile(str(path), import_custom_modules=False)
+            try:
+                cfg = Config.fromfile(str(path), import_custom_modules=False)
+            except KeyError as error:
+                clash = describe_clash(path) if 'among bases' in str(error) else None
+                if clash is None:
+                    raise
+                raise ConfigError(clash) from error
             if path.suffix != '.py':
                 # Again with the bases: `{{_base_.name}}` stands for a value of theirs.
                 _without_code(cfg._cfg_dict)

@@ -68,6 +68,26 @@ def test_missing_base_names_both_files(tmp_path):
         read_config(tmp_path / 'a.py')
 
 
+@pytest.mark.parametrize('top', ['a.py', 'd.py'])
+def test_bases_that_set_the_same_key(tmp_path, top):
+    write(tmp_path, a_py="_base_ = ['b.py', 'c.yaml']\n", d_py="_base_ = 'a.py'\nw = 1\n")
+    write(tmp_path, b_py='x = dict(p=1)\ny = 1\n', c_yaml='x: {q: 2}\nz: 1\n')
+    with pytest.raises(ConfigError) as error:
+        read_config(tmp_path / top)
+    message = str(error.value).replace(f'{tmp_path}/', '')
+    assert message == (
+        f'{top} cannot be read as a config: b.py and c.yaml, both in _base_ of a.py, both set x. '
+        'Bases of one config may share no key: take it out of one of the two, or make c.yaml '
+        'the _base_ of b.py and leave c.yaml out of _base_ of a.py'
+    )
+
+
+def test_advice_for_bases_that_set_the_same_key(tmp_path):
+    write(tmp_path, a_py="_base_ = ['b.py']\n", c_yaml='x: {q: 2}\nz: 1\n')
+    write(tmp_path, b_py="_base_ = 'c.yaml'\nx = dict(p=1)\ny = 1\n")
+    assert dict(read_config(tmp_path / 'a.py')) == dict(x=dict(p=1, q=2), y=1, z=1)
+
+
 def test_base_in_the_scope_of_mmaction_is_of_this_package(tmp_path):
     pico = 'dualformer_pico_motion_digits.py'
     text = (
