@@ -36,7 +36,7 @@ from .known_keys import (
 from .legacy.keys import SUCCESSORS
 from .registered_types import candidates, names_of, registry_at, resolve, role_at
 from .scope import refuse_left_out, why_missing
-from .values import check_type, check_value
+from .values import check_hint, check_type, check_value
 
 __all__ = ['check_config', 'check_parts']
 
@@ -165,20 +165,27 @@ def _check_typed(node: dict[str, Any], way: tuple[str, ...]) -> None:
             f'config key {".".join((*way, "type"))}: expected the name of a class, found '
             f'{brief(kind)}'
         )
+    _check_arguments(node, way, found)
+
+
+def _check_arguments(node: dict[str, Any], way: tuple[str, ...], found: Callable[..., Any]) -> None:
     known, takes_more = accepted_arguments(found)
-    known = known - {'self', 'runner', 'params', 'args', 'kwargs'} | _extra_keys(way) | {'type'}
+    extra = _extra_keys(way)
+    known = known - {'self', 'runner', 'params', 'args', 'kwargs'} | set(extra) | {'type'}
     if way == ('optim_wrapper', 'optimizer') and isinstance(node.get('optimizer_type'), str):
         # ZeroRedundancyOptimizer hands the rest on.
         known |= _group_options(dict(type=node['optimizer_type']))
     for key, value in node.items():
         if key in known or str(key).startswith('_'):
-            if key != 'type':
+            if key in extra:
+                check_hint('.'.join((*way, key)), value, extra[key])
+            elif key != 'type':
                 check_type('.'.join((*way, str(key))), value, found, key)
             continue
         # What takes anything may still mean what it names itself.
         if takes_more and not close_names(key, known, cutoff=0.85):
             continue
-        name = getattr(found, '__name__', str(kind))
+        name = getattr(found, '__name__', str(node['type']))
         error = _fail((*way, key), f'{name} takes no argument "{key}"', key, known)
         raise _UnknownArgumentError(str(error), (*way, key))
 
@@ -311,19 +318,20 @@ def _check_clip_grad(options: object) -> None:
         raise ConfigError(f'config key optim_wrapper.clip_grad: clipping by {kind} needs {needed}')
 
 
-def _extra_keys(way: tuple[str, ...]) -> set[str]:
-    """Keys that a builder takes out before the class sees the rest."""
+def _extra_keys(way: tuple[str, ...]) -> dict[str, Any]:
+    """Keys that a builder takes out before the class sees the rest, with their types."""
     if way[0] in ('default_hooks', 'custom_hooks'):
-        return {'priority'}
+        return {'priority': Any}
     if way[0] == 'param_scheduler':
-        return {'convert_to_iter_based'}
+        return {'convert_to_iter_based': bool}
     if way == ('optim_wrapper',):
-        return {'optimizer', 'constructor', 'paramwise_cfg'}
+        # Each has a check of its own.
+        return {'optimizer': Any, 'constructor': Any, 'paramwise_cfg': Any}
     if way == ('model', 'backbone'):
-        return {'lora', 'frozen'}
+        return {'lora': dict | None, 'frozen': bool}
     if way[-1] == 'norm_cfg':
-        return {'requires_grad'}
-    return set()
+        return {'requires_grad': bool}
+    return {}
 
 
 @cache

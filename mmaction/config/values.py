@@ -22,7 +22,7 @@ import torch
 from mmaction.errors import ConfigError
 from mmaction.utils.cli import brief
 
-__all__ = ['annotations_of', 'check_type', 'check_value']
+__all__ = ['annotations_of', 'check_hint', 'check_type', 'check_value']
 
 _WORDS = {
     int: 'an integer',
@@ -158,10 +158,21 @@ def check_type(place: str, value: object, target: Callable[..., Any], key: str) 
     Raises:
         ConfigError: It is of another type.
     """
-    _check_hint(place, value, annotations_of(target).get(key, Any), target)
+    check_hint(place, value, annotations_of(target).get(key, Any), target)
 
 
-def _check_hint(place: str, value: object, hint: object, target: object = None) -> None:
+def check_hint(place: str, value: object, hint: object, target: object = None) -> None:
+    """Hold a value against a type.
+
+    Args:
+        place: Dotted way to the value, for the message.
+        value: The value.
+        hint: The type, as an annotation.
+        target: Class or function that takes it.
+
+    Raises:
+        ConfigError: It is of another type.
+    """
     # Epochs may be parts of one: the published warm-up ends at 2.5.
     scheduler = getattr(target, '__module__', '').startswith('mmengine.optim.scheduler')
     if not _fits(value, float if scheduler and hint is int else hint):
@@ -181,7 +192,7 @@ def check_value(way: tuple[str, ...], value: object) -> None:
     """
     place = '.'.join(way)
     if place in _TYPES:
-        _check_hint(place, value, _TYPES[place])
+        check_hint(place, value, _TYPES[place])
     choices = _CHOICES.get(place)
     if choices is not None and value not in choices:
         raise ConfigError(

@@ -109,6 +109,9 @@ def test_optimizer_may_be_given_as_a_class():
         ('optim_wrapper.paramwise_cfg', 3, 'a dict or None'),
         ('optim_wrapper.paramwise_cfg.custom_keys', 3, 'a dict or None'),
         ('optim_wrapper.paramwise_cfg.custom_keys.norm', 3, 'a dict such as'),
+        ('param_scheduler.0.convert_to_iter_based', 'maybe', 'True or False'),
+        ('model.backbone.frozen', 'no', 'True or False'),
+        ('model.backbone.lora', 8, 'a dict or None'),
     ],
 )
 def test_a_value_that_others_are_read_from_has_another_type(place, value, expected):
