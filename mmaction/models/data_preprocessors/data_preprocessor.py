@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmaction.registry import MODELS
 from mmaction.utils import ConfigType, SampleList
+from mmaction.utils.plurals import how_many
 
 __all__ = ['ActionDataPreprocessor']
 
@@ -95,6 +96,7 @@ class ActionDataPreprocessor(BaseDataPreprocessor):
             batch = batch.flip(self._channel_axis(batch.ndim))
         if self.normalizes:
             axis = self._channel_axis(batch.ndim)
+            self._check_channels(batch.shape[axis])
             shape = (-1,) + (1,) * (-axis - 1)
             batch = (batch - self.mean.view(shape)).div_(self.std.view(shape))
         elif self.to_float32:
@@ -102,6 +104,14 @@ class ActionDataPreprocessor(BaseDataPreprocessor):
         if training and self.blending is not None:
             batch, samples = self.blending(batch, samples)
         return {**data, 'inputs': batch, 'data_samples': samples}
+
+    def _check_channels(self, channels: int) -> None:
+        for name, values in (('mean', self.mean), ('std', self.std)):
+            if values.numel() not in (1, channels):
+                raise ValueError(
+                    f'model.data_preprocessor.{name} has {how_many(values.numel(), "value")}, but '
+                    f'the clips have {how_many(channels, "channel")}: give one value for each'
+                )
 
     def _channel_axis(self, ndim: int) -> int:
         """The channel axis of a batch, counted from the end."""

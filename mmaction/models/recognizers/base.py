@@ -212,7 +212,7 @@ class BaseRecognizer(BaseModel):
 
         Raises:
             RuntimeError: Any other mode.
-            ValueError: 'loss' without data_samples.
+            ValueError: 'loss' without data_samples, or 'loss' or 'predict' without a head.
         """
         if mode == 'tensor':
             kwargs.setdefault('stage', 'backbone')
@@ -226,8 +226,16 @@ class BaseRecognizer(BaseModel):
             return self.predict(inputs, data_samples, **kwargs)
         raise RuntimeError(f'mode={mode!r} is none of "tensor", "loss" and "predict"')
 
+    def _need_head(self) -> None:
+        if not self.with_cls_head:
+            raise ValueError(
+                'model.cls_head is None: without a head there are features '
+                '(mode="tensor"), but no losses and no predictions'
+            )
+
     def loss(self, inputs: Tensor, data_samples: OptSampleList, **kwargs: Any) -> dict[str, Tensor]:
         """Losses of one batch; see `forward`."""
+        self._need_head()
         feats, head_kwargs = self.extract_feat(inputs, data_samples=data_samples, stage='neck')
         losses = dict(head_kwargs.pop('loss_aux', {}))
         losses.update(self.cls_head.loss(feats, data_samples, **head_kwargs))
@@ -235,6 +243,7 @@ class BaseRecognizer(BaseModel):
 
     def predict(self, inputs: Tensor, data_samples: OptSampleList, **kwargs: Any) -> SampleList:
         """Predictions of one batch; see `forward`."""
+        self._need_head()
         # without the samples, a neck has no labels and computes no loss
         feats, head_kwargs = self.extract_feat(inputs, stage='neck', test_mode=True)
         head_kwargs.pop('loss_aux', None)

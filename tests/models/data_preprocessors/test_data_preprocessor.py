@@ -78,3 +78,25 @@ def test_wrong_use_is_refused():
         ActionDataPreprocessor(to_rgb=True, format_shape='NPTCHW')(batch((1, 2, 3, 4, 4)))
     with pytest.raises(ValueError, match=r'differ in shape: .*0\.mp4.*1\.mp4'):
         ActionDataPreprocessor()(batch((1, 3, 2, 4, 4), (1, 3, 2, 4, 5)))
+
+
+@pytest.mark.parametrize(
+    ('mean', 'std', 'message'),
+    [
+        (MEAN, [50, 60], 'std has 2 values'),
+        ([1, 2, 3, 4], STD, 'mean has 4 values'),
+        (MEAN, [], 'std has 0 values'),
+    ],
+)
+def test_statistics_of_another_number_of_channels(mean, std, message):
+    preprocessor = ActionDataPreprocessor(mean, std, format_shape='NCTHW')
+    with pytest.raises(
+        ValueError, match=rf'^model\.data_preprocessor\.{message}, but the clips have 3 channels'
+    ):
+        preprocessor(batch((1, 3, 2, 4, 4)))
+
+
+def test_one_value_for_all_channels():
+    data = batch((1, 3, 2, 4, 4))
+    out = ActionDataPreprocessor([100], [50], format_shape='NCTHW')(data)['inputs']
+    assert torch.equal(out, (torch.stack(data['inputs']) - 100.0) / 50)

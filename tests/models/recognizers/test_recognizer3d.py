@@ -60,6 +60,15 @@ def test_modes(device):
         model(inputs, stage='hed')
 
 
+@pytest.mark.parametrize('mode', ['loss', 'predict'])
+def test_losses_and_predictions_need_a_head(mode):
+    model = MODELS.build(dict(type='Recognizer3D', backbone=BACKBONE))
+    batch = model.data_preprocessor(data())
+    assert model(batch['inputs']).shape == (2, 8, 2, 4, 4)
+    with pytest.raises(ValueError, match=r'^model\.cls_head is None: without a head'):
+        model(batch['inputs'], batch['data_samples'], mode=mode)
+
+
 @pytest.mark.parametrize('backbone', [BACKBONE, dict(type='C3D')])
 def test_bytes_that_were_not_normalized_are_refused(backbone):
     model = MODELS.build(dict(type='Recognizer3D', backbone=backbone)).eval()
