@@ -45,6 +45,14 @@ def test_rules_scale_the_rate(rule, rate):
     assert ('optim_wrapper.paramwise_cfg' in options) == (rule != 'finetune')
 
 
+@pytest.mark.parametrize('compare', [compare_rates, compare_transfer])
+def test_fewer_clips_than_are_to_be_drawn(tmp_path, capsys, compare):
+    with pytest.raises(SystemExit):
+        compare(['--work-dir', str(tmp_path / 'w'), '--few', '5', '--clips', '2'])
+    assert '--few 5: there are only --clips 2 of each class' in capsys.readouterr().err
+    assert not (tmp_path / 'w').exists()
+
+
 def test_time_of_a_run_that_was_stopped_does_not_count():
     row = dict(accuracy=0.5, epochs=2, parameters=10**6, gflops=1.0)
     results = {'pico/digits/0': dict(row, seconds=300.0), 'pico/digits/1': dict(row, seconds=None)}

@@ -48,7 +48,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--val-clips', type=int, default=40, help='of a class (%(default)s)')
     add('--pretrain-epochs', type=int, default=12, help='default: %(default)s')
     add('--epochs', type=int, default=8, help='of fine-tuning (default: %(default)s)')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.few > args.clips:
+        parser.error(f'--few {args.few}: there are only --clips {args.clips} of each class')
+    return args
 
 
 def make_data(args: argparse.Namespace) -> None:
