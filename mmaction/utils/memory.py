@@ -6,7 +6,13 @@ import ctypes
 import sys
 from pathlib import Path
 
-__all__ = ['available_memory', 'keep_freed_memory', 'peak_memory', 'resident_memory']
+__all__ = [
+    'available_memory',
+    'keep_freed_memory',
+    'limit_memory',
+    'peak_memory',
+    'resident_memory',
+]
 
 # <malloc.h> of glibc
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -30,6 +36,43 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):  # musl has no mallopt
         return False
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def limit_memory(extra: int) -> None:
+    """Let this process take so many more bytes than it has now, and no more; Linux only.
+
+    What the allocator has kept of freed memory counts as taken. A child that is forked from a
+    large process could fill that first, unlimited, so it is put out of reach. A process that has
+    a limit already keeps it.
+
+    Args:
+        extra: The bytes.
+    """
+    import resource
+
+    # RLIMIT_DATA, not RLIMIT_AS: threads and libraries reserve gigabytes of addresses that
+    # they never touch. What the child shares with its parent counts as well, hence the sum.
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    used = _bytes_of('/proc/self/status', 'VmData:')
+    if soft != hard or used is None:
+        return
+    if hard == resource.RLIM_INFINITY or used + extra < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (used, hard))
+        _occupy_freed_memory()
+        resource.setrlimit(resource.RLIMIT_DATA, (used + extra, hard))
+
+
+def _occupy_freed_memory() -> None:
+    """Allocate, for good, every piece of freed memory of a megabyte and more.
+
+    Nothing is written there, so it takes none of the machine's memory. The process must be at its
+    limit: else the system would give more and more.
+    """
+    malloc = ctypes.CDLL(None).malloc
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    for power in range(40, 19, -1):
+        while malloc(1 << power):
+            pass
 
 
 def peak_memory() -> int:
@@ -58,7 +101,7 @@ def resident_memory() -> int:
 def _bytes_of(file: str, name: str) -> int | None:
     """An entry in kB of a file of Linux's /proc; None if it is not there."""
     try:
-        lines = Path(file).read_text().splitlines()
+        lines = Path(file).read_text(errors='replace').splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)

@@ -19,6 +19,7 @@ from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.video_source import clip_info
 from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
+from mmaction.utils.memory import limit_memory
 from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 from .uploads import Limits, VideoFacts, check_video, container_format
@@ -97,17 +98,7 @@ class UploadReader:
 
 def _within_memory(megabytes: int, function: Callable[..., Any], *args: Any) -> Any:
     """Call a function; in its process it may take so much more memory than at the first call."""
-    import resource
-
-    # RLIMIT_DATA, not RLIMIT_AS: threads and libraries reserve gigabytes of addresses that
-    # they never touch. What the child shares with the server counts as well, hence the sum.
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if soft == hard:
-        status = Path('/proc/self/status').read_text(encoding='ascii', errors='replace')
-        used = next(int(line.split()[1]) for line in status.splitlines() if 'VmData' in line)
-        limit = used * 1024 + megabytes * 1_000_000
-        if hard == resource.RLIM_INFINITY or limit < hard:
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    limit_memory(megabytes * 1_000_000)
     return function(*args)
 
 

@@ -14,6 +14,8 @@ from mmaction.apis.web.reading import UploadReader
 from mmaction.apis.web.uploads import Limits, UploadError
 from mmaction.datasets.decoders import PyAVReader
 from mmaction.errors import UnreadableVideoError
+from mmaction.utils.memory import keep_freed_memory
+from mmaction.utils.subprocess_call import IsolatedCall
 from tests.apis.conftest import tiny_config
 from tests.video_factory import write_video
 
@@ -96,6 +98,32 @@ def test_memory_limit_fails_the_file_alone(large, tmp_path, make_reader):
         reader._run(tmp_path, np.ones, 100_000_000)
     clip = write_video(tmp_path / 'small.mp4', 20, 64, 48)
     assert len(reader.clips(clip, [STEPS])) == 1
+
+
+def take(size):
+    return np.empty(size, np.uint8).size
+
+
+def take_from_a_large_heap(path):
+    """What a reader of 400 MB says of 800 MB, forked from a process with a free gigabyte."""
+    keep_freed_memory()
+    room, above = np.empty(1 << 30, np.uint8), np.empty(1 << 16, np.uint8)
+    del room
+    reader = UploadReader(Limits(memory_megabytes=400))
+    try:
+        return reader._run(path, take, 800_000_000) + above.size
+    except ValueError as error:
+        return str(error)
+    finally:
+        reader.close()
+
+
+@linux_only
+def test_memory_limit_counts_what_the_allocator_has_kept(tmp_path):
+    # In a process of its own, since the allocator keeps the setting and the room.
+    call = IsolatedCall(take_from_a_large_heap, 60)
+    assert 'more than 400 MB of memory' in str(call(tmp_path))
+    call.close()
 
 
 @linux_only
