@@ -116,7 +116,7 @@ def _dataset(model: Any, request: BulkRequest) -> tuple[BaseActionDataset, str]:
     classes = dict(multi_class=several, num_classes=model.cls_head.num_classes)
     if shards:
         packed = ShardDataset(source, pipeline, test_mode=True, **classes)
-        return packed, file_digest(local_path(packed.index.path))
+        return packed, packed.index.digest()
     prefix = os.path.dirname(source) if request.prefix is None else request.prefix
     if not is_remote(source) and Path(source).is_dir():
         prefix, source = source, _listed(request)

@@ -8,6 +8,7 @@ opening takes no time. Entry i is line i of the list that was packed.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import numpy as np
 
 from mmaction.utils.file_cache import waiting_lock
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
-from mmaction.utils.io import atomic_path
+from mmaction.utils.io import atomic_path, file_digest
 from mmaction.utils.remote import (
     cache_folder,
     exists,
@@ -178,6 +179,18 @@ class ShardIndex:
         if 'shard_size' not in self._arrays:
             return [None] * len(self.shards)
         return [None if size < 0 else size for size in self._arrays['shard_size'].tolist()]
+
+    def digest(self) -> str:
+        """SHA-256 of what the index says of the clips: the same with and without sizes of shards.
+
+        That of the file would change when shards are packed again whose index has no sizes.
+        """
+        if 'shard_size' not in self._arrays:
+            return file_digest(local_path(self.path))
+        content = io.BytesIO()
+        about_clips = {k: v for k, v in self._arrays.items() if k != 'shard_size'}
+        np.savez(content, allow_pickle=False, **about_clips)
+        return hashlib.sha256(content.getbuffer()).hexdigest()
 
     @property
     def all_labels(self) -> np.ndarray:

@@ -17,6 +17,7 @@ from mmaction.apis.features import clip_features
 from mmaction.apis.inference import load_clip
 from mmaction.apis.report import Results
 from mmaction.data_preparation.packing import PackRequest, pack_list
+from mmaction.datasets.shard_index import ShardIndex, write_index
 from mmaction.errors import DivergedError
 from mmaction.evaluation.results import read_results
 from mmaction.utils.prediction_parts import check_parts, parts_there, read_parts, write_part
@@ -138,6 +139,26 @@ def test_shares_hold_each_clip_once_from_shards(folder, checkpoint, tmp_path):
     predict_list(model, request_of(folder, tmp_path / 'files'), checkpoint)
     for mine, theirs in zip(read_parts(out), read_parts(tmp_path / 'files'), strict=True):
         assert torch.equal(mine['pred_score'], theirs['pred_score'])
+
+
+def test_shards_packed_again_are_the_same_clips(folder, checkpoint, tmp_path):
+    packing = PackRequest(str(folder / 'list.txt'), str(tmp_path / 'packed'))
+    pack_list(packing)
+    index = ShardIndex(tmp_path / 'packed' / 'index.npz')
+    # As indices were written before they had the sizes of the shards.
+    names = [os.path.basename(shard) for shard in index.shards]
+    write_index(index.path, names, [index[i] for i in range(len(index))])
+    model = init_recognizer(tiny_config(), checkpoint, 'cpu')
+    request = BulkRequest(str(tmp_path / 'packed'), str(tmp_path / 'out'), None, 3, 2, 0)
+    assert predict_list(model, request, checkpoint) == (10, 1, 10)
+    pack_list(packing)
+    assert None not in ShardIndex(index.path).shard_sizes
+    assert predict_list(model, request, checkpoint) == (0, 0, 10)
+    (tmp_path / 'list.txt').write_text(''.join(f'{n}.mp4 {n // 2}\n' for n in range(10)))
+    other = PackRequest(str(tmp_path / 'list.txt'), str(tmp_path / 'other'), str(folder))
+    pack_list(other)
+    with pytest.raises(ValueError, match='was made with'):
+        predict_list(model, request._replace(source=other.out), checkpoint)
 
 
 def test_other_clips_or_weights_are_not_mixed(folder, checkpoint, tmp_path):
