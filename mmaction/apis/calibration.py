@@ -91,11 +91,14 @@ def split_clips(recognizer: Any, source: Calibration) -> tuple[list[Tensor], lis
     assert source.count is not None
     more = Calibration(source.ann_file, source.prefix, source.count + _MOST_HELD_OUT)
     clips = [clip for clip, _ in listed_clips(recognizer, more)]
-    held = max(1, min(_MOST_HELD_OUT, len(clips) // 4))
+    held = max(1, min(_MOST_HELD_OUT, max(len(clips) - source.count, len(clips) // 4)))
+    few = min(held, len(clips) - held)
     # Between the first and the last, so that no class of a sorted list is missing in either.
-    checked = set(np.linspace(0, len(clips) - 1, held + 2)[1:-1].round().astype(int).tolist())
-    unseen = [clip for i, clip in enumerate(clips) if i in checked]
-    return [clip for i, clip in enumerate(clips) if i not in checked] or clips, unseen
+    picked = set(np.linspace(0, len(clips) - 1, few + 2)[1:-1].round().astype(int).tolist())
+    smaller = [clip for i, clip in enumerate(clips) if i in picked]
+    larger = [clip for i, clip in enumerate(clips) if i not in picked]
+    seen, unseen = (larger, smaller) if few == held else (smaller, larger)
+    return seen or clips, unseen
 
 
 @dataclass(frozen=True)

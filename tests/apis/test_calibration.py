@@ -40,7 +40,7 @@ def test_clips_are_spread_over_the_list_and_broken_ones_named(model, listed, cap
     assert '2.mp4' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('count', 'used', 'held'), [(64, 6, 2), (1, 6, 2)])
+@pytest.mark.parametrize(('count', 'used', 'held'), [(64, 6, 2), (5, 5, 3), (4, 4, 4), (1, 1, 7)])
 def test_clips_of_the_check_are_others(model, listed, count, used, held):
     clips, unseen = split_clips(model, Calibration(listed, count=count))
     assert (len(clips), len(unseen)) == (used, held)
