@@ -35,10 +35,11 @@ def run(*args):
 
 
 @pytest.mark.parametrize('form', ['safetensors', 'pth'])
-def test_published_file_has_hash_in_name(tmp_path, checkpoint, form, capsys):
+@pytest.mark.parametrize('extension', ['', '.pth', '.safetensors'])
+def test_published_file_has_hash_in_name(tmp_path, checkpoint, form, extension, capsys):
     path, weights = checkpoint
     (tmp_path / 'metrics.json').write_text(json.dumps({'top1_acc': 0.5, 'clips': 8}))
-    out = tmp_path / 'new' / 'my.model'
+    out = tmp_path / 'new' / f'my.model{extension}'
     assert run(path, out, '--format', form, '--metrics', tmp_path / 'metrics.json') == 0
     (file,) = out.parent.glob(f'*.{form}')
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:8]

@@ -24,7 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('checkpoint', type=Path, help='checkpoint file')
-    add('out', type=Path, help='path to write to, without hash and extension')
+    add('out', type=Path, help='path to write to; hash and extension are added')
     add('--format', choices=('safetensors', 'pth'), default='safetensors', help='%(default)s')
     add(
         '--weights',
@@ -142,7 +142,8 @@ def publish(args: argparse.Namespace) -> Path:
         torch.save(dict(state_dict=weights, meta=kept), buffer)
         content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()[:8]
-    path: Path = args.out.with_name(f'{args.out.name}-{digest}.{args.format}')
+    name = args.out.name.removesuffix('.pth').removesuffix('.safetensors')
+    path: Path = args.out.with_name(f'{name}-{digest}.{args.format}')
     write_bytes(path, content)
     write_text(path.with_suffix('.md'), card(path, weights, meta, metrics))
     return path
