@@ -3,6 +3,8 @@
 import copy
 import functools
 import re
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ PUBLISHED = {
     'dualformer_small_patch244_window877_kinetics400_1k': (48.908, 158.69),
     'dualformer_base_patch244_window877_kinetics400_1k': (86.838, 267.96),
 }
+
+
+def test_no_warning_of_fvcore_itself(monkeypatch):
+    for name in [name for name in sys.modules if name.partition('.')[0] == 'fvcore']:
+        monkeypatch.delitem(sys.modules, name)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter('always')
+        count(nn.Identity(), (2, 4, 4))
+    assert not [str(one.message) for one in given if 'torch.jit.script' in str(one.message)]
 
 
 def get_flops(capsys, *arguments):

@@ -9,6 +9,7 @@ figure times the number of test views.
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -42,7 +43,11 @@ def count(
 ) -> tuple[int, Any]:
     """Parameters, and fvcore's analysis of one clip: (1, channels, T, H, W), or its T frames."""
     import torch
-    from fvcore.nn import FlopCountAnalysis
+
+    with warnings.catch_warnings():
+        # At its import fvcore compiles losses by torch.jit.script, which is deprecated.
+        warnings.simplefilter('ignore', FutureWarning)
+        from fvcore.nn import FlopCountAnalysis
 
     clip = torch.zeros(1, channels, *shape)
     flops = FlopCountAnalysis(backbone.eval(), clip[0].transpose(0, 1) if by_frame else clip)
