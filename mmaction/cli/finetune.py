@@ -5,7 +5,7 @@
     mmaction finetune --demo          # on the built-in Motion Digits
 
 Checks and re-encodes the videos, divides them into train, val and test, chooses a model, trains,
-tests, and writes report.html, saliency maps and the config to the work dir. Run again, it goes on
+tests, and writes report.html, saliency maps and the config to the work dir. Run again, it resumes
 where it stopped; what is done is not done again.
 """
 
@@ -299,7 +299,7 @@ def train(args: argparse.Namespace, runs: list[Run], threads: int | None) -> Non
             if not train_and_test(run, threads, loggers, left=len(runs) - number):
                 print(f'{run.folder} is done already')
         except Stopped as stop:
-            print(f'stopped; the same command goes on from {run.folder}', file=sys.stderr)
+            print(f'stopped; the same command resumes from {run.folder}', file=sys.stderr)
             sys.exit(128 + stop.signal)
 
 

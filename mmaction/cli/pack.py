@@ -4,7 +4,7 @@
     mmaction pack LIST s3://bucket/kinetics --shard 0/16
 
 OUT gets clips-000000.tar, ... in WebDataset's naming and index.npz, which `ShardDataset` reads:
-the clips keep the order of the list. Run again, it goes on where it stopped. Clips that cannot
+the clips keep the order of the list. Run again, it resumes where it stopped. Clips that cannot
 be read stay in the index as unreadable; the exit status is then 1.
 """
 

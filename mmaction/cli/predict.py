@@ -12,7 +12,7 @@ line, from its own folder on; what follows the last blank is ignored if it is a 
 
 With a folder (or an address, s3://...) as OUT, any number of clips is predicted into Parquet
 files, a thousand each: LIST may be an annotation list, a folder of videos or packed shards. Run
-again, it goes on where it stopped; under torchrun or srun the processes share the work.
+again, it resumes where it stopped; under torchrun or srun the processes share the work.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ classes.txt, summary.txt (how many rows there should be, are, and what became of
 dropped.tsv (each row that is in no list, and why). Run it again when more clips are there.
 With --frames the clips are folders of images, and the lists are called train_rawframes.txt,
 ... (`folder frames label`). --check reads every clip as training does, so that only good
-ones come into the lists; stopped and run again, it goes on. With --shard I/N only a share is
+ones come into the lists; stopped and run again, it resumes. With --shard I/N only a share is
 checked; run it without after all shares, which writes the lists. What each dataset needs is in
 docs/data_preparation.md.
 """

@@ -3,7 +3,7 @@
     python tools/data/prepare_videos.py FOLDER OUT [--short-side 256]
 
 Every video under FOLDER becomes OUT/same/path.mp4: H.264 without sound, upright, with the
-same frames at the same times. Run again, it goes on where it stopped. Files that cannot be
+same frames at the same times. Run again, it resumes where it stopped. Files that cannot be
 read are listed in OUT/failures.txt, and the exit status is then 1.
 """
 

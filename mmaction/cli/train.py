@@ -28,7 +28,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
         nargs='?',
         const='auto',
         metavar='CKPT',
-        help='go on with the run of CKPT, or without CKPT of the last checkpoint in the work dir',
+        help='resume from CKPT, or without CKPT from the last checkpoint in the work dir',
     )
     add('--resume-from', metavar='CKPT', help='the same as --resume CKPT')
     add('--validate', action='store_true', help='validate while training (the default)')
@@ -36,7 +36,7 @@ def parse_args(arguments: list[str] | None = None, prog: str | None = None) -> a
     add('--test-last', action='store_true', help='test the last checkpoint after training')
     add('--test-best', action='store_true', help='test the best checkpoint after training')
     add('--seed', type=int, help='seed of weights, order and augmentation (default: drawn)')
-    add('--diff-rank-seed', action='store_true', help='accepted; processes always draw apart')
+    add('--diff-rank-seed', action='store_true', help='accepted; each rank has its own anyway')
     add('--deterministic', action='store_true', help='deterministic operations, a little slower')
     add(
         '--amp',

@@ -321,7 +321,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(clips, tmp_path):
             break
     rest, _ = process.communicate(timeout=200)
     assert process.returncode == 130, said + rest
-    assert 'stopped; the same command goes on' in rest
+    assert 'stopped; the same command resumes' in rest
     time.sleep(0.1)
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -88,7 +88,7 @@ def test_dropped_keys_are_listed_in_the_new_file(pico, tmp_path, capsys):
     ('old', 'new', 'message'),
     [
         ('missing.py', 'new.py', 'there is no config file .*missing.py'),
-        ('new_form.py', 'new.py', 'new_form.py has none of the keys of a mmaction2 0.x config'),
+        ('new_form.py', 'new.py', 'new_form.py has none of the keys of an mmaction2 0.x config'),
         ('broken.py', 'new.py', 'broken.py cannot be read as a config'),
         ('misspelt.py', 'new.py', 'data.videos_per_gp: .*did you mean "videos_per_gpu"'),
         ('misspelt_model.py', 'new.py', 'DualFormer takes no argument "drop_path".*did you mean'),

@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
         new = check_target(args)
         old = read_config(args.old)
         if not is_old_config(old):
-            raise ConfigError(f'{args.old} has none of the keys of a mmaction2 0.x config')
+            raise ConfigError(f'{args.old} has none of the keys of an mmaction2 0.x config')
         cfg, notes = convert_old_config(old)
         check_config(cfg)
         for note in notes:
