@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('folder', nargs='?', type=Path, metavar='FOLDER|TABLE', help='the clips')
     add('--demo', action='store_true', help='generate Motion Digits and train on it')
     add('--work-dir', type=Path, help='for all results (default: work_dirs/finetune_FOLDER)')
-    add('--overwrite', action='store_true', help='start anew in a work dir that has results')
+    add('--overwrite', action='store_true', help='start over in a work dir that has results')
     clips = parser.add_argument_group('clips').add_argument
     clips('--as-is', action='store_true', help='check the videos, but do not re-encode them')
     clips('--group', metavar='REGEX', help='clips with the same match in their path stay together')
@@ -120,8 +120,8 @@ def open_work_dir(args: argparse.Namespace) -> None:
             name = changed[0]
             raise FileExistsError(
                 f'{work} holds results {_told(name, found.get(name))}, but this call is '
-                f'{_told(name, asked[name])}: call it the same way to go on, give another '
-                '--work-dir, or --overwrite to start anew'
+                f'{_told(name, asked[name])}: repeat the first call to resume, give another '
+                '--work-dir, or --overwrite to start over'
             )
         if args.overwrite:
             # The videos are of the same making whatever is trained on them.
@@ -331,7 +331,7 @@ def report(args: argparse.Namespace, runs: list[Run], folds: list[Any]) -> None:
         ('model', work / 'model.pth'),
         ('config', config),
         ('saliency', work / 'saliency'),
-        ('figures', work / 'summary.json'),
+        ('summary', work / 'summary.json'),
         ('log, curve', runs[0].folder),
     ]
     if (work / 'left_out.txt').exists():

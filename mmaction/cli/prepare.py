@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--val', type=float, default=0.2, metavar='PART', help='part to validate on (%(default)s)')
     add('--group', metavar='REGEX', help='finds the group in a path, as its first (...) or all')
     add('--seed', type=int, default=0, help='another seed, another split')
-    add('--overwrite', action='store_true', help='make videos and lists anew')
+    add('--overwrite', action='store_true', help='make videos and lists again')
     add_job_options(parser, timeout=3600)
     args = parser.parse_args(argv)
     if args.short_side < 16:

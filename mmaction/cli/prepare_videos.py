@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     add('--key-interval', type=int, default=16, metavar='FRAMES', help='%(default)s')
     add('--crf', type=int, default=20, help='quality, 0 (best) to 51 (%(default)s)')
     add('--preset', default='fast', help="x264's effort, ultrafast to veryslow (%(default)s)")
-    add('--overwrite', action='store_true', help='make all of them anew')
+    add('--overwrite', action='store_true', help='make all of them again')
     add_job_options(parser, timeout=3600)
     add_share_option(parser)
     add_ray_option(parser)

@@ -156,7 +156,7 @@ def test_other_options_need_another_work_dir_or_overwrite(trained, clips, tmp_pa
     status, _, err = run(capsys, *words)
     assert status == 1
     assert (
-        'holds results with --epochs 1, but this call is with --epochs 2: call it the same way'
+        'holds results with --epochs 1, but this call is with --epochs 2: repeat the first call'
         in err
     )
     assert err.count('\n') == 1

@@ -34,7 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--template', default='img_{:05}.jpg', help='names of the images (%(default)s)')
     add('--start-index', type=int, default=1, help='number of the first frame (%(default)s)')
     add('--quality', type=int, default=95, help='of JPEG, 1 to 100 (%(default)s)')
-    add('--overwrite', action='store_true', help='extract all of them anew')
+    add('--overwrite', action='store_true', help='extract all of them again')
     add_job_options(parser, timeout=3600)
     args = parser.parse_args(argv)
     try:
