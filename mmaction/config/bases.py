@@ -97,16 +97,42 @@ def describe_clash(path: Path) -> str | None:
         keys = set(Config.fromfile(str(target), import_custom_modules=False))
         for other, others in held:
             if keys & others:
-                # A file of data may have no base that is code.
-                lower, upper = sorted((other, target), key=lambda file: file.suffix == '.py')
                 return (
                     f'{other} and {target}, both in _base_ of {path}, both set '
-                    f'{", ".join(sorted(keys & others))}. Bases of one config may share no key: '
-                    f'take it out of one of the two, or make {lower.name} the _base_ of '
-                    f'{upper.name} and leave {lower.name} out of _base_ of {path.name}'
+                    f'{_listed(sorted(keys & others))}. {_advice(path, other, target)}'
                 )
         held.append((target, keys))
     return None
+
+
+def _advice(path: Path, other: Path, target: Path) -> str:
+    """What to do about two bases of a config that set the same key."""
+    for one, above in ((other, target), (target, other)):
+        if one.resolve() in _all_bases(above):
+            return (
+                f'{one.name} is a base of {above.name} already: leave it out of _base_ of '
+                f'{path.name}'
+            )
+    # A file of data may have no base that is code.
+    lower, upper = sorted((other, target), key=lambda file: file.suffix == '.py')
+    return (
+        'Bases of one config may share no key: leave one of the two out and set what you need of '
+        f'it in {path.name} itself, or make {lower.name} the _base_ of {upper.name} instead'
+    )
+
+
+def _all_bases(path: Path) -> set[Path]:
+    found = set()
+    for base in _bases_of(path):
+        target = find_base(base, path.parent)
+        if target is not None and target.is_file():
+            found |= {target.resolve()} | _all_bases(target)
+    return found
+
+
+def _listed(keys: list[str]) -> str:
+    more = f' and {len(keys) - 5} more keys' if len(keys) > 6 else ''
+    return ', '.join(keys[:5] if more else keys) + more
 
 
 def _bases_of(path: Path) -> list[Any]:

@@ -77,9 +77,17 @@ def test_bases_that_set_the_same_key(tmp_path, top):
     message = str(error.value).replace(f'{tmp_path}/', '')
     assert message == (
         f'{top} cannot be read as a config: b.py and c.yaml, both in _base_ of a.py, both set x. '
-        'Bases of one config may share no key: take it out of one of the two, or make c.yaml '
-        'the _base_ of b.py and leave c.yaml out of _base_ of a.py'
+        'Bases of one config may share no key: leave one of the two out and set what you need of '
+        'it in a.py itself, or make c.yaml the _base_ of b.py instead'
     )
+
+
+def test_base_that_is_a_base_of_another(tmp_path):
+    write(tmp_path, a_py="_base_ = ['b.py', 'd.py']\n", b_py='x, y, z, u, v, w, t = range(7)\n')
+    write(tmp_path, c_py="_base_ = 'b.py'\n", d_py="_base_ = 'c.py'\n")
+    message = r'both set t, u, v, w, x and 2 more keys\. b\.py is a base of d\.py already'
+    with pytest.raises(ConfigError, match=message):
+        read_config(tmp_path / 'a.py')
 
 
 def test_advice_for_bases_that_set_the_same_key(tmp_path):
