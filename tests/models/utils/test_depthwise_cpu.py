@@ -93,7 +93,7 @@ def test_kernels_give_values_and_gradients_of_float64(
     for x, y in zip(ours, [exact, *torch.autograd.grad(exact, wide, grad.double())], strict=True):
         assert x.shape == y.shape
         assert (x - y).abs().max() < 2e-6 * y.abs().max() + 1e-6
-    assert ours[1].is_contiguous(memory_format=layout)
+    assert ours[1].is_contiguous() or not by_kernel
 
 
 @needs_kernels
