@@ -82,8 +82,8 @@ def _library(head: int) -> ctypes.CDLL | None:
 
 
 def _is_right(library: ctypes.CDLL, head: int) -> bool:
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = torch.randn(3, 1, 2, 37, head, generator=generator)
+    numbers = torch.linspace(-9, 9, 3 * 2 * 37 * head, dtype=torch.float32, device='cpu').sin()
+    q, k, v = numbers.view(3, 1, 2, 37, head)
     scale = head**-0.5
     bias, grad = q @ k.mT, v  # any will do
     forward = _forward(library, q, k, v, bias, scale)

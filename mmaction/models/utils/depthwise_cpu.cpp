@@ -1,8 +1,8 @@
 // Depthwise 3-D convolutions in fp32 for CPUs with AVX2 or AVX-512; see depthwise_cpu.py.
 //
-// A vector holds one position of LANES channels. The input is brought into this form a frame at a time,
-// with the zeros around it; as many frames as the kernel is long stay in the second-level cache. Each sum over the kernel stays in
-// a register. Results do not depend on the number of threads.
+// A vector holds one position of LANES channels. The input is brought into this form a frame at a
+// time, with the zeros around it; as many frames as the kernel is long stay in the second-level
+// cache, each sum over the kernel in a register. Results do not depend on the number of threads.
 
 #include "vectors.h"
 
@@ -226,7 +226,7 @@ extern "C" int depthwise_weight_gradient(Clips x, Clips grad, float *out, long b
         }
         free(frames), free(of_output);
 #pragma omp for schedule(static)
-        for (long c = 0; c < (number ? channels : 0); c++)
+        for (long c = 0; c < (lacks_memory ? 0 : channels); c++)
             for (long k = 0; k < taps; k++) {
                 float sum = 0;
                 for (long b = 0; b < batch; b++)

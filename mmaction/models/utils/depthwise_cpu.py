@@ -29,8 +29,8 @@ Size3 = tuple[int, int, int]
 
 _LAST = torch.channels_last_3d
 
-_SMALL = 1 << 18
-"""Multiplications up to which calling a kernel costs more than it saves."""
+_FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+"""Of which the gradients of weights and biases are summed in fp32."""
 
 
 def depthwise_conv3d(
@@ -48,11 +48,30 @@ def depthwise_conv3d(
     Returns:
         (B, C, T', H', W'), T' = (T + 2 pt - kt) // st + 1 and so on.
     """
-    # Without the kernels, gradients of larger strides are no faster than PyTorch's.
-    if x.device.type == 'cpu' and can_run_operators() and (max(stride) <= 2 or _has_kernels()):
+    if (
+        x.device.type == 'cpu'
+        and can_run_operators()
+        and x.dtype in _FLOATS
+        and _fits(x, weight, bias, padding)
+        # Without the kernels, gradients of larger strides are no faster than PyTorch's.
+        and (max(stride) <= 2 or _has_kernels())
+    ):
         y: Tensor = _DepthwiseConv3d.apply(x, weight, bias, padding, stride)
         return y
-    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
+    return F.conv3d(x, weight, bias, stride, padding, groups=len(weight))
+
+
+def _fits(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size3) -> bool:
+    """Whether all sizes are as they have to be; PyTorch says what is wrong, or does the rest."""
+    return (
+        x.dim() == weight.dim() == 5
+        and weight.shape[:2] == (x.shape[1], 1)
+        and (bias is None or bias.shape == (x.shape[1],))
+        and all(
+            p < k <= n + 2 * p
+            for n, k, p in zip(x.shape[2:], weight.shape[2:], padding, strict=True)
+        )
+    )
 
 
 class _DepthwiseConv3d(torch.autograd.Function):
@@ -72,7 +91,7 @@ class _DepthwiseConv3d(torch.autograd.Function):
         of_x, of_weight, of_bias, *_ = ctx.needs_input_grad
         found: list[Tensor | None] = [None, None, None, None, None]
         # PyTorch's convolution wants channels last.
-        contiguous = x.is_contiguous() and _takes(grad, weight)
+        contiguous = x.is_contiguous() and _takes(grad, weight, None)
         layout = torch.contiguous_format if contiguous else _LAST
         grad = grad.contiguous(memory_format=layout)
         if of_x:
@@ -83,7 +102,7 @@ class _DepthwiseConv3d(torch.autograd.Function):
             dx = _convolve(_spread(grad, ctx.stride, size, layout), turned, None, left, (1, 1, 1))
             found[0] = dx.contiguous() if x.is_contiguous() else dx
         if of_weight:
-            function = _weight_gradient if _pays(grad, weight) else _sums_of_products
+            function = _weight_gradient if _can_run() else _sums_of_products
             found[1] = function(x, grad, list(weight.shape[2:]), ctx.padding, ctx.stride)
         if of_bias:
             found[2] = grad.float().sum((0, 2, 3, 4))
@@ -94,21 +113,20 @@ def _convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], stride: Sequence[int]
 ) -> Tensor:
     # With channels last, PyTorch's is as fast.
-    if x.is_contiguous() and _takes(x, weight):
+    if x.is_contiguous() and _takes(x, weight, bias):
         y: Tensor = _forward(x, weight, bias, padding, stride)
         return y
-    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
+    return F.conv3d(x, weight, bias, stride, padding, groups=len(weight))
 
 
-def _takes(x: Tensor, weight: Tensor) -> bool:
-    is_fp32 = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled('cpu')
-    return is_fp32 and _pays(x, weight)
+def _takes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    dtypes = {t.dtype for t in (x, weight, bias) if t is not None}
+    return dtypes == {torch.float32} and not torch.is_autocast_enabled('cpu') and _can_run()
 
 
-def _pays(x: Tensor, weight: Tensor) -> bool:
-    if torch.is_grad_enabled():  # gradients of gradients need PyTorch's operators
-        return False
-    return x.numel() * weight[0].numel() > _SMALL and _has_kernels()
+def _can_run() -> bool:
+    # Gradients of gradients need PyTorch's operators.
+    return not torch.is_grad_enabled() and _has_kernels()
 
 
 def _spread(
@@ -117,7 +135,8 @@ def _spread(
     """The gradient of the same convolution without strides: zeros where these left nothing."""
     if tuple(size) == tuple(grad.shape[2:]):
         return grad
-    spread = torch.empty((*grad.shape[:2], *size), dtype=grad.dtype, memory_format=layout).zero_()
+    like: Any = dict(dtype=grad.dtype, device=grad.device, memory_format=layout)
+    spread: Tensor = torch.empty((*grad.shape[:2], *size), **like).zero_()
     t, h, w = stride
     spread[:, :, ::t, ::h, ::w] = grad
     return spread
@@ -153,9 +172,8 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _is_right(library: ctypes.CDLL) -> bool:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 19, 11, 7, 9, generator=generator)
-    weight = torch.randn(19, 1, 3, 2, 4, generator=generator)
+    numbers = torch.linspace(-9, 9, 2 * 19 * 11 * 7 * 12, dtype=torch.float32, device='cpu').sin()
+    x, weight = numbers.view(2, 19, 11, 7, 12), numbers[: 19 * 24].view(19, 1, 3, 2, 4)
     bias, padding, stride = weight[:, 0, 0, 0, 0].contiguous(), (1, 1, 2), (1, 2, 1)
     y = F.conv3d(x, weight, bias, stride, padding, groups=19)
     of_weight = _sums_of_products(x, y, (3, 2, 4), padding, stride)
@@ -215,7 +233,8 @@ def _call_forward(
     padding: Sequence[int],
     stride: Sequence[int],
 ) -> Tensor:
-    weight, bias = weight.contiguous(), None if bias is None else bias.contiguous()
+    x, weight = x.contiguous(), weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
     kernel = weight.shape[2:]
     y = x.new_empty(*x.shape[:2], *_size_after(x, kernel, padding, stride))
     arguments = _clips(x), *map(_address, (weight, bias, y))

@@ -87,3 +87,16 @@ def test_a_changed_header_is_compiled_anew(tmp_path, monkeypatch):
         (tmp_path / 'number.h').write_text(f'#define NUMBER {number}\n')
         library = load_library(source, 'numbers run', lambda library: library.number() > 0)
         assert library.number() == number
+
+
+@needs_kernel
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_check_runs_whatever_the_defaults(dtype):
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with warnings.catch_warnings(), torch.device('meta'):
+            warnings.simplefilter('error')
+            assert attention_cpu._library.__wrapped__(32) is not None
+    finally:
+        torch.set_default_dtype(default)

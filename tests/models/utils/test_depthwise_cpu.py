@@ -1,12 +1,15 @@
 """Depthwise convolutions: the values and gradients of PyTorch's, without its slow kernels."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from functorch.compile import make_boxed_func
 from torch import nn
+from torch._dynamo.backends.common import aot_autograd
 
 from mmaction.models.utils import depthwise_cpu
 from mmaction.models.utils.depthwise_cpu import (
@@ -24,7 +27,7 @@ LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
 
 
 def plainly(x, weight, bias, padding, stride=1):
-    return F.conv3d(x, weight, bias, stride, padding, groups=x.shape[1])
+    return F.conv3d(x, weight, bias, stride, padding, groups=len(weight))
 
 
 def draw(kernel, grid=(4, 6, 5), channels=8):
@@ -50,11 +53,10 @@ needs_kernels = pytest.mark.skipif(
 
 @pytest.fixture(params=['AVX512', 'AVX2'])
 def kernels(request, monkeypatch):
-    """Let the kernels be those of an instruction set, and run on any size."""
+    """Let the kernels be those of an instruction set."""
     if request.param == 'AVX512' != CAPABILITY:
         pytest.skip('no AVX-512')
     monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: request.param)
-    monkeypatch.setattr(depthwise_cpu, '_SMALL', 0)
     depthwise_cpu._library.cache_clear()
     yield
     depthwise_cpu._library.cache_clear()
@@ -205,7 +207,7 @@ def test_wrong_kernels_are_not_used(monkeypatch, tmp_path):
     compiler.chmod(0o755)
     monkeypatch.setenv('CXX', str(compiler))
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    with pytest.warns(UserWarning, match='depthwise convolutions run with the slower kernel'):
+    with pytest.warns(UserWarning, match='depthwise convolutions run .* not compute what PyTorch'):
         assert depthwise_cpu._library.__wrapped__() is None
 
 
@@ -252,15 +254,22 @@ def test_gradients_under_autocast_are_summed_in_fp32():
     assert torch.equal(grads[0][2], grads[1][2])  # the number of positions, beyond bf16's digits
 
 
+@pytest.mark.parametrize('by_kernels', [True, False])
 @pytest.mark.parametrize('frozen', [0, 1, 2])
-def test_what_is_frozen_gets_no_gradient(frozen):
+def test_what_is_frozen_gets_no_gradient(monkeypatch, frozen, by_kernels):
+    if not by_kernels:
+        monkeypatch.setattr(depthwise_cpu, '_library', lambda: None)
+    elif depthwise_cpu._library() is None:
+        pytest.skip('no kernels')
     inputs = draw((3, 3, 3))
     inputs[frozen].requires_grad_(False)
     y = depthwise_conv3d(*inputs, (1, 1, 1)).sum()
     with Names() as names:
         y.backward()
-    ran = [f'aten::{name}' in names.found for name in ('convolution', 'stack')]
-    assert ran == [frozen != 0, frozen != 1]
+    operators = [['aten::convolution', 'aten::stack'], ['mmaction::cpu_depthwise']][by_kernels]
+    if by_kernels:
+        operators.append('mmaction::cpu_depthwise_weights')
+    assert [name in names.found for name in operators] == [frozen != 0, frozen != 1]
     assert [x.grad is None for x in inputs] == [i == frozen for i in range(3)]
 
 
@@ -275,20 +284,90 @@ def test_graphs_for_other_software_hold_convolutions():
     layer = nn.Sequential(nn.Conv3d(8, 8, 3, padding=1, groups=8))
     use_fast_depthwise(layer)
     x = torch.randn(1, 8, 4, 6, 5)
-    assert 'conv3d' in str(torch.export.export(layer, (x,)).graph)
-    assert '_convolution' in str(torch.jit.trace(layer, x).inlined_graph)
+    for graph in (
+        torch.export.export(layer, (x,)).graph,
+        torch.jit.trace(layer, x).inlined_graph,
+    ):
+        assert 'conv' in str(graph)
+        assert 'cpu_depthwise' not in str(graph)
 
 
-def test_compiled_layers_give_the_same():
-    layer = DepthwiseConv3d(8, 8, 3, padding=1, groups=8)
+@needs_kernels
+@pytest.mark.parametrize('stride', [1, (1, 2, 2)])
+def test_compiled_graphs_hold_the_kernels(kernels, stride):
+    layer = DepthwiseConv3d(8, 8, 3, stride, padding=1, groups=8)
+    x, targets = torch.randn(2, 8, 4, 6, 5), []
+
+    def compiler(graph, inputs):
+        targets.extend(str(node.target) for node in graph.graph.nodes)
+        return make_boxed_func(graph.forward)
+
     torch.compiler.reset()
-    compiled = torch.compile(layer, fullgraph=True, backend='aot_eager')
+    backend = aot_autograd(fw_compiler=compiler, bw_compiler=compiler)
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
     grads = []
     for function in (layer, compiled):
-        function(torch.ones(1, 8, 4, 6, 5)).square().sum().backward()
-        grads.append(layer.weight.grad.clone())
-        layer.zero_grad()
-    assert torch.allclose(*grads)
+        given = x.clone().requires_grad_()
+        y = function(given)
+        grads.append([y, *torch.autograd.grad(y.square().sum(), [given, *layer.parameters()])])
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*grads, strict=True))
+    with torch.no_grad():
+        assert torch.equal(compiled(x), layer(x))
+    found = [name for name in targets if 'cpu_depthwise' in name]
+    # Training: forward, its gradients; testing: forward.
+    assert found == [f'mmaction.cpu_depthwise{end}.default' for end in ('', '', '_weights', '')]
+
+
+@pytest.mark.parametrize(
+    ('x', 'weight', 'bias', 'padding'),
+    [
+        ((2, 32, 4, 6, 5), (16, 1, 3, 3, 3), (16,), (1, 1, 1)),
+        ((2, 8, 4, 6, 5), (16, 1, 3, 3, 3), (16,), (1, 1, 1)),
+        ((2, 16, 4, 6, 5), (16, 2, 3, 3, 3), None, (1, 1, 1)),
+        ((2, 16, 4, 6, 5), (16, 1, 3, 3, 3), (3,), (1, 1, 1)),
+        ((2, 16, 4, 1, 5), (16, 1, 3, 2, 3), (16,), (1, 0, 1)),  # longer than the clip by 1
+        ((2, 16, 4, 6), (16, 1, 3, 3), (16,), (1, 1)),
+    ],
+)
+def test_wrong_sizes_are_the_errors_of_pytorch(x, weight, bias, padding):
+    inputs = [None if size is None else torch.zeros(size) for size in (x, weight, bias)]
+    with pytest.raises(RuntimeError) as error:
+        F.conv3d(*inputs, padding=padding, groups=16)
+    with pytest.raises(RuntimeError) as ours:
+        depthwise_conv3d(*inputs, padding)
+    assert str(ours.value) == str(error.value)
+
+
+def test_other_inputs_are_left_to_pytorch():
+    x, weight, bias = (t.detach() for t in draw((3, 3, 3)))
+    other = bias.double()
+    with pytest.raises(RuntimeError, match='should be the same'):
+        depthwise_conv3d(x, weight, other, (1, 1, 1))
+    assert torch.equal(
+        depthwise_conv3d(x[0], weight, bias, (1, 1, 1)), plainly(x[0], weight, bias, (1, 1, 1))
+    )
+    assert torch.equal(  # more padding than the kernel is long
+        depthwise_conv3d(x, weight, bias, (4, 3, 9)), plainly(x, weight, bias, (4, 3, 9))
+    )
+    wide = [t.double().requires_grad_() for t in (x, weight, bias)]
+    grads = [
+        torch.autograd.grad(f(*wide, (1, 1, 1)).square().sum(), wide)
+        for f in (depthwise_conv3d, plainly)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+@needs_kernels
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_kernels_are_checked_whatever_the_defaults(dtype):
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with warnings.catch_warnings(), torch.device('meta'):
+            warnings.simplefilter('error')
+            assert depthwise_cpu._library.__wrapped__() is not None
+    finally:
+        torch.set_default_dtype(default)
 
 
 def test_layers_that_are_taken():
@@ -316,7 +395,8 @@ def test_layers_that_are_taken():
     use_fast_depthwise(nn.ModuleList([*taken, *left]))
     assert [type(layer) for layer in taken] == [DepthwiseConv3d] * 2
     assert [type(layer) for layer in left] == before
-    assert all(torch.equal(layer(x), y) for layer, y in zip(taken, expected, strict=True))
+    pairs = zip((layer(x) for layer in taken), expected, strict=True)
+    assert all(torch.allclose(y, z, atol=1e-6) for y, z in pairs)
 
 
 def test_recognizers_have_them():
