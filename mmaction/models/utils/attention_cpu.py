@@ -8,6 +8,7 @@ to 0.5 of the processor's peak, this one 0.5 to 0.9 (docs/performance.md). Where
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from .cpp_library import load_library
 from .cpu import HAS_AMX, can_run_operators
@@ -245,6 +247,16 @@ def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _attention.register_autograd(_gradients, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.mmaction.cpu_attention)
+def _(q: Any, k: Any, *_: Any, **__: Any) -> Any:
+    return 4 * math.prod(q) * k[2]
+
+
+@register_flop_formula(torch.ops.mmaction.cpu_attention_backward)
+def _(grad: Any, qkv: Any, *_: Any, **__: Any) -> Any:
+    return 10 * math.prod(grad) * qkv[1][2]  # five products, with that of queries and keys again
 
 
 def cpu_attention(

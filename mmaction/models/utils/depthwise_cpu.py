@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.amp import custom_bwd, custom_fwd
+from torch.utils.flop_counter import register_flop_formula
 
 from .cpp_library import load_library
 from .cpu import can_run_operators
@@ -304,6 +306,16 @@ def _(
     stride: Sequence[int],  # noqa: ARG001
 ) -> Tensor:
     return x.new_empty(x.shape[1], 1, *kernel, dtype=torch.float32)
+
+
+@register_flop_formula(torch.ops.mmaction.cpu_depthwise)
+def _(_: Any, weight: Any, *__: Any, out_shape: Any, **___: Any) -> Any:
+    return 2 * math.prod(out_shape) * math.prod(weight[2:])
+
+
+@register_flop_formula(torch.ops.mmaction.cpu_depthwise_weights)
+def _(_: Any, grad: Any, kernel: Any, *__: Any, **___: Any) -> Any:
+    return 2 * math.prod(grad) * math.prod(kernel)
 
 
 # ---------------------------------------------------------------- layers

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from functorch.compile import make_boxed_func
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmaction.models.utils import depthwise_cpu
 from mmaction.models.utils.depthwise_cpu import (
@@ -147,6 +148,17 @@ def test_threads_do_not_change_a_bit(kernels):
     for one, two, three in zip(*results, strict=True):
         assert torch.equal(one, two)
         assert torch.equal(one, three)
+
+
+@needs_kernels
+def test_flops_are_counted(kernels):
+    inputs = draw((3, 3, 3))
+    with FlopCounterMode(display=False) as counter:
+        plainly(*inputs, (1, 1, 1))
+    forward = counter.get_total_flops()
+    with FlopCounterMode(display=False) as counter:
+        depthwise_conv3d(*inputs, (1, 1, 1)).sum().backward()
+    assert counter.get_total_flops() == 3 * forward > 0
 
 
 @needs_kernels
