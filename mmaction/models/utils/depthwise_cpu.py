@@ -60,7 +60,7 @@ def depthwise_conv3d(
     ):
         y: Tensor = _DepthwiseConv3d.apply(x, weight, bias, padding, stride)
         return y
-    return F.conv3d(x, weight, bias, stride, padding, groups=len(weight))
+    return F.conv3d(x, weight, bias, stride, padding, groups=weight.shape[0])
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Size3) -> bool:
@@ -118,7 +118,7 @@ def _convolve(
     if x.is_contiguous() and _takes(x, weight, bias):
         y: Tensor = _forward(x, weight, bias, padding, stride)
         return y
-    return F.conv3d(x, weight, bias, stride, padding, groups=len(weight))
+    return F.conv3d(x, weight, bias, stride, padding, groups=weight.shape[0])
 
 
 def _takes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

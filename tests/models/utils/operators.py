@@ -1,6 +1,30 @@
-"""Which operators of PyTorch run."""
+"""Which operators run, and whether our kernels for CPUs can be had."""
 
+import shutil
+from contextlib import contextmanager
+
+import pytest
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+
+CAPABILITY = torch.backends.cpu.get_cpu_capability()
+"""What PyTorch says of the processor: AVX512, AVX2, ..."""
+
+needs_kernel = pytest.mark.skipif(
+    shutil.which('g++') is None or CAPABILITY not in ('AVX512', 'AVX2'),
+    reason='no g++, or no AVX2',
+)
+
+
+@contextmanager
+def compiled_for(instruction_set, library, monkeypatch):
+    """Let the kernels of a cached function be those of an instruction set."""
+    if instruction_set == 'AVX512' != CAPABILITY:
+        pytest.skip('no AVX-512')
+    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: instruction_set)
+    library.cache_clear()
+    yield
+    library.cache_clear()
 
 
 class Names(TorchDispatchMode):

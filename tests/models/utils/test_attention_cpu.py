@@ -1,6 +1,5 @@
 """The attention kernel for CPUs: the values and gradients of PyTorch's, where it may run."""
 
-import shutil
 import warnings
 
 import pytest
@@ -13,25 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmaction.models.utils import attention_cpu
 from mmaction.models.utils.attention_cpu import cpu_attention, takes
 from mmaction.models.utils.attention_ops import attention
-
-CAPABILITY = torch.backends.cpu.get_cpu_capability()
-"""What PyTorch says of the processor: AVX512, AVX2, ..."""
-
-needs_kernel = pytest.mark.skipif(
-    shutil.which('g++') is None or CAPABILITY not in ('AVX512', 'AVX2'),
-    reason='no g++, or no AVX2',
-)
+from tests.models.utils.operators import compiled_for, needs_kernel
 
 
 @pytest.fixture(params=['AVX512', 'AVX2'])
 def kernel(request, monkeypatch):
     """Let the kernel be that of an instruction set."""
-    if request.param == 'AVX512' != CAPABILITY:
-        pytest.skip('no AVX-512')
-    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: request.param)
-    attention_cpu._library.cache_clear()
-    yield
-    attention_cpu._library.cache_clear()
+    with compiled_for(request.param, attention_cpu._library, monkeypatch):
+        yield
 
 
 def tokens(B, h, L, M, d, factor=1.0, dtype=torch.float32):

@@ -1,19 +1,14 @@
 """Kernels in C++ are compiled once, by the compiler that is asked for, and checked."""
 
-import shutil
 import warnings
+from functools import partial
 
 import pytest
 import torch
 
-from mmaction.models.utils import attention_cpu
+from mmaction.models.utils import attention_cpu, depthwise_cpu
 from mmaction.models.utils.cpp_library import load_library
-
-needs_kernel = pytest.mark.skipif(
-    shutil.which('g++') is None
-    or torch.backends.cpu.get_cpu_capability() not in ('AVX512', 'AVX2'),
-    reason='no g++, or no AVX2',
-)
+from tests.models.utils.operators import needs_kernel
 
 
 @pytest.fixture
@@ -91,12 +86,15 @@ def test_a_changed_header_is_compiled_anew(tmp_path, monkeypatch):
 
 @needs_kernel
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
-def test_check_runs_whatever_the_defaults(dtype):
+@pytest.mark.parametrize(
+    'library', [partial(attention_cpu._library.__wrapped__, 32), depthwise_cpu._library.__wrapped__]
+)
+def test_check_runs_whatever_the_defaults(library, dtype):
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with warnings.catch_warnings(), torch.device('meta'):
             warnings.simplefilter('error')
-            assert attention_cpu._library.__wrapped__(32) is not None
+            assert library() is not None
     finally:
         torch.set_default_dtype(default)

@@ -1,7 +1,5 @@
 """Depthwise convolutions: the values and gradients of PyTorch's, without its slow kernels."""
 
-import shutil
-import warnings
 from pathlib import Path
 
 import pytest
@@ -19,16 +17,13 @@ from mmaction.models.utils.depthwise_cpu import (
     use_fast_depthwise,
 )
 from mmaction.registry import MODELS
-from tests.models.utils.operators import Names
-
-CAPABILITY = torch.backends.cpu.get_cpu_capability()
-"""What PyTorch says of the processor: AVX512, AVX2, ..."""
+from tests.models.utils.operators import Names, compiled_for, needs_kernel
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last_3d]
 
 
 def plainly(x, weight, bias, padding, stride=1):
-    return F.conv3d(x, weight, bias, stride, padding, groups=len(weight))
+    return F.conv3d(x, weight, bias, stride, padding, groups=weight.shape[0])
 
 
 def draw(kernel, grid=(4, 6, 5), channels=8):
@@ -46,24 +41,16 @@ KERNELS = [
     ((3, 3, 3), (1, 1, 1), (1, 2, 2)),
     ((2, 3, 1), (1, 0, 0), (2, 1, 2)),
 ]
-needs_kernels = pytest.mark.skipif(
-    shutil.which('g++') is None or CAPABILITY not in ('AVX512', 'AVX2'),
-    reason='no g++, or no AVX2',
-)
 
 
 @pytest.fixture(params=['AVX512', 'AVX2'])
 def kernels(request, monkeypatch):
     """Let the kernels be those of an instruction set."""
-    if request.param == 'AVX512' != CAPABILITY:
-        pytest.skip('no AVX-512')
-    monkeypatch.setattr(torch.backends.cpu, 'get_cpu_capability', lambda: request.param)
-    depthwise_cpu._library.cache_clear()
-    yield
-    depthwise_cpu._library.cache_clear()
+    with compiled_for(request.param, depthwise_cpu._library, monkeypatch):
+        yield
 
 
-@needs_kernels
+@needs_kernel
 @pytest.mark.parametrize(
     ('kernel', 'padding', 'stride'),
     [*KERNELS, ((3, 3, 3), (1, 1, 1), (1, 4, 4)), ((1, 1, 2), (0, 0, 0), (3, 1, 1))],
@@ -99,7 +86,7 @@ def test_kernels_give_values_and_gradients_of_float64(
     assert ours[1].is_contiguous() or not by_kernel
 
 
-@needs_kernels
+@needs_kernel
 @pytest.mark.parametrize('others', [(0, 2), (1,)])
 def test_any_layout_of_inputs_and_gradients(kernels, others):
     *inputs, bias = draw((3, 3, 3), (9, 6, 7), 20)
@@ -117,7 +104,7 @@ def test_any_layout_of_inputs_and_gradients(kernels, others):
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*results, strict=True))
 
 
-@needs_kernels
+@needs_kernel
 @pytest.mark.parametrize('layout', LAYOUTS)
 def test_axes_of_one_entry_may_have_any_stride(kernels, layout):
     for grid in ((1, 9, 1), (9, 1, 9), (1, 1, 1)):
@@ -135,7 +122,7 @@ def test_axes_of_one_entry_may_have_any_stride(kernels, layout):
         assert torch.allclose(found, expected, atol=1e-5)
 
 
-@needs_kernels
+@needs_kernel
 def test_threads_do_not_change_a_bit(kernels):
     inputs, threads, results = draw((3, 3, 3), (33, 9, 9), 40), torch.get_num_threads(), []
     try:
@@ -150,7 +137,7 @@ def test_threads_do_not_change_a_bit(kernels):
         assert torch.equal(one, three)
 
 
-@needs_kernels
+@needs_kernel
 def test_flops_are_counted(kernels):
     inputs = draw((3, 3, 3))
     with FlopCounterMode(display=False) as counter:
@@ -161,7 +148,7 @@ def test_flops_are_counted(kernels):
     assert counter.get_total_flops() == 3 * forward > 0
 
 
-@needs_kernels
+@needs_kernel
 def test_gradients_of_gradients(kernels):
     results = []
     for function in (depthwise_conv3d, plainly):
@@ -173,7 +160,7 @@ def test_gradients_of_gradients(kernels):
         assert torch.allclose(x, y, rtol=1e-4, atol=1e-4 * float(y.abs().max()))
 
 
-@needs_kernels
+@needs_kernel
 def test_operators_keep_the_rules_of_pytorch(kernels):
     x, weight, bias = (t.detach() for t in draw((3, 3, 3)))
     rules = [1, 1, 1], [1, 2, 2]
@@ -183,7 +170,7 @@ def test_operators_keep_the_rules_of_pytorch(kernels):
     torch.library.opcheck(depthwise_cpu._weight_gradient, (x, y, [3, 3, 3], *rules))
 
 
-@needs_kernels
+@needs_kernel
 def test_bf16_stays_with_pytorch_but_for_the_gradient_of_the_weights(kernels):
     inputs = [t.detach().bfloat16().requires_grad_() for t in draw((3, 3, 3))]
     with Names() as names:
@@ -195,7 +182,7 @@ def test_bf16_stays_with_pytorch_but_for_the_gradient_of_the_weights(kernels):
     assert [t.grad.dtype for t in inputs] == [torch.bfloat16] * 3
 
 
-@needs_kernels
+@needs_kernel
 def test_lack_of_memory_is_an_error(kernels):
     x, weight = torch.zeros(1, 2, 1, 1, 1), torch.zeros(2, 1, 1, 1, 1)
     y = torch.zeros(1, 2, 1, 1, 1)
@@ -210,7 +197,7 @@ def test_lack_of_memory_is_an_error(kernels):
         depthwise_cpu._run(library.depthwise_weight_gradient, arguments, x, *sizes)
 
 
-@needs_kernels
+@needs_kernel
 def test_wrong_kernels_are_not_used(monkeypatch, tmp_path):
     source, compiler = Path(depthwise_cpu.__file__).with_suffix('.cpp'), tmp_path / 'compiler'
     (tmp_path / source.name).write_text(source.read_text().replace('* factor;', '+ factor;'))
@@ -304,7 +291,7 @@ def test_graphs_for_other_software_hold_convolutions():
         assert 'cpu_depthwise' not in str(graph)
 
 
-@needs_kernels
+@needs_kernel
 @pytest.mark.parametrize('stride', [1, (1, 2, 2)])
 def test_compiled_graphs_hold_the_kernels(kernels, stride):
     layer = DepthwiseConv3d(8, 8, 3, stride, padding=1, groups=8)
@@ -367,19 +354,6 @@ def test_other_inputs_are_left_to_pytorch():
         for f in (depthwise_conv3d, plainly)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
-
-
-@needs_kernels
-@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
-def test_kernels_are_checked_whatever_the_defaults(dtype):
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with warnings.catch_warnings(), torch.device('meta'):
-            warnings.simplefilter('error')
-            assert depthwise_cpu._library.__wrapped__() is not None
-    finally:
-        torch.set_default_dtype(default)
 
 
 def test_layers_that_are_taken():
