@@ -11,6 +11,10 @@
 constexpr long FRAMES = 8;  // of the output, which are a task
 
 static vec *vectors(long n) { return (vec *)floats(n * LANES); }
+static vec *zeros(long n) {
+    vec *x = vectors(n);
+    return x ? (vec *)memset(x, 0, n * sizeof(vec)) : x;
+}
 
 struct Size {
     long t, h, w;
@@ -20,6 +24,7 @@ struct Size {
 struct Clips {  // (B, C, T, H, W), contiguous or channels last
     const float *data;
     long batch, channel, frame, position;  // strides
+    const float *of(long b, long c) const { return data + b * batch + c * channel; }
 };
 
 struct Conv {
@@ -92,9 +97,12 @@ static void unpack(const vec *in, long width, long area, long channel, float *ou
 // The frames of the input that an output frame is made of, with zeros around them.
 struct Window {
     const Conv &conv;
+    const Clips &x;
+    const float *from;  // the first of `width` channels of a clip
+    long width;
     vec *frames;  // one for each position of the kernel in time; around the frames zeros already
     long next;    // the first frame that has not been packed
-    void move(const Clips &x, const float *from, long width, long begin) {
+    void move(long begin) {
         if (next < begin) next = begin;
         for (; next < begin + conv.kernel.t; next++) {
             vec *to = at(next);
@@ -130,28 +138,27 @@ extern "C" int depthwise_forward(Clips x, const float *weights, const float *bia
     int lacks_memory = 0;
 #pragma omp parallel num_threads(threads)
     {
-        vec *frames = vectors(conv.kernel.t * conv.frame()), *sums = vectors(area), *kernel = vectors(taps);
+        vec *frames = zeros(conv.kernel.t * conv.frame()), *sums = vectors(area), *kernel = vectors(taps);
         const vec **rows = (const vec **)malloc(conv.kernel.t * conv.kernel.h * sizeof(vec *));
         // All threads of a team have to come to a loop.
         if (!frames || !sums || !kernel || !rows) {
 #pragma omp atomic write
             lacks_memory = 1;
-        } else memset(frames, 0, conv.kernel.t * conv.frame() * sizeof(vec));
+        }
 #pragma omp barrier
         const long number = lacks_memory ? 0 : tasks.number;
 #pragma omp for schedule(static)
         for (long task = 0; task < number; task++) {
             const long b = tasks.clip(task), c = tasks.channel(task), width = tasks.width(task);
-            const float *from = x.data + b * x.batch + c * x.channel;
             vec start = {};
             for (long i = 0; i < LANES; i++) {
                 start[i] = bias && i < width ? bias[c + i] : 0;
                 for (long k = 0; k < taps; k++) kernel[k][i] = i < width ? weights[(c + i) * taps + k] : 0;
             }
-            Window window{conv, frames, tasks.begin(task) * conv.stride.t - conv.padding.t};
+            Window window{conv, x, x.of(b, c), width, frames, tasks.begin(task) * conv.stride.t - conv.padding.t};
             for (long t = tasks.begin(task); t < tasks.end(task, conv); t++) {
                 const long begin = t * conv.stride.t - conv.padding.t;
-                window.move(x, from, width, begin);
+                window.move(begin);
                 for (long h = 0; h < conv.out.h; h++) {
                     for (long i = 0; i < conv.kernel.t; i++)
                         for (long j = 0; j < conv.kernel.h; j++)
@@ -191,25 +198,23 @@ extern "C" int depthwise_weight_gradient(Clips x, Clips grad, float *out, long b
     int lacks_memory = !shares;
 #pragma omp parallel num_threads(threads)
     {
-        vec *frames = vectors(conv.kernel.t * conv.frame()), *of_output = vectors(area);
+        vec *frames = zeros(conv.kernel.t * conv.frame()), *of_output = vectors(area);
         if (!frames || !of_output) {
 #pragma omp atomic write
             lacks_memory = 1;
-        } else memset(frames, 0, conv.kernel.t * conv.frame() * sizeof(vec));
+        }
 #pragma omp barrier
         const long number = lacks_memory ? 0 : tasks.number;
 #pragma omp for schedule(static)
         for (long task = 0; task < number; task++) {
             const long b = tasks.clip(task), c = tasks.channel(task), width = tasks.width(task);
-            const float *from = x.data + b * x.batch + c * x.channel;
-            const float *of_clip = grad.data + b * grad.batch + c * grad.channel;
             vec *sums = shares + task * taps;
             memset(sums, 0, taps * sizeof(vec));
-            Window window{conv, frames, tasks.begin(task) * conv.stride.t - conv.padding.t};
+            Window window{conv, x, x.of(b, c), width, frames, tasks.begin(task) * conv.stride.t - conv.padding.t};
             for (long t = tasks.begin(task); t < tasks.end(task, conv); t++) {
                 const long begin = t * conv.stride.t - conv.padding.t;
-                window.move(x, from, width, begin);
-                pack(grad, of_clip + t * grad.frame, width, conv.out, conv.out.w, of_output);
+                window.move(begin);
+                pack(grad, grad.of(b, c) + t * grad.frame, width, conv.out, conv.out.w, of_output);
                 for (long h = 0; h < conv.out.h; h++)
                     for (long i = 0; i < conv.kernel.t; i++)
                         for (long j = 0; j < conv.kernel.h; j++) {

@@ -27,6 +27,20 @@ def compiled_for(instruction_set, library, monkeypatch):
     library.cache_clear()
 
 
+def assert_threads_do_not_change_a_bit(function):
+    """Compare the tensors that a function gives with 1, 2 and 3 threads."""
+    threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(function())
+    finally:
+        torch.set_num_threads(threads)
+    for one, two, three in zip(*results, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+
+
 class Names(TorchDispatchMode):
     """The operators that run, and the sizes of what is convolved backwards."""
 

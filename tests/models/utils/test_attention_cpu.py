@@ -12,7 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmaction.models.utils import attention_cpu
 from mmaction.models.utils.attention_cpu import cpu_attention, takes
 from mmaction.models.utils.attention_ops import attention
-from tests.models.utils.operators import compiled_for, needs_kernel
+from tests.models.utils.operators import (
+    assert_threads_do_not_change_a_bit,
+    compiled_for,
+    needs_kernel,
+)
 
 
 @pytest.fixture(params=['AVX512', 'AVX2'])
@@ -118,17 +122,8 @@ def test_any_layout_of_inputs_and_gradients(kernel):
 def test_threads_do_not_change_a_bit(kernel):
     q, k, v = tokens(1, 1, 3136, 456, 32)
     grad = torch.randn(q.shape)
-    threads, results = torch.get_num_threads(), []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            function = lambda q, k, v: cpu_attention(q, k, v, 0.2)  # noqa: E731
-            results.append(values_and_gradients(function, q, k, v, grad))
-    finally:
-        torch.set_num_threads(threads)
-    for one, two, three in zip(*results, strict=True):
-        assert torch.equal(one, two)
-        assert torch.equal(one, three)
+    function = lambda q, k, v: cpu_attention(q, k, v, 0.2)  # noqa: E731
+    assert_threads_do_not_change_a_bit(lambda: values_and_gradients(function, q, k, v, grad))
 
 
 @needs_kernel
