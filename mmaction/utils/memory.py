@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 __all__ = [
     'available_memory',
@@ -48,6 +51,8 @@ def limit_memory(extra: int) -> None:
     Args:
         extra: The bytes.
     """
+    if sys.platform != 'linux':
+        return
     import resource
 
     # RLIMIT_DATA, not RLIMIT_AS: threads and libraries reserve gigabytes of addresses that
@@ -85,17 +90,17 @@ def peak_memory() -> int:
     peak = _bytes_of('/proc/self/status', 'VmHWM:')
     if peak is not None:
         return peak
-    try:
+    if sys.platform != 'win32':
         from resource import RUSAGE_SELF, getrusage
-    except ImportError:  # Windows has no such count
-        return 0
-    # macOS counts in bytes, others in KiB.
-    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+
+        # macOS counts in bytes, others in KiB.
+        return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+    return 0
 
 
 def resident_memory() -> int:
-    """Bytes of the machine's memory that this process has now (0: unknown)."""
-    return _bytes_of('/proc/self/status', 'VmRSS:') or 0
+    """Bytes of the machine's memory that this process has now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def _bytes_of(file: str, name: str) -> int | None:
@@ -108,17 +113,14 @@ def _bytes_of(file: str, name: str) -> int | None:
 
 
 def available_memory() -> int:
-    """Bytes that the machine can still give: of its memory, and of its control group (0: unknown).
+    """Bytes that the machine can still give: of its memory, and of its control group.
 
     A container may have less than the machine that it runs on.
     """
-    machine = _bytes_of('/proc/meminfo', 'MemAvailable:')
-    free = [] if machine is None else [machine]
-    try:
+    free = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):
         group = Path('/sys/fs/cgroup')
         limit = (group / 'memory.max').read_text().strip()
         if limit != 'max':
-            free.append(int(limit) - int((group / 'memory.current').read_text()))
-    except (OSError, ValueError):
-        pass
-    return max(0, min(free, default=0))
+            free = min(free, int(limit) - int((group / 'memory.current').read_text()))
+    return max(0, free)
