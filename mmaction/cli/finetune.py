@@ -143,7 +143,7 @@ def make_demo(work: Path, workers: int) -> Path:
     motion_digits.build(folder, 800, 200, workers=workers)
     lines = ['path,label,split']
     for split, name in (('train', 'train'), ('val', 'test')):
-        for line in (folder / f'{split}.txt').read_text().splitlines():
+        for line in (folder / f'{split}.txt').read_text(encoding='utf-8').splitlines():
             path, _, label = line.rpartition(' ')
             lines.append(f'{path},{motion_digits.CLASSES[int(label)]},{name}')
     table = folder / 'clips.csv'

@@ -58,7 +58,8 @@ def git_commit(folder: str | Path | None = None) -> str | None:
         done = subprocess.run(
             ['git', '-C', str(folder), *arguments],
             capture_output=True,
-            text=True,
+            encoding='utf-8',
+            errors='replace',
             check=True,
             timeout=20,
         )

@@ -83,7 +83,7 @@ def train_and_test(
     """
     made_with = dict(config=file_digest(run.config), seed=run.seed)
     there = all(path.is_file() for path in (run.done, run.results, run.checkpoint))
-    if there and json.loads(run.done.read_text()) == made_with:
+    if there and json.loads(run.done.read_text(encoding='utf-8')) == made_with:
         return False
     if threads is not None:
         torch.set_num_threads(threads)

@@ -123,7 +123,7 @@ class UniFormerHead(TimeSformerHead):
                 f'there is no channel_map {self.channel_map}: mmaction2 keeps those of '
                 'Kinetics-710 in configs/recognition/uniformerv2/k710_channel_map of its repository'
             )
-        chosen = json.loads(self.channel_map.read_text())
+        chosen = json.loads(self.channel_map.read_text(encoding='utf-8'))
         state = _load_checkpoint_with_prefix('cls_head.', self.pretrained, map_location='cpu')
         weight = state['fc_cls.weight']
         if len(chosen) != self.num_classes or not all(0 <= i < len(weight) for i in chosen):
