@@ -44,7 +44,7 @@ LONGEST = (
     'test_packaging.py',
     'apis/web/test_server.py',
     'test_configs.py',
-    'utils/test_subprocess_call.py',
+    'utils/test_isolated_call.py',
     'datasets/test_remote_clips.py',
     'models/utils/test_position_ops.py',
     'apis/test_features.py',

@@ -21,8 +21,8 @@ from mmaction.errors import UnreadableVideoError
 from mmaction.utils.cli import one_line, printable
 from mmaction.utils.file_types import VIDEO_EXTENSIONS
 from mmaction.utils.io import lock, remove_partials, write_lines
+from mmaction.utils.isolated_call import CallCrashed, CallTimedOut, IsolatedCall, isolated_call
 from mmaction.utils.remote import exists, is_remote, read_bytes, redacted
-from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 from mmaction.utils.work_share import WorkShare
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def run_jobs(
     others go on. When the caller stops early, running jobs are killed.
 
     Args:
-        function: Called with a job; raises `UnreadableVideoError` for a bad file.
+        function: Called with a job; raises `UnreadableVideoError` for a bad file. Off Linux it
+            has to be one that can be pickled.
         jobs: Arguments, one for each call.
         workers: Calls at the same time.
         timeout: Seconds that one call may take.
@@ -101,7 +102,7 @@ def run_jobs(
     if ray is not None:
         yield from _run_on_ray(function, jobs, timeout, title, ray)
         return
-    calls = [IsolatedCall(function, timeout) for _ in range(min(workers, len(jobs)))]
+    calls = [isolated_call(function, timeout) for _ in range(min(workers, len(jobs)))]
     for call in calls:
         # From this thread, before there are others: children of it end with this process.
         call.start()
@@ -147,7 +148,7 @@ def _run_on_ray(
     from tqdm import tqdm
 
     def run(job: Job) -> JobResult:
-        call = IsolatedCall(function, timeout)
+        call = isolated_call(function, timeout)
         try:
             return _outcome(call, job)
         finally:

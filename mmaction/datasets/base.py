@@ -20,8 +20,9 @@ from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
 from mmaction.utils.class_names import class_names_beside
 from mmaction.utils.cli import brief
+from mmaction.utils.isolated_call import CallCrashed, CallTimedOut, IsolatedCall, isolated_call
 from mmaction.utils.remote import exists, redacted
-from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
+from mmaction.utils.watchdog import Watchdog
 
 from .annotations import ListFormat, read_list
 from .samplers import SampleKey
@@ -224,7 +225,7 @@ class BaseActionDataset(BaseDataset):
 
     def _fetcher(self, idx: int) -> Callable[[SampleKey, bool], Any]:
         """How samples are read: guarded against hangs in a run, plainly otherwise."""
-        if not self.decode_timeout or not sys.platform.startswith('linux'):
+        if not self.decode_timeout or sys.platform != 'linux':
             return self._run
         if get_worker_info() is not None:
             return self._run_isolated
@@ -279,7 +280,7 @@ class BaseActionDataset(BaseDataset):
 
     def _run_isolated(self, key: SampleKey, blank: bool) -> Any:
         if self._isolated is None:
-            self._isolated = IsolatedCall(self._run, self.decode_timeout)
+            self._isolated = isolated_call(self._run, self.decode_timeout)
         try:
             return self._isolated(key, blank)
         except (CallTimedOut, CallCrashed) as error:

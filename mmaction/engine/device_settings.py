@@ -7,9 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.device import utils as device_utils
 from torch.optim import Optimizer
 
-__all__ = ['device_settings', 'fused_by_default', 'settings_text']
+__all__ = ['device_settings', 'fused_by_default', 'leave_out_apple_gpus', 'settings_text']
+
+
+def leave_out_apple_gpus() -> None:
+    """Have mmengine train on the CPU of a Mac: nothing here has ever run on an Apple GPU."""
+    if device_utils.get_device() == 'mps':
+        device_utils.DEVICE = 'cpu'
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def user_errors(*, setup: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _reader_has_ended():
+        if sys.platform != 'win32' and isinstance(error, BrokenPipeError) and _reader_has_ended():
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python writes as it ends
             sys.exit(128 + signal.SIGPIPE)  # as a shell shows it
         hint = _from_outside(error)
@@ -152,6 +152,8 @@ def user_errors(*, setup: bool) -> Iterator[None]:
 
 def _reader_has_ended() -> bool:
     """Whether standard output is a pipe that nothing reads any more."""
+    if sys.platform == 'win32':
+        return False
     poll = select.poll()
     poll.register(1, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

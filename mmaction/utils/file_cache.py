@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -105,11 +106,11 @@ def waiting_lock(path: Path) -> Iterator[None]:
 
     The lock ends with its process, however that ends. File systems without locks are not guarded.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if sys.platform == 'win32':
         yield
         return
+    import fcntl
+
     file: IO[str]
     while True:
         file = path.open('a', encoding='utf-8')

@@ -10,6 +10,7 @@ import platform
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -121,10 +122,10 @@ def lock(path: str | Path, what: str, *, is_file: bool = False) -> Iterator[None
 
 def _locked(path: Path, of: Path, what: str) -> IO[str] | None:
     """The lock file, open and locked; None where the system or file system has no locks."""
-    try:
-        import fcntl
-    except ImportError:
+    if sys.platform == 'win32':
         return None
+    import fcntl
+
     while True:
         file = path.open('a+', encoding='utf-8')
         try:

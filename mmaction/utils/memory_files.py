@@ -33,8 +33,7 @@ class MemoryFiles:
     """Memories of this process that others can map.
 
     A new one is written in one call, which is faster than torch's way of faulting each page in, and
-    does not count against the size of /dev/shm. What is kept is as much as was held at once. Linux
-    only.
+    does not count against the size of /dev/shm. What is kept is as much as was held at once.
 
     Args:
         kept: Number of memories that are kept at most, for none to be used again 0.

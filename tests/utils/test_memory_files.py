@@ -12,8 +12,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mmaction.utils import memory_files
+from mmaction.utils.forked_call import ForkedCall
 from mmaction.utils.memory_files import MemoryFiles, map_memory
-from mmaction.utils.subprocess_call import IsolatedCall
 
 SIZE = 5000
 
@@ -219,7 +219,7 @@ def make(value, size):
 
 
 def test_results_of_a_reading_process_stay_while_they_are_held():
-    call = IsolatedCall(make, 60)
+    call = ForkedCall(make, 60)
     draw = random.Random(0)
     held = {}
     for value in range(300):
@@ -238,7 +238,7 @@ class Read(Dataset):
     """Clips that a process of their own reads."""
 
     def __init__(self):
-        self._call = IsolatedCall(make, 60)
+        self._call = ForkedCall(make, 60)
 
     def __len__(self):
         return 60

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmaction.engine.runner.dataloader_workers import start_worker
 from mmaction.structures import ActionDataSample
+from mmaction.utils.forked_call import _Pickler
 from mmaction.utils.small_tensors import SHARED_FROM, hand_over_as_bytes, reduce_small
-from mmaction.utils.subprocess_call import _Pickler
 
 SMALL = {
     'label': torch.tensor([3]),

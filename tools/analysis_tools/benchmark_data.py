@@ -238,7 +238,7 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
 
     from mmaction.datasets import SampleKey
     from mmaction.datasets.decoders import PyAVReader
-    from mmaction.utils.subprocess_call import IsolatedCall
+    from mmaction.utils.isolated_call import isolated_call
 
     torch.set_num_threads(1)
     ours = build(config, file, args.data_prefix, interval=args.interval)
@@ -263,10 +263,10 @@ def take_turns(config: Any, file: str, args: argparse.Namespace) -> None:
             frames = sample['data_samples'].frame_inds.tolist()
         return time.process_time() - start, list(frames)
 
-    in_reading_process: Callable[..., tuple[float, list[int]]] = read
-    if sys.platform == 'linux':
-        in_reading_process = IsolatedCall(read, timeout=600)
-        in_reading_process.start()
+    call = isolated_call(read, timeout=600) if sys.platform == 'linux' else None
+    if call is not None:
+        call.start()
+    in_reading_process = call or read
     if args.keep_memory:
         keep_freed_memory()
     for turn in range(-1, args.clips):

@@ -15,12 +15,11 @@ do all of it.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmaction.utils.cli import Parser, user_errors
+from mmaction.utils.cli import Parser, available_cores, user_errors
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ def check() -> None:
         reduce = measured.all_reduce_cost(2)
         print(
             f'step: {1e3 * alone.seconds:.0f} ms; of two processes at once '
-            f'{1e3 * together.seconds:.0f} ms, so {len(os.sched_getaffinity(0))} cores compute '
+            f'{1e3 * together.seconds:.0f} ms, so {available_cores()} cores compute '
             f'like {cores:.2f}; all-reduce: {1e3 * reduce.seconds:.0f} ms, {1e3 * reduce.cpu:.0f} '
             'ms of cores'
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -240,19 +240,28 @@ class Jobs:
             os.close(lock)
 
 
-def locked_folder() -> tuple[Path, int]:
+def locked_folder() -> tuple[Path, int | None]:
     """A new temporary folder, and the descriptor that locks it while this process lives.
 
-    It gets the name by which `remove_leftovers` knows it only when it is locked.
+    It gets the name by which `remove_leftovers` knows it only when it is locked. Windows has no
+    locks of folders.
     """
     hidden = Path(tempfile.mkdtemp(prefix=f'.{_PREFIX}'))
-    lock = os.open(hidden, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = None
+    if sys.platform != 'win32':
+        import fcntl
+
+        lock = os.open(hidden, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
     return hidden.rename(hidden.with_name(hidden.name[1:])), lock
 
 
 def remove_leftovers() -> None:
     """Remove the folders of servers that were killed: those that nobody holds locked."""
+    if sys.platform == 'win32':
+        return
+    import fcntl
+
     for folder in Path(tempfile.gettempdir()).glob(f'{_PREFIX}*'):
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -19,8 +19,8 @@ from mmaction.datasets.decoders import PyAVReader
 from mmaction.datasets.video_source import clip_info
 from mmaction.errors import UnreadableVideoError
 from mmaction.registry import TRANSFORMS
+from mmaction.utils.isolated_call import CallCrashed, CallTimedOut, IsolatedCall, isolated_call
 from mmaction.utils.memory import limit_memory
-from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
 
 from .uploads import Limits, VideoFacts, check_video, container_format
 
@@ -45,7 +45,7 @@ class UploadReader:
         self.limits = limits
         self._call: IsolatedCall | None = None
         if sys.platform == 'linux':
-            self._call = IsolatedCall(_within_memory, limits.decode_seconds)
+            self._call = isolated_call(_within_memory, limits.decode_seconds)
             # Forked now, while no thread of the server holds a lock that the child would wait
             # for; one that has to take its place finds the modules imported.
             _import_decoders()

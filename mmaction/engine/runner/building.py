@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from functools import partial
 from typing import Any
 
@@ -117,6 +118,13 @@ class BuildingRunner(Runner):
         logger = super().build_logger(log_level, log_file, **kwargs)
         quiet_console(logger)
         return logger
+
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """Set up the process; on macOS, whose libraries crash once forked, workers are spawned."""
+        workers = env_cfg.get('mp_cfg') or {}
+        if sys.platform == 'darwin' and workers.get('mp_start_method', 'fork') == 'fork':
+            env_cfg = {**env_cfg, 'mp_cfg': {**workers, 'mp_start_method': 'spawn'}}
+        super().setup_env(env_cfg)
 
     def _log_env(self, env_cfg: dict[str, Any]) -> None:
         """Nothing: the config and `run.json` in the work dir say it."""

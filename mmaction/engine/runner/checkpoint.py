@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
+import shutil
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -67,20 +67,13 @@ def _write_problem(error: Exception, path: Path) -> str:
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__cause__ or cause.__context__
     full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-    if full or _free_bytes(path.parent) < 1 << 20:
+    if full or shutil.disk_usage(path.parent).free < 1 << 20:
         return (
             f'the disk is full: {path} could not be written. Earlier checkpoints are whole; '
             'free some space and go on with --resume (fewer are kept with '
             'default_hooks.checkpoint.max_keep_ckpts=2)'
         )
     return f'{path} could not be written: {cause or error}'
-
-
-def _free_bytes(folder: Path) -> int:
-    if not hasattr(os, 'statvfs'):
-        return 1 << 40
-    facts = os.statvfs(folder)
-    return facts.f_bavail * facts.f_frsize
 
 
 def write_pointer(work_dir: str | Path, checkpoint: str | Path) -> None:

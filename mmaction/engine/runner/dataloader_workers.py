@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.process
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ __all__ = ['start_iterator', 'start_worker', 'workers_within']
 
 GRACE = 60
 """Seconds for which a worker goes on after SIGTERM."""
-_IGNORED = {signal.SIGINT} | ({signal.SIGUSR1} if hasattr(signal, 'SIGUSR1') else set())
+_IGNORED = {signal.SIGINT}
+if sys.platform != 'win32':
+    _IGNORED.add(signal.SIGUSR1)
 _HELD = _IGNORED | {signal.SIGTERM}
 
 
@@ -36,9 +39,8 @@ def start_worker(worker_id: int, then: Callable[[int], object] | None = None) ->
     """
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, 'alarm'):
+    if sys.platform != 'win32':
         signal.signal(signal.SIGTERM, _end_later)
-    if hasattr(signal, 'pthread_sigmask'):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
     hand_over_as_bytes()
     if then is not None:
@@ -48,7 +50,7 @@ def start_worker(worker_id: int, then: Callable[[int], object] | None = None) ->
 def start_iterator(loader: DataLoader[Any]) -> Iterator[Any]:
     """Start the workers of a loader, holding signals back until they can bear them."""
     ours = getattr(loader.worker_init_fn, 'func', None) is start_worker
-    if not ours or not loader.num_workers or not hasattr(signal, 'pthread_sigmask'):
+    if sys.platform == 'win32' or not ours or not loader.num_workers:
         return iter(loader)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     try:
@@ -58,7 +60,8 @@ def start_iterator(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def _end_later(_number: int, _frame: FrameType | None) -> None:
-    signal.alarm(GRACE)
+    if sys.platform != 'win32':
+        signal.alarm(GRACE)
 
 
 @contextmanager
@@ -80,12 +83,12 @@ def _kill(children: Iterable[multiprocessing.process.BaseProcess]) -> None:
     if not workers:
         return
     # torch's handler would take the end of a worker for an accident.
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handled = hasattr(signal, 'SIGCHLD') and in_main_thread
-    previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if handled else None
+    previous = None
+    if sys.platform != 'win32' and threading.current_thread() is threading.main_thread():
+        previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for worker in workers:
         worker.kill()
     for worker in workers:
         worker.join()
-    if previous is not None:
+    if sys.platform != 'win32' and previous is not None:
         signal.signal(signal.SIGCHLD, previous)

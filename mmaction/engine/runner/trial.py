@@ -26,7 +26,7 @@ from mmaction.distributed.collectives import broadcast_object
 from mmaction.errors import ConfigError, DivergedError, UnreadableVideoError
 from mmaction.evaluation.metrics import ClipMetric
 from mmaction.utils.cli import describe, raised_in
-from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall
+from mmaction.utils.isolated_call import CallCrashed, CallTimedOut, isolated_call
 
 from .loops import EpochBasedTrainLoop
 from .random_state import random_state, restore_random_state
@@ -149,7 +149,7 @@ def _read(split: str, loader: DataLoader[Any], seed: int) -> Trial | None:
                 break
         return Trial(clip, min(seconds))
 
-    isolated = IsolatedCall(read, SECONDS) if sys.platform.startswith('linux') else None
+    isolated = isolated_call(read, SECONDS) if sys.platform == 'linux' else None
     try:
         return read() if isolated is None else isolated()
     except (UnreadableVideoError, CallCrashed, CallTimedOut):

@@ -14,8 +14,8 @@ from mmaction.apis.web.reading import UploadReader
 from mmaction.apis.web.uploads import Limits, UploadError
 from mmaction.datasets.decoders import PyAVReader
 from mmaction.errors import UnreadableVideoError
+from mmaction.utils.forked_call import ForkedCall
 from mmaction.utils.memory import keep_freed_memory
-from mmaction.utils.subprocess_call import IsolatedCall
 from tests.apis.conftest import tiny_config
 from tests.video_factory import write_video
 
@@ -121,7 +121,7 @@ def take_from_a_large_heap(path):
 @linux_only
 def test_memory_limit_counts_what_the_allocator_has_kept(tmp_path):
     # In a process of its own, since the allocator keeps the setting and the room.
-    call = IsolatedCall(take_from_a_large_heap, 60)
+    call = ForkedCall(take_from_a_large_heap, 60)
     assert 'more than 400 MB of memory' in str(call(tmp_path))
     call.close()
 

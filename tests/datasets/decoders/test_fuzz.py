@@ -14,7 +14,8 @@ from mmaction.datasets.decoders import (
     TorchCodecReader,
 )
 from mmaction.errors import UnreadableVideoError
-from mmaction.utils.subprocess_call import CallCrashed, IsolatedCall
+from mmaction.utils.forked_call import ForkedCall
+from mmaction.utils.isolated_call import CallCrashed
 from tests.video_factory import write_video
 
 READERS = dict(
@@ -100,7 +101,7 @@ def test_corrupted_files_raise_or_decode(damaged, name):
         pytest.importorskip('torchcodec.decoders', exc_type=(ImportError, RuntimeError))
     if name == 'decord':
         pytest.importorskip('decord')
-    call = IsolatedCall(read, timeout=20)
+    call = ForkedCall(read, timeout=20)
     outcomes, crashed = [], []
     for path in damaged:
         try:

@@ -11,7 +11,7 @@ from mmaction.datasets import RepeatAugDataset, SampleKey, VideoDataset
 from mmaction.datasets.transforms import BaseTransform
 from mmaction.datasets.transforms.pipeline import Pipeline
 from mmaction.registry import TRANSFORMS
-from mmaction.utils.subprocess_call import IsolatedCall
+from mmaction.utils.forked_call import ForkedCall
 from tests.video_factory import write_video
 
 LOADING = [
@@ -112,7 +112,7 @@ def test_an_error_names_transform_and_line():
         Pipeline(steps)(dict(imgs=imgs))
     line = Failing.transform.__code__.co_firstlineno + 1
     assert caught.value.raised_in == f'Failing, {__file__}, line {line}'
-    reading = IsolatedCall(Pipeline(steps), timeout=30)
+    reading = ForkedCall(Pipeline(steps), timeout=30)
     with closing(reading), pytest.raises(KeyError) as from_another_process:
         reading(dict(imgs=imgs))
     assert from_another_process.value.raised_in == caught.value.raised_in

@@ -1,14 +1,9 @@
-"""Running code that may hang or crash, as video decoders do, at arm's length.
-
-`IsolatedCall` runs a function in a forked child and can kill it; a loader's
-worker reads its samples that way. `Watchdog` guards the main process, which
-cannot be replaced: it ends it with a message. Neither needs the interpreter
-lock of the process it guards.
-"""
+"""Calls in a child that is forked, on Linux; see isolated_call.py."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import io
 import os
@@ -16,8 +11,6 @@ import pickle
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -27,46 +20,28 @@ from typing import Any, NoReturn
 
 import torch
 
-from mmaction.utils.cli import note_place, raised_in
+from mmaction.utils.isolated_call import (
+    PARTS,
+    CallTimedOut,
+    answer_of,
+    end_of,
+    result_of,
+    use_one_thread,
+)
 from mmaction.utils.memory import keep_freed_memory
 from mmaction.utils.memory_files import MemoryFiles, map_memory
 from mmaction.utils.small_tensors import SHARED_FROM, reduce_small
 
-__all__ = ['CallCrashed', 'CallTimedOut', 'IsolatedCall', 'Watchdog']
+__all__ = ['ForkedCall']
 
 # Outcome (0 result, 1 exception), length of the pickled answer, number of shared memories.
 _HEADER = struct.Struct('<BQI')
-# Why not one long wait? A process that was stopped meanwhile (SIGSTOP, a suspended job or laptop)
-# would find its time gone by. Waiting in parts, it loses one of them at most.
-_PARTS = 20
-_DECODER_FAULTS = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS)
-
 # See prctl(2).
 _PR_SET_PDEATHSIG = 1
-
-_HINTS = {
-    signal.SIGBUS: ': is the shared memory (/dev/shm) full?',
-    signal.SIGKILL: ': did the system run out of memory?',
-}
-
-
-class CallTimedOut(Exception):  # noqa: N818
-    """The call took too long and was killed."""
-
-
-class CallCrashed(Exception):  # noqa: N818
-    """The call brought its process down."""
 
 
 class _Suspended(Exception):  # noqa: N818
     """The child was stopped for so long that its own timer ended it."""
-
-
-class _Remote(Exception):  # noqa: N818
-    """Carries the traceback of the child as the cause of the error raised here."""
-
-    def __str__(self) -> str:
-        return f'in the reading process:\n{self.args[0]}'
 
 
 class _Pickler(pickle.Pickler):
@@ -106,13 +81,13 @@ class _Unpickler(pickle.Unpickler):
         return torch.empty(0, dtype=dtype).set_(self._storages[place], 0, shape, stride)
 
 
-class IsolatedCall:
+class ForkedCall:
     """Call a function in a child process that is forked at the first call.
 
     The child lives on from call to call and sees the state of this process at
     its birth. Large tensors come back in shared memory, which a loader passes
     on without copying. When a call hangs or crashes, the child is killed and
-    the next call gets a new one. Linux only: it needs `fork`.
+    the next call gets a new one. See `IsolatedCall`.
 
     Args:
         function: What to call.
@@ -124,31 +99,20 @@ class IsolatedCall:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._owner = 0
-        self._end: weakref.finalize[..., IsolatedCall] | None = None
+        self._end: weakref.finalize[..., ForkedCall] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return IsolatedCall, (self._function, self._timeout)
+        return ForkedCall, (self._function, self._timeout)
 
     def __call__(self, *args: Any) -> Any:
-        """The result of the function.
-
-        Raises:
-            CallTimedOut: It took too long.
-            CallCrashed: It crashed in native code.
-            RuntimeError: The child was ended from outside.
-            Exception: What the function raises.
-        """
+        """See `IsolatedCall`."""
         while True:
             try:
                 outcome, content, storages = self._ask(args)
                 break
             except _Suspended:
                 continue
-        answer = _Unpickler(content, storages).load()
-        if outcome:
-            error, trace = answer
-            raise error from _Remote(trace)
-        return answer
+        return result_of(outcome, _Unpickler(content, storages).load())
 
     def _ask(self, args: tuple[Any, ...]) -> tuple[int, bytes, list[torch.UntypedStorage]]:
         with self._lock:
@@ -171,23 +135,23 @@ class IsolatedCall:
 
     def _wait(self) -> None:
         """Until there is an answer."""
-        self._socket.settimeout(self._timeout / _PARTS)
-        for part in range(_PARTS):
+        self._socket.settimeout(self._timeout / PARTS)
+        for part in range(PARTS):
             try:
                 self._socket.recv(1, socket.MSG_PEEK)
                 return
             except TimeoutError:
-                if part == _PARTS - 1:
+                if part == PARTS - 1:
                     raise
 
     def close(self) -> None:
-        """End the child, if there is one."""
+        """See `IsolatedCall`."""
         if self._end is not None:
             self._end()
             self._end = None
 
     def start(self) -> None:
-        """Fork the child now rather than at the first call."""
+        """See `IsolatedCall`."""
         with self._lock:
             if self._end is None or self._owner != os.getpid():
                 self._start()
@@ -216,17 +180,8 @@ class IsolatedCall:
         self._end.detach()
         self._end = None
         self._socket.close()
-        _, status = os.waitpid(self._pid, 0)
-        if not os.WIFSIGNALED(status):
-            ended, hint = f'exit status {os.WEXITSTATUS(status)}', ''
-        else:
-            number = signal.Signals(os.WTERMSIG(status))
-            if number == signal.SIGALRM:
-                raise _Suspended
-            if number in _DECODER_FAULTS:
-                raise CallCrashed(f'crashed ({number.name})')
-            ended, hint = number.name, _HINTS.get(number, '')
-        raise RuntimeError(f'the reading process {self._pid} was ended by {ended}{hint}')
+        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        raise _Suspended if status == -signal.SIGALRM else end_of(self._pid, status)
 
 
 def _end_with(parent: int, lasting: bool) -> None:
@@ -240,7 +195,7 @@ def _end_with(parent: int, lasting: bool) -> None:
         lasting: The thread that forked lives as long as the parent: then the
             kernel ends even a child that hangs in native code.
     """
-    if lasting and sys.platform.startswith('linux'):
+    if lasting:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
@@ -298,9 +253,11 @@ def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) ->
             _, content, _ = _receive(sock)
             # Should this process hang while nobody is left to kill it, the kernel does.
             signal.setitimer(signal.ITIMER_REAL, 2 * timeout + 10)
-            outcome, answer, storages = _answer(function, pickle.loads(content))
+            shared: list[torch.UntypedStorage] = []
+            dump = functools.partial(_dump_but_for_storages, storages=shared)
+            outcome, answer = answer_of(function, pickle.loads(content), dump)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            handles = [memories.write(storage) for storage in storages]
+            handles = [memories.write(storage) for storage in shared]
             socket.send_fds(sock, [_HEADER.pack(outcome, len(answer), len(handles))], handles)
             sock.sendall(answer)
             for handle in handles:
@@ -312,7 +269,12 @@ def _serve(sock: socket.socket, function: Callable[..., Any], timeout: float) ->
         os._exit(1)
 
 
-_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+def _dump_but_for_storages(result: Any, storages: list[torch.UntypedStorage]) -> bytes:
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    pickler.dump(result)
+    storages += pickler.storages
+    return file.getvalue()
 
 
 def _settle() -> None:
@@ -323,118 +285,11 @@ def _settle() -> None:
             signal.signal(number, signal.SIG_DFL if is_ours else signal.SIG_IGN)
     # Libraries have handlers for crashes that Python knows nothing of; LLVM's, which Triton brings,
     # never returns here, nor does the process end.
-    for number in _CRASHES:
-        signal.signal(number, signal.SIG_DFL)
+    for name in ('SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT'):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
     # Thread pools do not survive a fork.
-    torch.set_num_threads(1)
-    if 'cv2' in sys.modules:
-        sys.modules['cv2'].setNumThreads(0)
+    use_one_thread()
     # Every clip takes the same tens of megabytes again.
     keep_freed_memory()
     # Leave what was inherited where it is: it belongs to the parent.
     gc.freeze()
-
-
-def _answer(
-    function: Callable[..., Any], args: tuple[Any, ...]
-) -> tuple[int, bytes, list[torch.UntypedStorage]]:
-    """Call the function; its result or error, pickled, with what is shared besides."""
-    try:
-        result = function(*args)
-        outcome = 0
-    except Exception as error:
-        note_place(error)
-        result = error, traceback.format_exc()
-        outcome = 1
-    file = io.BytesIO()
-    pickler = _Pickler(file)
-    try:
-        pickler.dump(result)
-        if outcome:
-            # Some errors can be pickled but not read again.
-            pickle.loads(file.getvalue())
-    except Exception as error:
-        what = result[0] if outcome else error
-        message = f'{type(what).__name__}: {what}'
-        trace = result[1] if outcome else traceback.format_exc()
-        told = RuntimeError(message)
-        note_place(told, raised_in(what) if outcome else '')
-        return 1, pickle.dumps((told, trace)), []
-    return outcome, file.getvalue(), pickler.storages
-
-
-# Runs in an interpreter of its own. Lines on stdin: the file being read, or nothing when done.
-_WATCHDOG = """
-import os, select, signal, sys
-timeout, pid, parts = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-
-def is_stopped():
-    try:
-        with open('/proc/%d/stat' % pid) as file:
-            return file.read().rpartition(')')[2].split()[0] in 'Tt'
-    except OSError:
-        return False
-
-reading, rest, left = '', b'', parts
-while True:
-    ready, _, _ = select.select([0], [], [], timeout / parts if reading else None)
-    if not ready:
-        left -= not is_stopped()
-        if left > 0:
-            continue
-        sys.stderr.write('\\nreading %s took longer than %g s (decode_timeout): run ended.\\n'
-                         'With num_workers of at least 1 in the loader it would go on.\\n'
-                         % (reading, timeout))
-        sys.stderr.flush()
-        os.kill(pid, signal.SIGKILL)
-        break
-    data = os.read(0, 65536)
-    if not data:
-        break
-    *lines, rest = (rest + data).split(b'\\n')
-    if lines:
-        reading, left = lines[-1].decode('utf-8', 'backslashreplace'), parts
-"""
-
-
-class Watchdog:
-    """End this process, with a message that names the file, if reading one takes too long.
-
-    Args:
-        timeout: Seconds one file may take.
-    """
-
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Watchdog, (self._timeout,)
-
-    def watch(self, filename: str) -> None:
-        """The clock starts for a file."""
-        # Why not a thread or a signal? Python runs neither while native code that hangs holds the
-        # interpreter lock. Another process can always end this one.
-        if self._process is None:
-            facts = map(str, (self._timeout, os.getpid(), _PARTS))
-            command = [sys.executable, '-ISc', _WATCHDOG, *facts]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)
-            weakref.finalize(self, _close_watchdog, self._process)
-        self._tell(repr(filename))
-
-    def done(self) -> None:
-        """The clock stops."""
-        self._tell('')
-
-    def _tell(self, line: str) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode('utf-8', 'backslashreplace') + b'\n')
-
-
-def _close_watchdog(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    # Workers forked since hold the pipe open as well: the watchdog may see no end of it.
-    process.kill()
-    process.wait()

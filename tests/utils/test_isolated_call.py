@@ -15,7 +15,9 @@ import torch
 
 from mmaction.errors import UnreadableVideoError
 from mmaction.utils.cli import raised_in
-from mmaction.utils.subprocess_call import CallCrashed, CallTimedOut, IsolatedCall, Watchdog
+from mmaction.utils.forked_call import ForkedCall
+from mmaction.utils.isolated_call import CallCrashed, CallTimedOut, SpawnedCall, end_of
+from mmaction.utils.watchdog import Watchdog
 from tests.processes import Forked
 
 
@@ -57,7 +59,7 @@ def behave(how, *args):
 @pytest.fixture
 def call():
     """Calls with time enough for a busy machine."""
-    call = IsolatedCall(behave, timeout=30.0)
+    call = ForkedCall(behave, timeout=30.0)
     yield call
     call.close()
 
@@ -152,7 +154,7 @@ def test_unpicklable_result_is_error(call):
 
 
 def test_hang_holding_the_gil_is_ended():
-    call = IsolatedCall(behave, timeout=2.0)
+    call = ForkedCall(behave, timeout=2.0)
     start = time.monotonic()
     with pytest.raises(CallTimedOut, match='longer than 2 s'):
         call('hang')
@@ -173,7 +175,7 @@ def test_native_handlers_do_not_keep_a_crashed_child():
     libc = ctypes.CDLL(None)
     libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
     before = libc.signal(signal.SIGILL, 1)  # SIG_IGN
-    call = IsolatedCall(behave, timeout=5.0)
+    call = ForkedCall(behave, timeout=5.0)
     try:
         call.start()
         with pytest.raises(CallCrashed, match='SIGILL'):
@@ -204,7 +206,7 @@ def test_an_interrupted_call_does_not_answer_the_next(call):
 
 
 def test_child_process_ends_with_its_owner():
-    call = IsolatedCall(behave, timeout=5.0)
+    call = ForkedCall(behave, timeout=5.0)
     child = call('clip')['pid']
     del call
     with pytest.raises(ProcessLookupError):
@@ -217,11 +219,40 @@ def test_pickled_copy_starts_its_own_child(call):
     other.close()
 
 
+def test_a_spawned_call_does_what_a_forked_one_does(tmp_path):
+    call = SpawnedCall(behave, timeout=30.0)
+    assert call('clip')['inputs'][1, 3] == (100_003) % 256
+    test_errors_keep_their_type_and_traceback(call)
+    test_unpicklable_result_is_error(call)
+    test_an_error_carries_the_line_in_which_it_was_raised(call, odd, RuntimeError)
+    test_an_interrupted_call_does_not_answer_the_next(call)
+    test_crash_and_kill_are_distinguished(call)
+    child = call('clip')['pid']
+    call.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_a_spawned_call_that_hangs_is_ended():
+    call = SpawnedCall(behave, timeout=2.0)  # which does not count the start of the child
+    with pytest.raises(CallTimedOut, match='longer than 2 s'):
+        call('hang')
+    assert call('add', 1, 1) == 2
+    call.close()
+
+
+def test_a_fault_of_windows_is_a_crash():
+    told = end_of(7, 0xC0000005)
+    assert isinstance(told, CallCrashed)
+    assert str(told) == 'crashed (0xC0000005)'
+    assert str(end_of(7, 3)) == 'the reading process 7 was ended by exit status 3'
+
+
 def ask_two_that_hang():
     """Print the processes of two calls, which then hang."""
 
     def ask(how):
-        call = IsolatedCall(behave, timeout=60.0)
+        call = ForkedCall(behave, timeout=60.0)
         # In one piece: two threads write, and `print` writes the end of the line by itself.
         sys.stdout.write(f'{call("clip")["pid"]}\n')
         call(how)
@@ -288,12 +319,13 @@ def test_watchdog_spares_responsive_processes():
 
 SUSPENDED_SCRIPT = """
 import sys, time
-from mmaction.utils.subprocess_call import IsolatedCall, Watchdog
+from mmaction.utils.forked_call import ForkedCall
+from mmaction.utils.watchdog import Watchdog
 def sleep():
     for _ in range(10):
         time.sleep(0.05)
     return 'read'
-call, dog = IsolatedCall(sleep, 1.0), Watchdog(1.0)
+call, dog = ForkedCall(sleep, 1.0), Watchdog(1.0)
 call.start()
 dog.watch('clip.mp4')
 print('reading', flush=True)
