@@ -340,7 +340,7 @@ def test_transform_error_keeps_its_type_across_workers(folder):
         raise KeyError('no such key')
 
     with pytest.raises(KeyError, match='no such key'):
-        load(folder(pipeline=[wrong]), num_workers=1)
+        load(folder(pipeline=[wrong]), num_workers=1, multiprocessing_context='fork')
 
 
 def read_all(root):
@@ -366,9 +366,10 @@ def test_no_child_process_without_timeout(folder):
     def who(results):
         return dict(pid=os.getpid(), parent=os.getppid())
 
-    plain = DataLoader(folder(pipeline=[who], decode_timeout=None), num_workers=1, collate_fn=list)
+    forked = dict(num_workers=1, collate_fn=list, multiprocessing_context='fork')
+    plain = DataLoader(folder(pipeline=[who], decode_timeout=None), **forked)
     assert {item['parent'] for batch in plain for item in batch} == {os.getpid()}
-    apart = DataLoader(folder(pipeline=[who]), num_workers=1, collate_fn=list)
+    apart = DataLoader(folder(pipeline=[who]), **forked)
     assert os.getpid() not in {item['parent'] for batch in apart for item in batch}
     assert folder(pipeline=[who])[0]['pid'] == os.getpid()
 

@@ -99,7 +99,12 @@ def test_any_error_of_the_setup_is_one_line(error, capsys):
 
 @pytest.mark.parametrize('end', [signal.SIGKILL, signal.SIGSEGV])
 def test_a_killed_data_loading_worker_is_one_line(capsys, end):
-    loader = DataLoader(list(range(8)), num_workers=1, worker_init_fn=lambda _: os.kill(os.getpid(), end))  # fmt: skip  # noqa: E501
+    loader = DataLoader(
+        list(range(8)),
+        num_workers=1,
+        worker_init_fn=lambda _: os.kill(os.getpid(), end),
+        multiprocessing_context='fork',
+    )
     with pytest.raises(SystemExit), user_errors(setup=False):
         list(loader)
     lines = capsys.readouterr().err.splitlines()
