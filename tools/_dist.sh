@@ -32,13 +32,27 @@ launch() {
         --max-restarts "${MAX_RESTARTS:-0}" "$@"
 }
 
+# tasks: set gpus, per_node and gres of a job from the environment.
+tasks() {
+    gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
+    local name
+    for name in GPUS GPUS_PER_NODE CPUS_PER_TASK; do
+        if ! [[ ${!name:-1} =~ ^[1-9][0-9]*$ ]]; then
+            echo "error: $name is a positive integer, not '${!name}'" >&2
+            return 2
+        fi
+    done
+    [ "$per_node" -le "$gpus" ] || per_node=$gpus
+    gres=${GRES-gpu:$per_node} # GRES= (empty) runs on CPUs
+}
+
 # submit PARTITION JOB_NAME SCRIPT [arguments]: run the script with one Slurm task per GPU.
 submit() {
-    local partition=$1 job=$2 gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8}
+    local partition=$1 job=$2 gpus per_node gres
     shift 2
-    [ "$per_node" -le "$gpus" ] || per_node=$gpus
+    tasks
     # shellcheck disable=SC2086  # SRUN_ARGS holds several words
-    exec srun -p "$partition" --job-name="$job" --gres="gpu:$per_node" --ntasks="$gpus" \
+    exec srun -p "$partition" --job-name="$job" ${gres:+--gres="$gres"} --ntasks="$gpus" \
         --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 \
         ${SRUN_ARGS:-} "$python" -u "$1" "${@:2}" --launcher slurm
 }
@@ -46,14 +60,13 @@ submit() {
 # queue PARTITION JOB_NAME WORK_DIR SCRIPT [arguments]: the same as a job that Slurm starts when it
 # can, that saves before its time is over and queues itself again. Writes WORK_DIR/train.sbatch.
 queue() {
-    local partition=$1 job=$2 work_dir=$3 gpus=${GPUS:-8} per_node=${GPUS_PER_NODE:-8} gres command
+    local partition=$1 job=$2 work_dir=$3 gpus per_node gres command
     shift 3
-    [ "$per_node" -le "$gpus" ] || per_node=$gpus
+    tasks
     if [ $((gpus % per_node)) -ne 0 ]; then
         echo "error: GPUS=$gpus is no multiple of GPUS_PER_NODE=$per_node" >&2
         return 2
     fi
-    gres=${GRES-gpu:$per_node} # GRES= (empty) trains on CPUs
     mkdir -p "$work_dir"
     work_dir=$(cd "$work_dir" && pwd)
     printf -v command '%q ' "$python" -u "$@" --launcher slurm --resume

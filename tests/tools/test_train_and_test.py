@@ -253,6 +253,26 @@ def test_slurm_script(toy_file, tmp_path, tasks):
     assert last_checkpoint(tmp_path / 'w')['meta']['iter'] == (7 if tasks == 1 else 4)
 
 
+@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+def test_slurm_scripts_ask_for_what_they_are_told(tmp_path, script):
+    (tmp_path / 'srun').write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / 'srun').chmod(0o755)
+
+    def asked(status=0, **environment):
+        environment['PATH'] = f'{tmp_path}:{os.environ["PATH"]}'
+        command = ['bash', ROOT / 'tools' / script, 'p', 'j', 'c.py', 'w']
+        return run(*command, status=status, **environment)
+
+    assert '--gres=gpu:8 --ntasks=8' in asked().stdout
+    on_cpus = asked(GRES='', GPUS='2', CPUS_PER_TASK='1').stdout
+    assert '--gres' not in on_cpus
+    assert '--ntasks=2 --ntasks-per-node=2 --cpus-per-task=1' in on_cpus
+    assert '--gres=gpu:h200:2' in asked(GRES='gpu:h200:2', GPUS='2').stdout
+    for name in ('GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK'):
+        wrong = asked(status=2, **{name: 'two'})
+        assert wrong.stderr == f"error: {name} is a positive integer, not 'two'\n"
+
+
 @pytest.mark.parametrize(
     'command',
     [
