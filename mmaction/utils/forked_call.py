@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import gc
 import io
@@ -12,7 +11,6 @@ import signal
 import socket
 import struct
 import threading
-import time
 import traceback
 import weakref
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from mmaction.utils.isolated_call import (
     CallTimedOut,
     answer_of,
     end_of,
+    end_with,
     result_of,
     use_one_thread,
 )
@@ -36,8 +35,6 @@ __all__ = ['ForkedCall']
 
 # Outcome (0 result, 1 exception), length of the pickled answer, number of shared memories.
 _HEADER = struct.Struct('<BQI')
-# See prctl(2).
-_PR_SET_PDEATHSIG = 1
 
 
 class _Suspended(Exception):  # noqa: N818
@@ -168,7 +165,7 @@ class ForkedCall:
         pid = os.fork()
         if pid == 0:
             mine.close()
-            _end_with(parent, lasting)
+            end_with(parent, lasting)
             _serve(its, self._function, self._timeout)
         its.close()
         self._socket, self._pid, self._owner = mine, pid, os.getpid()
@@ -182,28 +179,6 @@ class ForkedCall:
         self._socket.close()
         status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         raise _Suspended if status == -signal.SIGALRM else end_of(self._pid, status)
-
-
-def _end_with(parent: int, lasting: bool) -> None:
-    """End this process when its parent ends, killed or not.
-
-    Waiting for the end of the socket would not do: children that are forked
-    later hold copies of the parent's side of it, and keep each other alive.
-
-    Args:
-        parent: The parent.
-        lasting: The thread that forked lives as long as the parent: then the
-            kernel ends even a child that hangs in native code.
-    """
-    if lasting:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _end_child(owner: int, pid: int, sock: socket.socket) -> None:

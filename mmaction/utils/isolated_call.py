@@ -7,10 +7,14 @@ child is a new interpreter there, which takes seconds to start, and copies what 
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -28,6 +32,7 @@ __all__ = [
     'SpawnedCall',
     'answer_of',
     'end_of',
+    'end_with',
     'isolated_call',
     'result_of',
     'use_one_thread',
@@ -43,6 +48,8 @@ _HINTS = {
     'SIGBUS': ': is the shared memory (/dev/shm) full?',
     'SIGKILL': ': did the system run out of memory?',
 }
+# See prctl(2).
+_PR_SET_PDEATHSIG = 1
 _FAULTS_OF_WINDOWS = 0xC0000000
 """Exit statuses from here on are faults: NTSTATUS values of severity "error"."""
 
@@ -171,6 +178,30 @@ def _serve(connection: Any, function: Callable[..., Any]) -> None:
             connection.send(answer_of(function, args, pickle.dumps))
     except (EOFError, ConnectionError):
         pass
+
+
+def end_with(parent: int, lasting: bool = False) -> None:
+    """End this process when its parent ends, killed or not.
+
+    Waiting for the end of the socket would not do: children that are forked
+    later hold copies of the parent's side of it, and keep each other alive.
+
+    Args:
+        parent: The parent.
+        lasting: The thread that forked lives as long as the parent: then the
+            kernel ends even a child that hangs in native code.
+    """
+    if sys.platform == 'win32':
+        return
+    if lasting and sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_of(pid: int, status: int) -> CallCrashed | RuntimeError:

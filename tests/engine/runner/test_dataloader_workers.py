@@ -1,9 +1,15 @@
+import os
 import signal
 import time
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
+from mmaction.engine.runner.dataloader_workers import start_worker
 from tests.engine.toy import Run, last_checkpoint, toy_config
+from tests.processes import Forked
+from tests.utils.test_isolated_call import is_running
 
 
 @pytest.mark.skipif(not hasattr(signal, 'SIGUSR1'), reason='no such signal on this system')
@@ -21,3 +27,31 @@ def test_sigusr1_does_not_kill_workers(tmp_path):
     assert run.wait() == [128 + signal.SIGUSR1], run.output.read_text()
     assert 'SIGUSR1: stopped after step' in run.output.read_text()
     assert last_checkpoint(tmp_path)['meta']['iter'] >= 1
+
+
+def hold_batches():
+    """Print the worker of a loader, and take the first of its batches only."""
+    clips = torch.zeros(8, 15_000)  # sent as bytes, of which a pipe holds one
+    options = dict(prefetch_factor=4, worker_init_fn=start_worker, multiprocessing_context='fork')
+    loader = DataLoader(clips, None, num_workers=1, **options)
+    batches = iter(loader)
+    next(batches)
+    print(batches._workers[0].pid)
+    time.sleep(1000)
+
+
+def test_workers_end_with_a_process_that_is_killed(tmp_path):
+    """They would wait for ever for someone to take what they have sent."""
+    run = Forked(hold_batches, (), tmp_path / 'output.txt')
+    until = time.monotonic() + 60
+    while not (run.output.exists() and run.output.read_text().endswith('\n')):
+        assert time.monotonic() < until, run.output.read_text()
+        time.sleep(0.05)
+    worker = int(run.output.read_text())
+    assert is_running(worker)
+    os.kill(run.processes[0].pid, signal.SIGKILL)  # it alone, not the group
+    run.wait()
+    until = time.monotonic() + 20
+    while is_running(worker):
+        assert time.monotonic() < until
+        time.sleep(0.1)
