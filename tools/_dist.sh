@@ -69,7 +69,9 @@ queue() {
     fi
     mkdir -p "$work_dir"
     work_dir=$(cd "$work_dir" && pwd)
-    printf -v command '%q ' "$python" -u "$@" --launcher slurm --resume
+    # A checkpoint that the options name is for the first start; the later ones find their own.
+    [[ " $* " == *" --resume"* ]] || set -- "$@" --resume
+    printf -v command '%q ' "$python" -u "$@" --launcher slurm
     cat >"$work_dir/train.sbatch" <<EOF
 #!/usr/bin/env bash
 #SBATCH --partition="$partition"

@@ -81,8 +81,17 @@ def test_job_says_what_it_does(tmp_path):
         assert f'\n{line}\n' in text
     assert '--gres' not in text
     assert r'my\ config.py --work-dir' in text
-    assert '--launcher slurm --resume' in text
+    assert '--no-validate --resume --launcher slurm' in text
     assert subprocess.run(['bash', '-n', str(tmp_path / 'w' / 'train.sbatch')]).returncode == 0
+
+
+def test_job_begins_with_the_checkpoint_that_is_named(tmp_path):
+    class Nothing:
+        environment = dict(TIME='10:00', DRY_RUN='1')
+
+    submit(Nothing, 'c.py', tmp_path / 'w', '--resume', 'my.pth', gpus=1)
+    text = (tmp_path / 'w' / 'train.sbatch').read_text()
+    assert '--no-validate --resume my.pth --launcher slurm' in text
 
 
 def kill_task(work_dir):

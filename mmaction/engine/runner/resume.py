@@ -52,15 +52,20 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     Args:
         cfg: The config, with its `work_dir`.
         resume: A checkpoint; 'auto' for the last one of the work dir, if there
-            is one; None to start anew. A worker that torchrun starts again
-            resumes by itself.
+            is one; None to start anew. A worker that torchrun starts again goes on
+            with the last checkpoint of the work dir, whatever it resumed at first; so does
+            a job that Slurm starts again, if it resumes at all.
 
     Raises:
         FileNotFoundError: The checkpoint does not exist.
     """
-    if resume is None and int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')):
-        # Without the pointer the run has saved nothing yet: files are of older runs.
-        resume = 'auto' if Path(cfg.work_dir, POINTER).is_file() else None
+    by_torchrun, by_slurm = (
+        int(os.environ.get(f'{name}_RESTART_COUNT', '0')) for name in ('TORCHELASTIC', 'SLURM')
+    )
+    # Without the pointer the run has saved nothing yet: files are of older runs.
+    has_saved = Path(cfg.work_dir, POINTER).is_file()
+    if has_saved and (by_torchrun or (by_slurm and resume is not None)):
+        resume = 'auto'
     if resume is None:
         return
     if resume == 'auto':

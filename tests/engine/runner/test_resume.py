@@ -158,6 +158,27 @@ def test_restarted_worker_resumes_only_its_own_run(cfg, tmp_path, monkeypatch):
     assert cfg.resume is True
 
 
+@pytest.mark.parametrize('launcher', ['TORCHELASTIC', 'SLURM'])
+def test_run_started_again_goes_on_with_its_own_checkpoint(cfg, tmp_path, monkeypatch, launcher):
+    given = str(tmp_path / 'given.pth')
+    save_checkpoint_file({}, given)
+    monkeypatch.setenv(f'{launcher}_RESTART_COUNT', '1')
+    set_resume(cfg, given)
+    assert cfg.load_from == given  # nothing saved yet
+    save_checkpoint_file({}, tmp_path / 'epoch_1.pth')
+    write_pointer(tmp_path, tmp_path / 'epoch_1.pth')
+    set_resume(cfg, given)
+    assert (cfg.resume, cfg.load_from) == (True, None)
+
+
+def test_job_started_again_resumes_only_if_asked_to(cfg, tmp_path, monkeypatch):
+    monkeypatch.setenv('SLURM_RESTART_COUNT', '1')
+    save_checkpoint_file({}, tmp_path / 'epoch_1.pth')
+    write_pointer(tmp_path, tmp_path / 'epoch_1.pth')
+    set_resume(cfg, None)
+    assert cfg.resume is False
+
+
 def test_seed_of_a_run_that_was_given_none_is_kept(tmp_path):
     def run(name, draw, **changes):
         """NumPy draws the seed; every run would have another one."""
