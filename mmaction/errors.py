@@ -7,6 +7,7 @@ __all__ = [
     'ConfigError',
     'DivergedError',
     'FileWriteError',
+    'LaunchError',
     'MissingCheckpointError',
     'RemoteFileError',
     'TrainingError',
@@ -16,6 +17,10 @@ __all__ = [
 
 class ConfigError(ValueError):
     """A config or an option on the command line that cannot be meant."""
+
+
+class LaunchError(ConfigError):
+    """The processes of a run do not meet; each one that fails says so."""
 
 
 class TrainingError(RuntimeError):

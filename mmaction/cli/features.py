@@ -49,9 +49,10 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     from mmaction.apis.features import extract_features
     from mmaction.config.load import load_config
     from mmaction.distributed.collectives import close_processes
-    from mmaction.distributed.launch import init_processes
+    from mmaction.distributed.launch import init_processes, name_processes
 
     with user_errors(setup=True):
+        name_processes(args.launcher)
         cfg = load_config(args.config, args.cfg_options)
         processes = init_processes(args.launcher)
         done = extract_features(

@@ -26,7 +26,7 @@ from typing import Any
 
 from mmaction.utils.cli import Parser, check_files, printable, user_errors
 from mmaction.utils.plurals import how_many
-from mmaction.utils.work_share import add_share_option, with_rank
+from mmaction.utils.work_share import add_share_option, task_of_step, with_rank
 
 __all__ = ['main', 'parse_args']
 
@@ -130,10 +130,14 @@ def predict_bulk(args: argparse.Namespace, config: str, checkpoint: str) -> int:
     from mmaction.apis import init_recognizer
     from mmaction.apis.bulk_prediction import BulkRequest, predict_list
 
-    if args.device is None and 'LOCAL_RANK' in os.environ:
+    local = os.environ.get('SLURM_LOCALID', '0') if task_of_step() else None
+    local = os.environ.get('LOCAL_RANK', local)
+    if args.device is None and local is not None:
         import torch
 
-        args.device = f'cuda:{os.environ["LOCAL_RANK"]}' if torch.cuda.is_available() else None
+        # A task that Slurm gives a GPU of its own sees no other.
+        gpus = torch.cuda.device_count()
+        args.device = f'cuda:{int(local) % gpus}' if gpus else None
     request = BulkRequest(
         source=args.video[0],
         out=args.out,
@@ -147,7 +151,8 @@ def predict_bulk(args: argparse.Namespace, config: str, checkpoint: str) -> int:
     )
     model = init_recognizer(config, checkpoint, args.device)
     done, unreadable, clips = predict_list(model, request, checkpoint)
-    print(f'{args.out}: {done} of {clips} clips predicted now, {unreadable} of them not read')
+    part = '' if request.share.is_all else f' (share {request.share.index}/{request.share.count})'
+    print(f'{args.out}{part}: {done} of {clips} clips predicted now, {unreadable} of them not read')
     return 1 if unreadable else 0
 
 

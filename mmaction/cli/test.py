@@ -104,11 +104,12 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     from mmaction.config.from_args import apply_test_args
     from mmaction.config.load import load_config
     from mmaction.distributed.collectives import close_processes
-    from mmaction.distributed.launch import init_processes
+    from mmaction.distributed.launch import init_processes, name_processes
     from mmaction.engine.optimizers.amp import set_test_precision
     from mmaction.engine.runner import ActionRunner
 
     with user_errors(setup=True):
+        name_processes(args.launcher)
         cfg = load_config(args.config, args.cfg_options)
         apply_test_args(cfg, args)
         set_test_precision(cfg, args.amp)

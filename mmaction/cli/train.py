@@ -108,12 +108,13 @@ def main(argv: list[str] | None = None, prog: str | None = None) -> None:
     from mmaction.config.from_args import apply_train_args
     from mmaction.config.load import load_config
     from mmaction.distributed.collectives import close_processes
-    from mmaction.distributed.launch import init_processes
+    from mmaction.distributed.launch import init_processes, name_processes
     from mmaction.engine.optimizers.amp import set_precision
     from mmaction.engine.runner import ActionRunner
     from mmaction.engine.runner.resume import set_resume
 
     with user_errors(setup=True):
+        name_processes(args.launcher)
         cfg = load_config(args.config, args.cfg_options)
         processes = init_processes(args.launcher, **(cfg.get('env_cfg') or {}).get('dist_cfg', {}))
         # After the ranks have met, which have to agree on what --amp finds fastest.

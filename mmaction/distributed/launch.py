@@ -7,7 +7,13 @@ each process has a GPU and gloo where there is none.
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,9 +21,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
-from mmaction.errors import ConfigError
-from mmaction.utils.cli import available_cores
+from mmaction.errors import ConfigError, LaunchError
+from mmaction.utils.cli import available_cores, one_line, print_notes
 from mmaction.utils.memory import keep_freed_memory
+from mmaction.utils.work_share import task_of_step
 
 from .collectives import open_control_group
 
@@ -25,9 +32,13 @@ __all__ = [
     'Processes',
     'core_share',
     'init_processes',
+    'name_processes',
 ]
 
 LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+
+_PATIENCE = 60.0
+"""Seconds of waiting for other processes after which a line says so."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,34 @@ class Processes:
     world_size: int = 1
     local_world_size: int = 1
     device: str = 'cpu'
+
+
+def name_processes(launcher: str) -> str:
+    """Put what a launcher says of this process under the names that torchrun has.
+
+    Errors of the config, which is read before the processes meet, are then the first one's to
+    print. Names that nobody set for this process, as in a shell that was a rank of another run,
+    are taken away.
+
+    Args:
+        launcher: 'none' (one process), 'pytorch' (torchrun), 'slurm' or 'mpi'.
+
+    Returns:
+        The launcher: under torchrun 'none' means 'pytorch'.
+
+    Raises:
+        ConfigError: The launcher's environment is missing.
+    """
+    if launcher not in LAUNCHERS:
+        raise ConfigError(f'--launcher is one of {", ".join(LAUNCHERS)}, not "{launcher}"')
+    if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
+        launcher = 'pytorch'
+    if launcher != 'none':
+        {'pytorch': _torchrun_env, 'slurm': _slurm_env, 'mpi': _mpi_env}[launcher]()
+        return launcher
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
+        os.environ.pop(name, None)
+    return launcher
 
 
 def init_processes(
@@ -56,16 +95,19 @@ def init_processes(
     Raises:
         ConfigError: The launcher's environment is missing, or there are fewer
             GPUs than processes.
+        LaunchError: The processes do not meet.
     """
-    if launcher not in LAUNCHERS:
-        raise ConfigError(f'--launcher is one of {", ".join(LAUNCHERS)}, not "{launcher}"')
-    if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in os.environ:
-        launcher = 'pytorch'
+    launcher = name_processes(launcher)
     if not torch.cuda.is_available():
         keep_freed_memory()
     if launcher == 'none':
+        task = task_of_step()
+        if task is not None:
+            print_notes(
+                f'note: srun has started {task[1]} tasks, each of which runs by itself; '
+                '--launcher slurm makes them one run'
+            )
         return Processes('none', device='cuda' if torch.cuda.is_available() else 'cpu')
-    {'pytorch': _torchrun_env, 'slurm': _slurm_env, 'mpi': _mpi_env}[launcher]()
     local_rank, local_size = int(os.environ['LOCAL_RANK']), int(os.environ['LOCAL_WORLD_SIZE'])
     on_gpu = torch.cuda.is_available()
     if on_gpu:
@@ -76,20 +118,11 @@ def init_processes(
             )
         torch.cuda.set_device(local_rank)
     else:
-        _share_cores(local_size)
+        _share_cores(_task_cores(local_size) if launcher == 'slurm' else core_share(local_size))
     backend = backend if on_gpu and backend else ('nccl' if on_gpu else 'gloo')
     if not dist.is_initialized():
-        store, rank, world_size = next(rendezvous('env://', timeout=timedelta(seconds=timeout)))
-        # Processes that torchrun starts again share the store with those before
-        # them, and must not find their addresses.
-        attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
-        dist.init_process_group(
-            backend,
-            store=dist.PrefixStore(f'attempt {attempt}', store),
-            rank=rank,
-            world_size=world_size,
-            timeout=timedelta(seconds=timeout),
-        )
+        with _meeting(timeout):
+            _meet(backend, timedelta(seconds=timeout))
     open_control_group(backend, timeout)
     return Processes(
         launcher,
@@ -99,6 +132,49 @@ def init_processes(
         local_size,
         'cuda' if on_gpu else 'cpu',
     )
+
+
+def _meet(backend: str, timeout: timedelta) -> None:
+    """Make the process group of all processes."""
+    store, rank, world_size = next(rendezvous('env://', timeout=timeout))
+    # Processes that torchrun starts again share the store with those before
+    # them, and must not find their addresses.
+    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(f'attempt {attempt}', store),
+        rank=rank,
+        world_size=world_size,
+        timeout=timeout,
+    )
+
+
+@contextmanager
+def _meeting(timeout: float) -> Iterator[None]:
+    """Say where this process waits for the others, once it has taken long and if it fails."""
+    given = os.environ
+    port = given.get('MASTER_PORT')
+    where = (
+        f'process {given["RANK"]} of {given["WORLD_SIZE"]} on {socket.gethostname()} {{}} the '
+        f'others at {given["MASTER_ADDR"]}:{port} (MASTER_ADDR, MASTER_PORT){{}}: these have to '
+        'name the machine of process 0, all processes have to run, and no firewall may be between'
+    )
+    late = threading.Timer(
+        _PATIENCE, lambda: print(where.format('still waits for', ''), file=sys.stderr, flush=True)
+    )
+    late.daemon = True
+    late.start()
+    try:
+        yield
+    except dist.DistError as error:
+        if 'EADDRINUSE' in str(error):
+            text = f'port {port} of {socket.gethostname()} is in use; set MASTER_PORT to another'
+            raise LaunchError(text) from error
+        reason = one_line(str(error)).partition(' Exception raised from ')[0]
+        text = where.format('does not meet', f' within {timeout:g} s')
+        raise LaunchError(f'{text} ({reason})') from error
+    finally:
+        late.cancel()
 
 
 def _torchrun_env() -> None:
@@ -118,18 +194,58 @@ def _slurm_env() -> None:
             '--launcher slurm needs a Slurm step (SLURM_PROCID not set); '
             'start with tools/slurm_train.sh or srun'
         )
-    tasks = int(os.environ['SLURM_NTASKS'])
+    given = os.environ
+    tasks = int(given.get('SLURM_STEP_NUM_TASKS', given.get('SLURM_NTASKS', '1')))
+    if tasks > 1 and 'SLURM_STEP_NUM_TASKS' not in given:
+        raise ConfigError(
+            f'--launcher slurm: the job has {tasks} tasks, but this process is the batch script '
+            'itself, and waits for the others for ever; put srun before the command'
+        )
+    rank = int(given['SLURM_PROCID'])
+    per_node = _tasks_of_node(tasks)
+    given['RANK'] = str(rank)
+    given['WORLD_SIZE'] = str(tasks)
+    given['LOCAL_RANK'] = given.get('SLURM_LOCALID', str(rank % per_node))
+    given['LOCAL_WORLD_SIZE'] = str(per_node)
+    if 'MASTER_ADDR' not in given:
+        nodes = given.get('SLURM_STEP_NODELIST', given.get('SLURM_NODELIST', 'localhost'))
+        given['MASTER_ADDR'] = _first_host(nodes)
+    elif rank == 0 and not _is_own_address(given['MASTER_ADDR']):
+        raise LaunchError(
+            f'MASTER_ADDR={given["MASTER_ADDR"]} is no address of {socket.gethostname()}, where '
+            'the first task runs: "unset MASTER_ADDR MASTER_PORT" leaves them to Slurm'
+        )
+    # Steps of a job may run at the same time. Above 32767 are the ports that Linux gives to
+    # outgoing connections.
+    job, step = (int(given.get(f'SLURM_{name}_ID', '0')) for name in ('JOB', 'STEP'))
+    given.setdefault('MASTER_PORT', str(20000 + (job + 1009 * step) % 12000))
+
+
+def _tasks_of_node(tasks: int) -> int:
+    """Tasks of this step on this node; what is said of the job may be another number."""
+    counts: list[int] = []
+    # 4(x2),1: two nodes with four tasks and one with one
+    given = os.environ.get('SLURM_STEP_TASKS_PER_NODE', '')
+    for count, times in re.findall(r'(\d+)(?:\(x(\d+)\))?', given):
+        counts += [int(count)] * int(times or 1)
+    node = int(os.environ.get('SLURM_NODEID', '0'))
+    if node < len(counts):
+        return counts[node]
     nodes = int(os.environ.get('SLURM_NNODES', '1'))
-    per_node = int(os.environ.get('SLURM_NTASKS_PER_NODE', str(max(1, tasks // nodes))))
-    rank = int(os.environ['SLURM_PROCID'])
-    os.environ['RANK'] = str(rank)
-    os.environ['WORLD_SIZE'] = str(tasks)
-    os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', str(rank % per_node))
-    os.environ['LOCAL_WORLD_SIZE'] = str(per_node)
-    if 'MASTER_ADDR' not in os.environ:
-        os.environ['MASTER_ADDR'] = _first_host(os.environ.get('SLURM_NODELIST', 'localhost'))
-    job = int(os.environ.get('SLURM_JOB_ID', '0'))
-    os.environ.setdefault('MASTER_PORT', str(20000 + job % 20000))
+    return int(os.environ.get('SLURM_NTASKS_PER_NODE', str(max(1, tasks // nodes))))
+
+
+def _is_own_address(host: str) -> bool:
+    """Whether a host is this machine; also if its name cannot be looked up."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, 0)[0]
+        with socket.socket(family) as probe:
+            probe.bind(address)
+    except socket.gaierror:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 def _first_host(nodes: str) -> str:
@@ -170,9 +286,16 @@ def core_share(processes: int) -> int:
     return max(1, available_cores() // processes)
 
 
-def _share_cores(processes: int) -> None:
-    """Give each CPU process its share of the cores, unless the user has decided."""
-    share = str(core_share(processes))
+def _task_cores(tasks: int) -> int:
+    """Cores of a task of Slurm, which may have bound each task to its own already."""
+    node = int(os.environ.get('SLURM_CPUS_ON_NODE', '0')) or available_cores()
+    asked = int(os.environ.get('SLURM_CPUS_PER_TASK', '0')) or node // tasks
+    return max(1, min(asked, available_cores()))
+
+
+def _share_cores(cores: int) -> None:
+    """Give this CPU process its share of the cores, unless the user has decided."""
+    share = str(cores)
     if 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(int(share))
     # Set even for one process: mmengine would set 1 and warn about it.

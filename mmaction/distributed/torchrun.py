@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+from torch.distributed import DistNetworkError
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import get_args_parser, run
@@ -46,6 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
             ended = f'status {status}' if status < 128 else signal.Signals(status - 128).name
             print(f'process {rank} ended with {ended}; the others were stopped', file=sys.stderr)
         return status
+    except DistNetworkError as error:
+        if 'EADDRINUSE' not in str(error):
+            raise
+        print(f'error: port {args.master_port} is in use; set PORT to another', file=sys.stderr)
+        return 1
     except SignalException as error:
         return 128 + int(error.sigval)
     return 0

@@ -23,6 +23,7 @@ from mmaction.errors import (
     CheckpointError,
     ConfigError,
     FileWriteError,
+    LaunchError,
     RemoteFileError,
     TrainingError,
     UnreadableVideoError,
@@ -115,7 +116,8 @@ def user_errors(*, setup: bool) -> Iterator[None]:
 
     The process ends with status 2 for a `ConfigError`, 130 on Ctrl-C, 141 without a word if
     what reads its output has ended (`... | head`), and 1 otherwise. Of several processes only
-    the first prints, unless it is about clips, which each process reads by itself. With
+    the first prints, unless it is about clips, which each process reads by itself, or
+    the processes do not meet. With
     `MMACTION_TRACEBACK=1` in the environment nothing is caught.
 
     Args:
@@ -136,10 +138,12 @@ def user_errors(*, setup: bool) -> Iterator[None]:
             sys.exit(128 + signal.SIGPIPE)  # as a shell shows it
         hint = _from_outside(error)
         if os.environ.get('MMACTION_TRACEBACK') == '1' or not (
-            setup or hint or isinstance(error, _OWN)
+            setup or hint or isinstance(error, _OWN) or _has_lost_another(error)
         ):
             raise
-        if _is_main() or hint or isinstance(error, UnreadableVideoError):
+        if _has_lost_another(error):
+            error = TrainingError(_LOST)
+        if _is_main() or hint or isinstance(error, (LaunchError, UnreadableVideoError)):
             kind = '' if hint or isinstance(error, _READABLE) else f'{type(error).__name__}: '
             text = describe(error).rstrip('.') if hint else describe(error)
             line = '' if hint or isinstance(error, _OWN) else user_line(error)
@@ -157,6 +161,17 @@ def _reader_has_ended() -> bool:
     poll = select.poll()
     poll.register(1, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+_LOST = (
+    'another process of this run has ended, as its own message or the launcher says; '
+    '--resume continues from the last checkpoint'
+)
+
+
+def _has_lost_another(error: Exception) -> bool:
+    """Whether gloo says that another process is gone, of which it tells no more."""
+    return re.search(r'/gloo/.*Connection (closed|reset) by peer', str(error)) is not None
 
 
 def _from_outside(error: Exception) -> str:

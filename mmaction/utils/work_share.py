@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ['WorkShare', 'add_ray_option', 'add_share_option', 'with_rank']
+__all__ = ['WorkShare', 'add_ray_option', 'add_share_option', 'task_of_step', 'with_rank']
 
 Item = TypeVar('Item')
 
@@ -64,13 +64,36 @@ def share_of_array() -> WorkShare:
     return WorkShare(index, int(os.environ['SLURM_ARRAY_TASK_COUNT']))
 
 
+def task_of_step() -> tuple[int, int] | None:
+    """Number of this task, and number of tasks, where srun has started several; else None.
+
+    A shell that was asked for more tasks than itself (`srun --ntasks 4 --pty bash`) is the only
+    one that lives, and hands its numbers to all that is started in it.
+    """
+    tasks = int(os.environ.get('SLURM_STEP_NUM_TASKS', '1'))
+    if tasks == 1 or 'SLURM_PROCID' not in os.environ or _has_terminal():
+        return None
+    return int(os.environ['SLURM_PROCID']), tasks
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process, as never a task that srun has started."""
+    try:
+        os.close(os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 def with_rank(share: WorkShare) -> WorkShare:
     """The share of this process where torchrun or srun started several, each with its rank."""
-    for rank, size in (('RANK', 'WORLD_SIZE'), ('SLURM_PROCID', 'SLURM_STEP_NUM_TASKS')):
-        if rank in os.environ and size in os.environ:
-            ranks = int(os.environ[size])
-            return WorkShare(share.index * ranks + int(os.environ[rank]), share.count * ranks)
-    return share
+    place = task_of_step()
+    if 'RANK' in os.environ and 'WORLD_SIZE' in os.environ:
+        place = int(os.environ['RANK']), int(os.environ['WORLD_SIZE'])
+    if place is None:
+        return share
+    rank, ranks = place
+    return WorkShare(share.index * ranks + rank, share.count * ranks)
 
 
 def add_share_option(parser: argparse._ActionsContainer) -> None:

@@ -213,9 +213,9 @@ while [[ $1 == -* ]]; do
     shift
 done
 for ((rank = 1; rank < tasks; rank++)); do
-    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_NTASKS=$tasks "$@" &
+    SLURM_PROCID=$rank SLURM_LOCALID=$rank SLURM_STEP_NUM_TASKS=$tasks "$@" &
 done
-SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=$tasks "$@" && wait
+SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_STEP_NUM_TASKS=$tasks "$@" && wait
 """
 
 

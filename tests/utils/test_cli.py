@@ -305,3 +305,18 @@ def test_every_command_takes_them_from_here():
     files = [path for top in ('mmaction', 'tools', 'demo') for path in (root / top).rglob('*.py')]
     own = [path for path in files if re.search(r"\(\s*'--cfg-options'", path.read_text('utf-8'))]
     assert [path.name for path in own] == ['cli.py']
+
+
+@pytest.mark.parametrize('rank', ['0', '1'])
+def test_what_gloo_says_of_a_lost_process_is_one_line_of_the_first(monkeypatch, capsys, rank):
+    """The process that was lost has told why, which a page of tracebacks would bury."""
+    monkeypatch.setenv('RANK', rank)
+    with pytest.raises(SystemExit) as end, user_errors(setup=False):
+        raise RuntimeError(
+            '[/__w/third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:64685: '
+            'Connection reset by peer. This is typically caused by a remote worker crashing.'
+        )
+    assert end.value.code == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith('error: another process of this run has ended') == (rank == '0')
+    assert shown.count('\n') == (rank == '0')

@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from mmaction.utils.work_share import WorkShare, add_share_option, parse_share
+from mmaction.utils import work_share
+from mmaction.utils.work_share import WorkShare, add_share_option, parse_share, with_rank
 
 
 @pytest.mark.parametrize('count', [1, 2, 3, 7, 20])
@@ -44,3 +45,13 @@ def test_option_and_slurm_array(monkeypatch):
         monkeypatch.setenv(f'SLURM_ARRAY_TASK_{name}', value)
     assert options() == WorkShare(2, 4)
     assert options('--shard', '1/2') == WorkShare(1, 2)
+
+
+@pytest.mark.parametrize('terminal', [False, True])
+def test_tasks_of_srun_share_and_a_shell_that_it_has_started_does_not(monkeypatch, terminal):
+    for name in ('RANK', 'WORLD_SIZE'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(work_share, '_has_terminal', lambda: terminal)
+    monkeypatch.setenv('SLURM_PROCID', '1')
+    monkeypatch.setenv('SLURM_STEP_NUM_TASKS', '4')
+    assert with_rank(WorkShare(1, 2)) == (WorkShare(1, 2) if terminal else WorkShare(5, 8))
