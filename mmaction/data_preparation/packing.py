@@ -124,6 +124,9 @@ def _pack(request: PackRequest, entries: Sequence[dict[str, object]]) -> int:
         clips=len(entries),
         size=request.size,
     )
+    if not share.is_all:
+        # Shares of another number have files of the same names, with other clips in them.
+        settings['shares'] = share.count
     check_settings(os.path.join(out, SETTINGS), settings, overwrite=None)
     mine = share.stretch(len(entries))
     prefix = os.path.dirname(request.list) if request.prefix is None else request.prefix

@@ -48,20 +48,35 @@ class WorkShare:
 
 def parse_share(text: str) -> WorkShare:
     """Read 'I/N', I from 0 to N - 1."""
+    if text == _OF_ARRAY:
+        return share_of_array()
     match = re.fullmatch(r'(\d+)/(\d+)', text)
     if match is None or not int(match[1]) < int(match[2]):
         raise argparse.ArgumentTypeError(f'{text} is not I/N with I from 0 to N - 1, such as 0/8')
     return WorkShare(int(match[1]), int(match[2]))
 
 
+_OF_ARRAY = 'array'
+
+
 def share_of_array() -> WorkShare:
-    """The share that a job of a Slurm array has by its number; everything outside of one."""
-    given = os.environ.get
-    if 'SLURM_ARRAY_TASK_ID' not in os.environ or 'SLURM_ARRAY_TASK_COUNT' not in os.environ:
+    """The share that a job of a Slurm array has by its number; everything outside of one.
+
+    Raises:
+        argparse.ArgumentTypeError: The array may be a part of another: jobs of it that have
+            failed and run again. Theirs are the shares of the whole array.
+    """
+    names = [f'SLURM_ARRAY_TASK_{name}' for name in ('ID', 'MIN', 'MAX', 'COUNT')]
+    if not all(name in os.environ for name in names):
         return WorkShare()
-    first, step = int(given('SLURM_ARRAY_TASK_MIN', '0')), int(given('SLURM_ARRAY_TASK_STEP', '1'))
-    index = (int(os.environ['SLURM_ARRAY_TASK_ID']) - first) // step
-    return WorkShare(index, int(os.environ['SLURM_ARRAY_TASK_COUNT']))
+    number, first, last, count = (int(os.environ[name]) for name in names)
+    if first not in (0, 1) or last - first + 1 != count or count == 1:
+        raise argparse.ArgumentTypeError(
+            f'job {number} of an array that is neither 0-N nor 1-N has to be told its share: '
+            'jobs that are run again, that of the whole array, such as '
+            '--shard $SLURM_ARRAY_TASK_ID/16 of --array=0-15'
+        )
+    return WorkShare(number - first, count)
 
 
 def task_of_step() -> tuple[int, int] | None:
@@ -101,7 +116,7 @@ def add_share_option(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--shard',
         type=parse_share,
-        default=share_of_array(),
+        default=_OF_ARRAY,
         metavar='I/N',
         help='do share I (from 0) of N, with others on other machines doing the rest; in a job '
         'of a Slurm array taken from its number. "mmaction merge" brings the shares together',

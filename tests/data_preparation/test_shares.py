@@ -47,10 +47,23 @@ def share_of(arguments):
 
 def test_share_of_a_slurm_array(monkeypatch):
     assert share_of([]) == WorkShare(0, 1)
-    for name, value in dict(ID=7, COUNT=4, MIN=1, STEP=2).items():
+    for name, value in dict(ID=4, COUNT=4, MIN=1, MAX=4).items():
         monkeypatch.setenv(f'SLURM_ARRAY_TASK_{name}', str(value))
     assert share_of([]) == WorkShare(3, 4)
     assert share_of(['--shard', '0/2']) == WorkShare(0, 2)
+
+
+@pytest.mark.parametrize(
+    ('number', 'first', 'last', 'count'),
+    [(3, 1, 3, 2), (3, 3, 3, 1), (5, 5, 8, 4), (0, 0, 0, 1)],  # --array=1,3  3  5-8  0
+)
+def test_part_of_an_array_does_not_guess_its_share(monkeypatch, capsys, number, first, last, count):
+    for name, value in dict(ID=number, COUNT=count, MIN=first, MAX=last).items():
+        monkeypatch.setenv(f'SLURM_ARRAY_TASK_{name}', str(value))
+    with pytest.raises(SystemExit):
+        share_of([])
+    assert '--shard $SLURM_ARRAY_TASK_ID/16' in capsys.readouterr().err
+    assert share_of(['--shard', '3/16']) == WorkShare(3, 16)
 
 
 @pytest.mark.parametrize('text', ['2/2', '1', 'a/b', '-1/2', '1/0'])
@@ -64,6 +77,15 @@ def test_ranks_share_a_share(monkeypatch):
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setenv('WORLD_SIZE', '2')
     assert with_rank(WorkShare(2, 3)) == WorkShare(5, 6)
+
+
+def test_packed_shares_keep_their_number(folder, tmp_path):
+    """Files of the first of two and of the first of four shares have the same names."""
+    request = PackRequest(str(folder / 'list.txt'), str(tmp_path), share=WorkShare(0, 2))
+    assert pack_list(request) == 0
+    for other in (WorkShare(0, 4), WorkShare()):
+        with pytest.raises(ValueError, match=r"was made with \{'shares': 2\}.* another folder"):
+            pack_list(request._replace(share=other))
 
 
 def test_packed_shares_become_the_whole(folder, tmp_path):

@@ -36,11 +36,11 @@ def options(*arguments):
 
 
 def test_option_and_slurm_array(monkeypatch):
-    for name in ('ID', 'COUNT', 'MIN', 'STEP'):
+    for name in ('ID', 'COUNT', 'MIN', 'MAX'):
         monkeypatch.delenv(f'SLURM_ARRAY_TASK_{name}', raising=False)
     assert options() == WorkShare(0, 1)
     assert options('--shard', '0/8') == WorkShare(0, 8)
-    array = dict(ID='14', COUNT='4', MIN='10', STEP='2')  # --array=10-16:2
+    array = dict(ID='2', COUNT='4', MIN='0', MAX='3')  # --array=0-3
     for name, value in array.items():
         monkeypatch.setenv(f'SLURM_ARRAY_TASK_{name}', value)
     assert options() == WorkShare(2, 4)
