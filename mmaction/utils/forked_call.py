@@ -256,8 +256,11 @@ def _settle() -> None:
     """What a forked child has to do before it may work."""
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
-            is_ours = number in (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
+            is_ours = number in (signal.SIGALRM, signal.SIGCHLD)
             signal.signal(number, signal.SIG_DFL if is_ours else signal.SIG_IGN)
+    # Slurm sends it to all processes of a job that is to end, which first takes a last step and
+    # saves. This one ends with its parent.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Libraries have handlers for crashes that Python knows nothing of; LLVM's, which Triton brings,
     # never returns here, nor does the process end.
     for name in ('SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT'):

@@ -205,6 +205,12 @@ def test_an_interrupted_call_does_not_answer_the_next(call):
     assert call('add', 1, 1) == 2
 
 
+def test_child_process_answers_while_its_job_is_asked_to_end(call):
+    child = call('clip')['pid']
+    os.kill(child, signal.SIGTERM)
+    assert call('clip')['pid'] == child
+
+
 def test_child_process_ends_with_its_owner():
     call = ForkedCall(behave, timeout=5.0)
     child = call('clip')['pid']
