@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Test on a Slurm cluster:
-#   [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS="..."] \
+# Test on a Slurm cluster; GRES= tests on CPUs:
+#   [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 GRES=gpu:8 SRUN_ARGS="..."] \
 #       bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of tools/test.py]
 set -euo pipefail
 if [ $# -lt 4 ]; then
