@@ -3,7 +3,7 @@ import socket
 
 import pytest
 
-from mmaction.distributed import launch
+from mmaction.distributed import launch, torchrun
 from mmaction.errors import ConfigError, LaunchError
 
 
@@ -147,6 +147,13 @@ def test_port_in_use_is_one_sentence(first_of_two):
     port = first_of_two.getsockname()[1]
     with pytest.raises(LaunchError, match=f'port {port} of .* in use; set MASTER_PORT'):
         launch.init_processes('pytorch', timeout=5)
+
+
+def test_port_in_use_is_one_sentence_of_torchrun(first_of_two, capsys):
+    port = str(first_of_two.getsockname()[1])
+    options = ['--master-addr', '127.0.0.1', '--master-port', port, '--nproc-per-node', '1']
+    assert torchrun.main([*options, 'x.py']) == 1
+    assert capsys.readouterr().err == f'error: port {port} is in use; set PORT to another\n'
 
 
 def test_others_that_do_not_come_are_told(first_of_two, monkeypatch, capfd):
