@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -93,6 +94,8 @@ def task_of_step() -> tuple[int, int] | None:
 
 def _has_terminal() -> bool:
     """Whether a terminal controls this process, as never a task that srun has started."""
+    if sys.platform == 'win32':
+        return False
     try:
         os.close(os.open('/dev/tty', os.O_RDWR | os.O_NOCTTY))
     except OSError:
