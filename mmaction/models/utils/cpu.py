@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 
 import torch
+from mmengine.utils import digit_version
 
 __all__ = ['HAS_AMX', 'IS_AMD', 'can_run_operators', 'is_exporting']
 
@@ -23,13 +24,20 @@ IS_AMD = 'AuthenticAMD' in _about()
 HAS_AMX = 'amx_bf16' in _about().split()
 """Whether the processor multiplies tiles of bf16 matrices."""
 
+_CALLS_ALL_EXPORTED = digit_version(torch.__version__) < digit_version('2.11')
+"""Whether PyTorch says of every graph that it compiles that it is exported."""
+
 
 def is_exporting() -> bool:
     """Whether a graph is being made for other software, which cannot run this package's kernels.
 
     That is `torch.export`, ONNX's exporter or `torch.jit.trace`.
     """
-    return bool(torch.jit.is_tracing() or torch.compiler.is_exporting())
+    if torch.jit.is_tracing():
+        return True
+    if _CALLS_ALL_EXPORTED:
+        return torch.compiler._is_exporting_flag  # noqa: SLF001 (what `is_exporting` should say)
+    return torch.compiler.is_exporting()
 
 
 def can_run_operators() -> bool:

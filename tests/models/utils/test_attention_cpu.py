@@ -5,7 +5,6 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.utils import digit_version
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -244,10 +243,6 @@ def test_dropout_and_scale_are_kept():
 
 
 @needs_kernel
-@pytest.mark.skipif(
-    digit_version(torch.__version__) < digit_version('2.11'),
-    reason='PyTorch 2.10 says of every graph that it is exported',
-)
 def test_compiled_graphs_hold_the_kernel():
     q, k, v = tokens(2, 4, 392, 392, 32)
     grad, targets = torch.randn(q.shape), []
