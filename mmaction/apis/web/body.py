@@ -68,6 +68,7 @@ async def receive_form(request: Request, limits: Limits) -> list[UploadFile]:
         BodyError: It is no such form, has no file or too many, is too large, or comes too
             slowly.
     """
+    from python_multipart.exceptions import FormParserError
     from starlette.datastructures import UploadFile
     from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -77,6 +78,8 @@ async def receive_form(request: Request, limits: Limits) -> list[UploadFile]:
         form = await parser.parse()
     except MultiPartException as error:
         raise BodyError(400, f'The form cannot be read: {error.message}') from error
+    except FormParserError as error:  # Starlette before 1.7 lets them through
+        raise BodyError(400, f'The form cannot be read: {error}.') from error
     files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if not files:
         raise BodyError(400, 'The form has no file.')

@@ -131,3 +131,16 @@ def test_malformed_forms_get_a_sentence(site, body, kind, status, sentence):
     found, answer, _ = site.ask('POST', '/api/jobs', body, **{'Content-Type': kind})
     assert (found, answer['error'][: len(sentence)]) == (status, sentence)
     assert not list(site.jobs.root.iterdir())
+
+
+def test_errors_of_the_parser_itself_get_a_sentence(site, data, monkeypatch):
+    from python_multipart.exceptions import MultipartParseError
+
+    async def parse(self):
+        raise MultipartParseError('Expected a boundary')
+
+    monkeypatch.setattr('starlette.formparsers.MultiPartParser.parse', parse)
+    body, headers = form([('a.mp4', data)])
+    status, answer, _ = site.ask('POST', '/api/jobs', body, **headers)
+    sentence = 'The form cannot be read: Expected a boundary.'
+    assert (status, answer['error']) == (400, sentence)
