@@ -45,8 +45,9 @@ def count(
     import torch
 
     with warnings.catch_warnings():
-        # At its import fvcore compiles losses by torch.jit.script, which is deprecated.
-        warnings.simplefilter('ignore', FutureWarning)
+        # At its import fvcore compiles losses by torch.jit.script, which is deprecated. Releases
+        # of PyTorch differ in the category of that warning.
+        warnings.filterwarnings('ignore', '`torch.jit.script` is')
         from fvcore.nn import FlopCountAnalysis
 
     clip = torch.zeros(1, channels, *shape)
