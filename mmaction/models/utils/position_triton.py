@@ -59,12 +59,13 @@ def _weight_kernel(x_ptr, grad_ptr, sums_ptr, T, H, W, C, lines, share, K: tl.co
     for i in range(share):
         line = tl.program_id(0) * share + i
         t, h = line // H % T, line % H
-        near = (t + dt >= 0) & (t + dt < T) & (h + dh >= 0) & (h + dh < H) & (tap < 27)
-        near = near & (line < lines)
+        # The interpreter of Triton 3.9 takes no mask of a block and a lone comparison.
+        taps, channels = tl.where(line < lines, 27, 0), tl.where(line < lines, C, 0)
+        near = (t + dt >= 0) & (t + dt < T) & (h + dh >= 0) & (h + dh < H) & (tap < taps)
         for w in range(W):
             at = (line.to(tl.int64) * W + w) * C
             inside = near & (w + dw >= 0) & (w + dw < W)
-            grad = tl.load(grad_ptr + at + channel, in_row & (line < lines), 0.0)
+            grad = tl.load(grad_ptr + at + channel, channel < channels, 0.0)
             x = tl.load(x_ptr + at + place, inside[:, None] & in_row[None, :], one)
             sums += x.to(tl.float32) * grad.to(tl.float32)[None, :]
     row = tl.program_id(0) * 32 + tap
