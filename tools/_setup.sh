@@ -10,14 +10,14 @@ python=$root/.venv/bin/python
 
 find_python() {
     local candidate
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10}; do
-        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python3.10}; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' \
             2>/dev/null; then
             command -v "$candidate"
             return
         fi
     done
-    echo "error: Python 3.10 to 3.13 is needed; name one: PYTHON=/path/to/python bash $0" >&2
+    echo "error: Python 3.10 to 3.14 is needed; name one: PYTHON=/path/to/python bash $0" >&2
     return 1
 }
 
