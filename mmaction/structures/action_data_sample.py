@@ -51,6 +51,16 @@ def format_score(value: object) -> torch.Tensor | dict[str, Any]:
     raise TypeError(f'scores must be a sequence, array, tensor or dict, not {type(value).__name__}')
 
 
+def _instances(name: str, doc: str) -> property:
+    """An attribute that keeps `InstanceData` in the data field `name`."""
+    return property(
+        lambda sample: getattr(sample, name),
+        lambda sample, value: sample.set_field(value, name, dtype=InstanceData),
+        lambda sample: delattr(sample, name),
+        doc,
+    )
+
+
 class ActionDataSample(BaseDataElement):
     """What is known of one clip: ground truth, prediction and meta data.
 
@@ -67,9 +77,6 @@ class ActionDataSample(BaseDataElement):
     pred_score: torch.Tensor
     num_classes: int
     error: str
-    _proposals: InstanceData
-    _gt_instances: InstanceData
-    _features: InstanceData
 
     def set_gt_label(self, value: LabelType) -> ActionDataSample:
         """Set the ground-truth label."""
@@ -98,44 +105,8 @@ class ActionDataSample(BaseDataElement):
                 self.set_field(len(score), 'num_classes', field_type='metainfo')
         return self
 
-    def _instances(self, name: str, value: InstanceData) -> None:
-        self.set_field(value, name, dtype=InstanceData)
-
-    @property
-    def proposals(self) -> InstanceData:
-        """Proposals of localization and detection tasks."""
-        return self._proposals
-
-    @proposals.setter
-    def proposals(self, value: InstanceData) -> None:
-        self._instances('_proposals', value)
-
-    @proposals.deleter
-    def proposals(self) -> None:
-        del self._proposals
-
-    @property
-    def gt_instances(self) -> InstanceData:
-        """Ground-truth instances of localization and detection tasks."""
-        return self._gt_instances
-
-    @gt_instances.setter
-    def gt_instances(self, value: InstanceData) -> None:
-        self._instances('_gt_instances', value)
-
-    @gt_instances.deleter
-    def gt_instances(self) -> None:
-        del self._gt_instances
-
-    @property
-    def features(self) -> InstanceData:
-        """Features that a model was asked to keep."""
-        return self._features
-
-    @features.setter
-    def features(self, value: InstanceData) -> None:
-        self._instances('_features', value)
-
-    @features.deleter
-    def features(self) -> None:
-        del self._features
+    proposals = _instances('_proposals', 'Proposals of localization and detection tasks.')
+    gt_instances = _instances(
+        '_gt_instances', 'Ground-truth instances of localization and detection tasks.'
+    )
+    features = _instances('_features', 'Features that a model was asked to keep.')

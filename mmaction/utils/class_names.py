@@ -155,7 +155,7 @@ def find_class_names(
         `num_classes` names, or None.
     """
     passed_over = []
-    for origin, names in (*_names_of_checkpoint(meta or {}), *_names_of_config(cfg, 'the config')):
+    for origin, names in (*_names_of_checkpoint(meta or {}), *_names_of_config(cfg)):
         if len(names) == num_classes:
             return names
         passed_over.append(f'{origin} has names of {len(names)} classes')
@@ -183,11 +183,9 @@ def _names_of_checkpoint(meta: Mapping[str, Any]) -> Iterator[tuple[str, list[st
             yield f'the checkpoint (data set {data_set})', known_class_names(data_set)
 
 
-def _names_of_config(
-    cfg: Mapping[str, Any] | Config, origin: str
-) -> Iterator[tuple[str, list[str]]]:
+def _names_of_config(cfg: Mapping[str, Any] | Config) -> Iterator[tuple[str, list[str]]]:
     if isinstance(cfg.get('classes'), (list, tuple)):  # of a published model
-        yield origin, list(map(str, cfg['classes']))
+        yield 'the config', list(map(str, cfg['classes']))
     for dataset in _datasets(cfg):
         meta = dataset.get('metainfo') or {}
         names = meta.get('classes') or meta.get('CLASSES')
@@ -196,11 +194,11 @@ def _names_of_config(
                 osp.join(dataset.get('data_root') or '', dataset['ann_file'])
             )
         if names:
-            yield origin, list(map(str, names))
+            yield 'the config', list(map(str, names))
     found = list(_data_sets(cfg))
     by_name = find_data_set(Path(getattr(cfg, 'filename', None) or '').stem)
     for data_set in [*found[:1], *([by_name] if by_name else [])]:
-        yield f'{origin} (data set {data_set})', known_class_names(data_set)
+        yield f'the config (data set {data_set})', known_class_names(data_set)
 
 
 def _datasets(cfg: Mapping[str, Any] | Config) -> Iterator[Mapping[str, Any]]:
