@@ -16,7 +16,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmaction.errors import CheckpointError, ConfigError
-from mmaction.utils.checkpoint_reading import bare_name, read_checkpoint
+from mmaction.utils.checkpoint_reading import read_checkpoint, weights_of_backbone
 from mmaction.utils.hub import require
 from mmaction.utils.suggest import did_you_mean
 
@@ -124,10 +124,7 @@ def _load_base(backbone: Any, base: str | None) -> None:
         CheckpointError: `base` does not fit.
     """
     if base is not None:
-        loaded = read_checkpoint(base)
-        for key in ('state_dict', 'model'):
-            loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
-        state = {bare_name(name).removeprefix('backbone.'): v for name, v in loaded.items()}
+        state = weights_of_backbone(read_checkpoint(base))
         own = backbone.state_dict()
         wrong = [n for n, v in own.items() if n not in state or state[n].shape != v.shape]
         if wrong:

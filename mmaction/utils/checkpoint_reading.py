@@ -39,6 +39,8 @@ __all__ = [
     'load_from_torchvision',
     'read_checkpoint',
     'register_safe_loaders',
+    'weights_of',
+    'weights_of_backbone',
 ]
 
 
@@ -48,6 +50,23 @@ def bare_name(name: str) -> str:
     while name.startswith('module.'):
         name = name.removeprefix('module.')
     return name
+
+
+def weights_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by their bare names.
+
+    Args:
+        checkpoint: With `state_dict` or `model`, or the weights themselves.
+    """
+    found = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    return {bare_name(n): value for n, value in found.items() if isinstance(value, torch.Tensor)}
+
+
+def weights_of_backbone(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors of a backbone, of whose recognizer or which alone this is a checkpoint."""
+    weights, prefix = weights_of(checkpoint), 'backbone.'
+    own = {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
+    return own or weights
 
 
 def load_checkpoint_file(path: str | Path, map_location: MAP_LOCATION = 'cpu') -> dict[str, Any]:

@@ -43,9 +43,7 @@ def choose_weights(checkpoint: dict[str, Any], which: str) -> dict[str, Any]:
     Raises:
         ValueError: It holds none, or no raw ones, or some that are not finite.
     """
-    import torch
-
-    from mmaction.utils.checkpoint_reading import bare_name
+    from mmaction.utils.checkpoint_reading import weights_of
 
     if which == 'raw':
         if 'ema_state_dict' not in checkpoint:
@@ -53,18 +51,10 @@ def choose_weights(checkpoint: dict[str, Any], which: str) -> dict[str, Any]:
                 '--weights raw: the checkpoint has no moving average, so there is one set'
             )
         # mmengine puts the average in the place of the weights, and the weights in its place.
-        found = {
-            bare_name(name): value
-            for name, value in checkpoint['ema_state_dict'].items()
-            if name != 'steps'
-        }
-    else:
-        found = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
-        found = {bare_name(name): value for name, value in found.items()}
+        checkpoint = {k: v for k, v in checkpoint['ema_state_dict'].items() if k != 'steps'}
     weights = {
         name: value.detach().cpu().contiguous().clone()
-        for name, value in found.items()
-        if isinstance(value, torch.Tensor)
+        for name, value in weights_of(checkpoint).items()
     }
     if not weights:
         raise ValueError('the checkpoint holds no weights')

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmaction.errors import CheckpointError, RemoteFileError
-from mmaction.utils.checkpoint_reading import bare_name, load_checkpoint_file
+from mmaction.utils.checkpoint_reading import load_checkpoint_file, weights_of
 from mmaction.utils.cli import some
 from mmaction.utils.io import atomic_path, write_text
 from mmaction.utils.remote import exists, is_remote, list_folder, read_bytes, uploaded, uri_of
@@ -288,10 +288,7 @@ def load_weights(
         CheckpointError: Anything else, or with `strict` anything, does not
             match. The model is then as it was.
     """
-    weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
-    weights = {
-        bare_name(name): value for name, value in weights.items() if isinstance(value, torch.Tensor)
-    }
+    weights = weights_of(checkpoint)
     own, report, fitting = model.state_dict(), LoadReport(), {}
     # A hook for averaged weights takes those of the other name.
     for loaded in (weights, checkpoint.get('ema_state_dict', {})):

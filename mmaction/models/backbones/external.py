@@ -14,7 +14,7 @@ from mmengine.registry import Registry
 from torch import Tensor, nn
 
 from mmaction.registry import MODELS
-from mmaction.utils.checkpoint_reading import bare_name, read_checkpoint
+from mmaction.utils.checkpoint_reading import read_checkpoint, weights_of_backbone
 from mmaction.utils.suggest import did_you_mean
 
 from .dualformer_weights import mismatches
@@ -69,13 +69,8 @@ class ExternalBackbone(nn.Module):
 
     def _read(self, source: str) -> dict[str, Tensor]:
         """Weights of a file or address by the names of the network, without the classifier's."""
-        loaded = read_checkpoint(source)
-        for key in ('state_dict', 'model'):
-            loaded = loaded[key] if isinstance(loaded.get(key), dict) else loaded
-        state = {
-            bare_name(name).removeprefix('backbone.').removeprefix('net.'): value
-            for name, value in loaded.items()
-        }
+        weights = weights_of_backbone(read_checkpoint(source))
+        state = {name.removeprefix('net.'): value for name, value in weights.items()}
         return {k: v for k, v in state.items() if not k.startswith(self._head_names)}
 
     def train(self, mode: bool = True) -> ExternalBackbone:

@@ -112,7 +112,8 @@ class TransformersBackbone(ExternalBackbone):
         self.config = config
         net = _bare_network(config, self.name)
         if config.model_type == 'videomae':
-            _add_norm_of_mean(net, config)
+            if config.use_mean_pooling:  # the classifier has it behind the mean of the tokens
+                net.fc_norm = nn.LayerNorm(config.hidden_size)
             if _grid(config) != self._own_grid:
                 T, H, W = self._own_grid
                 codes = sinusoids(T * H * W, config.hidden_size)
@@ -136,11 +137,7 @@ class TransformersBackbone(ExternalBackbone):
     def _read(self, source: str) -> dict[str, Tensor]:
         """Weights of a folder of transformers, through its own renaming, or of any checkpoint."""
         folder = Path(source)
-        if folder.is_dir():
-            state = self._of_folder(folder)
-        else:
-            state = super()._read(source)
-        return self._fitted(state)
+        return self._fitted(self._of_folder(folder) if folder.is_dir() else super()._read(source))
 
     def _of_folder(self, folder: Path) -> dict[str, Tensor]:
         files = sorted(folder.glob('*.safetensors'))
@@ -309,14 +306,8 @@ def _bare_network(config: Any, name: str) -> Any:
     return net
 
 
-def _add_norm_of_mean(net: Any, config: Any) -> None:
-    """The norm that VideoMAE's classifier has behind the mean of the tokens."""
-    if config.use_mean_pooling:
-        net.fc_norm = nn.LayerNorm(config.hidden_size)
-
-
 def _norm_of_mean(files: list[Path], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """It, from the files of a folder; of a model without classifier, as it is made."""
+    """The norm behind the mean of the tokens: of the files, or as it is where they lack it."""
     from safetensors import safe_open
 
     names = ('fc_norm.weight', 'fc_norm.bias')

@@ -77,6 +77,16 @@ def test_weights_that_do_not_fit_are_listed(tmp_path):
         backbone.init_weights()
 
 
+def test_weights_of_a_whole_recognizer_are_those_of_its_backbone(tmp_path):
+    backbone = dict(type='torchvision.r3d_18')
+    head = dict(type='I3DHead', num_classes=3, in_channels=512)
+    model = MODELS.build(dict(type='Recognizer3D', backbone=backbone, cls_head=head))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'x.pth')
+    found = MODELS.build(dict(backbone, pretrained=str(tmp_path / 'x.pth')))
+    found.init_weights()
+    torch.testing.assert_close(found.state_dict(), model.backbone.state_dict())
+
+
 def test_unknown_model_names_suggest_nearest():
     with pytest.raises(
         ValueError, match=r'torchvision has no model .swin3d.; did you mean "swin3d'
