@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.config.load import load_config
+from mmaction.config.options import Options
 from mmaction.datasets import UnreadableVideoError
 from mmaction.datasets.transforms.pipeline import Pipeline
 from mmaction.datasets.video_source import Video, clip_info, clip_name
@@ -32,7 +33,6 @@ __all__ = [
     'top_classes',
 ]
 
-Options = Iterable[str] | dict[str, Any] | None
 Steps = Sequence[dict[str, Any]]
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from mmaction.config.known_keys import LOGGERS
 from mmaction.utils.cli import Parser, add_job_options, available_cores, check_files, user_errors
 from mmaction.utils.plurals import how_many
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ['main', 'parse_args']
 
-LOGGERS = ('tensorboard', 'wandb', 'mlflow', 'trackio')
 DEMO = 'motion_digits'
 # What changes the outcome: a work dir belongs to one set of these.
 ASKED = (

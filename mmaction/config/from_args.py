@@ -15,6 +15,7 @@ from mmaction.errors import ConfigError
 from mmaction.utils.remote import is_remote, redacted
 
 from .check import check_config
+from .known_keys import LOGGERS
 from .options import parse_options
 
 __all__ = [
@@ -28,14 +29,6 @@ __all__ = [
     'set_metrics',
     'set_work_dir',
 ]
-
-LOGGERS = {
-    'tensorboard': 'TensorboardVisBackend',
-    'wandb': 'WandbVisBackend',
-    'mlflow': 'MLflowVisBackend',
-    'trackio': 'TrackioVisBackend',
-}
-"""Options of the command line, which are called like the package, and their backends."""
 
 
 def apply_train_args(cfg: Config, args: Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     'HOOK_NAMES',
     'LISTS_OF_TYPED',
+    'LOGGERS',
     'MORE_KEYS',
     'PARAMWISE',
     'RUNNER_KEYS',
@@ -128,3 +129,11 @@ HOOK_NAMES = {
     'sync_buffers',
     'visualization',
 }
+
+LOGGERS = {
+    'tensorboard': 'TensorboardVisBackend',
+    'wandb': 'WandbVisBackend',
+    'mlflow': 'MLflowVisBackend',
+    'trackio': 'TrackioVisBackend',
+}
+"""Options of the command line, which are called like the package, and their backends."""

@@ -25,7 +25,7 @@ from .section import ConversionNotes, LegacySection
 
 __all__ = ['OLD_KEYS', 'convert_old_config', 'is_old_config']
 
-_NEWSUCCESSORS = {
+_NEW_KEYS = {
     'optim_wrapper',
     'param_scheduler',
     'test_dataloader',
@@ -73,7 +73,7 @@ def is_old_config(cfg: Mapping[str, Any] | Config) -> bool:
 
     One that mixes both forms is not old: it is an error, which `check_config` tells.
     """
-    if any(key in cfg for key in _NEWSUCCESSORS):
+    if any(key in cfg for key in _NEW_KEYS):
         return False
     data = cfg.get('data')
     splits = isinstance(data, Mapping) and bool({'train', 'val', 'test'} & set(data))

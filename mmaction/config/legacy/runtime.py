@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from mmaction.config.known_keys import LOGGERS
 from mmaction.errors import ConfigError
 from mmaction.utils.metric_names import PUBLISHED_NAMES
 from mmaction.utils.packaged_configs import config_folder
@@ -29,11 +30,6 @@ _BACKENDS = {
     'TensorboardLoggerHook': 'TensorboardVisBackend',
     'WandbLoggerHook': 'WandbVisBackend',
     'MlflowLoggerHook': 'MLflowVisBackend',
-}
-_PACKAGES = {
-    'TensorboardVisBackend': 'tensorboard',
-    'WandbVisBackend': 'wandb',
-    'MLflowVisBackend': 'mlflow',
 }
 
 
@@ -143,10 +139,11 @@ def drop_missing_backends(cfg: Config) -> list[str]:
         A line for each.
     """
     lines = []
+    packages = {kind: name for name, kind in LOGGERS.items()}
     visualizer = cfg.get('visualizer') or {}
     for backend in list(visualizer.get('vis_backends') or []):
-        package = _PACKAGES.get(backend['type'])
-        if package and importlib.util.find_spec(package) is None:
+        package = packages.get(backend['type'])
+        if package and find_spec(package) is None:
             visualizer['vis_backends'].remove(backend)
             lines.append(
                 f'warning: {backend["type"]} is left out, since {package} is not installed '

@@ -4,13 +4,11 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ('package', 'backends'), [('math', ['LocalVisBackend', 'TensorboardVisBackend']),
-                              ('no_such_package', ['LocalVisBackend'])],
-)  # fmt: skip
-def test_tensorboard_only_if_installed(changed, capsys, monkeypatch, package, backends):
-    from mmaction.config.legacy import runtime
-
-    monkeypatch.setitem(runtime._PACKAGES, 'TensorboardVisBackend', package)
+    ('spec', 'backends'),
+    [('spec', ['LocalVisBackend', 'TensorboardVisBackend']), (None, ['LocalVisBackend'])],
+)
+def test_tensorboard_only_if_installed(changed, capsys, monkeypatch, spec, backends):
+    monkeypatch.setattr('mmaction.config.legacy.runtime.find_spec', lambda _: spec)
     cfg = changed(
         "log_config = dict(hooks=[dict(type='TextLoggerHook'), dict(type='TensorboardLoggerHook')])"
     )
