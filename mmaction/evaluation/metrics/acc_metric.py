@@ -17,7 +17,7 @@ from mmaction.evaluation.functional import (
 from mmaction.registry import METRICS
 from mmaction.utils.suggest import did_you_mean
 
-from .clip_metric import ClipMetric, Result, to_array
+from .clip_metric import ClipMetric, Result, one_view, to_array
 from .confusion_matrix import ConfusionMatrix  # mmaction2 has it here
 
 __all__ = ['AccMetric', 'ConfusionMatrix']
@@ -128,8 +128,8 @@ class AccMetric(ClipMetric):
     ) -> dict[str, float]:
         """The metrics, once every label is known to fit the scores."""
         filled = _filled(preds, labels)
-        for scores, row, label, name in zip(preds, filled, labels, names, strict=True):
-            _check_clip(scores, len(row), label, name)
+        for row, label, name in zip(filled, labels, names, strict=True):
+            _check_label(label, len(row), name)
             if len(row) != len(filled[0]):
                 raise ValueError(
                     f'{name} has {len(row)} scores, but {names[0]} has {len(filled[0])}'
@@ -189,18 +189,6 @@ def _topk(value: object) -> tuple[int, ...]:
     return tuple(ks)
 
 
-def one_view(scores: np.ndarray, name: str) -> np.ndarray:
-    """Scores (K,) of (K,) or (1, K)."""
-    if scores.ndim == 2 and len(scores) == 1:
-        scores = scores[0]
-    if scores.ndim != 1:
-        raise ValueError(
-            f'the scores of {name} have shape {scores.shape}, not (classes,): views are averaged '
-            "with average_clips='prob' or 'score' in the head or in model.test_cfg"
-        )
-    return scores
-
-
 def _filled(preds: Sequence[np.ndarray | None], labels: Sequence[Any]) -> list[np.ndarray]:
     """NaN scores for clips without a prediction, as many as the others have."""
     sizes = {len(scores) for scores in preds if scores is not None}
@@ -210,10 +198,8 @@ def _filled(preds: Sequence[np.ndarray | None], labels: Sequence[Any]) -> list[n
     return [empty if scores is None else scores for scores in preds]
 
 
-def _check_clip(scores: np.ndarray | None, num_classes: int, label: Any, name: str) -> None:
-    """Raise `ValueError` unless the label fits the scores, and these are numbers."""
-    if scores is not None and np.isnan(scores).any():
-        raise ValueError(f'the scores of {name} are not numbers (NaN): the model has diverged')
+def _check_label(label: Any, num_classes: int, name: str) -> None:
+    """Raise `ValueError` unless the label fits the scores."""
     if np.size(label) == 1:
         if not 0 <= label < num_classes:
             raise ValueError(

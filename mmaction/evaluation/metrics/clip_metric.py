@@ -79,7 +79,7 @@ class ClipMetric(BaseMetric):
                 raise ValueError(f'{name} has no gt_label: is the label packed by the pipeline?')
             reason = sample.get('unreadable')
             prediction = None if reason else self.prediction(sample, name)
-            if not _is_finite(prediction):
+            if not reason and not _is_finite(sample.get('pred_score')):
                 raise DivergedError(
                     f'the scores of {name} are not numbers: the weights have diverged in training '
                     '(a lower learning rate, a longer warm-up or clip_grad may help), or the '
@@ -181,10 +181,21 @@ def merge_results(parts: Sequence[Sequence[Result]], size: int) -> list[Result]:
     return [clips[key] for key in keys]
 
 
-def _is_finite(prediction: object) -> bool:
-    parts = prediction.values() if isinstance(prediction, Mapping) else [prediction]
-    arrays = [part for part in parts if isinstance(part, np.ndarray) and part.dtype.kind == 'f']
-    return all(bool(np.isfinite(array).all()) for array in arrays)
+def one_view(scores: np.ndarray, name: str) -> np.ndarray:
+    """Scores (K,) of (K,) or (1, K)."""
+    if scores.ndim == 2 and len(scores) == 1:
+        scores = scores[0]
+    if scores.ndim != 1:
+        raise ValueError(
+            f'the scores of {name} have shape {scores.shape}, not (classes,): views are averaged '
+            "with average_clips='prob' or 'score' in the head or in model.test_cfg"
+        )
+    return scores
+
+
+def _is_finite(scores: object) -> bool:
+    parts = scores.values() if isinstance(scores, Mapping) else [scores]
+    return all(bool(np.isfinite(to_array(part)).all()) for part in parts if part is not None)
 
 
 def _such(items: Sequence[object]) -> str:

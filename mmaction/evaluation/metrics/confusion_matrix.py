@@ -10,7 +10,7 @@ import torch
 
 from mmaction.registry import METRICS
 
-from .clip_metric import ClipMetric, Result, to_array
+from .clip_metric import ClipMetric, Result, one_view, to_array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,14 +53,7 @@ class ConfusionMatrix(ClipMetric):
             raise ValueError(f'{name} has neither pred_score nor pred_label')
         if scores is None:
             return int(to_array(sample['pred_label']).item()), None
-        scores = to_array(scores)
-        if scores.ndim == 2 and len(scores) == 1:
-            scores = scores[0]
-        if scores.ndim != 1:
-            raise ValueError(
-                f'a confusion matrix needs scores of shape (classes,), not {scores.shape} as '
-                f"those of {name}: views are averaged with average_clips='prob' or 'score'"
-            )
+        scores = one_view(to_array(scores), name)
         return int(scores.argmax()), len(scores)
 
     def compute_metrics(self, results: list[Result]) -> dict[str, torch.Tensor]:

@@ -187,9 +187,10 @@ def test_other_types_stay():
     assert to_array([0.5, 1.5]).dtype == np.float64
 
 
+@pytest.mark.parametrize('metric', [AccMetric, ConfusionMatrix])
 @pytest.mark.parametrize('bad', [float('nan'), float('inf')])
-def test_scores_of_a_diverged_model(bad):
+def test_scores_of_a_diverged_model(metric, bad):
     sample = dict(gt_label=torch.tensor([0]), pred_score=torch.tensor([0.5, bad]), filename='a.mp4')
     with pytest.raises(TrainingError, match=r'the scores of a\.mp4 are not numbers: the weights'):
-        AccMetric().process(None, [sample])
-    AccMetric().process(None, [{**sample, 'unreadable': 'cut off'}])
+        metric().process(None, [sample])
+    metric().process(None, [{**sample, 'unreadable': 'cut off'}])
