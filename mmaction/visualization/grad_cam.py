@@ -178,7 +178,7 @@ class GradCAM:
         advice = (
             f'take an earlier layer, such as {", ".join(earlier)}'
             if earlier
-            else ('no layer of this network has one that is larger')
+            else 'no layer of this network has one that is larger'
         )
         return (
             f'layer {self.layer_name} has a map of 1 x 1 x 1 for {frames} frames of '

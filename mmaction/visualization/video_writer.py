@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from mmaction.datasets.transforms import functional
 from mmaction.utils.io import atomic_path, save_figure
 
 __all__ = ['ClipWriter', 'check_out_name', 'contact_sheet', 'enlarge', 'resize_frames']
-
-RESIZE_ALGORITHMS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
 
 
 def check_out_name(
@@ -58,10 +57,9 @@ def resize_frames(
     Raises:
         ValueError: The algorithm or the size is none.
     """
-    import cv2
-
-    if algorithm not in RESIZE_ALGORITHMS:
-        raise ValueError(f'resize algorithm {algorithm!r} is none of {RESIZE_ALGORITHMS}')
+    known = tuple(functional.INTERPOLATIONS)
+    if algorithm not in known:
+        raise ValueError(f'resize algorithm {algorithm!r} is none of {known}')
     if resolution is None:
         return frames
     height, width = frames.shape[1:3]
@@ -71,16 +69,8 @@ def resize_frames(
             f'target resolution {tuple(resolution)} is no (width, height); one may be -1'
         )
     size = (w or max(round(width * h / height), 1), h or max(round(height * w / width), 1))
-    if size == (width, height):
-        return frames
-    codes = dict(
-        nearest=cv2.INTER_NEAREST,
-        bilinear=cv2.INTER_LINEAR,
-        bicubic=cv2.INTER_CUBIC,
-        area=cv2.INTER_AREA,
-        lanczos=cv2.INTER_LANCZOS4,
-    )
-    return np.stack([cv2.resize(f, size, interpolation=codes[algorithm]) for f in frames])
+    resized: np.ndarray = functional.resize_frames(frames, size, algorithm)
+    return resized
 
 
 def enlarge(frames: np.ndarray, height: int = 224) -> np.ndarray:
@@ -118,9 +108,6 @@ class ClipWriter:
     def __enter__(self) -> ClipWriter:
         return self
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self._end(error)
-
     def write(self, frames: np.ndarray) -> None:
         """Append frames (N, H, W, 3)."""
         if self.path.suffix.lower() == '.gif':
@@ -148,16 +135,7 @@ class ClipWriter:
             encoded = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
             self._container.mux(self._stream.encode(encoded))
 
-    def close(self, complete: bool = True) -> None:
-        """End the file; what is not `complete` is removed.
-
-        Raises:
-            FileWriteError: The disk is full, there is no permission, and so on.
-        """
-        with suppress(_Incomplete):
-            self._end(None if complete else _Incomplete())
-
-    def _end(self, error: BaseException | None) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         container, pages = self._container, self._pages
         self._container, self._pages = None, []
         with self._file:
@@ -177,10 +155,6 @@ class ClipWriter:
                 part = self._file.enter_context(atomic_path(self.path))
                 options = dict(save_all=True, append_images=rest, duration=step, loop=0)
                 first.save(part, 'GIF', **options)
-
-
-class _Incomplete(Exception):  # noqa: N818
-    """The file is not wanted any more."""
 
 
 def contact_sheet(

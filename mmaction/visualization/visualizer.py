@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from mmengine.visualization import TensorboardVisBackend as _TensorboardVisBacke
 from mmengine.visualization import WandbVisBackend as _WandbVisBackend
 from mmengine.visualization.vis_backend import force_init_env
 
-from mmaction.datasets.video_source import VideoSource
+from mmaction.datasets.video_source import Video, VideoSource
 from mmaction.registry import VISBACKENDS, VISUALIZERS
 from mmaction.structures import ActionDataSample
 
@@ -184,14 +183,11 @@ class ActionVisualizer(Visualizer):
     Source: the class of this name in mmaction2 1.x.
     """
 
-    def __init__(self, name: str = 'visualizer', **kwargs: Any) -> None:
-        super().__init__(name, **kwargs)
-
     @master_only
     def add_datasample(
         self,
         name: str,
-        video: object,
+        video: Video,
         data_sample: ActionDataSample | None = None,
         draw_gt: bool = True,
         draw_pred: bool = True,
@@ -210,8 +206,8 @@ class ActionVisualizer(Visualizer):
 
         Args:
             name: Of the clip.
-            video: VideoSource (T, H, W, 3) uint8 RGB as an array or a list, a video file, or
-                a folder of frames.
+            video: Frames (T, H, W, 3), uint8 RGB, as an array or a list; a video file, or a
+                folder of frames.
             data_sample: Its label and prediction.
             draw_gt: Draw the label, where the sample has one.
             draw_pred: Draw the best five classes, where the sample has scores.
@@ -238,7 +234,8 @@ class ActionVisualizer(Visualizer):
         if unknown:
             raise ValueError(f'text_cfg has unknown keys {unknown}; it takes {sorted(style)}')
         style.update(text_cfg or {})
-        frames = _frames_of(video)
+        source = VideoSource(video)
+        frames = source.read(np.arange(len(source)))
         if rescale_factor is not None:
             if rescale_factor <= 0:
                 raise ValueError(f'rescale_factor={rescale_factor} must be positive')
@@ -302,12 +299,3 @@ class ActionVisualizer(Visualizer):
         for backend in self._vis_backends.values():
             if hasattr(backend, 'add_video'):
                 backend.add_video(name, frames, step=step, fps=fps, out_type=out_type)
-
-
-def _frames_of(video: Any) -> np.ndarray:
-    """Frames (T, H, W, 3) uint8 of what `add_datasample` takes."""
-    if isinstance(video, Sequence) and not isinstance(video, str) and len(video):
-        video = np.stack([np.asarray(frame) for frame in video])
-    # Only here is a file read, by what the layer above has for it.
-    frames = VideoSource(video)
-    return frames.read(np.arange(len(frames)))

@@ -212,9 +212,6 @@ def test_full_disk_leaves_the_file_that_was_there(tmp_path):
 def test_file_that_is_given_up_leaves_what_was_there(frames, tmp_path):
     path = tmp_path / 'clip.mp4'
     path.write_text('old')
-    writer = ClipWriter(path, 10)
-    writer.write(frames)
-    writer.close(complete=False)
     wrong = [frames, frames[:, :, :, :1]]
     with pytest.raises(ValueError, match='array shape'), ClipWriter(path, 10) as w:
         list(map(w.write, wrong))
