@@ -7,6 +7,8 @@ Source of the syntax: ITU-T H.264, sections 7.3.2.1 and 7.3.3.
 
 from __future__ import annotations
 
+from .references import nal_units
+
 __all__ = ['SecondFields']
 
 _SPS, _SLICES = 7, (1, 5)
@@ -52,24 +54,9 @@ class SecondFields:
 
 
 def _first_unit(data: bytes, prefix: int, kinds: tuple[int, ...]) -> bytes:
-    """The beginning of the first unit of these kinds; empty if there is none.
-
-    Args:
-        data: Units after start codes, or after their lengths.
-        prefix: Bytes of a length; 0 for start codes.
-        kinds: Types of unit.
-    """
-    # Where no start code follows, `find` gives -1, and this 2.
-    least = prefix or 3
-    start = prefix or data.find(b'\0\0\1') + 3
-    while least <= start < len(data):
-        if data[start] & 31 in kinds:
-            return data[start : start + _SPS_BYTES]
-        if prefix:
-            start += int.from_bytes(data[start - prefix : start], 'big') + prefix
-        else:
-            start = data.find(b'\0\0\1', start) + 3
-    return b''
+    """The beginning of the first unit of these kinds; empty if there is none."""
+    units = (data[start : start + _SPS_BYTES] for start, _ in nal_units(data, prefix))
+    return next((unit for unit in units if unit and unit[0] & 31 in kinds), b'')
 
 
 def _read_sps(unit: bytes) -> tuple[int, bool, bool]:

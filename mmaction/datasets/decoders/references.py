@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-__all__ = ['unreferenced_test']
+__all__ = ['nal_units', 'unreferenced_test']
 
 _START = b'\0\0\1'
 
@@ -37,7 +37,7 @@ def unreferenced_test(codec: str, extradata: bytes | None) -> Callable[[bytes], 
     return _is_b_picture if codec == 'mpeg4' else None
 
 
-def _nal_units(data: bytes, size: int) -> Iterator[tuple[int, int]]:
+def nal_units(data: bytes, size: int) -> Iterator[tuple[int, int]]:
     """Start and end of each NAL unit.
 
     Args:
@@ -61,7 +61,7 @@ def _nal_units(data: bytes, size: int) -> Iterator[tuple[int, int]]:
 def _is_unreferenced_h264(packet: bytes, size: int) -> bool:
     """Source: ITU-T H.264, 7.4.1: `nal_ref_idc` is 0 for slices of pictures of no reference."""
     has_slice = False
-    for start, end in _nal_units(packet, size):
+    for start, end in nal_units(packet, size):
         if not start < end <= len(packet):
             return False
         kind, is_reference = packet[start] & 31, packet[start] & 0x60
@@ -81,7 +81,7 @@ def _is_unreferenced_hevc(packet: bytes, size: int, layers: int) -> bool:
     Pictures of a higher temporal layer may refer to those, so only the highest layer counts.
     """
     has_slice = False
-    for start, end in _nal_units(packet, size):
+    for start, end in nal_units(packet, size):
         if not start + 1 < end <= len(packet):
             return False
         kind, layer = packet[start] >> 1 & 63, (packet[start] & 1) << 5 | packet[start + 1] >> 3
@@ -104,7 +104,7 @@ def _temporal_layers(extradata: bytes, is_sized: bool) -> int:
 
 
 def _start_code_units(data: bytes) -> Iterator[bytes]:
-    for start, end in _nal_units(data, 0):
+    for start, end in nal_units(data, 0):
         yield data[start:end]
 
 

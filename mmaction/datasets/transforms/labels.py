@@ -30,8 +30,6 @@ class LoadHVULabel(BaseTransform):
     Source: the transform of this name in mmaction2 1.2.
     """
 
-    shown = ()
-
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
 
