@@ -107,7 +107,6 @@ def prepare_clips(
     as_is: bool,
     workers: int,
     timeout: float,
-    short_side: int = 256,
 ) -> tuple[list[Clip], dict[str, str]]:
     """Read every clip whole, and re-encode it for fast reading; what is done is kept.
 
@@ -118,7 +117,6 @@ def prepare_clips(
         as_is: Only read them.
         workers: Clips at the same time.
         timeout: Seconds for one, after which it counts as broken.
-        short_side: Pixels of the shorter side of new files; smaller videos keep their size.
 
     Returns:
         The clips that can be read, their paths now from `out/videos` on (with `as_is` as
@@ -140,7 +138,7 @@ def prepare_clips(
         targets = {clip.path: clip.path for clip in clips}
     else:
         targets = _targets(clips)
-        settings = Settings(short_side=short_side)
+        settings = Settings()
         check_settings(out / 'prepare_videos.json', settings._asdict(), overwrite=False)
         jobs = [
             (str(folder / path), str(out / 'videos' / target)) for path, target in targets.items()

@@ -247,8 +247,10 @@ def _guard(annotation: Annotation, request: Request) -> None:
 def _nothing_there(request: Request) -> str:
     if request.frames:
         return f'there are no folders of images in {str(request.videos)!r}'
-    hint = '; for clips that are folders of images add --frames'
-    return f'there are no videos in {str(request.videos)!r}{hint}'
+    return (
+        f'there are no videos in {str(request.videos)!r}; for clips that are folders of images '
+        'add --frames'
+    )
 
 
 def _none_found(lists: dict[str, list[RowOutcome]], index: MediaIndex, request: Request) -> str:

@@ -54,9 +54,9 @@ def read(folder: Path, class_order: str) -> Annotation:
             raise ValueError(f"{place}: expected 'id;Class name', found {line!r}")
         answers[identifier.strip()] = classes.label(without_brackets(name.strip()), place)
     lists = {}
-    for split, names in (('train', ['train']), ('val', ['validation']), ('test', ['test'])):
-        names = [f'{prefix}{name}.json' for prefix in (_PREFIX, '') for name in names]
-        path = (try_annotation if split == 'test' else find_annotation)(folder, *names)
+    for split, name in (('train', 'train'), ('val', 'validation'), ('test', 'test')):
+        find = try_annotation if split == 'test' else find_annotation
+        path = find(folder, f'{_PREFIX}{name}.json', f'{name}.json')
         if path is None:
             continue
         rows = []
