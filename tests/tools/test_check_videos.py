@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -54,6 +55,12 @@ def test_bad_and_clean_lists(tmp_path, clip, odd_names, capsys):
     out, err = capsys.readouterr()
     assert f'{len(odd_names)} videos can be read, {len(KINDS)} cannot' in out
     assert f'{len(KINDS)} bad videos, listed in' in err
+
+
+def test_decord_is_not_needed(tmp_path, clip, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'decord', None)
+    shutil.copy(clip, tmp_path)
+    assert run(tmp_path, '--out', tmp_path / 'out') == 0
 
 
 def test_quick_check_finds_truncated_files(tmp_path, clip, monkeypatch):

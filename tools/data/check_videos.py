@@ -130,9 +130,6 @@ def print_summary(result: dict[str, Any]) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Read all videos and write what came of it; the exit status."""
-    import av  # noqa: F401  the children inherit it
-    import decord  # noqa: F401
-
     from mmaction.utils.io import lock
 
     listed = read_entries(args)
@@ -199,10 +196,9 @@ def _check_listed(args: argparse.Namespace, listed: Listed, out: Path) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, check, exit."""
     args = parse_args(argv)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'list')
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         sys.exit(check(args))
