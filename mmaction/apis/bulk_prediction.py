@@ -243,9 +243,3 @@ def _rows_of_windows(
                 span = dict(start_frame=window.start, end_frame=window.stop)
                 rows.append({**_row(dataset, position, None), **span, **best})
         yield part, rows
-
-
-def clips_of(out: str) -> int:
-    """Clips of the list whose predictions a folder holds."""
-    settings = json.loads(local_path(os.path.join(out, SETTINGS)).read_text(encoding='utf-8'))
-    return int(settings['clips'])

@@ -236,7 +236,7 @@ def _plain(content: dict[str, Any], path: Path) -> Any:
     except TypeError as error:
         raise ConfigError(
             f'{path}: the model or the test pipeline is no plain data ({error})'
-        ) from (error)
+        ) from error
 
 
 def _weights(model: Any) -> bytes:

@@ -24,7 +24,7 @@ class VisualizationHook(Hook):
     """Draw every n-th clip of validation and test by the run's `ActionVisualizer`.
 
     The clip is the first view, as the model gets it, or 224 high if it is smaller. It goes
-    to the visualizer's backends, or to `out_dir`, called `<number>_<file>`.
+    to the visualizer's backends, called `<number>_<file>`, or to `out_dir`.
 
     Args:
         enable: Whether it does anything.

@@ -86,8 +86,8 @@ class LearningRateDecayOptimizerConstructor(GroupingConstructor):
         rate, kind = rules['decay_rate'], rules.get('decay_type', 'layer_wise')
         named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         depths = _depths(name for name, _ in model.named_parameters())
-        last = (sum(depths) if kind == 'layer_wise' else len(depths)) + 1
-        last = rules.get('num_layers', last - 1) + 1
+        count = sum(depths) if kind == 'layer_wise' else len(depths)
+        last = rules.get('num_layers', count) + 1
         groups: dict[tuple[int, bool], dict[str, Any]] = {}
         for name, parameter in named:
             layer = min(layer_of(name, depths, by_stage=kind == 'stage_wise'), last)
