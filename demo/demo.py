@@ -65,11 +65,9 @@ def write_labeled(top: list[tuple[str, float]], args: argparse.Namespace) -> Non
 def main() -> None:
     """Parse, classify, print, write."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'config', 'checkpoint', 'video', 'label')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.apis import inference_recognizer, init_recognizer

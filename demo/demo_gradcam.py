@@ -196,11 +196,9 @@ def write(
 def main() -> None:
     """Parse, explain, write."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'config', 'checkpoint', 'video')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.apis import init_recognizer

@@ -33,11 +33,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Parse, look, draw."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'config', 'checkpoint', 'video')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         run(args)

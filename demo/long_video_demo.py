@@ -50,11 +50,9 @@ def clock(seconds: float) -> str:
 def main() -> None:
     """Parse, classify, print, write."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'config', 'checkpoint', 'video', 'label')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         check_args(args)

@@ -68,11 +68,9 @@ def given_examples(paths: list[str]) -> list[tuple[str, Path]]:
 def main(arguments: list[str] | None = None) -> None:
     """Parse, build, serve."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'config', 'checkpoint', 'label')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         try:

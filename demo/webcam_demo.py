@@ -204,11 +204,9 @@ def watch(camera: Camera, watcher: Watcher, names: list[str], args: argparse.Nam
 def main(arguments: list[str] | None = None) -> None:
     """Parse, open, watch."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'config', 'checkpoint', 'label')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.apis import init_recognizer

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from mmaction.apis import init_recognizer
 from mmaction.data_preparation import motion_digits as digits
-from tools.figures.saliency_on_digits import boxes, digit_film, main, measure, row, shares
+from tools.figures.saliency_on_digits import boxes, digit_video, main, measure, row, shares
 
 CONFIG = 'configs/recognition/dualformer/dualformer_pico_motion_digits.py'
 HIRES, LOCAL = MAPS = ('hires-cam:backbone/blocks/0/-1', 'attention:backbone/blocks/-1/-2')
@@ -55,7 +55,7 @@ def data(tmp_path_factory):
 
 def test_rendered_box_contains_the_digit():
     for index in (0, 12):
-        film, (frames, _) = digit_film(index)[..., 0], digits.make_clip(0, 'val', index)
+        film, (frames, _) = digit_video(index)[..., 0], digits.make_clip(0, 'val', index)
         assert film.shape == frames.shape[:3]
         # where there is no ink nothing ever changes, and where it comes or goes much does
         change, ink = np.ptp(frames, axis=0).max(-1), np.ptp(film, axis=0)

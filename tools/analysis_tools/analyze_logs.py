@@ -207,11 +207,9 @@ def train_times(run: Run, include_outliers: bool) -> str:
 def main() -> None:
     """Parse and do the task."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'runs')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         if args.task == 'plot_curve':

@@ -69,11 +69,10 @@ def average(paths: list[Path]) -> dict[str, tuple[float, list[float]]]:
 def main() -> None:
     """Parse, average, print."""
     args = parse_args()
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'results')
 
-    from mmaction.utils.cli import user_errors
     from mmaction.utils.io import write_json
 
     with user_errors(setup=True):

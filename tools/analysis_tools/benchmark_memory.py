@@ -77,13 +77,11 @@ def measure(config: str, mode: str, args: argparse.Namespace) -> dict[int, int]:
 def main(arguments: list[str] | None = None) -> None:
     """Print a table for each config."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'configs')
     warnings.filterwarnings('ignore')
     import benchmark
-
-    from mmaction.utils.cli import user_errors
 
     for config in args.configs:
         with user_errors(setup=True):

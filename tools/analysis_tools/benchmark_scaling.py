@@ -13,7 +13,6 @@ the peak of a forward pass, in a process of its own.
 from __future__ import annotations
 
 import argparse
-import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -142,14 +141,13 @@ def plot(tables: dict[str, tuple[list[dict[str, Any]], str]], path: str) -> None
 def main(arguments: list[str] | None = None) -> None:
     """Print the tables and write the plot."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'configs')
     warnings.filterwarnings('ignore')
     import torch
 
     from mmaction.config.load import load_config
-    from mmaction.utils.cli import user_errors
     from mmaction.utils.memory import keep_freed_memory
 
     if not torch.cuda.is_available():
@@ -162,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
         def row(config: str, shape: tuple[int, ...], label: str) -> dict[str, Any]:
             if (config, shape) not in cache:
                 cache[config, shape] = measure(args, config, shape)
-            return dict(copy.copy(cache[config, shape]), label=label)
+            return dict(cache[config, shape], label=label)
 
         tables = {}
         if args.frames:

@@ -202,7 +202,6 @@ def proportional_memory(process: int, name: str) -> int:
 
 def measure_index(entries: int, workers: int) -> None:
     """Print memory and time of an index of many entries, all of which are the same clip."""
-
     from mmaction.data_preparation.packing import PackRequest, pack_list
     from mmaction.datasets import ShardDataset
     from mmaction.datasets.shard_index import ShardIndex, write_index

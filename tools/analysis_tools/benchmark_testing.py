@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import time
 import warnings
 from itertools import islice
@@ -105,7 +104,6 @@ def main(arguments: list[str] | None = None) -> None:
     for way, values in rates.items():
         row = ''.join(f'{value:10.2f}' for value in (middle[way], min(values), max(values)))
         print(f'{way:<24}{row}{middle[way] / middle["one video at a time"]:8.2f}')
-    sys.stdout.flush()
 
 
 if __name__ == '__main__':

@@ -173,10 +173,9 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse, extract, exit."""
     args = parse_args(argv)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'folder')
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         sys.exit(run(args))

@@ -142,10 +142,9 @@ def publish(args: argparse.Namespace) -> Path:
 def main(argv: list[str] | None = None) -> None:
     """Parse and publish."""
     args = parse_args(argv)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'checkpoint')
-    from mmaction.utils.cli import user_errors
     from mmaction.utils.remote import file_size, redacted
 
     with user_errors(setup=True):

@@ -116,6 +116,7 @@ class Film:
     def __init__(
         self, axis: Any, frames: np.ndarray, left: float, bottom: float, size: float, step: float
     ) -> None:
+        from matplotlib.patches import Rectangle
         from matplotlib.transforms import Affine2D
 
         self.axis = axis
@@ -127,13 +128,7 @@ class Film:
         for frame, place in zip(frames, self.places, strict=True):
             picture = axis.imshow(frame, extent=(0, 1, 0, 1), interpolation='nearest', zorder=2)
             picture.set_transform(place)
-            self._cover(picture, place)
-
-    def _cover(self, picture: Any, place: Any) -> None:
-        """Cut a picture to its tilted frame."""
-        from matplotlib.patches import Rectangle
-
-        picture.set_clip_path(Rectangle((0, 0), 1, 1, transform=place))
+            picture.set_clip_path(Rectangle((0, 0), 1, 1, transform=place))
 
     def grid(self, rows: int, columns: int, color: str, width: float) -> None:
         """Draw a grid over every frame."""
@@ -311,11 +306,9 @@ def _draw_ends(
 def main(arguments: list[str] | None = None) -> None:
     """Parse, draw."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'config', 'checkpoint')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         from mmaction.apis import init_recognizer

@@ -51,8 +51,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def digit_film(index: int, split: str = 'val', seed: int = 0) -> np.ndarray:
-    """Where the digit of a clip is: frames (T, 80, 80, 3), uint8, white on black.
+def digit_video(index: int) -> np.ndarray:
+    """Where the digit of a validation clip is: frames (T, 80, 80, 3), uint8, white on black.
 
     The draws of `make_clip` are repeated in its order, up to the digit's poses.
     """
@@ -60,22 +60,22 @@ def digit_film(index: int, split: str = 'val', seed: int = 0) -> np.ndarray:
 
     from mmaction.data_preparation import motion_digits as digits
 
-    masks = digits.digit_masks(split)
-    rng = np.random.default_rng([seed, digits.SPLITS.index(split), index])
+    masks = digits.digit_masks('val')
+    rng = np.random.default_rng([0, digits.SPLITS.index('val'), index])
     mask = masks[rng.integers(len(masks))]
     light, _ = digits.draw_lights(rng)
     digits.draw_background(rng, light)
     poses = digits.trajectory(rng, index % len(digits.CLASSES))
-    film = [(digits.place_digit(mask, pose) * 255).round() for pose in poses]
-    return np.stack(film).astype(np.uint8).repeat(3, -1)
+    frames = [(digits.place_digit(mask, pose) * 255).round() for pose in poses]
+    return np.stack(frames).astype(np.uint8).repeat(3, -1)
 
 
-def boxes(film: np.ndarray) -> np.ndarray:
-    """The digit's upright box in each frame, bool (T, H, W), of a film (T, H, W)."""
+def boxes(video: np.ndarray) -> np.ndarray:
+    """The digit's upright box in each frame, bool (T, H, W), of a video (T, H, W)."""
     import numpy as np
 
-    inside = np.zeros(film.shape, bool)
-    for box, frame in zip(inside, film, strict=True):
+    inside = np.zeros(video.shape, bool)
+    for box, frame in zip(inside, video, strict=True):
         rows, columns = (frame > 127).nonzero()
         if len(rows):
             box[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
@@ -113,10 +113,10 @@ def measure(
                 f'there is no {path}: make the data by tools/quickstart.sh, or say where they '
                 'are by --data'
             )
-        # The digit's film goes the clip's own way: the same frames, resized and cropped alike.
+        # The digit's video goes the clip's own way: the same frames, resized and cropped alike.
         steps = pipeline_steps(model.cfg)
-        film = load_clip(model, digit_film(index), steps_for(steps, 'array', one_view=True))
-        inside = boxes(film['inputs'][0, 0].numpy())
+        digit = load_clip(model, digit_video(index), steps_for(steps, 'array', one_view=True))
+        inside = boxes(digit['inputs'][0, 0].numpy())
         clip = load_clip(model, path, steps_for(steps, 'video', one_view=True))
         batch = dict(inputs=[clip['inputs']], data_samples=[clip['data_samples']])
         for name, values in found.items():
@@ -144,11 +144,9 @@ def row(values: Sequence[tuple[float, float]]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Parse, measure, print."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'config', 'checkpoint')
-
-    from mmaction.utils.cli import user_errors
 
     with user_errors(setup=True):
         import numpy as np

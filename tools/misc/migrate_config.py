@@ -74,11 +74,10 @@ def new_text(cfg: Mapping[str, Any], new: Path, header: list[str]) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Read, convert, write, check."""
     args = parse_args(arguments)
-    from mmaction.utils.cli import check_files
+    from mmaction.utils.cli import check_files, user_errors
 
     check_files(args, 'old')
 
-    from mmaction.utils.cli import user_errors
     from mmaction.utils.io import write_text
 
     with user_errors(setup=True):
