@@ -177,7 +177,7 @@ def extract_features(
     missing: list[str] = []
     if is_main_process():
         labels = [_label(info) for info in infos.values()]
-        missing = _finish(store, share, len(dataset), list(clips.values()), labels, dataset)
+        missing = _finish(store, share, list(clips.values()), labels, dataset)
     barrier()
     kept = sum(clip in there for clip in clips.values())
     return dict(clips=len(clips), computed=len(mine), kept=kept, missing=missing)
@@ -186,7 +186,6 @@ def extract_features(
 def _finish(
     store: FeatureStore,
     share: WorkShare,
-    total: int,
     clips: Sequence[tuple[str, str]],
     labels: Sequence[Any],
     dataset: Any,
@@ -197,6 +196,7 @@ def _finish(
         return store.finish(clips, labels, classes)
     missing = store.missing(clips, store.rows())
     store.write_list(share.label, clips, labels, classes)
+    total = len(dataset)
     items = [str(index) for index in share.of(range(total))]
     failures = dict.fromkeys(missing, 'it cannot be read')
     write_record(store.folder, Record('features', share, total, items, failures))

@@ -76,10 +76,9 @@ def prepare(
         CheckpointError: There is no checkpoint, or it does not fit.
     """
     checkpoint = _checkpoint(Path(run))
-    folder = checkpoint.parent
     path = Path(config) if config is not None else _config(checkpoint)
     cfg = load_config(path)
-    measured, notes = _metrics(metrics, folder, checkpoint)
+    measured, notes = _metrics(metrics, checkpoint)
     meta = load_checkpoint_file(checkpoint).get('meta') or {}
     model: Any = init_recognizer(cfg, checkpoint, 'cpu')
     merge_lora(model)
@@ -197,12 +196,11 @@ def _config(checkpoint: Path) -> Path:
     return found[0]
 
 
-def _metrics(
-    given: str | Path | None, folder: Path, checkpoint: Path
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _metrics(given: str | Path | None, checkpoint: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
     """What was measured of a checkpoint, and why nothing was."""
     if given is not None:
         return metrics_of(given, checkpoint), ()
+    folder = checkpoint.parent
     path = folder / 'metrics.json'
     if not path.is_file():
         path = folder / 'run' / 'metrics.json'  # of finetune
