@@ -44,11 +44,11 @@ class RangedFile(io.RawIOBase):
         self._parts: list[tuple[int, bytes]] = []
 
     def readable(self) -> bool:
-        """It is."""
+        """The file can be read."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """The position can be changed."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

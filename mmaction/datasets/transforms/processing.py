@@ -326,7 +326,7 @@ class Flip(BaseTransform):
         return self.swaps.get(int(label), label), int(label) not in self.fixed
 
     def _mapped_labels(self, labels: torch.Tensor) -> tuple[torch.Tensor, bool]:
-        """The same of a clip with several labels, (number of classes,) with ones at them."""
+        """Map the labels of a clip with several: (number of classes,), with ones at them."""
         if any(labels[label] for label in self.fixed):
             return labels, False
         swaps = self.swaps or {}

@@ -118,7 +118,7 @@ class UnreadableClipsHook(Hook):
                 )
 
     def _name(self, files: dict[str, str]) -> dict[str, str]:
-        """Those that have not been named before."""
+        """The files that no earlier warning named."""
         new = {name: reason for name, reason in files.items() if name not in self._named}
         self._named |= set(new)
         return new

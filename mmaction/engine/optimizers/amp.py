@@ -89,7 +89,7 @@ class AmpOptimWrapper(OptimWrapper):
         self.loss_scaler.update(self.fixed_scale)
 
     def step_facts(self) -> dict[str, Any]:
-        """Likewise, with the loss scale where there is one."""
+        """The counts of skipped updates, and the loss scale where there is one."""
         scale = self.loss_scaler._get_scale_async() if self._scales else None
         return {**super().step_facts(), **({} if scale is None else {'loss_scale': scale})}
 

@@ -62,7 +62,7 @@ class OptimWrapper(_OptimWrapper):
 
     @property
     def skipped_in_a_row(self) -> int:
-        """Those since the last update that was made; on a GPU the host waits for it."""
+        """Updates thrown away since the last one made; on a GPU the host waits for it."""
         return int(self._skipped_in_a_row)
 
     def step_facts(self) -> dict[str, Any]:

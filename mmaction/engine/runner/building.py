@@ -62,7 +62,7 @@ class _PlainText(Config):
 
     @classmethod
     def of(cls, cfg: object) -> Any:
-        """The same config; what is no `Config` stays as it is."""
+        """A config as one of this class; anything else stays as it is."""
         if not isinstance(cfg, Config):
             return cfg
         copy = cls.__new__(cls)
@@ -290,7 +290,7 @@ class BuildingRunner(Runner):
 
     @property
     def iter(self) -> int:
-        """Likewise, steps trained."""
+        """Steps trained; again without building the loop."""
         return self._trained('iter')
 
     def _trained(self, unit: str) -> int:

@@ -118,7 +118,7 @@ def checkpoints_by_age(work_dir: str | Path) -> list[Path]:
 
 
 def _remote_by_age(folder: Path, named: str | None = None) -> list[Path]:
-    """The same of a remote folder, where names tell the age: servers tell the time of uploading."""
+    """Checkpoints of a remote folder by the age in their names: servers tell the upload time."""
     pointer = folder / POINTER
     if named is None and exists(pointer):
         named = read_bytes(pointer, fresh=True).decode(errors='replace').strip()

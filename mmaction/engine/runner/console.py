@@ -21,7 +21,7 @@ _FILE_ONLY = (
 )
 """Beginnings of mmengine's messages that go to the log file alone."""
 _FROZEN = 'is skipped since its requires_grad=False'
-"""What it warns of for each parameter that the config freezes."""
+"""Part of the warning that mmengine gives for each parameter that the config freezes."""
 
 
 class _ConsoleFilter(logging.Filter):

@@ -134,7 +134,7 @@ def _inspect(split: str, dataset: Any, num_classes: int | None) -> SplitFacts:
 
 
 def _inspect_shards(split: str, dataset: ShardDataset, num_classes: int | None) -> SplitFacts:
-    """The same of shards, of which there may be millions of clips: from the index alone."""
+    """Check shards, which may hold millions of clips, by their index alone."""
     if not len(dataset):
         raise ConfigError(f'the {split} shards {_list_of(dataset)} hold no clips')
     _check_flips(split, dataset, num_classes)
@@ -264,7 +264,7 @@ def _check_first_frames(split: str, dataset: Any) -> None:
 
 
 def missing_paths(paths: Iterable[str]) -> list[str]:
-    """Those of the paths at which there is nothing; URLs are taken as they are.
+    """The paths at which there is nothing; URLs are not checked.
 
     Each folder is listed once, which on a network file system is far quicker
     than asking for each file. A file name without an extension may mean `.mp4`.

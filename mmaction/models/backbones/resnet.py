@@ -155,7 +155,7 @@ class ResNet(CNNBackbone):
             self.add_stage(blocks)
 
     def frozen_modules(self) -> Iterator[nn.Module]:
-        """Those of `frozen_stages`, with `partial_bn` also all norms but the first."""
+        """The modules of `frozen_stages`; with `partial_bn` also all norms but the first."""
         yield from super().frozen_modules()
         if self.partial_bn:
             yield from [norm for norm in self.modules() if isinstance(norm, nn.BatchNorm2d)][1:]

@@ -174,7 +174,7 @@ def _memory_error(k: Tensor) -> RuntimeError:
 
 
 def _with_rows(*tensors: Tensor | None) -> list[Any]:
-    """The same in fp32, with the channels of a token side by side."""
+    """The tensors in fp32, with the channels of a token side by side."""
     floats = [None if x is None else x.float() for x in tensors]
     return [x if x is None or x.stride(-1) == 1 else x.contiguous() for x in floats]
 
