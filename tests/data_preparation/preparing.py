@@ -52,13 +52,19 @@ def run(root, dataset, *options):
     return root / 'out'
 
 
-def fails(capsys, root, dataset, *options):
-    """What a preparation prints that ends with an error and without lists."""
+def error_of(capsys, root, *options, dataset='kinetics400', status=1):
+    """What a preparation prints that ends with an error."""
     with pytest.raises(SystemExit) as caught:
         run(root, dataset, *options)
-    assert caught.value.code == 1
-    assert not list(root.glob('out/*.txt'))
+    assert caught.value.code == status
     return capsys.readouterr().err
+
+
+def fails(capsys, root, dataset, *options):
+    """The same of a preparation that writes no lists."""
+    error = error_of(capsys, root, *options, dataset=dataset)
+    assert not list(root.glob('out/*.txt'))
+    return error
 
 
 def lines(path):

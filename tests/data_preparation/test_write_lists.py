@@ -4,14 +4,7 @@ from mmaction.data_preparation.outcomes import KEPT, RowOutcome
 from mmaction.data_preparation.schema import Row
 from mmaction.data_preparation.write_lists import list_text
 from mmaction.datasets.numbered_frames import FrameFolder
-from tests.data_preparation.preparing import images, kinetics, lines, put, run, touch
-
-
-def fails(capsys, root, *options, dataset='kinetics400'):
-    with pytest.raises(SystemExit) as caught:
-        run(root, dataset, *options)
-    assert caught.value.code
-    return capsys.readouterr().err
+from tests.data_preparation.preparing import error_of, images, kinetics, lines, put, run, touch
 
 
 def test_unlistable_file_name_is_reported(tmp_path, capsys):
@@ -24,7 +17,7 @@ def test_unlistable_file_name_is_reported(tmp_path, capsys):
         },
     )
     images(tmp_path / 'videos', 'x/a 7', 'x/b')
-    error = fails(capsys, tmp_path, '--frames', dataset='mmit')
+    error = error_of(capsys, tmp_path, '--frames', dataset='mmit')
     assert "'x/a 7' cannot stand in a list, where it reads as 'x/a': rename it" in error
 
 
@@ -37,7 +30,7 @@ def test_unlistable_file_name_is_found_before_clips_are_read_or_lists_replaced(t
     folder = tmp_path / 'videos' / 'two\nlines'
     folder.mkdir()
     (tmp_path / 'videos' / 'c_000000_000001.mp4').rename(folder / 'c_000000_000001.mp4')
-    error = fails(capsys, tmp_path, '--check')
+    error = error_of(capsys, tmp_path, '--check')
     assert "'two\\nlines/c_000000_000001.mp4' cannot stand in a list: rename it" in error
     assert not (out / 'checked.jsonl').exists()
     assert lines(out / 'train.txt') == ['a_000000_000001.mp4 0']
