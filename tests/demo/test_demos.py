@@ -13,21 +13,16 @@ from PIL import Image
 from demo import demo, demo_gradcam
 from mmaction.apis import inference_recognizer, init_recognizer
 from tests.apis.conftest import CLASSES, tiny_config
+from tests.demo.conftest import NAMES, write_model
 from tests.video_factory import write_video
 
-NAMES = [f'class {"abcdef"[i]}' for i in range(CLASSES)]
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def files(tmp_path):
     """Config, checkpoint and video."""
-    torch.manual_seed(3)
-    cfg = tiny_config()
-    cfg.dump(tmp_path / 'config.py')
-    model = init_recognizer(cfg, device='cpu')
-    meta = dict(dataset_meta=dict(classes=NAMES))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
+    write_model(tmp_path)
     write_video(tmp_path / 'clip.mp4', 20, 64, 48, fps=25)
     return [str(tmp_path / name) for name in ('config.py', 'model.pth', 'clip.mp4')]
 

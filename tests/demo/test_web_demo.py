@@ -11,17 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from demo import web_demo
-from mmaction.apis import init_recognizer
-from tests.apis.conftest import CLASSES, tiny_config
 from tests.browser import Browser, find_chromium
+from tests.demo.conftest import NAMES, write_model
 from tests.video_factory import count_colors, write_video
 
 ROOT = Path(__file__).parents[2]
-NAMES = [f'class {"abcdef"[i]}' for i in range(CLASSES)]
 needs_extra = pytest.mark.skipif(
     importlib.util.find_spec('starlette') is None or importlib.util.find_spec('uvicorn') is None,
     reason="needs the extra 'web'",
@@ -32,7 +29,6 @@ needs_extra = pytest.mark.skipif(
 def files(tmp_path_factory):
     """Config with a test list, checkpoint, videos."""
     folder = tmp_path_factory.mktemp('web')
-    torch.manual_seed(3)
     lines = []
     for i in range(3):
         write_video(folder / f'clip {i}.mp4', 20, 64, 48, fps=10)
@@ -40,10 +36,7 @@ def files(tmp_path_factory):
     write_video(folder / 'turned.mp4', 20, 64, 48, fps=10, rotation=90)
     (folder / 'val.txt').write_text(''.join(lines))
     dataset = dict(type='VideoDataset', ann_file='val.txt', data_root=str(folder))
-    tiny_config(test_dataloader=dict(dataset=dataset)).dump(folder / 'config.py')
-    model = init_recognizer(tiny_config(), device='cpu')
-    meta = dict(dataset_meta=dict(classes=NAMES))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), folder / 'model.pth')
+    write_model(folder, test_dataloader=dict(dataset=dataset))
     broken = (folder / 'clip 0.mp4').read_bytes()
     (folder / 'broken.mp4').write_bytes(broken[: len(broken) // 2])
     return folder

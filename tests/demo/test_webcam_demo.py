@@ -3,7 +3,6 @@
 import av
 import numpy as np
 import pytest
-import torch
 
 from demo import webcam_demo
 from mmaction.apis import init_recognizer
@@ -11,21 +10,14 @@ from mmaction.apis.inference import load_clip, predict
 from mmaction.apis.test_pipeline import pipeline_steps, steps_for
 from mmaction.datasets.video_source import VideoSource
 from mmaction.visualization import enlarge
-from tests.apis.conftest import CLASSES, tiny_config
+from tests.demo.conftest import NAMES, write_model
 from tests.video_factory import cut_video, set_display_matrix, write_video
-
-NAMES = [f'class {"abcdef"[i]}' for i in range(CLASSES)]
 
 
 @pytest.fixture
 def files(tmp_path):
     """Config, checkpoint and video."""
-    torch.manual_seed(3)
-    cfg = tiny_config()
-    cfg.dump(tmp_path / 'config.py')
-    model = init_recognizer(cfg, device='cpu')
-    meta = dict(dataset_meta=dict(classes=NAMES))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'model.pth')
+    write_model(tmp_path)
     write_video(tmp_path / 'clip.mp4', 30, 64, 48, fps=10)
     return [str(tmp_path / name) for name in ('config.py', 'model.pth', 'clip.mp4')]
 
