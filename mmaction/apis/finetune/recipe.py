@@ -248,8 +248,8 @@ def choose_recipe(
         most = min(_LARGEST_BATCH if on_gpu else 16, max(4, clips // 4))
         batch = int(2 ** int(math.log2(most)))
     if epochs is None:
-        seen = _CLIPS_PRETRAINED if found.found else _CLIPS_FROM_SCRATCH
-        epochs = min(100, max(30 if not found.found else 10, round(seen / clips)))
+        least, seen = (10, _CLIPS_PRETRAINED) if found.found else (30, _CLIPS_FROM_SCRATCH)
+        epochs = min(100, max(least, round(seen / clips)))
     return Recipe(
         base,
         found,
