@@ -47,6 +47,5 @@ class CompileTimeHook(Hook):
             first, *later = self._times
             runner.logger.info(
                 f'torch.compile: the first step took {first:.1f} s, those after it '
-                f'{sum(later) / len(later):.3f} s each; validation compiles once '
-                'more'
+                f'{sum(later) / len(later):.3f} s each; validation compiles once more'
             )

@@ -72,9 +72,7 @@ class NonFiniteLossHook(Hook):
         self._skipped = getattr(runner.optim_wrapper, 'skipped', 0)
         modules = bare_model(runner.model).modules()
         norms = [module for module in modules if isinstance(module, _BatchNorm)]
-        self._statistics = [
-            buffer for norm in norms for buffer in norm.buffers() if buffer is not None
-        ]
+        self._statistics = [buffer for norm in norms for buffer in norm.buffers()]
 
     def before_train_iter(
         self, runner: ActionRunner, batch_idx: int, data_batch: DATA_BATCH = None

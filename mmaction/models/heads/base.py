@@ -128,7 +128,7 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
         return self.predict_by_feat(self(feats, **kwargs), data_samples)
 
     def predict_by_feat(self, cls_scores: Tensor, data_samples: SampleList) -> SampleList:
-        """Write them from the logits (N * views, K) of N samples."""
+        """Write `pred_score` and `pred_label` of N samples, from logits (N * views, K)."""
         num_segs = len(cls_scores) // len(data_samples)
         scores = self.average_clip(cls_scores, num_segs)
         labels = scores.argmax(-1, keepdim=True)
