@@ -34,6 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
     if args.nproc_per_node.isdigit():
         # torchrun would set 1, and warn about it.
         os.environ.setdefault('OMP_NUM_THREADS', str(core_share(int(args.nproc_per_node))))
+    if args.standalone:
+        # The machine's name need not have an address, as that of a laptop away from its network:
+        # the processes would look it up for minutes.
+        args.local_addr = args.local_addr or '127.0.0.1'
     level = os.environ.get('LOGLEVEL', 'CRITICAL').upper()
     for name in list(logging.root.manager.loggerDict):
         if name.startswith('torch.distributed.elastic'):

@@ -13,6 +13,7 @@ WORKER = """
     from mmaction.distributed.launch import *
     from mmaction.distributed import collectives
     from mmaction.distributed.collectives import *
+    assert os.environ['MASTER_ADDR'] == '127.0.0.1'  # the machine's name may have no address
     processes = init_processes('none')
     if processes.rank == 1:
         assert gather_objects(1) is None
