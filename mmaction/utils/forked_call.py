@@ -35,6 +35,17 @@ __all__ = ['ForkedCall']
 
 # Outcome (0 result, 1 exception), length of the pickled answer, number of shared memories.
 _HEADER = struct.Struct('<BQI')
+# Held while a child is made: one that another thread makes meanwhile would keep a copy of its side
+# of the socket, and its end would not be seen. And filelock 4.3 refuses two forks at once.
+_FORKING = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _FORKING
+    _FORKING = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class _Suspended(Exception):  # noqa: N818
@@ -156,18 +167,19 @@ class ForkedCall:
     def _start(self) -> None:
         # Why not multiprocessing? Its processes must not be started from a loader's worker, which
         # is daemonic, and a spawned one would import torch again and open every dataset anew.
-        mine, its = socket.socketpair()
         parent = os.getpid()
         # The kernel takes the end of the forking thread for that of the parent.
         lasting = threading.current_thread() is threading.main_thread()
-        # The child has this thread alone: a lock that another one holds now stays locked in it for
-        # ever. So `start` forks before decoders and other libraries have started their threads.
-        pid = os.fork()
-        if pid == 0:
-            mine.close()
-            end_with(parent, lasting)
-            _serve(its, self._function, self._timeout)
-        its.close()
+        with _FORKING:
+            mine, its = socket.socketpair()
+            # The child has this thread alone: a lock that another one holds now stays locked in it
+            # for ever. So `start` forks before decoders and other libraries have started threads.
+            pid = os.fork()
+            if pid == 0:
+                mine.close()
+                end_with(parent, lasting)
+                _serve(its, self._function, self._timeout)
+            its.close()
         self._socket, self._pid, self._owner = mine, pid, os.getpid()
         self._end = weakref.finalize(self, _end_child, self._owner, pid, mine)
 

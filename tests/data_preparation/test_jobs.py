@@ -17,9 +17,11 @@ def work(job):
         raise UnreadableVideoError('bad', 'it is\nbad')
     if job == 'hang':
         time.sleep(60)
-    if job == 'crash':
+    if job == 'crash' or job[0] == 'crash':
         faulthandler.disable()
         os.abort()
+    if job[0] == 'slow':
+        time.sleep(2)
     if job == 'bug':
         raise OSError('disk full')
     return os.getpid()
@@ -31,13 +33,24 @@ def run(jobs, workers=2, timeout=5):
 
 
 def test_corrupt_crashing_and_hanging_files_do_not_stop_the_others():
-    done = run(['a', 'bad', 'crash', 'hang', 'b', 'c'], timeout=6)
+    assert run(['hang', 'a'], timeout=2)['hang'].reason == 'reading it took longer than 2 s'
+    done = run(['a', 'bad', 'crash', 'b', 'c'], timeout=60)
     assert done['bad'].reason == 'it is bad'
     assert done['crash'].reason == 'reading it crashed (SIGABRT)'
-    assert done['hang'].reason == 'reading it took longer than 6 s'
     assert [done[name].reason for name in 'abc'] == [None] * 3
     assert os.getpid() not in [done[name].result for name in 'abc']
     assert run([]) == {}
+
+
+def test_crashes_at_the_same_time_are_seen_at_once(monkeypatch):
+    """A child that is forked meanwhile must not keep the socket of one that crashes."""
+    fork = os.fork
+    monkeypatch.setattr(os, 'fork', lambda: time.sleep(0.1) or fork())
+    # Four new children at once take the last four.
+    jobs = [('crash', number) for number in range(6)] + [('slow', 1), ('slow', 2)]
+    done = run(jobs, workers=4, timeout=20)
+    assert set(list(done)[:6]) == set(jobs[:6])
+    assert {done[job].reason for job in jobs[:6]} == {'reading it crashed (SIGABRT)'}
 
 
 def test_unexpected_error_stops_all_jobs():
