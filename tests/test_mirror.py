@@ -50,6 +50,10 @@ TOGETHER = {
         'engine/runner/test_shard_runs.py',
         'engine/runner/bucket_layout.py',
     ),
+    "calls at arm's length": (
+        'utils/test_isolated_call.py',
+        'utils/forked_call.py utils/watchdog.py',
+    ),
     'the check of a config': (
         'config/test_check.py',
         'config/known_keys.py config/registered_types.py',
