@@ -75,8 +75,9 @@ class CheckpointHook(_CheckpointHook):
             # What was being written when a run was killed.
             remove_partials(self.out_dir)
         self._remove(kept[: len(kept) - len(self.keep_ckpt_ids)])
-        if runner.iter == 0:
-            # A worker that is started again must not go on with an older run.
+        if runner.iter == 0 or runner._load_from is not None:
+            # A worker that is started again must not go on with an older run, nor behind the
+            # checkpoint that this one was told to resume.
             for folder in {str(runner.work_dir), str(self.out_dir)}:
                 remove_file(Path(folder, POINTER))
 

@@ -141,6 +141,11 @@ def test_pointer_of_an_older_run_goes_before_the_first_step(tmp_path):
     runner.train_loop._iter = 3
     hook.before_train(runner)
     assert pointer.exists()
+    runner._load_from = 'iter_3.pth'  # --resume names it, and not what the pointer does
+    hook.before_train(runner)
+    assert not pointer.exists()
+    pointer.write_text('iter_99.pth')
+    runner._load_from = None
     runner.train_loop._iter = 0
     hook.before_train(runner)
     assert not pointer.exists()
