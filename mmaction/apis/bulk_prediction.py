@@ -20,9 +20,9 @@ from mmaction.datasets.video_source import VideoSource
 from mmaction.errors import ConfigError, DivergedError
 from mmaction.models.recognizers import BaseRecognizer
 from mmaction.utils.io import file_digest, write_json
+from mmaction.utils.isolated_call import start_plain_worker
 from mmaction.utils.prediction_parts import parts_there, write_part
 from mmaction.utils.remote import exists, is_remote, local_path
-from mmaction.utils.small_tensors import hand_over_as_bytes
 from mmaction.utils.work_share import WorkShare
 
 from .inference import predict
@@ -155,7 +155,7 @@ def _rows_of_clips(
         batch_sampler=batches,
         num_workers=request.workers,
         collate_fn=list,
-        worker_init_fn=hand_over_as_bytes,
+        worker_init_fn=start_plain_worker,
     )
     shown = tqdm(total=sum(map(len, spans)), desc='predict', unit='clip', mininterval=1)
     results = zip(batches, loader, strict=True)

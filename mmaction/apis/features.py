@@ -23,8 +23,8 @@ from mmaction.errors import ConfigError
 from mmaction.models import FeatureHead
 from mmaction.models.lora import weights_digest
 from mmaction.registry import DATASETS
+from mmaction.utils.isolated_call import start_plain_worker
 from mmaction.utils.remote import is_remote
-from mmaction.utils.small_tensors import hand_over_as_bytes
 from mmaction.utils.work_share import WorkShare
 
 __all__ = ['KINDS', 'clip_features', 'extract_features', 'giving_tokens', 'split_dataset']
@@ -169,7 +169,7 @@ def extract_features(
         batch_size or loader_cfg.get('batch_size', 1),
         num_workers=loader_cfg.get('num_workers', 0),
         collate_fn=list,
-        worker_init_fn=hand_over_as_bytes,
+        worker_init_fn=start_plain_worker,
     )
     shown = tqdm(loader, desc='features', disable=not is_main_process() or not mine)
     _write(model, shown, mine, clips, store, kind, half)

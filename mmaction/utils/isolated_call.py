@@ -20,9 +20,11 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
+import psutil
 import torch
 
 from mmaction.utils.cli import note_place, raised_in
+from mmaction.utils.small_tensors import hand_over_as_bytes
 
 __all__ = [
     'PARTS',
@@ -33,8 +35,10 @@ __all__ = [
     'answer_of',
     'end_of',
     'end_with',
+    'end_with_owner',
     'isolated_call',
     'result_of',
+    'start_plain_worker',
     'use_one_thread',
 ]
 
@@ -180,28 +184,51 @@ def _serve(connection: Any, function: Callable[..., Any]) -> None:
         pass
 
 
-def end_with(parent: int, lasting: bool = False) -> None:
-    """End this process when its parent ends, killed or not.
+def start_plain_worker(_worker_id: int) -> None:
+    """What a loader's worker that no run guards does first: a `worker_init_fn`."""
+    hand_over_as_bytes()
+    end_with_owner()
 
-    Waiting for the end of the socket would not do: children that are forked
+
+def end_with_owner() -> None:
+    """End this worker when the process that it works for ends, killed or not.
+
+    torch's own watch lets a worker leave its loop, but not end: it waits until someone takes the
+    batches that are under way. And a worker has copies of the sockets of its process, whose death
+    others would not notice.
+    """
+    owner = multiprocessing.parent_process()
+    if owner is not None and owner.pid is not None:
+        end_with(owner.pid)
+
+
+def end_with(parent: int, lasting: bool = False) -> None:
+    """End this process when another one ends, killed or not.
+
+    Waiting for the end of a socket would not do: children that are forked
     later hold copies of the parent's side of it, and keep each other alive.
 
     Args:
-        parent: The parent.
+        parent: The other process, this one's parent or that of its fork server.
         lasting: The thread that forked lives as long as the parent: then the
             kernel ends even a child that hangs in native code.
     """
-    if sys.platform == 'win32':
-        return
     if lasting and sys.platform == 'linux':
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent or _lives(parent):
             time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGKILL)
+        psutil.Process().kill()
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end_of(pid: int, status: int) -> CallCrashed | RuntimeError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.process
-import os
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from mmaction.utils.isolated_call import end_with
+from mmaction.utils.isolated_call import end_with_owner
 from mmaction.utils.small_tensors import hand_over_as_bytes
 
 __all__ = ['start_iterator', 'start_worker', 'workers_within']
@@ -35,9 +34,7 @@ def start_worker(worker_id: int, then: Callable[[int], object] | None = None) ->
     process would wait for a batch that never comes. From here on, small tensors
     go to the process as bytes.
 
-    If the process is killed, the worker ends with it. torch's own watch lets it leave its loop,
-    but not end: it waits until someone takes the batches that are under way. And a worker has
-    copies of the sockets of its process, whose death the other ranks would not notice.
+    If the process is killed, the worker ends with it.
 
     Args:
         worker_id: Number of the worker.
@@ -49,7 +46,7 @@ def start_worker(worker_id: int, then: Callable[[int], object] | None = None) ->
         signal.signal(signal.SIGTERM, _end_later)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
     hand_over_as_bytes()
-    end_with(os.getppid())
+    end_with_owner()
     if then is not None:
         then(worker_id)
 

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mmaction.engine.runner.dataloader_workers import start_worker
+from mmaction.utils.isolated_call import start_plain_worker
 from tests.engine.toy import Run, last_checkpoint, toy_config
 from tests.processes import Forked
 from tests.utils.test_isolated_call import is_running
@@ -29,10 +30,10 @@ def test_sigusr1_does_not_kill_workers(tmp_path):
     assert last_checkpoint(tmp_path)['meta']['iter'] >= 1
 
 
-def hold_batches():
+def hold_batches(context, init):
     """Print the worker of a loader, and take the first of its batches only."""
     clips = torch.zeros(8, 15_000)  # sent as bytes, of which a pipe holds one
-    options = dict(prefetch_factor=4, worker_init_fn=start_worker, multiprocessing_context='fork')
+    options = dict(prefetch_factor=4, worker_init_fn=init, multiprocessing_context=context)
     loader = DataLoader(clips, None, num_workers=1, **options)
     batches = iter(loader)
     next(batches)
@@ -40,9 +41,13 @@ def hold_batches():
     time.sleep(1000)
 
 
-def test_workers_end_with_a_process_that_is_killed(tmp_path):
+@pytest.mark.parametrize(
+    ('context', 'init'),
+    [('fork', start_worker), ('forkserver', start_worker), ('spawn', start_plain_worker)],
+)
+def test_workers_end_with_a_process_that_is_killed(tmp_path, context, init):
     """They would wait for ever for someone to take what they have sent."""
-    run = Forked(hold_batches, (), tmp_path / 'output.txt')
+    run = Forked(hold_batches, (context, init), tmp_path / 'output.txt')
     until = time.monotonic() + 60
     while not (run.output.exists() and run.output.read_text().endswith('\n')):
         assert time.monotonic() < until, run.output.read_text()
