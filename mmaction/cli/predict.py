@@ -26,7 +26,7 @@ from typing import Any
 
 from mmaction.utils.cli import Parser, check_files, printable, user_errors
 from mmaction.utils.plurals import how_many
-from mmaction.utils.work_share import add_share_option, task_of_step, with_rank
+from mmaction.utils.work_share import add_share_option, share_of_array, task_of_step, with_rank
 
 __all__ = ['main', 'parse_args']
 
@@ -59,6 +59,7 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
         help='long videos: classify windows that begin STRIDE lengths of a window apart',
     )
     add_share_option(bulk)
+    parser.set_defaults(shard=None)  # jobs of an array may predict videos of their own
     args = parser.parse_args(argv)
     if (args.run is None) == (args.config is None):
         parser.error('give --run DIR, or --config CONFIG with --checkpoint FILE')
@@ -68,6 +69,11 @@ def parse_args(argv: list[str] | None = None, prog: str | None = None) -> argpar
     if args.out and not args.bulk and not args.out.lower().endswith(('.csv', '.json')):
         parser.error(f'--out {args.out} must end in .csv or .json, or be a folder')
     if args.bulk:
+        if args.shard is None:
+            try:
+                args.shard = share_of_array()
+            except argparse.ArgumentTypeError as error:
+                parser.error(str(error))
         check_bulk(parser, args)
     if args.top < 1:
         parser.error(f'--top {args.top} must be at least 1')

@@ -180,7 +180,7 @@ def _meeting(timeout: float) -> Iterator[None]:
 def _torchrun_env() -> None:
     missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR') if name not in os.environ]
     if missing:
-        raise ConfigError(
+        raise LaunchError(
             f'--launcher pytorch needs the environment of torchrun ({", ".join(missing)} not '
             'set); start with tools/dist_train.sh or tools/dist_test.sh, or leave --launcher out'
         )
@@ -190,7 +190,7 @@ def _torchrun_env() -> None:
 
 def _slurm_env() -> None:
     if 'SLURM_PROCID' not in os.environ:
-        raise ConfigError(
+        raise LaunchError(
             '--launcher slurm needs a Slurm step (SLURM_PROCID not set); '
             'start with tools/slurm_train.sh or srun'
         )
@@ -207,10 +207,14 @@ def _slurm_env() -> None:
     given['WORLD_SIZE'] = str(tasks)
     given['LOCAL_RANK'] = given.get('SLURM_LOCALID', str(rank % per_node))
     given['LOCAL_WORLD_SIZE'] = str(per_node)
+    nodes = given.get('SLURM_STEP_NODELIST', given.get('SLURM_NODELIST', 'localhost'))
     if 'MASTER_ADDR' not in given:
-        nodes = given.get('SLURM_STEP_NODELIST', given.get('SLURM_NODELIST', 'localhost'))
         given['MASTER_ADDR'] = _first_host(nodes)
-    elif rank == 0 and not _is_own_address(given['MASTER_ADDR']):
+    elif (
+        rank == 0
+        and not _is_own_address(given['MASTER_ADDR'])
+        and given['MASTER_ADDR'] != _first_host(nodes)
+    ):
         raise LaunchError(
             f'MASTER_ADDR={given["MASTER_ADDR"]} is no address of {socket.gethostname()}, where '
             'the first task runs: "unset MASTER_ADDR MASTER_PORT" leaves them to Slurm'

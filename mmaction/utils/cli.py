@@ -66,7 +66,8 @@ _LONGEST = 2000
 
 
 def _is_main() -> bool:
-    return os.environ.get('RANK', '0') == '0'
+    # A launcher sets both; a rank alone is left over from another run.
+    return os.environ.get('RANK', '0') == '0' or 'MASTER_ADDR' not in os.environ
 
 
 def print_notes(*notes: str) -> None:

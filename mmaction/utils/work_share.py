@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ['WorkShare', 'add_ray_option', 'add_share_option', 'task_of_step', 'with_rank']
+__all__ = [
+    'WorkShare',
+    'add_ray_option',
+    'add_share_option',
+    'share_of_array',
+    'task_of_step',
+    'with_rank',
+]
 
 Item = TypeVar('Item')
 
@@ -73,9 +80,10 @@ def share_of_array() -> WorkShare:
     number, first, last, count = (int(os.environ[name]) for name in names)
     if first not in (0, 1) or last - first + 1 != count or count == 1:
         raise argparse.ArgumentTypeError(
-            f'job {number} of an array that is neither 0-N nor 1-N has to be told its share: '
-            'jobs that are run again, that of the whole array, such as '
-            '--shard $SLURM_ARRAY_TASK_ID/16 of --array=0-15'
+            f'job {number} of an array that is not 0-N or 1-N may be one of a larger array that is '
+            'run again, and has to be told its share: of --array=0-15 '
+            '--shard $SLURM_ARRAY_TASK_ID/16, of --array=1-16 '
+            '--shard $((SLURM_ARRAY_TASK_ID - 1))/16'
         )
     return WorkShare(number - first, count)
 

@@ -120,3 +120,12 @@ def test_options_reach_bulk_prediction(root, tmp_path, monkeypatch):
     monkeypatch.delenv('WORLD_SIZE')
     assert run(root, *words, '--windows', 0.5, '--shard', '0/2', '--out', tmp_path / 'w') == 1
     assert json.loads((tmp_path / 'w' / 'predict.json').read_text())['stride'] == 0.5
+
+
+def test_jobs_of_an_array_may_predict_videos_of_their_own(monkeypatch, capsys):
+    for name, value in dict(ID='5', MIN='5', MAX='8', COUNT='4').items():
+        monkeypatch.setenv(f'SLURM_ARRAY_TASK_{name}', value)
+    assert predict.parse_args(['5.mp4', '--run', 'run', '--out', '5.csv']).shard is None
+    with pytest.raises(SystemExit):
+        predict.parse_args(['list.txt', '--run', 'run', '--out', 'folder'])
+    assert 'of --array=1-16 --shard $((SLURM_ARRAY_TASK_ID - 1))/16' in capsys.readouterr().err

@@ -112,6 +112,13 @@ def test_address_of_an_earlier_run_is_an_error_at_once(step, monkeypatch):
     step(PROCID='0')
 
 
+def test_the_first_node_counts_whatever_its_address(step, monkeypatch):
+    monkeypatch.setattr(launch, '_is_own_address', lambda host: False)  # behind NAT
+    for _ in range(2):  # before the config is read, and when the processes meet
+        step(PROCID='0', STEP_NUM_TASKS='2', STEP_NODELIST='n2')
+        assert os.environ['MASTER_ADDR'] == 'n2'
+
+
 def test_names_of_an_earlier_run_are_forgotten(monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE'):
         monkeypatch.setenv(name, '3')

@@ -47,10 +47,19 @@ def test_internal_error_says_how_to_get_traceback(capsys):
 
 def test_only_rank_0_prints_errors(capsys, monkeypatch):
     monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('MASTER_ADDR', 'node1')
     with pytest.raises(SystemExit) as end, user_errors(setup=True):
         raise ConfigError('x')
     assert end.value.code == 2
     assert capsys.readouterr().err == ''
+
+
+def test_a_rank_left_over_from_another_run_is_heard(capsys, monkeypatch):
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.delenv('MASTER_ADDR', raising=False)
+    with pytest.raises(SystemExit), user_errors(setup=True):
+        raise ConfigError('x')
+    assert capsys.readouterr().err == 'error: x\n'
 
 
 def test_unreadable_clip_in_worker_is_one_line(capsys, monkeypatch):
@@ -311,6 +320,7 @@ def test_every_command_takes_them_from_here():
 def test_what_gloo_says_of_a_lost_process_is_one_line_of_the_first(monkeypatch, capsys, rank):
     """The process that was lost has told why, which a page of tracebacks would bury."""
     monkeypatch.setenv('RANK', rank)
+    monkeypatch.setenv('MASTER_ADDR', 'node1')
     with pytest.raises(SystemExit) as end, user_errors(setup=False):
         raise RuntimeError(
             '[/__w/third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:64685: '
