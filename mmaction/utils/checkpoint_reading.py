@@ -58,12 +58,15 @@ def weights_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     Args:
         checkpoint: With `state_dict` or `model`, or the weights themselves.
     """
-    found = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    found = checkpoint
+    for key in ('model', 'state_dict'):
+        if isinstance(checkpoint.get(key), dict):
+            found = checkpoint[key]
     return {bare_name(n): value for n, value in found.items() if isinstance(value, torch.Tensor)}
 
 
 def weights_of_backbone(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The tensors of a backbone, of whose recognizer or which alone this is a checkpoint."""
+    """The tensors of a backbone, from a checkpoint of it or of a whole recognizer."""
     weights, prefix = weights_of(checkpoint), 'backbone.'
     own = {n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)}
     return own or weights

@@ -61,7 +61,7 @@ def error_of(capsys, root, *options, dataset='kinetics400', status=1):
 
 
 def fails(capsys, root, dataset, *options):
-    """The same of a preparation that writes no lists."""
+    """Fail as a preparation that writes no lists."""
     error = error_of(capsys, root, *options, dataset=dataset)
     assert not list(root.glob('out/*.txt'))
     return error

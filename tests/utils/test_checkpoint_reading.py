@@ -16,7 +16,11 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from safetensors.torch import save_file
 
 from mmaction.errors import CheckpointError
-from mmaction.utils.checkpoint_reading import read_checkpoint, register_safe_loaders
+from mmaction.utils.checkpoint_reading import (
+    read_checkpoint,
+    register_safe_loaders,
+    weights_of_backbone,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +175,9 @@ def test_text_and_archives_in_place_of_a_checkpoint_are_one_sentence(tmp_path):
     (tmp_path / 'b.pth').write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match=r'b\.pth is cut off or damaged \([^.]+\)$'):
         read_checkpoint(tmp_path / 'b.pth')
+
+
+def test_names_beside_the_weights_are_no_weights():
+    weight = torch.ones(2)
+    found = weights_of_backbone({'model': 'r3d_18', 'stem.0.weight': weight, 'epoch': 3})
+    assert found == {'stem.0.weight': weight}

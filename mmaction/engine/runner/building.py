@@ -290,7 +290,7 @@ class BuildingRunner(Runner):
 
     @property
     def iter(self) -> int:
-        """Steps trained; again without building the loop."""
+        """Steps trained; does not build the loop either."""
         return self._trained('iter')
 
     def _trained(self, unit: str) -> int:

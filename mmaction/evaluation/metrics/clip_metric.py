@@ -79,7 +79,7 @@ class ClipMetric(BaseMetric):
                 raise ValueError(f'{name} has no gt_label: is the label packed by the pipeline?')
             reason = sample.get('unreadable')
             prediction = None if reason else self.prediction(sample, name)
-            if not reason and not _is_finite(sample.get('pred_score')):
+            if not reason and not _are_finite(sample.get('pred_score'), prediction):
                 raise DivergedError(
                     f'the scores of {name} are not numbers: the weights have diverged in training '
                     '(a lower learning rate, a longer warm-up or clip_grad may help), or the '
@@ -193,9 +193,13 @@ def one_view(scores: np.ndarray, name: str) -> np.ndarray:
     return scores
 
 
-def _is_finite(scores: object) -> bool:
-    parts = scores.values() if isinstance(scores, Mapping) else [scores]
-    return all(bool(np.isfinite(to_array(part)).all()) for part in parts if part is not None)
+def _are_finite(*values: object) -> bool:
+    """Whether arrays, also those in dicts, hold numbers; what is no array counts as such."""
+    parts = [p for x in values for p in (x.values() if isinstance(x, Mapping) else [x])]
+    arrays = [
+        to_array(part) for part in parts if isinstance(part, (np.ndarray, torch.Tensor, list))
+    ]
+    return all(bool(np.isfinite(a).all()) for a in arrays if a.dtype.kind == 'f')
 
 
 def _such(items: Sequence[object]) -> str:
