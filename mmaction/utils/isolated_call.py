@@ -150,14 +150,15 @@ class SpawnedCall:
                 self.close()
                 raise CallTimedOut(f'took longer than {self._timeout:g} s')
             outcome, content = connection.recv()
-        except (EOFError, ConnectionError):
-            child.join()
-            self.close()
-            raise end_of(child.pid or 0, child.exitcode or 0) from None
-        except BaseException:
+        except BaseException as error:
+            if self._child is None and isinstance(error, (EOFError, OSError)):
+                raise RuntimeError('the call was closed before its answer came') from None
+            if isinstance(error, (EOFError, ConnectionError)):
+                child.join()
+                error = end_of(child.pid or 0, child.exitcode or 0)
             # The answer that is on its way must not be taken for that of the next call.
             self.close()
-            raise
+            raise error from None
         return result_of(outcome, pickle.loads(content))
 
     def close(self) -> None:

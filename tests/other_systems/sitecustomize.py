@@ -88,12 +88,17 @@ class _SysOfLinux:
         setattr(sys, name, value)
 
 
+def _refuse(*_: object) -> None:
+    raise RuntimeError('macOS crashes what is forked, and Windows cannot fork')
+
+
 def _become(system: str) -> None:
     torch: Any = importlib.import_module('torch')
     torch.backends.mps.is_available = functools.cache(lambda: system == 'darwin')
     for name in _LIBRARIES.split():
         importlib.import_module(name)
     changed: Any = sys.modules
+    changed['multiprocessing.popen_fork'].Popen._launch = _refuse  # that of spawning is another
     for module in [each for name, each in changed.items() if name.startswith('multiprocessing')]:
         if hasattr(module, 'sys'):
             module.sys = _SysOfLinux()
