@@ -234,9 +234,11 @@ def test_a_spawned_call_does_what_a_forked_one_does(tmp_path):
     test_an_interrupted_call_does_not_answer_the_next(call)
     test_crash_and_kill_are_distinguished(call)
     child = call('clip')['pid']
-    threading.Timer(0.5, call.close).start()
+    closing = threading.Timer(0.5, call.close)
+    closing.start()
     with pytest.raises(RuntimeError, match='closed before its answer came'):
         call('slow hang')
+    closing.join()
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
 
