@@ -56,6 +56,11 @@ template <int S = LANES / 2> static inline float top(vec x) {
     else return x[0];
 }
 
+// Have a row brought into the cache. Nothing happens where there is none, as behind the last.
+template <bool WRITE = false> static inline void prefetch(const float *row) {
+    for (int c = 0; c < HEAD; c += 16) __builtin_prefetch(row + c, WRITE);
+}
+
 // Rows (n, HEAD) -> panels of (HEAD, PANEL), zeros behind the last row.
 static void pack(const float *rows, long stride, long n, float *out) {
     for (long j = 0; j < n; j += LANES)
@@ -104,19 +109,31 @@ KERNEL add_bias(const float *bias, long stride, long rows, long n, float *scores
     }
 }
 
-// out (ROWS, HEAD) += weights (ROWS, STRIDE) times rows (n, HEAD), 2 * LANES channels of them.
-KERNEL add_weighted_rows(const float *weights, const float *rows, long n, float *out) {
+// out (ROWS, HEAD) += weights (ROWS, STRIDE) times rows (n, HEAD), 2 * LANES channels of them. `prepare(r, j)`
+// computes row r of the weights of LANES keys from j on. It is called between the products of the keys before them,
+// which leave most units of the processor idle.
+template <class Prepare>
+KERNEL add_weighted_rows(const float *weights, const float *rows, long n, float *out, const Prepare prepare) {
     vec sums[ROWS][2];
     UNROLL for (int r = 0; r < ROWS; r++)
         UNROLL for (int c = 0; c < 2; c++) sums[r][c] = load(out + r * HEAD + c * LANES);
-    for (long j = 0; j < n; j++) {
+    const auto add = [&](long j) {
         vec x[2] = {load(rows + j * HEAD), load(rows + j * HEAD + LANES)};
         UNROLL for (int r = 0; r < ROWS; r++)
             UNROLL for (int c = 0; c < 2; c++) sums[r][c] += weights[r * STRIDE + j] * x[c];
-    }
+    };
+    UNROLL for (int r = 0; r < ROWS; r++) prepare(r, 0);
+    long j = 0;
+    for (; j + LANES < n; j += LANES)
+        UNROLL for (int r = 0; r < ROWS; r++) {
+            prepare(r, j + LANES);
+            UNROLL for (int i = r * LANES / ROWS; i < (r + 1) * LANES / ROWS; i++) add(j + i);
+        }
+    for (; j < n; j++) add(j);
     UNROLL for (int r = 0; r < ROWS; r++)
         UNROLL for (int c = 0; c < 2; c++) store(out + r * HEAD + c * LANES, sums[r][c]);
 }
+static void nothing(int, long) {}  // where all weights have been computed
 
 // rows (n, HEAD) += weights (ROWS, STRIDE), transposed, times x (ROWS, HEAD), 2 * LANES channels of them.
 KERNEL add_outer_products(const float *weights, const float *x, long n, float *rows) {
@@ -131,50 +148,24 @@ KERNEL add_outer_products(const float *weights, const float *x, long n, float *r
     }
 }
 
-// The weights of n further keys: scores -> 2^(score - highest); highest, total and sums follow.
-KERNEL online_softmax(float *scores, long n, bool first, float *highest, float *total, float *sums) {
+// Scores of n further keys, to be weighted by 2^(score - highest): highest, total and sums follow.
+KERNEL raise_highest(float *scores, long n, bool first, float *highest, float *total, float *sums) {
     for (int r = 0; r < ROWS; r++)
         for (long j = n; j % LANES; j++) scores[r * STRIDE + j] = -INFINITY;
-    vec peak[ROWS], all[ROWS];
+    vec peak[ROWS];
     UNROLL for (int r = 0; r < ROWS; r++) peak[r] = load(scores + r * STRIDE);
     for (long j = LANES; j < n; j += LANES)
         UNROLL for (int r = 0; r < ROWS; r++) peak[r] = max(load(scores + r * STRIDE + j), peak[r]);
-    float now[ROWS];
-    UNROLL for (int r = 0; r < ROWS; r++) now[r] = top(peak[r]);
-    if (!first)
-        for (int r = 0; r < ROWS; r++) now[r] = now[r] > highest[r] ? now[r] : highest[r];
-    for (int r = 0; r < ROWS; r++) {
-        vec s = {};
-        for (long j = 0; j < n; j += LANES) {
-            vec weight = exp2(load(scores + r * STRIDE + j) - now[r]);
-            store(scores + r * STRIDE + j, weight);
-            s += weight;
-        }
-        all[r] = s;
-    }
     UNROLL for (int r = 0; r < ROWS; r++) {
-        float s = sum(all[r]);
+        float now = top(peak[r]);
         if (!first) {
-            float shrink = exp2f(highest[r] - now[r]);
-            s += total[r] * shrink;
+            now = now > highest[r] ? now : highest[r];
+            float shrink = exp2f(highest[r] - now);
+            for (int c = 0; c < LANES; c++) total[r * LANES + c] *= shrink;
             for (int c = 0; c < HEAD; c++) sums[r * HEAD + c] *= shrink;
         }
-        total[r] = s;
-        highest[r] = now[r];
+        highest[r] = now;
     }
-}
-
-// scores -> weights of the softmax; gradients of the weights -> gradients of the scores. Rows behind
-// the first `rows` become zeros: infinite keys would make them NaN.
-KERNEL softmax_gradients(float *scores, float *grads, long rows, long n, const float *log_sums, const float *means) {
-    memset(scores + rows * STRIDE, 0, (ROWS - rows) * STRIDE * sizeof(float));
-    memset(grads + rows * STRIDE, 0, (ROWS - rows) * STRIDE * sizeof(float));
-    for (long r = 0; r < rows; r++)
-        for (long j = 0; j < n; j += LANES) {
-            vec weight = exp2(load(scores + r * STRIDE + j) - log_sums[r]);
-            store(scores + r * STRIDE + j, weight);
-            store(grads + r * STRIDE + j, weight * (load(grads + r * STRIDE + j) - means[r]));
-        }
 }
 
 struct Tokens {  // (B, h, n, HEAD)
@@ -212,7 +203,7 @@ extern "C" int attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, floa
     {
         float *packed = floats(blocks.number * blocks.room * HEAD), *values = floats(keys * HEAD);
         float *scores = floats(ROWS * STRIDE);
-        float x[ROWS * HEAD], sums[ROWS * HEAD], highest[ROWS], total[ROWS];
+        float x[ROWS * HEAD], sums[ROWS * HEAD], highest[ROWS], total[ROWS * LANES];
         long held = -1;  // whose keys and values are packed
         // All threads of a team have to come to a loop: where one lacks memory, it has no tasks for any of them.
         if (!packed || !values || !scores) {
@@ -229,24 +220,35 @@ extern "C" int attention_forward(Tokens q, Tokens k, Tokens v, Tokens bias, floa
                 blocks.copy_rows(v, b, h, values);
                 held = owner;
             }
+            const auto row_of_out = [=](long t) { return out + ((b * queries + t) * heads + h) * HEAD; };
             const long end = (task % chunks + 1) * chunk < queries ? (task % chunks + 1) * chunk : queries;
             for (long t = task % chunks * chunk; t < end; t += ROWS) {
                 const long rows = end - t < ROWS ? end - t : ROWS;
+                for (long r = t; r < t + rows; r++) {
+                    prefetch(q.of(b, h) + (r + ROWS) * q.token);
+                    prefetch<true>(row_of_out(r));
+                }
                 copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale * LOG2E, x);
                 memset(sums, 0, sizeof sums);
+                memset(total, 0, sizeof total);
                 for (long n = 0; n < blocks.number; n++) {
                     const long from = n * blocks.size, count = blocks.count(n);
                     inner_products(x, packed + n * blocks.room * HEAD, count, scores);
                     if (bias.data) add_bias(bias.of(b, h) + t * bias.token + from, bias.token, rows, count, scores);
-                    online_softmax(scores, count, n == 0, highest, total, sums);
-                    for (int c = 0; c < HEAD; c += 2 * LANES)
-                        add_weighted_rows(scores, values + from * HEAD + c, count, sums + c);
+                    raise_highest(scores, count, n == 0, highest, total, sums);
+                    add_weighted_rows(scores, values + from * HEAD, count, sums, [=, &highest, &total](int r, long j) {
+                        vec weight = exp2(load(scores + r * STRIDE + j) - highest[r]);
+                        store(scores + r * STRIDE + j, weight);
+                        store(total + r * LANES, load(total + r * LANES) + weight);
+                    });
+                    for (int c = 2 * LANES; c < HEAD; c += 2 * LANES)
+                        add_weighted_rows(scores, values + from * HEAD + c, count, sums + c, nothing);
                 }
                 for (long r = 0; r < rows; r++) {
-                    log_sums[owner * queries + t + r] = (highest[r] + log2f(total[r])) * LN2;
+                    const float all = sum(load(total + r * LANES));
+                    log_sums[owner * queries + t + r] = (highest[r] + log2f(all)) * LN2;
                     for (int c = 0; c < HEAD; c += LANES)
-                        store(out + ((b * queries + t + r) * heads + h) * HEAD + c,
-                              load(sums + r * HEAD + c) * (1 / total[r]));
+                        store(row_of_out(t + r) + c, load(sums + r * HEAD + c) * (1 / all));
                 }
             }
         }
@@ -290,9 +292,16 @@ extern "C" int attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, Tok
             }
             float *share_k = shares + task * 2 * size, *share_v = share_k + size;
             memset(share_k, 0, 2 * size * sizeof(float));
+            const auto row_of_grad_q = [=](long t) { return grad_q + ((b * queries + t) * heads + h) * HEAD; };
             const long end = (task % parts + 1) * chunk < queries ? (task % parts + 1) * chunk : queries;
             for (long t = task % parts * chunk; t < end; t += ROWS) {
                 const long rows = end - t < ROWS ? end - t : ROWS;
+                for (long r = t; r < t + rows; r++) {
+                    prefetch(q.of(b, h) + (r + ROWS) * q.token);
+                    prefetch(grad.of(b, h) + (r + ROWS) * grad.token);
+                    prefetch(out.of(b, h) + (r + ROWS) * out.token);
+                    prefetch<true>(row_of_grad_q(r));
+                }
                 copy_rows(q.of(b, h) + t * q.token, q.token, rows, scale * LOG2E, x);
                 copy_rows(grad.of(b, h) + t * grad.token, grad.token, rows, 1, y);
                 copy_rows(out.of(b, h) + t * out.token, out.token, rows, 1, sums);
@@ -308,19 +317,29 @@ extern "C" int attention_backward(Tokens grad, Tokens q, Tokens k, Tokens v, Tok
                     inner_products(x, packed_k + n * blocks.room * HEAD, count, weights);
                     if (bias.data) add_bias(bias.of(b, h) + t * bias.token + from, bias.token, rows, count, weights);
                     inner_products(y, packed_v + n * blocks.room * HEAD, count, grads);
-                    softmax_gradients(weights, grads, rows, count, log_sum, mean);
+                    // Infinite keys would make rows behind the last one NaN.
+                    memset(weights + rows * STRIDE, 0, (ROWS - rows) * STRIDE * sizeof(float));
+                    memset(grads + rows * STRIDE, 0, (ROWS - rows) * STRIDE * sizeof(float));
+                    // Scores -> weights of the softmax; gradients of the weights -> gradients of the scores.
+                    add_weighted_rows(grads, k_rows + from * HEAD, count, sums, [=, &log_sum, &mean](int r, long j) {
+                        if (r >= rows) return;
+                        float *at = weights + r * STRIDE + j, *grad = grads + r * STRIDE + j;
+                        vec weight = exp2(load(at) - log_sum[r]);
+                        store(at, weight);
+                        store(grad, weight * (load(grad) - mean[r]));
+                    });
                     for (long r = 0; grad_bias && r < rows; r++)
                         memcpy(grad_bias + (owner * queries + t + r) * keys + from, grads + r * STRIDE,
                                count * sizeof(float));
                     for (int c = 0; c < HEAD; c += 2 * LANES) {
-                        add_weighted_rows(grads, k_rows + from * HEAD + c, count, sums + c);
+                        if (c) add_weighted_rows(grads, k_rows + from * HEAD + c, count, sums + c, nothing);
                         add_outer_products(grads, x + c, count, share_k + from * HEAD + c);
                         add_outer_products(weights, y + c, count, share_v + from * HEAD + c);
                     }
                 }
                 for (long r = 0; r < rows; r++)
                     for (int c = 0; c < HEAD; c += LANES)
-                        store(grad_q + ((b * queries + t + r) * heads + h) * HEAD + c, load(sums + r * HEAD + c) * scale);
+                        store(row_of_grad_q(t + r) + c, load(sums + r * HEAD + c) * scale);
             }
         }
         free(packed_k), free(packed_v), free(k_rows), free(weights), free(grads);
