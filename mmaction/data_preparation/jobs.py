@@ -379,10 +379,11 @@ def check_settings(file: str | Path, settings: dict[str, Any], overwrite: bool |
         except ValueError:
             found = None
         if found != settings:
-            advice = 'remove this one' if overwrite is None else '--overwrite to make all anew'
+            anew = 'remove this one' if overwrite is None else '--overwrite'
             raise ValueError(
                 f'{redacted(os.path.dirname(file))} was made with {_unlike(found, settings)}, '
-                f'asked for is {_unlike(settings, found)}: give another folder, or {advice}'
+                f'asked for is {_unlike(settings, found)}: ask for the same to go on with it, give '
+                f'another folder, or {anew} to begin anew'
             )
     write_lines(file, [json.dumps(settings)])
 

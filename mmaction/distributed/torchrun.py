@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     except DistNetworkError as error:
         if 'EADDRINUSE' not in str(error):
             raise
-        print(f'error: port {args.master_port} is in use; set PORT to another', file=sys.stderr)
+        where = args.rdzv_endpoint or f'port {args.master_port}'
+        print(f'error: {where} is in use; set PORT to another', file=sys.stderr)
         return 1
     except SignalException as error:
         return 128 + int(error.sigval)
