@@ -58,7 +58,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     fused = None if learned else bias
     # A kernel of 1x1 can be dilated at will. With one thread, PyTorch takes oneDNN only then.
     y = F.conv2d(pixels, weight[:, :, None, None], fused, dilation=2)
-    y = y.permute(0, 2, 3, 1).reshape(-1, len(weight))[:tokens].view(*x.shape[:-1], -1)
+    y = y.permute(0, 2, 3, 1).reshape(-1, len(weight))
+    if missing:  # the gradient of a slice is a copy, also where it holds everything
+        y = y[:tokens]
+    y = y.view(*x.shape[:-1], -1)
     return y if bias is fused or bias is None else y + bias
 
 

@@ -74,6 +74,15 @@ def test_gradients_of_weights_are_computed_of_small_pictures(count):
         assert count <= number * height * width < count + 64
 
 
+@pytest.mark.parametrize(('count', 'copies'), [(512, 0), (501, 1)])
+def test_gradients_are_copied_where_pictures_were_filled_up(count, copies):
+    x, weight, bias = tokens(count, 128)
+    y = linear(x, weight.requires_grad_(), bias)
+    with Names() as names:
+        y.sum().backward()
+    assert sum('slice_backward' in name for name in names.found) == copies
+
+
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='no oneDNN')
 @pytest.mark.parametrize('count', [512, 501])
 def test_onednn_runs_with_any_number_of_threads(threads, count):
