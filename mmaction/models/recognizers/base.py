@@ -12,6 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmaction.models.lora import attach_lora, has_lora
+from mmaction.models.utils.conv3d_cpu import use_fast_conv3d
 from mmaction.models.utils.depthwise_cpu import use_fast_depthwise
 from mmaction.models.utils.linear_cpu import use_fast_linear
 from mmaction.registry import MODELS
@@ -85,6 +86,7 @@ class BaseRecognizer(BaseModel):
             self.neck = MODELS.build(neck)
         if cls_head is not None:
             self.cls_head = MODELS.build(self._with_average_clips(cls_head))
+        use_fast_conv3d(self)
         use_fast_depthwise(self)
         use_fast_linear(self)
 

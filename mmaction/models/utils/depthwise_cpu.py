@@ -118,7 +118,9 @@ def _convolve(
     if x.is_contiguous() and _takes(x, weight, bias):
         y: Tensor = _forward(x, weight, bias, padding, stride)
         return y
-    return F.conv3d(x, weight, bias, stride, padding, groups=weight.shape[0])
+    # With one thread, PyTorch takes oneDNN for one row and column only if they are dilated.
+    dilation = [2 if k == 1 else 1 for k in weight.shape[2:]]
+    return F.conv3d(x, weight, bias, stride, padding, dilation, groups=weight.shape[0])
 
 
 def _takes(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:

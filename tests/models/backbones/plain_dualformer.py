@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmaction.models.utils import attention_ops, depthwise_cpu, linear_cpu
+from mmaction.models.utils import attention_ops, conv3d_cpu, depthwise_cpu, linear_cpu
 
 
 class PlainDualFormer:
@@ -143,7 +143,18 @@ class PyTorchDepthwise(PyTorchAttention):
     replaced = ((depthwise_cpu._DepthwiseConv3d, 'apply', _conv3d),)
 
 
-class PyTorchKernels(PyTorchAttention):
-    """Likewise with all three."""
+class PyTorchConvolutions(PyTorchAttention):
+    """Likewise with PyTorch's 3-D convolutions, not those of `conv3d_cpu`."""
 
-    replaced = (*PyTorchAttention.replaced, *PyTorchLinear.replaced, *PyTorchDepthwise.replaced)
+    replaced = ((conv3d_cpu, '_takes', lambda *_: False),)
+
+
+class PyTorchKernels(PyTorchAttention):
+    """Likewise with all four."""
+
+    replaced = (
+        *PyTorchAttention.replaced,
+        *PyTorchLinear.replaced,
+        *PyTorchDepthwise.replaced,
+        *PyTorchConvolutions.replaced,
+    )

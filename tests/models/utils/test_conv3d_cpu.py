@@ -1,0 +1,165 @@
+"""Dense 3-D convolutions: the values and gradients of PyTorch's, without its slow ones."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from mmaction.models.utils import conv3d_cpu
+from mmaction.models.utils.conv3d_cpu import Conv3d, conv3d, use_fast_conv3d
+from mmaction.models.utils.depthwise_cpu import DepthwiseConv3d
+from mmaction.registry import MODELS
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='no oneDNN')
+
+LAST = torch.channels_last_3d
+
+KERNELS = [
+    ((1, 1, 1), (1, 1, 1), (0, 0, 0)),
+    ((1, 1, 1), (1, 2, 2), (0, 0, 0)),
+    ((1, 1, 1), (2, 1, 1), (0, 0, 0)),
+    ((1, 1, 1), (1, 1, 1), (0, 1, 1)),
+    ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
+    ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
+    ((5, 1, 1), (2, 2, 2), (0, 0, 0)),
+    ((1, 3, 3), (1, 1, 1), (0, 1, 1)),
+    ((1, 3, 5), (2, 2, 1), (0, 0, 2)),
+    ((1, 3, 3), (1, 1, 1), (1, 1, 1)),
+    ((3, 3, 3), (1, 1, 1), (1, 1, 1)),
+    ((3, 3, 3), (2, 2, 2), (0, 1, 1)),
+    ((2, 3, 1), (1, 1, 2), (1, 0, 0)),
+    ((3, 1, 3), (1, 1, 1), (2, 0, 1)),
+]
+
+
+def draw(kernel, clips=1, grid=(6, 7, 8), channels=(16, 24)):
+    generator = torch.Generator().manual_seed(sum(kernel))
+    shapes = (clips, channels[0], *grid), (channels[1], channels[0], *kernel), channels[1:]
+    return [torch.randn(shape, generator=generator, requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize(('kernel', 'stride', 'padding'), KERNELS)
+@pytest.mark.parametrize('clips', [1, 3])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, LAST])
+def test_values_and_gradients_are_those_of_float64(kernel, stride, padding, clips, layout):
+    inputs = draw(kernel, clips)
+    inputs[0] = inputs[0].detach().contiguous(memory_format=layout).requires_grad_()
+    expected = F.conv3d(*(x.double() for x in inputs), stride, padding)
+    found = conv3d(*inputs, stride, padding)
+    assert found.is_contiguous(memory_format=LAST)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+    grad = torch.randn(found.shape, generator=torch.Generator().manual_seed(0))
+    gradients = zip(
+        torch.autograd.grad(found, inputs, grad),
+        torch.autograd.grad(expected, inputs, grad.double()),
+        strict=True,
+    )
+    for x, y in gradients:
+        torch.testing.assert_close(x, y.float(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(('kernel', 'stride', 'padding'), KERNELS)
+@pytest.mark.parametrize(('clips', 'threads'), itertools.product([1, 3], [1, 2]))
+def test_nothing_is_unfolded(kernel, stride, padding, clips, threads):
+    """As PyTorch does with all of these where there is one clip and one thread."""
+    inputs = draw(kernel, clips, grid=(6, 24, 24), channels=(64, 24))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with profile(activities=[ProfilerActivity.CPU]) as profiler, torch.no_grad():
+            conv3d(*inputs, stride, padding)
+    finally:
+        torch.set_num_threads(before)
+    names = {event.name for event in profiler.events()}
+    assert names & {'aten::mkldnn_convolution', 'aten::linear'}
+    assert not [name for name in names if 'slow' in name or 'thnn' in name]
+
+
+def test_without_a_bias():
+    x, weight, _ = draw((3, 3, 3))
+    torch.testing.assert_close(conv3d(x, weight), F.conv3d(x, weight), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('kernel', [(1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)])
+def test_compiled_layers_give_the_same(kernel):
+    conv = nn.Conv3d(16, 24, kernel, padding=tuple(k // 2 for k in kernel))
+    conv.__class__ = Conv3d
+    x = draw(kernel)[0]
+    found = torch.compile(conv, backend='aot_eager', dynamic=True)(x)
+    torch.testing.assert_close(found, F.conv3d(x, conv.weight, conv.bias, padding=conv.padding))
+
+
+def test_graphs_for_other_software_hold_convolutions():
+    conv = nn.Conv3d(16, 24, (3, 1, 1), padding=(1, 0, 0))
+    conv.__class__ = Conv3d
+    graph = torch.export.export(conv, (torch.zeros(1, 16, 6, 7, 8),)).graph
+    found = [str(node.target) for node in graph.nodes if node.op == 'call_function']
+    assert found == ['aten.conv3d.default']
+
+
+def test_functions_of_torch_func_take_it():
+    x, weight, bias = (t.detach() for t in draw((3, 1, 1), clips=2))
+    one = lambda x: conv3d(x[None], weight, bias)[0]  # noqa: E731
+    torch.testing.assert_close(torch.vmap(one)(x), conv3d(x, weight, bias))
+
+
+@pytest.mark.parametrize(
+    ('x', 'weight', 'message'),
+    [
+        ((1, 8, 4, 4, 4), (6, 9, 1, 1, 1), 'channels'),
+        ((1, 8, 2, 4, 4), (6, 8, 3, 1, 1), r"Kernel size can't be greater than actual input size"),
+        ((8, 4, 4, 4), (6, 9, 1, 1, 1), 'channels'),
+    ],
+)
+def test_wrong_sizes_are_the_errors_of_pytorch(x, weight, message):
+    with pytest.raises(RuntimeError, match=message):
+        conv3d(torch.zeros(x), torch.zeros(weight))
+
+
+def test_other_inputs_are_left_to_pytorch(monkeypatch):
+    x, weight, bias = (t.detach() for t in draw((3, 1, 1)))
+    takes = lambda x, weight=weight: conv3d_cpu._takes(x, weight, (0, 0, 0))  # noqa: E731
+    assert takes(x)
+    assert not takes(x[0])
+    assert not takes(x.double(), weight.double())
+    assert not takes(x.to('meta'), weight.to('meta'))
+    with torch.autocast('cpu', torch.bfloat16):
+        assert not takes(x)
+        assert conv3d(x, weight, bias).dtype == torch.bfloat16
+    with torch.backends.mkldnn.flags(enabled=False):
+        assert not takes(x)
+
+
+class Own(nn.Conv3d):
+    pass
+
+
+def test_layers_that_are_taken():
+    layers = nn.Sequential(
+        nn.Conv3d(8, 8, 1),
+        nn.Conv3d(8, 8, 3, stride=2, padding=1),
+        nn.Conv3d(8, 8, 3, groups=2),
+        nn.Conv3d(8, 8, 3, dilation=2),
+        nn.Conv3d(8, 8, 3, padding=1, padding_mode='replicate'),
+        nn.Conv3d(8, 8, 3, padding='same'),
+        Own(8, 8, 1),
+    )
+    names = list(layers.state_dict())
+    use_fast_conv3d(layers)
+    assert [type(layer) is Conv3d for layer in layers] == [True, True, *[False] * 5]
+    assert list(layers.state_dict()) == names
+
+
+def test_recognizers_have_them():
+    model = MODELS.build(
+        dict(
+            type='Recognizer3D',
+            backbone=dict(type='X3D', gamma_w=1, gamma_b=2.25, gamma_d=2.2),
+            cls_head=dict(type='X3DHead', in_channels=432, num_classes=4),
+        )
+    )
+    kinds = {type(m) for m in model.modules() if isinstance(m, nn.Conv3d)}
+    assert kinds == {Conv3d, DepthwiseConv3d}
