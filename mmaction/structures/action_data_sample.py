@@ -15,7 +15,7 @@ LabelType = torch.Tensor | np.ndarray | Sequence[Any] | int
 
 
 def format_label(value: LabelType) -> torch.Tensor:
-    """Labels as a `LongTensor` of shape (n,); a tensor is kept as it is.
+    """Labels as a `LongTensor` of shape (n,); a tensor of such a shape is kept as it is.
 
     Floats in an array or a sequence are truncated, so soft labels have to come
     as a tensor.
@@ -24,7 +24,7 @@ def format_label(value: LabelType) -> torch.Tensor:
         TypeError: `value` is neither a tensor, array, sequence nor integer.
     """
     if isinstance(value, torch.Tensor):
-        return value
+        return value if value.ndim else value.reshape(1).long()
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.atleast_1d(value)).long()
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -8,7 +8,9 @@ from mmaction.structures import ActionDataSample
 
 
 @pytest.mark.parametrize(
-    'label', [2, np.int64(2), [2], (2,), np.array([2]), torch.tensor([2])], ids=repr
+    'label',
+    [2, np.int64(2), [2], (2,), np.array([2]), np.array(2), torch.tensor([2]), torch.tensor(2)],
+    ids=repr,
 )
 def test_label_becomes_a_tensor(label):
     sample = ActionDataSample().set_gt_label(label).set_pred_label(label)
