@@ -21,7 +21,8 @@ class LoadHVULabel(BaseTransform):
     each, categories and category_nums, the number of labels of each. Writes label,
     a float vector of zeros and ones over the labels of all categories in their
     order; mask, a 1 where the category of a label is in the dict; and
-    category_mask, likewise for each category. What `HVUDataset` gives has this
+    category_mask, likewise for each category. Categories that `categories` does not
+    name are not trained on, so their labels are left out. What `HVUDataset` gives has this
     form already and is left as it is.
 
     Args:
@@ -37,14 +38,11 @@ class LoadHVULabel(BaseTransform):
         """Make the vectors.
 
         Raises:
-            ValueError: A category is unknown, or a label is outside of it.
+            ValueError: A label is outside of its category.
         """
         if 'category_mask' in results:
             return results
         names, numbers = list(results['categories']), list(results['category_nums'])
-        unknown = sorted(set(results['label']) - set(names))
-        if unknown:
-            raise ValueError(f'label has the category {unknown[0]!r}, but there are {names}')
         parts, mask = [], []
         for name, number in zip(names, numbers, strict=True):
             given = results['label'].get(name, [])
