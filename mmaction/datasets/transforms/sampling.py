@@ -305,8 +305,8 @@ class UniformSample(BaseTransform):
 class UntrimmedSampleFrames(BaseTransform):
     """A clip around every `clip_interval`-th frame of a long video.
 
-    Writes as many clips as the video has room for; frames before the first and
-    after the last one are replaced by these.
+    Writes as many clips as the video has room for, and `clip_interval`; frames
+    before the first and after the last one are replaced by these.
 
     Args:
         clip_len: Frames per clip.
@@ -341,5 +341,6 @@ class UntrimmedSampleFrames(BaseTransform):
         results['frame_inds'] = (frames + results['start_index']).astype(np.int32)
         results['clip_len'] = self.clip_len
         results['frame_interval'] = self.frame_interval
+        results['clip_interval'] = self.clip_interval
         results['num_clips'] = len(middles)
         return results
