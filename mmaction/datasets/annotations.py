@@ -62,7 +62,7 @@ def read_list(ann_file: str, form: ListFormat) -> list[dict[str, Any]]:
     Text lists hold one clip per line, `form.example`. Blank lines, CRLF and
     blanks at the end of a line do no harm. The label is what follows the last
     delimiter, so paths may hold blanks. Where no line of the list has a label,
-    all get -1. JSON lists are arrays of objects with the same keys and `label`
+    or all have -1, all get -1. JSON lists are arrays of objects with the same keys and `label`
     (an integer or a list of integers), as in mmaction2 0.x. With `categories`
     it is an object of such lists, and the entries get `categories`, the names
     of those that are labeled.
@@ -144,9 +144,9 @@ def _parse_line(line: str, separator: str | None, place: str, form: ListFormat) 
     entry: dict[str, Any] = {form.path_key: path}
     entry.update(zip(form.counts, numbers, strict=False))
     labels = numbers[len(form.counts) :]
+    if labels == [-1]:  # no label, as in mmaction2
+        labels = []
     entry['label'] = labels if form.multi_class else (labels[0] if labels else -1)
-    if not form.multi_class and labels and labels[0] < 0:
-        raise ValueError(f'{place}: labels count from 0, found {labels[0]}')
     return entry
 
 

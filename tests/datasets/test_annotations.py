@@ -52,6 +52,8 @@ def test_lists_without_labels(entries):
     assert entries('my dir 40\n', FRAMES) == [
         dict(frame_dir='my dir', total_frames=40, label=-1),
     ]
+    assert entries('a.mp4 -1\n') == [dict(filename='a.mp4', label=-1)]
+    assert entries('a.mp4 -1\n', MULTI) == [dict(filename='a.mp4', label=[])]
 
 
 def test_frames(entries):
@@ -107,6 +109,7 @@ def test_json(entries):
         ('a.mp4 1\nb.mp4 x\n', VIDEO, 'l.txt', r"l.txt:2: expected 'path label'.*found 'b.mp4 x'"),
         ('a.mp4 1.5\n', VIDEO, 'l.txt', r"l.txt:1: .*found 'a.mp4 1.5'"),
         ('a.mp4 -2\n', VIDEO, 'l.txt', r'l.txt:1: labels count from 0, found -2'),
+        ('a.mp4 1\nb.mp4 -1\n', VIDEO, 'l.txt', r'l.txt:2: no label, while other lines have one'),
         ('a.mp4 1\n\nb.mp4\n', VIDEO, 'l.txt', r'l.txt:3: no label, while other lines have one'),
         ('a.mp4 1 7\n', MULTI, 'l.json', r'l.json:1: not valid JSON'),
         ('a.mp4 3 50\n', MULTI, 'l.txt', r'l.txt:1: label 50 is outside the 50 classes \(0 to 49'),
