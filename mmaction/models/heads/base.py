@@ -141,15 +141,15 @@ class BaseHead(BaseModule, metaclass=ABCMeta):
         """Bring the views of each video together, in fp32.
 
         Args:
-            cls_scores: Logits (N * num_segs, K).
+            cls_scores: Logits (N * num_segs, K, ...).
             num_segs: Views per video.
 
         Returns:
-            (N, K), or (N, num_segs, K) if `average_clips` is None.
+            (N, K, ...), or (N, num_segs, K, ...) if `average_clips` is None.
         """
         views: Tensor = cls_scores.float().unflatten(0, (-1, num_segs))
         if self.average_clips == 'prob':
-            return (views.sigmoid() if self.multi_class else views.softmax(-1)).mean(1)
+            return (views.sigmoid() if self.multi_class else views.softmax(2)).mean(1)
         return views.mean(1) if self.average_clips == 'score' else views
 
 

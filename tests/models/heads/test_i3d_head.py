@@ -75,6 +75,13 @@ def test_views_are_averaged(device, average):
         assert predicted[1].pred_label.tolist() == [expected[1].argmax().item()]
 
 
+def test_views_of_maps_are_averaged_over_classes():
+    head = I3DHead(num_classes=3, in_channels=8, average_clips='prob')
+    maps = torch.randn(4, 3, 2, 5)  # logits at each place
+    expected = head.average_clip(maps.permute(0, 2, 3, 1)[:, 1, 4], 2)
+    assert torch.allclose(head.average_clip(maps, 2)[..., 1, 4], expected)
+
+
 @pytest.mark.parametrize('multi_class', [False, True])
 @pytest.mark.parametrize('average', ['prob', 'score', None])
 @pytest.mark.parametrize('half', [torch.bfloat16, torch.float16])
