@@ -90,7 +90,9 @@ class LearningRateDecayOptimizerConstructor(GroupingConstructor):
         last = rules.get('num_layers', count) + 1
         groups: dict[tuple[int, bool], dict[str, Any]] = {}
         for name, parameter in named:
-            layer = min(layer_of(name, depths, by_stage=kind == 'stage_wise'), last)
+            layer = layer_of(name, depths, by_stage=kind == 'stage_wise')
+            # The head learns at the full rate, whatever `num_layers` is.
+            layer = last if layer > count else min(layer, last)
             decays = parameter.ndim > 1 and not name.endswith('.bias')
             group = groups.setdefault(
                 (layer, decays),

@@ -145,6 +145,18 @@ def test_no_layer_learns_faster_than_the_head(model):
     assert {group['lr'] for group in groups} == {1.0, 0.5, 0.25}
 
 
+def test_the_head_has_the_full_rate_where_num_layers_exceeds_the_blocks(model):
+    wrapper = build(model, decay_rate=0.5, num_layers=5)
+    assert wrapper.get_lr()['lr'][0] == 1.0
+    assert {group['lr'] for group in wrapper.optimizer.param_groups} == {
+        1.0,
+        2**-3,
+        2**-4,
+        2**-5,
+        2**-6,
+    }
+
+
 @pytest.mark.parametrize(
     'rules', [dict(), dict(decay_rate=2), dict(decay_rate=0.5, decay_type='x')]
 )
