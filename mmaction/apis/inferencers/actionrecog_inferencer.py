@@ -44,7 +44,7 @@ from mmaction.visualization import (
 __all__ = ['ActionRecogInferencer']
 
 
-@INFERENCERS.register_module()
+@INFERENCERS.register_module(name=['ActionRecogInferencer', 'action-recognition'])
 class ActionRecogInferencer:
     """Classify videos, arrays and folders of frames, in batches.
 

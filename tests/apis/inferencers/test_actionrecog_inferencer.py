@@ -12,6 +12,7 @@ from mmaction.apis import ActionRecogInferencer, MMAction2Inferencer
 from mmaction.apis.inference import inference_recognizer
 from mmaction.datasets.video_source import VideoSource
 from mmaction.errors import CheckpointError
+from mmaction.registry import INFERENCERS
 from mmaction.utils.packaged_configs import published_model
 from tests.apis.conftest import CLASSES, tiny_config
 from tests.video_factory import write_video
@@ -230,3 +231,8 @@ def test_a_family_of_mmaction2_has_its_published_weights(tmp_path, monkeypatch):
         MMAction2Inferencer(rec='TSN', rec_weights='own.pth', device='cpu')
     with pytest.raises(FileNotFoundError, match='no config tsnn; did you mean tsn_imagenet'):
         MMAction2Inferencer('tsnn', device='cpu')
+
+
+def test_the_task_names_the_inferencer():
+    assert INFERENCERS.get('action-recognition') is ActionRecogInferencer
+    assert INFERENCERS.get('ActionRecogInferencer') is ActionRecogInferencer
