@@ -208,4 +208,6 @@ class TRNHead(TSMHead):
         if relation_type not in _RELATIONS:
             raise ValueError(f'relation_type={relation_type!r} is none of {tuple(_RELATIONS)}')
         self.consensus = _RELATIONS[relation_type](hidden_dim, num_segments, num_classes)
+        # After the consensus: optimizer states of mmaction2 are resumed by the order of parameters.
+        del self.fc_cls
         self.fc_cls = nn.Linear(in_channels, hidden_dim)

@@ -143,3 +143,11 @@ def test_names_and_shapes_of_temporal_pyramids(name):
     found = {key: list(value.shape) for key, value in model.state_dict().items()}
     assert found == entry['shapes']
     assert sum(p.numel() for p in model.parameters()) == entry['parameters']
+
+
+@pytest.mark.parametrize('relation', ['TRN', 'TRNMultiScale'])
+def test_trn_head_has_its_parameters_in_the_order_of_mmaction2(relation):
+    cfg = dict(type='TRNHead', num_classes=3, in_channels=8, relation_type=relation)
+    names = [name for name, _ in MODELS.build(cfg).named_parameters()]
+    assert names[-2:] == ['fc_cls.weight', 'fc_cls.bias']
+    assert names[0].startswith('consensus.')
