@@ -197,6 +197,12 @@ def _has_no_label(label: object) -> bool:
 def _check_flips(split: str, dataset: object, num_classes: int | None) -> None:
     for flip in label_flips(dataset):
         outside = [label for label in flip.swaps or () if num_classes and label >= num_classes]
+        named = len((getattr(_innermost(dataset), 'metainfo', None) or {}).get('classes') or ())
+        if outside and named > max(outside):
+            raise ConfigError(
+                f'{split} list {_list_of(dataset)}: {named} classes are named for it, but the head '
+                f'has num_classes={num_classes}. Set model.cls_head.num_classes'
+            )
         if outside:
             raise ConfigError(
                 f'{split} pipeline: flip_label_map of Flip swaps label {outside[0]}, but there are '

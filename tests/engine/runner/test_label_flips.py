@@ -72,6 +72,13 @@ def test_numbers_outside_the_classes_are_an_error(tmp_path):
         dataset(tmp_path, steps, ['run', 'jump'])
 
 
+def test_head_of_fewer_classes_than_the_data_names_is_an_error(tmp_path):
+    """The map is of this dataset: it is the head that is not."""
+    data = dataset(tmp_path, [dict(type='Flip', flip_label_map='names')], DIGITS)
+    with pytest.raises(ConfigError, match=r'train\.txt: 8 classes .* num_classes=2\. Set model'):
+        check_splits(dict(train=data), 2)
+
+
 def test_numbers_of_classes_that_are_no_mirror_images_are_warned_of(tmp_path):
     steps = [dict(type='Flip', flip_label_map={0: 1, 1: 0})]
     lines, warnings = flip_facts(dataset(tmp_path, steps, ['run', 'jump']))
