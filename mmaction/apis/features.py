@@ -27,7 +27,14 @@ from mmaction.utils.isolated_call import start_plain_worker
 from mmaction.utils.remote import is_remote
 from mmaction.utils.work_share import WorkShare
 
-__all__ = ['KINDS', 'clip_features', 'extract_features', 'giving_tokens', 'split_dataset']
+__all__ = [
+    'KINDS',
+    'clip_features',
+    'extract_features',
+    'giving_tokens',
+    'listed_dataset',
+    'split_dataset',
+]
 
 KINDS = ('pooled', 'tokens')
 SHARD = 512  # clips
@@ -84,8 +91,8 @@ def clip_features(model: Any, clips: Sequence[dict[str, Any]], kind: str = 'pool
     return x.float().cpu()
 
 
-def split_dataset(cfg: Config, split: str, all_views: bool, ann_file: str | None = None) -> Any:
-    """The dataset of a split, by the test pipeline: without augmentation, in the order of its list.
+def listed_dataset(cfg: Config, split: str) -> dict[str, Any]:
+    """The config of the dataset of a split that reads a list of clips.
 
     Raises:
         ConfigError: The config has no such split, or its dataset reads no list.
@@ -96,7 +103,16 @@ def split_dataset(cfg: Config, split: str, all_views: bool, ann_file: str | None
         found = found['dataset']
     if not isinstance(found, dict) or 'ann_file' not in found:
         raise ConfigError(f'config key {split}_dataloader.dataset: there is no list of clips')
-    dataset = copy.deepcopy(found)
+    return found
+
+
+def split_dataset(cfg: Config, split: str, all_views: bool, ann_file: str | None = None) -> Any:
+    """The dataset of a split, by the test pipeline: without augmentation, in the order of its list.
+
+    Raises:
+        ConfigError: See `listed_dataset`.
+    """
+    dataset = copy.deepcopy(listed_dataset(cfg, split))
     frames = 'Rawframe' in str(dataset['type'])
     dataset['pipeline'] = steps_for(
         pipeline_steps(cfg), 'rawframes' if frames else 'video', one_view=not all_views

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from mmaction.apis.features import extract_features
+from mmaction.apis.features import extract_features, listed_dataset
 from mmaction.apis.inference import init_recognizer
 from mmaction.config.source import config_source
 from mmaction.datasets import load_features
@@ -84,6 +84,8 @@ def probe_recognizer(
     settings = check_probe(probe)
     kind, out = settings['kind'], Path(out)
     tokens = 'tokens' if kind == 'attentive' else 'pooled'
+    for split in ('train', 'val'):
+        listed_dataset(cfg, split)
     model = init_recognizer(cfg, checkpoint, device)
     folders = {split: out / f'features_{tokens}_{split}' for split in ('train', 'val')}
     for split, folder in folders.items():
@@ -110,6 +112,8 @@ def probe_recognizer(
 def _with_head(cfg: Config, kind: str, result: ProbeResult, facts: Mapping[str, Any]) -> Config:
     """The config with the head of a probe."""
     probed = copy.deepcopy(cfg)
+    # Not that of the recognizer, whose results lie there.
+    probed.work_dir = '{{ fileDirname }}/{{ fileBasenameNoExtension }}'
     head: dict[str, Any] = dict(
         num_classes=facts['num_classes'], in_channels=facts['channels'], average_clips='prob'
     )

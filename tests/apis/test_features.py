@@ -11,6 +11,7 @@ from mmaction.apis.features import clip_features, extract_features
 from mmaction.apis.inference import load_clip
 from mmaction.apis.probe import probe_recognizer
 from mmaction.cli.features import main as features
+from mmaction.config.load import load_config
 from mmaction.data_preparation.packing import PackRequest, pack_list
 from mmaction.data_preparation.shares import merge_shares
 from mmaction.datasets import FeatureDataset, FeatureStore, clip_identity, load_features
@@ -275,6 +276,7 @@ def test_two_processes_share_the_clips(clips, tmp_path):
 def test_probe_writes_the_recognizer_with_the_best_head(clips, tmp_path):
     cfg = config(clips)
     cfg.train_dataloader = cfg.val_dataloader
+    cfg.work_dir = str(tmp_path / 'recognizer')
     probe = dict(kind='linear', lrs=[1e-2, 1e-1], weight_decays=[0.0], epochs=5)
     result = probe_recognizer(cfg, clips / 'x.pth', probe, tmp_path, device='cpu')
     model = init_recognizer(tmp_path / 'linear.py', tmp_path / 'linear.pth', device='cpu')
@@ -285,3 +287,12 @@ def test_probe_writes_the_recognizer_with_the_best_head(clips, tmp_path):
     assert accuracy == result.points[0]['accuracy']
     backbone = init_recognizer(cfg, clips / 'x.pth', device='cpu').backbone.state_dict()
     assert all(torch.equal(model.backbone.state_dict()[name], backbone[name]) for name in backbone)
+    assert load_config(tmp_path / 'linear.py').work_dir == str(tmp_path / 'linear')
+
+
+def test_probe_without_a_validation_list_is_refused_before_features_are_computed(clips, tmp_path):
+    cfg = config(clips)
+    cfg.train_dataloader, cfg.val_dataloader = cfg.val_dataloader, None
+    with pytest.raises(ConfigError, match=r'val_dataloader\.dataset: there is no list of clips'):
+        probe_recognizer(cfg, clips / 'x.pth', dict(kind='knn'), tmp_path, device='cpu')
+    assert list(tmp_path.iterdir()) == []
