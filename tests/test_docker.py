@@ -19,7 +19,7 @@ def instructions(path):
     return [tuple(line.split(None, 1)) for line in text.splitlines() if line.strip()]
 
 
-def test_dockerignore_equals_gitignore():
+def test_both_images_leave_out_the_same_files():
     # Docker takes the ignore file that is called as the Dockerfile.
     assert len({Path(f'{path}.dockerignore').read_text() for path in FILES}) == 1
 
