@@ -149,8 +149,7 @@ def build(name: str, args: argparse.Namespace) -> Any:
     from mmengine.registry import init_default_scope
 
     from mmaction.config.load import load_config
-    from mmaction.models.utils.depthwise_cpu import use_fast_depthwise
-    from mmaction.models.utils.linear_cpu import use_fast_linear
+    from mmaction.models.utils.fast_layers import use_fast_layers
     from mmaction.registry import MODELS
 
     init_default_scope('mmaction')
@@ -163,8 +162,7 @@ def build(name: str, args: argparse.Namespace) -> Any:
         config = dict(type=name)
     config.update(pretrained=None)
     backbone = MODELS.build(config)
-    use_fast_depthwise(backbone)  # as recognizers do
-    use_fast_linear(backbone)
+    use_fast_layers(backbone)  # as recognizers do
     return backbone
 
 

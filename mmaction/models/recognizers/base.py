@@ -12,9 +12,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmaction.models.lora import attach_lora, has_lora
-from mmaction.models.utils.conv3d_cpu import use_fast_conv3d
-from mmaction.models.utils.depthwise_cpu import use_fast_depthwise
-from mmaction.models.utils.linear_cpu import use_fast_linear
+from mmaction.models.utils.fast_layers import use_fast_layers
 from mmaction.registry import MODELS
 from mmaction.structures import ActionDataSample
 from mmaction.utils import ConfigType, ForwardResults, OptConfigType, OptSampleList, SampleList
@@ -86,9 +84,7 @@ class BaseRecognizer(BaseModel):
             self.neck = MODELS.build(neck)
         if cls_head is not None:
             self.cls_head = MODELS.build(self._with_average_clips(cls_head))
-        use_fast_conv3d(self)
-        use_fast_depthwise(self)
-        use_fast_linear(self)
+        use_fast_layers(self)
 
     def _with_average_clips(self, cls_head: ConfigType) -> ConfigType:
         """Published configs give `average_clips` to the recognizer, later ones to the head."""
