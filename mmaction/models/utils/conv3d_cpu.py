@@ -23,6 +23,8 @@ __all__ = ['Conv3d', 'conv3d', 'use_fast_conv3d']
 
 Size3 = tuple[int, int, int]
 
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
 _LARGE = 20480
 """PyTorch takes oneDNN for one clip of more channels times frames times rows than these."""
 
@@ -122,7 +124,7 @@ def _takes(x: Tensor, weight: Tensor, padding: Size3) -> bool:
         )
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled('cpu')
-        and torch.backends.mkldnn.is_available()
+        and _HAS_ONEDNN
         and bool(torch.backends.mkldnn.enabled)
     )
 

@@ -84,11 +84,12 @@ def test_without_a_bias():
 
 
 @pytest.mark.parametrize('kernel', [(1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)])
-def test_compiled_layers_give_the_same(kernel):
+@pytest.mark.parametrize('dynamic', [False, True])
+def test_compiled_layers_give_the_same(kernel, dynamic):
     conv = nn.Conv3d(16, 24, kernel, padding=tuple(k // 2 for k in kernel))
     conv.__class__ = Conv3d
     x = draw(kernel)[0]
-    found = torch.compile(conv, backend='aot_eager', dynamic=True)(x)
+    found = torch.compile(conv, backend='aot_eager', fullgraph=True, dynamic=dynamic)(x)
     torch.testing.assert_close(found, F.conv3d(x, conv.weight, conv.bias, padding=conv.padding))
 
 
