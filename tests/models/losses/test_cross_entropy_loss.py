@@ -1,9 +1,12 @@
 """Losses against their formulas."""
 
+import math
+
 import pytest
 import torch
 
 from mmaction.models.losses import BCELossWithLogits, CrossEntropyLoss
+from mmaction.registry import MODELS
 
 
 def test_hard_labels(device):
@@ -46,3 +49,27 @@ def test_binary_cross_entropy(device):
     weight = torch.tensor([1.0, 0.0, 2.0, 1.0])
     weighted = BCELossWithLogits(class_weight=weight.tolist())(scores, labels)
     assert torch.allclose(weighted, (terms * weight).mean(), atol=1e-6)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 2.0])
+def test_class_balanced_focal_loss_against_a_plain_loop(gamma):
+    counts, beta = [3, 40, 500], 0.99
+    scores = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 2, 1, 2])
+    weights = [(1 - beta) / (1 - beta**n) for n in counts]
+    total = 0.0
+    for score, label in zip(scores.tolist(), labels.tolist(), strict=True):
+        for k, logit in enumerate(score):
+            p = 1 / (1 + math.exp(-logit if k == label else logit))  # of the true outcome
+            term = -((1 - p) ** gamma) * math.log(p)
+            total += weights[label] * 3 / sum(weights) * term
+    loss = MODELS.build(
+        dict(type='CBFocalLoss', loss_weight=0.5, samples_per_cls=counts, beta=beta, gamma=gamma)
+    )
+    assert float(loss(scores, labels)) == pytest.approx(0.5 * total / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize('counts', [(), (3, 0)])
+def test_class_balanced_focal_loss_needs_clips_of_each_class(counts):
+    with pytest.raises(ValueError, match='positive number for each class'):
+        MODELS.build(dict(type='CBFocalLoss', samples_per_cls=counts))
