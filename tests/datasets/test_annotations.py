@@ -110,6 +110,7 @@ def test_json(entries):
         ('a.mp4 1.5\n', VIDEO, 'l.txt', r"l.txt:1: .*found 'a.mp4 1.5'"),
         ('a.mp4 -2\n', VIDEO, 'l.txt', r'l.txt:1: labels count from 0, found -2'),
         ('a.mp4 1\nb.mp4 -1\n', VIDEO, 'l.txt', r'l.txt:2: no label, while other lines have one'),
+        ('a.mp4 3 -1\n', MULTI, 'l.txt', r'l.txt:1: labels count from 0, found -1'),
         ('a.mp4 1\n\nb.mp4\n', VIDEO, 'l.txt', r'l.txt:3: no label, while other lines have one'),
         ('a.mp4 1 7\n', MULTI, 'l.json', r'l.json:1: not valid JSON'),
         ('a.mp4 3 50\n', MULTI, 'l.txt', r'l.txt:1: label 50 is outside the 50 classes \(0 to 49'),

@@ -9,7 +9,17 @@ from mmaction.structures import ActionDataSample
 
 @pytest.mark.parametrize(
     'label',
-    [2, np.int64(2), [2], (2,), np.array([2]), np.array(2), torch.tensor([2]), torch.tensor(2)],
+    [
+        2,
+        np.int64(2),
+        [2],
+        (2,),
+        np.array([2]),
+        np.array(2),
+        torch.tensor([2]),
+        torch.tensor(2),
+        torch.tensor(2.0),
+    ],
     ids=repr,
 )
 def test_label_becomes_a_tensor(label):

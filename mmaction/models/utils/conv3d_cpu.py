@@ -1,11 +1,11 @@
 """Dense 3-D convolutions in fp32 on CPUs, by way of 2-D ones and products.
 
-PyTorch hands a 3-D convolution to oneDNN only where several clips come at once or a clip is large,
-and with one thread none whose kernel has one row and column; the others it unfolds, and multiplies
-in a quarter of the speed (docs/performance.md). Over tokens whose channels lie side by side, a
-kernel of 1x1x1 is a linear layer, and one that spans either time or space a 2-D convolution,
-without a copy. So all that follows such a layer has its channels last, too, which PyTorch's max
-pooling takes a tenth of the time for.
+PyTorch hands a 3-D convolution to oneDNN only where several clips come at once, a clip is large, or
+the kernel spans more than three rows and columns, and with one thread none of one row and column.
+The others it unfolds, which is up to five times as slow (docs/performance.md). Over tokens whose
+channels lie side by side, a kernel of 1x1x1 is a linear layer, and one that spans either time or
+space a 2-D convolution, without a copy. So all that follows such a layer has its channels last,
+too, which PyTorch's max pooling takes a tenth of the time for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Size3 = tuple[int, int, int]
 _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
 _LARGE = 20480
-"""PyTorch takes oneDNN for one clip of more channels times frames times rows than these."""
+"""Channels times frames times rows of a clip above which PyTorch takes oneDNN."""
 
 
 def conv3d(
@@ -46,9 +46,9 @@ def conv3d(
         padding: Zeros at both ends of T, H and W.
 
     Returns:
-        (B, out, T', H', W'), with the channels last in memory on a CPU.
+        (B, out, T', H', W'). Where it is faster, that is a view with the channels last in memory.
     """
-    if not _takes(x, weight, padding):
+    if not _takes(x, weight, bias, stride, padding):
         return F.conv3d(x, weight, bias, stride, padding)
     rows = x.movedim(1, -1).contiguous()  # (B, T, H, W, C)
     kernel = weight.shape[2:]
@@ -60,14 +60,14 @@ def conv3d(
     stride = tuple(s // step for s, step in zip(stride, steps, strict=True))  # type: ignore[assignment]
     if max(*kernel, *stride) == 1 and not any(padding):
         y = linear(rows, weight.flatten(1), bias)
-    elif kernel[0] == stride[0] == 1 and not padding[0]:
-        y = _over_space(rows, weight[:, :, 0], bias, stride, padding)
     elif max(kernel[1:]) == max(stride[1:]) == 1 and not any(padding[1:]):
         y = _over_time(rows, weight[..., 0], bias, stride[0], padding[0])
-    elif len(x) > 1 or rows.shape[1:3].numel() * x.shape[1] > _LARGE:
-        return F.conv3d(rows.movedim(-1, 1), weight, bias, stride, padding)
-    else:
+    elif min(kernel[1:]) <= 3 and kernel[0] == stride[0] == 1 and not padding[0]:
+        y = _over_space(rows, weight[:, :, 0], bias, stride, padding)
+    elif min(kernel[1:]) <= 3 and len(x) <= 1 and x[..., :1].numel() <= _LARGE:
         y = _by_frames(rows, weight, bias, stride, padding)
+    else:
+        return F.conv3d(rows.movedim(-1, 1), weight, bias, stride, padding)
     return y.movedim(-1, 1)
 
 
@@ -84,7 +84,7 @@ def _over_time(
 ) -> Tensor:
     """(B, T, H, W, in) -> (B, T', H, W, out), by a kernel (out, in, kt, 1)."""
     y = _conv2d(rows.flatten(2, 3), weight, bias, (stride, 1), (padding, 0))
-    return y.view(*y.shape[:2], *rows.shape[2:4], -1)
+    return y.view(*y.shape[:2], *rows.shape[2:4], len(weight))
 
 
 def _by_frames(
@@ -112,12 +112,17 @@ def _conv2d(
     return F.conv2d(x.movedim(-1, 1), weight, bias, stride, padding, dilation).movedim(1, -1)
 
 
-def _takes(x: Tensor, weight: Tensor, padding: Size3) -> bool:
+def _takes(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size3, padding: Size3) -> bool:
     return (
         x.device.type == 'cpu'
+        # The compiler cannot tell the strides of the gradients of clips of any size.
+        and not torch.compiler.is_compiling()
         and not is_exporting()
+        and x.layout == weight.layout == torch.strided
         and x.dim() == weight.dim() == 5
         and x.shape[1] == weight.shape[1]
+        and (bias is None or bias.shape == weight.shape[:1])
+        and min(stride) > 0
         # Of a clip that is too small, PyTorch says so.
         and all(
             k <= n + 2 * p for n, k, p in zip(x.shape[2:], weight.shape[2:], padding, strict=True)

@@ -22,6 +22,8 @@ KERNELS = [
     ((1, 1, 1), (1, 2, 2), (0, 0, 0)),
     ((1, 1, 1), (2, 1, 1), (0, 0, 0)),
     ((1, 1, 1), (1, 1, 1), (0, 1, 1)),
+    ((1, 1, 1), (2, 2, 2), (0, 1, 1)),
+    ((3, 5, 5), (1, 2, 2), (1, 2, 2)),
     ((3, 1, 1), (1, 1, 1), (1, 0, 0)),
     ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
     ((5, 1, 1), (2, 2, 2), (0, 0, 0)),
@@ -84,21 +86,37 @@ def test_without_a_bias():
 
 
 @pytest.mark.parametrize('kernel', [(1, 1, 1), (3, 1, 1), (1, 3, 3), (3, 3, 3)])
-@pytest.mark.parametrize('dynamic', [False, True])
-def test_compiled_layers_give_the_same(kernel, dynamic):
-    conv = nn.Conv3d(16, 24, kernel, padding=tuple(k // 2 for k in kernel))
-    conv.__class__ = Conv3d
-    x = draw(kernel)[0]
-    found = torch.compile(conv, backend='aot_eager', fullgraph=True, dynamic=dynamic)(x)
-    torch.testing.assert_close(found, F.conv3d(x, conv.weight, conv.bias, padding=conv.padding))
+def test_compiled_networks_learn_from_clips_of_any_size(kernel):
+    layers = nn.Sequential(
+        nn.Conv3d(16, 24, kernel, padding=tuple(k // 2 for k in kernel)), nn.BatchNorm3d(24)
+    )
+    use_fast_conv3d(layers)
+    torch.compiler.reset()
+    compiled = torch.compile(layers, fullgraph=True)
+    for size in (12, 14, 16):
+        x = draw(kernel, clips=2, grid=(4, size, size))[0]
+        found, expected = (
+            torch.autograd.grad(f(x).square().sum(), layers[0].weight) for f in (compiled, layers)
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.filterwarnings('ignore::FutureWarning')
 def test_graphs_for_other_software_hold_convolutions():
     conv = nn.Conv3d(16, 24, (3, 1, 1), padding=(1, 0, 0))
     conv.__class__ = Conv3d
-    graph = torch.export.export(conv, (torch.zeros(1, 16, 6, 7, 8),)).graph
+    x = torch.zeros(1, 16, 6, 7, 8)
+    graph = torch.export.export(conv, (x,)).graph
     found = [str(node.target) for node in graph.nodes if node.op == 'call_function']
     assert found == ['aten.conv3d.default']
+    traced = str(torch.jit.trace(conv, x).inlined_graph)
+    assert 'aten::_convolution' in traced
+    assert 'aten::permute' not in traced
+
+
+def test_no_clips():
+    x, weight = torch.zeros(0, 16, 4, 5, 6), torch.zeros(24, 16, 3, 1, 1)
+    assert conv3d(x, weight).shape == (0, 24, 2, 5, 6)
 
 
 def test_functions_of_torch_func_take_it():
@@ -122,11 +140,13 @@ def test_wrong_sizes_are_the_errors_of_pytorch(x, weight, message):
 
 def test_other_inputs_are_left_to_pytorch(monkeypatch):
     x, weight, bias = (t.detach() for t in draw((3, 1, 1)))
-    takes = lambda x, weight=weight: conv3d_cpu._takes(x, weight, (0, 0, 0))  # noqa: E731
+    sizes = None, (1, 1, 1), (0, 0, 0)
+    takes = lambda x, weight=weight: conv3d_cpu._takes(x, weight, *sizes)  # noqa: E731
     assert takes(x)
     assert not takes(x[0])
     assert not takes(x.double(), weight.double())
     assert not takes(x.to('meta'), weight.to('meta'))
+    assert not takes(x.to_mkldnn(), weight)
     with torch.autocast('cpu', torch.bfloat16):
         assert not takes(x)
         assert conv3d(x, weight, bias).dtype == torch.bfloat16

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from functorch.compile import make_boxed_func
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmaction.models.utils import depthwise_cpu
@@ -231,6 +232,19 @@ def test_without_kernels_values_and_gradients_are_those_of_pytorch(
         assert torch.allclose(x, y, rtol=1e-4, atol=1e-5 * float(y.abs().max()))
     if layout == torch.contiguous_format:
         assert ours[0].is_contiguous()
+
+
+def test_nothing_is_unfolded_with_one_thread():
+    """As PyTorch does with kernels of one row and column."""
+    x, weight, bias = (t.detach() for t in draw((3, 1, 1)))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            depthwise_conv3d(x.contiguous(memory_format=LAYOUTS[1]), weight, bias, (1, 0, 0))
+    finally:
+        torch.set_num_threads(before)
+    assert 'aten::mkldnn_convolution' in {event.name for event in profiler.events()}
 
 
 def test_without_kernels_larger_strides_are_left_to_pytorch(monkeypatch):
