@@ -10,8 +10,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from mmaction.models.utils import conv3d_cpu
 from mmaction.models.utils.conv3d_cpu import Conv3d, conv3d, use_fast_conv3d
-from mmaction.models.utils.depthwise_cpu import DepthwiseConv3d
-from mmaction.registry import MODELS
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='no oneDNN')
 
@@ -172,15 +170,3 @@ def test_layers_that_are_taken():
     use_fast_conv3d(layers)
     assert [type(layer) is Conv3d for layer in layers] == [True, True, *[False] * 5]
     assert list(layers.state_dict()) == names
-
-
-def test_recognizers_have_them():
-    model = MODELS.build(
-        dict(
-            type='Recognizer3D',
-            backbone=dict(type='X3D', gamma_w=1, gamma_b=2.25, gamma_d=2.2),
-            cls_head=dict(type='X3DHead', in_channels=432, num_classes=4),
-        )
-    )
-    kinds = {type(m) for m in model.modules() if isinstance(m, nn.Conv3d)}
-    assert kinds == {Conv3d, DepthwiseConv3d}
