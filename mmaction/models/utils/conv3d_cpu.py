@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .cpu import is_exporting
 from .linear_cpu import linear
 
-__all__ = ['Conv3d', 'conv3d', 'use_fast_conv3d']
+__all__ = ['Conv3d', 'conv3d']
 
 Size3 = tuple[int, int, int]
 
@@ -142,19 +142,3 @@ class Conv3d(nn.Conv3d):
         stride: Any = self.stride
         padding: Any = self.padding
         return conv3d(x, self.weight, self.bias, stride, padding)
-
-
-def use_fast_conv3d(model: nn.Module) -> None:
-    """Make the dense 3-D convolutions of a model `Conv3d`, in place.
-
-    Weights, hooks and names stay what they are.
-    """
-    for module in model.modules():
-        if (
-            type(module) is nn.Conv3d
-            and module.groups == 1
-            and set(module.dilation) == {1}
-            and module.padding_mode == 'zeros'
-            and not isinstance(module.padding, str)
-        ):
-            module.__class__ = Conv3d

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import register_flop_formula
 from .cpp_library import load_library
 from .cpu import can_run_operators
 
-__all__ = ['DepthwiseConv3d', 'depthwise_conv3d', 'use_fast_depthwise']
+__all__ = ['DepthwiseConv3d', 'depthwise_conv3d']
 
 Size3 = tuple[int, int, int]
 
@@ -331,23 +331,3 @@ class DepthwiseConv3d(nn.Conv3d):
         padding: Any = self.padding
         stride: Any = self.stride
         return depthwise_conv3d(x, self.weight, self.bias, padding, stride)
-
-
-def use_fast_depthwise(model: nn.Module) -> None:
-    """Make the depthwise 3-D convolutions of a model `DepthwiseConv3d`, in place.
-
-    Weights, hooks and names stay what they are.
-    """
-    for module in model.modules():
-        if type(module) is nn.Conv3d and _is_taken(module):
-            module.__class__ = DepthwiseConv3d
-
-
-def _is_taken(conv: nn.Conv3d) -> bool:
-    return (
-        1 < conv.groups == conv.in_channels == conv.out_channels
-        and set(conv.dilation) == {1}
-        and conv.padding_mode == 'zeros'
-        and not isinstance(conv.padding, str)
-        and all(p < k for p, k in zip(conv.padding, conv.kernel_size, strict=True))
-    )

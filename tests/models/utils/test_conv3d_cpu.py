@@ -9,7 +9,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from mmaction.models.utils import conv3d_cpu
-from mmaction.models.utils.conv3d_cpu import Conv3d, conv3d, use_fast_conv3d
+from mmaction.models.utils.conv3d_cpu import Conv3d, conv3d
+from mmaction.models.utils.fast_layers import use_fast_layers
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='no oneDNN')
 
@@ -88,7 +89,7 @@ def test_compiled_networks_learn_from_clips_of_any_size(kernel):
     layers = nn.Sequential(
         nn.Conv3d(16, 24, kernel, padding=tuple(k // 2 for k in kernel)), nn.BatchNorm3d(24)
     )
-    use_fast_conv3d(layers)
+    use_fast_layers(layers)
     torch.compiler.reset()
     compiled = torch.compile(layers, fullgraph=True)
     for size in (12, 14, 16):
@@ -150,23 +151,3 @@ def test_other_inputs_are_left_to_pytorch(monkeypatch):
         assert conv3d(x, weight, bias).dtype == torch.bfloat16
     with torch.backends.mkldnn.flags(enabled=False):
         assert not takes(x)
-
-
-class Own(nn.Conv3d):
-    pass
-
-
-def test_layers_that_are_taken():
-    layers = nn.Sequential(
-        nn.Conv3d(8, 8, 1),
-        nn.Conv3d(8, 8, 3, stride=2, padding=1),
-        nn.Conv3d(8, 8, 3, groups=2),
-        nn.Conv3d(8, 8, 3, dilation=2),
-        nn.Conv3d(8, 8, 3, padding=1, padding_mode='replicate'),
-        nn.Conv3d(8, 8, 3, padding='same'),
-        Own(8, 8, 1),
-    )
-    names = list(layers.state_dict())
-    use_fast_conv3d(layers)
-    assert [type(layer) is Conv3d for layer in layers] == [True, True, *[False] * 5]
-    assert list(layers.state_dict()) == names

@@ -15,9 +15,8 @@ from mmaction.models.utils import depthwise_cpu
 from mmaction.models.utils.depthwise_cpu import (
     DepthwiseConv3d,
     depthwise_conv3d,
-    use_fast_depthwise,
 )
-from mmaction.registry import MODELS
+from mmaction.models.utils.fast_layers import use_fast_layers
 from tests.models.utils.operators import (
     Names,
     assert_threads_do_not_change_a_bit,
@@ -296,7 +295,7 @@ def test_functions_of_torch_func_take_it():
 
 def test_graphs_for_other_software_hold_convolutions():
     layer = nn.Sequential(nn.Conv3d(8, 8, 3, padding=1, groups=8))
-    use_fast_depthwise(layer)
+    use_fast_layers(layer)
     x = torch.randn(1, 8, 4, 6, 5)
     for graph in (
         torch.export.export(layer, (x,)).graph,
@@ -369,40 +368,3 @@ def test_other_inputs_are_left_to_pytorch():
         for f in (depthwise_conv3d, plainly)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
-
-
-def test_layers_that_are_taken():
-    class Own(nn.Conv3d):
-        pass
-
-    taken = [
-        nn.Conv3d(8, 8, 3, padding=1, groups=8),
-        nn.Conv3d(8, 8, (3, 1, 1), (1, 4, 2), groups=8),
-    ]
-    left = [
-        nn.Conv3d(8, 8, 3, groups=4),
-        nn.Conv3d(8, 16, 3, groups=8),
-        nn.Conv3d(1, 1, 3),
-        nn.Conv3d(8, 8, 3, dilation=2, groups=8),
-        nn.Conv3d(8, 8, 3, padding='same', groups=8),
-        nn.Conv3d(8, 8, 3, padding=1, padding_mode='replicate', groups=8),
-        nn.Conv3d(8, 8, 3, padding=(3, 1, 1), groups=8),
-        nn.Conv2d(8, 8, 3, groups=8),
-        Own(8, 8, 3, groups=8),
-    ]
-    before = [type(layer) for layer in left]
-    x = torch.randn(1, 8, 4, 6, 5)
-    expected = [layer(x) for layer in taken]
-    use_fast_depthwise(nn.ModuleList([*taken, *left]))
-    assert [type(layer) for layer in taken] == [DepthwiseConv3d] * 2
-    assert [type(layer) for layer in left] == before
-    pairs = zip((layer(x) for layer in taken), expected, strict=True)
-    assert all(torch.allclose(y, z, atol=1e-6) for y, z in pairs)
-
-
-def test_recognizers_have_them():
-    backbone = dict(type='X3D', gamma_w=1.0, gamma_b=2.25, gamma_d=1.0)
-    head = dict(type='I3DHead', num_classes=2, in_channels=8)
-    model = MODELS.build(dict(type='Recognizer3D', backbone=backbone, cls_head=head))
-    layers = [m for m in model.modules() if isinstance(m, DepthwiseConv3d)]
-    assert len(layers) == 1 + 11  # that of the stem, and one in each block
