@@ -156,11 +156,19 @@ def test_port_in_use_is_one_sentence(first_of_two):
         launch.init_processes('pytorch', timeout=5)
 
 
-def test_port_in_use_is_one_sentence_of_torchrun(first_of_two, capsys):
-    port = str(first_of_two.getsockname()[1])
-    options = ['--master-addr', '127.0.0.1', '--master-port', port, '--nproc-per-node', '1']
-    assert torchrun.main([*options, 'x.py']) == 1
-    assert capsys.readouterr().err == f'error: port {port} is in use; set PORT to another\n'
+@pytest.mark.parametrize(
+    ('options', 'where'),
+    [
+        ('--master-addr 127.0.0.1 --master-port {}', 'port {}'),
+        ('--rdzv-endpoint 127.0.0.1:{}', '127.0.0.1:{}'),
+    ],
+)
+def test_port_in_use_is_one_sentence_of_torchrun(first_of_two, capsys, options, where):
+    port = first_of_two.getsockname()[1]
+    options = options.format(port).split()
+    assert torchrun.main([*options, '--nproc-per-node', '1', 'x.py']) == 1
+    told = f'error: {where.format(port)} is in use; set PORT to another\n'
+    assert capsys.readouterr().err == told
 
 
 def test_others_that_do_not_come_are_told(first_of_two, monkeypatch, capfd):

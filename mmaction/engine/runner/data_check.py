@@ -198,7 +198,7 @@ def _check_flips(split: str, dataset: object, num_classes: int | None) -> None:
     for flip in label_flips(dataset):
         outside = [label for label in flip.swaps or () if num_classes and label >= num_classes]
         named = len((getattr(_innermost(dataset), 'metainfo', None) or {}).get('classes') or ())
-        if outside and named > max(outside):
+        if outside and named:  # `Flip` has seen that they name all that it swaps
             raise ConfigError(
                 f'{split} list {_list_of(dataset)}: {named} classes are named for it, but the head '
                 f'has num_classes={num_classes}. Set model.cls_head.num_classes'

@@ -110,7 +110,7 @@ def test_graphs_for_other_software_hold_convolutions():
     assert found == ['aten.conv3d.default']
     traced = str(torch.jit.trace(conv, x).inlined_graph)
     assert 'aten::_convolution' in traced
-    assert 'aten::permute' not in traced
+    assert 'aten::movedim' not in traced
 
 
 def test_no_clips():
@@ -135,6 +135,16 @@ def test_functions_of_torch_func_take_it():
 def test_wrong_sizes_are_the_errors_of_pytorch(x, weight, message):
     with pytest.raises(RuntimeError, match=message):
         conv3d(torch.zeros(x), torch.zeros(weight))
+
+
+@pytest.mark.parametrize(
+    ('bias', 'stride', 'message'),
+    [(1, (1, 1, 1), 'bias'), (24, (1, 0, 1), 'non-positive stride')],
+)
+def test_wrong_arguments_are_the_errors_of_pytorch(bias, stride, message):
+    x, weight, _ = draw((1, 1, 1))
+    with pytest.raises(RuntimeError, match=message):
+        conv3d(x, weight, torch.zeros(bias), stride)
 
 
 def test_other_inputs_are_left_to_pytorch(monkeypatch):
